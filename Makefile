@@ -1,0 +1,46 @@
+# Works with nothing but Python >= 3.11 and make: the virtual environment is built from the hashed lock.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("shardwise needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: dev
+dev: $(STAMP) ## build the virtual environment (.venv) with everything pinned
+
+.PHONY: demo
+demo: $(STAMP) ## run real orders on real shards, end with a table of what happened to each
+	@$(BIN)/shardwise demo $(DEMO_ARGS)
+
+.PHONY: test
+test: $(STAMP) ## run every test, on servers it starts itself
+	$(BIN)/python -m pytest $(TEST_ARGS)
+
+.PHONY: check
+check: $(STAMP) ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(STAMP) ## rewrite the code in the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: lock
+lock: ## renew requirements.lock (needs uv)
+	uv pip compile --universal --generate-hashes --no-header --no-annotate --quiet --upgrade \
+		--extra embedded --extra dev pyproject.toml --output-file requirements.lock

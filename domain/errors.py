@@ -1,0 +1,46 @@
+"""What can go wrong, told to a person.
+
+    ShardwiseError
+    ├── InvalidInput   the caller must change something      exit 2
+    ├── Refused        a business rule says no               exit 1
+    ├── Unreachable    something needed does not answer      exit 3
+    └── StaleRoute     this shard does not own the key (any more) at the caller's map version
+
+`StaleRoute` never reaches a person: the router reloads its map and the step runs again.
+"""
+
+from __future__ import annotations
+
+
+class ShardwiseError(Exception):
+    """`code` is stable and for programs, `message` is a sentence, `field` names the input at fault."""
+
+    exit_code = 1
+
+    def __init__(self, code: str, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.field = field
+
+
+class InvalidInput(ShardwiseError):
+    exit_code = 2
+
+    def __init__(self, field: str | None, message: str, code: str = "invalid_input") -> None:
+        super().__init__(code, message, field)
+
+
+class Refused(ShardwiseError):
+    exit_code = 1
+
+
+class Unreachable(ShardwiseError):
+    exit_code = 3
+
+
+class StaleRoute(ShardwiseError):
+    """The write was rolled back. Safe to repeat with a fresh map."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("stale_route", message)
