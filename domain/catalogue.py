@@ -1,0 +1,89 @@
+"""Customers and products as they are imported: one CSV row each, with a hash that tells a repeat from a conflict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from domain.errors import InvalidInput
+from domain.identifiers import MERCHANT_PREFIX, check_identifier, shown
+from domain.limits import NAME_CHARS_MAX, QUANTITY_MAX
+from domain.money import Money, check_currency
+from domain.orders import hash_of_content
+from domain.text import check_text
+
+CUSTOMER_COLUMNS = ("customer_id", "name", "email", "currency", "opening_balance")
+PRODUCT_COLUMNS = ("sku", "name", "currency", "unit_price", "stock")
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """Opens one account with the customer's id, in this currency, with this balance."""
+
+    customer_id: str
+    name: str
+    email: str | None
+    opening_balance: Money
+
+    @property
+    def content_hash(self) -> str:
+        return hash_of_content([self.name, self.email, str(self.opening_balance)])
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    sku: str
+    name: str
+    unit_price: Money
+    stock: int
+
+    @property
+    def content_hash(self) -> str:
+        return hash_of_content([self.name, str(self.unit_price), self.stock])
+
+
+def customer_of_row(row: Mapping[str, str]) -> Customer:
+    """`InvalidInput` naming the column and what was expected."""
+    customer_id = check_identifier(row["customer_id"], "customer_id")
+    if customer_id.startswith(MERCHANT_PREFIX):
+        raise InvalidInput("customer_id", f"customer_id: ids that begin with '{MERCHANT_PREFIX}' are the merchants'")
+    currency = check_currency(row["currency"])
+    return Customer(
+        customer_id=customer_id,
+        name=_name(row["name"], "name"),
+        email=_name(row["email"], "email") if row["email"] else None,
+        opening_balance=_not_negative(Money.parse(row["opening_balance"], currency, "opening_balance")),
+    )
+
+
+def product_of_row(row: Mapping[str, str]) -> Product:
+    """`InvalidInput` naming the column and what was expected."""
+    price = Money.parse(row["unit_price"], check_currency(row["currency"]), "unit_price")
+    return Product(
+        sku=check_identifier(row["sku"], "sku"),
+        name=_name(row["name"], "name"),
+        unit_price=_not_negative(price, "unit_price"),
+        stock=whole_number(row["stock"], "stock", at_least=0),
+    )
+
+
+def whole_number(text: str, field: str, at_least: int) -> int:
+    """A count written in plain digits, from `at_least` to the limit of a quantity."""
+    if text.isascii() and text.isdigit() and len(text) <= 10 and at_least <= int(text) <= QUANTITY_MAX:
+        return int(text)
+    raise InvalidInput(field, f"{field}: expected a whole number from {at_least} to {QUANTITY_MAX}, got {shown(text)}")
+
+
+def _name(text: str, field: str) -> str:
+    if not 1 <= len(text) <= NAME_CHARS_MAX:
+        raise InvalidInput(field, f"{field}: expected 1 to {NAME_CHARS_MAX} characters, got {shown(text)}")
+    try:
+        return check_text(text)
+    except ValueError as error:
+        raise InvalidInput(field, f"{field}: {error}") from None
+
+
+def _not_negative(amount: Money, field: str = "opening_balance") -> Money:
+    if amount.minor < 0:
+        raise InvalidInput(field, f"{field}: expected zero or more, got {amount.amount}")
+    return amount

@@ -1,0 +1,51 @@
+"""Ids of customers, accounts, SKUs, orders and transfers, and the saga ids built from them.
+
+No slash in an id: it is what separates the parts of a saga id.
+"""
+
+from __future__ import annotations
+
+import re
+
+from domain.errors import InvalidInput
+from domain.limits import IDENTIFIER_CHARS_MAX
+
+_IDENTIFIER = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
+
+MERCHANT_PREFIX = "merchant."
+
+
+def check_identifier(value: object, field: str) -> str:
+    """`value` unchanged, or `InvalidInput` naming `field`."""
+    if isinstance(value, str) and 1 <= len(value) <= IDENTIFIER_CHARS_MAX and _IDENTIFIER.fullmatch(value) is not None:
+        return value
+    raise InvalidInput(
+        field,
+        f"{field}: expected 1 to {IDENTIFIER_CHARS_MAX} of letters, digits, '.', '_', '-', got {shown(value)}",
+    )
+
+
+def shown(value: object, chars_max: int = 60) -> str:
+    """`value` for a message: quoted, escaped, and never longer than a line of a terminal."""
+    text = ascii(value)
+    return text if len(text) <= chars_max else text[: chars_max - 1] + "…"
+
+
+def order_saga_id(order_id: str) -> str:
+    """Names the order's business transaction; also its workflow's id in the orchestrated style."""
+    return f"order/{order_id}"
+
+
+def merchant_account_id(currency: str) -> str:
+    """The default merchant account of a currency: who is paid for what is sold."""
+    return f"{MERCHANT_PREFIX}{currency}"
+
+
+def clearing_account_id(currency: str) -> str:
+    """A shard's account for money on its way to or from other shards. The slash keeps it out of customers' reach."""
+    return f"clearing/{currency}"
+
+
+def equity_account_id(currency: str) -> str:
+    """Where opening balances come from: double entry has no money from nowhere."""
+    return f"equity/{currency}"

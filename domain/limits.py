@@ -1,0 +1,10 @@
+"""Every limit on what comes in, in one place."""
+
+from __future__ import annotations
+
+IDENTIFIER_CHARS_MAX = 100
+NAME_CHARS_MAX = 200
+LINE_BYTES_MAX = 1_000_000
+ORDER_LINES_MAX = 1_000
+QUANTITY_MAX = 1_000_000
+AMOUNT_MINOR_UNITS_MAX = 10**15

@@ -1,0 +1,156 @@
+"""Orders: what is asked for, what it costs, and what its states mean.
+
+    pending ──▶ confirmed
+       └──────▶ aborting ──▶ rejected | cancelled
+
+The arrow out of `pending` is the decision, one compare-and-set on the order's row; it is never taken back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+
+from domain.errors import InvalidInput
+from domain.limits import AMOUNT_MINOR_UNITS_MAX, ORDER_LINES_MAX
+from domain.money import Money
+from domain.sagas import Reason, Refusal
+
+
+class OrderState(StrEnum):
+    """The states an order's row can be in."""
+
+    PENDING = "pending"
+    CONFIRMED = "confirmed"
+    ABORTING = "aborting"
+    REJECTED = "rejected"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        return self in FINAL_STATES
+
+
+FINAL_STATES = frozenset({OrderState.CONFIRMED, OrderState.REJECTED, OrderState.CANCELLED})
+
+
+class OrderStatus(StrEnum):
+    """What a person is told, and the values of the search attribute `OrderStatus`.
+
+    `compensating` is the row's `aborting`. `stuck` only the workflow knows: a step has not succeeded for a
+    while; it is an alarm, never final, and Temporal goes on retrying.
+    """
+
+    PENDING = "pending"
+    CONFIRMED = "confirmed"
+    REJECTED = "rejected"
+    CANCELLED = "cancelled"
+    COMPENSATING = "compensating"
+    STUCK = "stuck"
+
+    @classmethod
+    def of_state(cls, state: OrderState) -> OrderStatus:
+        return cls.COMPENSATING if state is OrderState.ABORTING else cls(state.value)
+
+
+def closing_state(reason: Reason) -> OrderState:
+    """What an aborted order ends as: somebody's wish is `cancelled`, a rule's is `rejected`."""
+    return OrderState.CANCELLED if reason is Reason.CANCELLED else OrderState.REJECTED
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    name: str | None = None
+    address: str | None = None
+    city: str | None = None
+    postal_code: str | None = None
+    country: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderLine:
+    """`unit_price`, where given, is the agreed price and wins; None means the catalogue's."""
+
+    sku: str
+    quantity: int
+    unit_price: Money | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PricedLine:
+    sku: str
+    quantity: int
+    unit_price: Money
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a customer asks for, as given: prices not yet resolved, lines already merged."""
+
+    order_id: str
+    customer_id: str
+    currency: str
+    lines: tuple[OrderLine, ...]
+    ordered_on: date | None = None
+    ship_to: Address | None = None
+
+    @property
+    def content_hash(self) -> str:
+        """Equal for equal requests, whatever prices or stock are today: a repeat is told from a conflict by it."""
+        content = {
+            "customer_id": self.customer_id,
+            "currency": self.currency,
+            "lines": sorted([x.sku, x.quantity, str(x.unit_price or "")] for x in self.lines),
+            "ordered_on": self.ordered_on.isoformat() if self.ordered_on else None,
+            "ship_to": [*_address_fields(self.ship_to)] if self.ship_to else None,
+        }
+        return hash_of_content(content)
+
+
+def hash_of_content(content: object) -> str:
+    """A fingerprint of plain JSON-like content, stable between processes and releases."""
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
+
+
+def merge_lines(lines: Sequence[OrderLine]) -> tuple[OrderLine, ...]:
+    """One line per SKU and price, in the order first seen: the same SKU twice is more of it, not an error."""
+    merged: dict[tuple[str, Money | None], int] = {}
+    for line in lines:
+        key = (line.sku, line.unit_price)
+        merged[key] = merged.get(key, 0) + line.quantity
+    return tuple(OrderLine(sku, quantity, price) for (sku, price), quantity in merged.items())
+
+
+def check_order(order: Order) -> Order:
+    """The rules that hold for any order whatever its source, or `InvalidInput`."""
+    if not 1 <= len(order.lines) <= ORDER_LINES_MAX:
+        raise InvalidInput("lines", f"lines: expected 1 to {ORDER_LINES_MAX} lines, got {len(order.lines)}")
+    known = [x.unit_price.minor * x.quantity for x in order.lines if x.unit_price is not None]
+    if sum(known) > AMOUNT_MINOR_UNITS_MAX:
+        raise InvalidInput("lines", f"lines: expected a total of at most {AMOUNT_MINOR_UNITS_MAX} minor units")
+    return order
+
+
+def quantities_by_sku(lines: Sequence[OrderLine] | Sequence[PricedLine]) -> dict[str, int]:
+    """What stock must be reserved, sorted by SKU: the one order in which stock rows are locked."""
+    quantities: dict[str, int] = {}
+    for line in lines:
+        quantities[line.sku] = quantities.get(line.sku, 0) + line.quantity
+    return dict(sorted(quantities.items()))
+
+
+def total_of(lines: Sequence[PricedLine], currency: str) -> Money | Refusal:
+    """The order's total, or a refusal where catalogue prices take it over the limit of an amount."""
+    minor = sum(line.unit_price.minor * line.quantity for line in lines)
+    if minor > AMOUNT_MINOR_UNITS_MAX:
+        return Refusal(Reason.AMOUNT_TOO_LARGE, f"the total is over the limit of {AMOUNT_MINOR_UNITS_MAX} minor units")
+    return Money(minor, currency)
+
+
+def _address_fields(address: Address) -> tuple[str | None, ...]:
+    return (address.name, address.address, address.city, address.postal_code, address.country)

@@ -1,0 +1,63 @@
+"""What a step of a saga answers, and how a saga is decided.
+
+A refusal is a result: the rule said no, and will say so again. Exceptions are failures: nobody knows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why an order was not confirmed. Stable codes: programs count by them."""
+
+    OUT_OF_STOCK = "out_of_stock"
+    INSUFFICIENT_FUNDS = "insufficient_funds"
+    UNKNOWN_CUSTOMER = "unknown_customer"
+    UNKNOWN_SKU = "unknown_sku"
+    CURRENCY_MISMATCH = "currency_mismatch"
+    ACCOUNT_NOT_OPEN = "account_not_open"
+    AMOUNT_TOO_LARGE = "amount_too_large"
+    ID_CONFLICT = "id_conflict"
+    CANCELLED = "cancelled"
+    # The step was undone before it ran: the saga was already being aborted. The row knows the true reason.
+    ALREADY_COMPENSATED = "already_compensated"
+    # A step failed for good (a bug or damage, not a rule): the saga is aborted and the failure is in its history.
+    STEP_FAILED = "step_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """`detail` is a sentence for a person."""
+
+    reason: Reason
+    detail: str
+
+
+ALREADY_COMPENSATED = Refusal(
+    Reason.ALREADY_COMPENSATED, "this step was undone before it ran: the saga is being aborted"
+)
+
+
+class Outcome(StrEnum):
+    """The answer of the one compare-and-set that decides a saga.
+
+    `ABSENT`: there was no row to decide on, and now there never will be.
+    """
+
+    CONFIRMED = "confirmed"
+    ABORTING = "aborting"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`refusal` is the reason that won: the first decision's, not the last caller's. None where confirmed."""
+
+    outcome: Outcome
+    refusal: Refusal | None = None
+
+    @property
+    def is_confirmed(self) -> bool:
+        return self.outcome is Outcome.CONFIRMED

@@ -1,0 +1,32 @@
+"""How tables are named and what several of them share."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, DateTime, MetaData, text
+from sqlalchemy.types import UserDefinedType
+
+_NAMES = {
+    "pk": "%(table_name)s_pkey",
+    "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+    "uq": "%(table_name)s_%(column_0_N_name)s_key",
+    "ck": "%(table_name)s_%(constraint_name)s_check",
+}
+
+
+def new_metadata() -> MetaData:
+    """One per kind of database."""
+    return MetaData(naming_convention=_NAMES)
+
+
+class XID8(UserDefinedType[str]):
+    """Postgres's 64-bit transaction id: it never wraps around, and only the server compares it."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        return "xid8"
+
+
+def db_time(name: str) -> Column[object]:
+    """When the row was written, by the database's clock."""
+    return Column(name, DateTime(timezone=True), nullable=False, server_default=text("now()"))
