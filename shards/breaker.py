@@ -1,0 +1,38 @@
+"""A circuit breaker per server: a dead shard costs its callers nothing, and the other shards' callers no slot."""
+
+from __future__ import annotations
+
+import time
+
+from domain.errors import Unreachable
+
+
+class CircuitBreaker:
+    """Closed: calls pass. After `failures_max` connection failures in a row it opens: calls fail at once for
+    `open_seconds`; then one call is let through to try, and its success closes the breaker.
+
+    The wait is short on purpose: work must be final within seconds of a shard's return.
+    """
+
+    def __init__(self, name: str, failures_max: int = 3, open_seconds: float = 1.0) -> None:
+        self._name = name
+        self._failures_max = failures_max
+        self._open_seconds = open_seconds
+        self._failures = 0
+        self._retry_at = 0.0
+
+    def check(self) -> None:
+        """Raises `Unreachable` while open. Passing through when the wait is over lets exactly one caller try."""
+        if self._failures < self._failures_max:
+            return
+        now = time.monotonic()
+        if now < self._retry_at:
+            raise Unreachable("shard_unreachable", f"{self._name} does not answer (not tried: it just failed)")
+        self._retry_at = now + self._open_seconds
+
+    def succeeded(self) -> None:
+        self._failures = 0
+
+    def failed(self) -> None:
+        self._failures += 1
+        self._retry_at = time.monotonic() + self._open_seconds

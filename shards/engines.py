@@ -1,0 +1,143 @@
+"""Connections to the servers: one small pool each, with a circuit breaker and time limits.
+
+Driver errors are translated here, once: above this file there is only `Unreachable` for a server that does not
+answer. A COMMIT whose acknowledgement is lost is `Unreachable` too, which says nothing about its outcome: the
+caller runs its step again and the barrier decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from domain.errors import Unreachable
+from shards.breaker import CircuitBreaker
+
+# All below an activity's start-to-close: an attempt that Temporal has given up must not commit much later.
+CONNECT_SECONDS = 2.0
+COMMAND_SECONDS = 8.0
+_SERVER_SETTINGS = {
+    "application_name": "shardwise",
+    "statement_timeout": "6s",
+    "transaction_timeout": "8s",
+    "idle_in_transaction_session_timeout": "6s",
+    "lock_timeout": "5s",
+}
+_GONE = (
+    OSError,
+    asyncio.TimeoutError,
+    PoolTimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+)
+
+
+class Database:
+    """One Postgres database. `transaction()` is the only way to it."""
+
+    def __init__(self, name: str, dsn: str, pool_size: int = 10, long_running: bool = False) -> None:
+        """`long_running` lifts the time limits, for migrations and audits."""
+        self.name = name
+        self._breaker = CircuitBreaker(name)
+        self._engine = _engine(dsn, pool_size, long_running)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """Commits when the block ends, rolls back when it raises. READ COMMITTED.
+
+        A crash anywhere before the commit leaves nothing; one during it leaves all or nothing.
+        """
+        async with self._connected() as connection, connection.begin():
+            yield connection
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """One REPEATABLE READ, read-only view for several queries. Changes nothing."""
+        async with self._connected() as connection:
+            await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            async with connection.begin():
+                yield connection
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        self._breaker.check()
+        try:
+            async with self._engine.connect() as connection:
+                yield connection
+        except (OSError, asyncio.TimeoutError, PoolTimeoutError, DBAPIError, asyncpg.PostgresError) as error:
+            if not _server_gone(error):
+                self._breaker.succeeded()
+                raise
+            self._breaker.failed()
+            raise Unreachable("shard_unreachable", f"{self.name} does not answer: {_cause(error)}") from error
+        self._breaker.succeeded()
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+class Cluster:
+    """All servers of the installation, by name."""
+
+    def __init__(
+        self, shards: Mapping[str, str], catalog: str, read_model: str, pool_size: int = 10, long_running: bool = False
+    ) -> None:
+        """DSNs in plain form, `postgresql://user:password@host:port/database`. Connects to nothing yet."""
+        self.shards = {name: Database(name, dsn, pool_size, long_running) for name, dsn in shards.items()}
+        self.catalog = Database("catalog", catalog, pool_size, long_running)
+        self.read_model = Database("read_model", read_model, pool_size, long_running)
+
+    @property
+    def databases(self) -> list[Database]:
+        return [*self.shards.values(), self.catalog, self.read_model]
+
+    async def close(self) -> None:
+        await asyncio.gather(*(database.close() for database in self.databases))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def _engine(dsn: str, pool_size: int, long_running: bool) -> AsyncEngine:
+    return create_async_engine(
+        dsn.replace("postgresql://", "postgresql+asyncpg://", 1),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=CONNECT_SECONDS,
+        pool_recycle=1800,
+        connect_args={
+            "timeout": CONNECT_SECONDS,
+            "command_timeout": None if long_running else COMMAND_SECONDS,
+            "server_settings": {"application_name": "shardwise"} if long_running else _SERVER_SETTINGS,
+        },
+    )
+
+
+def _server_gone(error: BaseException) -> bool:
+    if isinstance(error, DBAPIError):
+        if error.connection_invalidated or isinstance(error, InterfaceError):
+            return True
+        cause = error.orig.__cause__ if error.orig is not None else None
+        return isinstance(cause, _GONE) or (isinstance(error, OperationalError) and cause is None)
+    return isinstance(error, _GONE)
+
+
+def _cause(error: BaseException) -> str:
+    original = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig is not None else error
+    return f"{type(original or error).__name__}: {original or error}".strip().splitlines()[0][:200]
