@@ -1,0 +1,111 @@
+"""One Postgres server of the embedded stack: loopback TCP only, ready for two-phase commit and logical replication."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import asyncpg
+
+from domain.errors import Unreachable
+from stack.embedded.parts import Part
+from stack.embedded.postgres_files import CONFIGURATION, PostgresFiles
+from stack.embedded.processes import Process
+from stack.embedded.record import LOOPBACK, StackRecord
+
+MAINTENANCE_DATABASE = "postgres"
+ANSWER_SECONDS = 2.0
+_NO_ANSWER = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+_CONFIGURATION = """\
+# Written anew at every start. To change a value for good: ALTER SYSTEM, which wins over this file.
+listen_addresses = '{address}'
+port = {port}
+# A socket's path must stay under 108 bytes, which a data directory's path need not.
+unix_socket_directories = ''
+cluster_name = '{name}'
+max_connections = 200
+max_prepared_transactions = 64
+wal_level = logical
+shared_buffers = 64MB
+timezone = 'UTC'
+log_timezone = 'UTC'
+"""
+
+
+class PostgresServer(Part):
+    """Recovers from its log after a kill, which is why it has more time to become ready than to answer."""
+
+    ready_seconds = 120.0
+    # Postgres' words: INT is a fast shutdown (sessions end, a checkpoint is written), QUIT one that recovers later.
+    stop_ways = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0))
+
+    def __init__(self, name: str, log: Path, files: PostgresFiles, record: StackRecord, databases: list[str]) -> None:
+        super().__init__(name, files.server(name), log)
+        self.user = files.user
+        self._files = files
+        self._record = record
+        self._databases = databases
+
+    @property
+    def ports(self) -> list[int]:
+        return [self._record.ports[self.name]]
+
+    def prepare(self) -> None:
+        if self.name in self._record.made and not self.folder.exists():
+            raise Unreachable("files_gone", f"the files of {self.name} are gone: {self.folder}")
+        self._files.make(self.name)
+        configuration = _CONFIGURATION.format(address=LOOPBACK, port=self.ports[0], name=self.name)
+        (self.folder / CONFIGURATION).write_text(configuration)
+        # Nothing of this server runs any more, so the number in it belongs to nobody or to a stranger.
+        (self.folder / "postmaster.pid").unlink(missing_ok=True)
+        self.user.own(self.folder)
+
+    def command(self) -> list[str]:
+        return [str(self._files.bin / "postgres"), "-D", str(self.folder)]
+
+    def environment(self) -> Mapping[str, str]:
+        return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+
+    async def answers(self) -> bool:
+        for database in self._existing():
+            if not await answers(self._record.dsn(self.name, database), ANSWER_SECONDS):
+                return False
+        return True
+
+    def _existing(self) -> list[str]:
+        return self._databases if self.name in self._record.made else [MAINTENANCE_DATABASE]
+
+    async def finish_start(self) -> None:
+        connection = await asyncpg.connect(self._record.dsn(self.name, MAINTENANCE_DATABASE), timeout=ANSWER_SECONDS)
+        try:
+            there = {row["datname"] for row in await connection.fetch("SELECT datname FROM pg_database")}
+            for database in self._databases:
+                if database not in there:
+                    await connection.execute(f'CREATE DATABASE "{database}"')
+        finally:
+            await connection.close()
+
+    def main_of(self, leftovers: Sequence[Process]) -> Process | None:
+        """The postmaster. A signal that stops it means other things to its children."""
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            number = int((self.folder / "postmaster.pid").read_text().splitlines()[0])
+            return next((process for process in leftovers if process.pid == number), None)
+        return None
+
+
+async def answers(dsn: str, seconds: float) -> bool:
+    """Whether a session on the database can be opened and used."""
+    try:
+        connection = await asyncpg.connect(dsn, timeout=seconds)
+    except _NO_ANSWER:
+        return False
+    try:
+        return bool(await connection.fetchval("SELECT true", timeout=seconds))
+    except _NO_ANSWER:
+        return False
+    finally:
+        connection.terminate()

@@ -1,0 +1,97 @@
+"""`stack.json`: what one data directory remembers of its stack. Holds the password, so only its owner reads it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from domain.errors import InvalidInput, Unreachable
+
+SUPERUSER = "shardwise"
+SHARD_DATABASE = "shardwise"
+CATALOG_SERVER = "catalog"
+CATALOG_DATABASE = "catalog"
+READ_MODEL_DATABASE = "read_model"
+TEMPORAL = "temporal"
+TEMPORAL_UI = "temporal-ui"
+LOOPBACK = "127.0.0.1"
+
+
+class ProcessMark(BaseModel):
+    """A process, told apart from a later one that got the same number."""
+
+    pid: int
+    started_at: float
+    """Seconds since the epoch."""
+
+
+class StackRecord(BaseModel):
+    version: Literal[1] = 1
+    shards: list[str]
+    workers: int = 2
+    ports: dict[str, int]
+    """By part; chosen once, so that clients survive a restart of a part."""
+    password: str = Field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+    made: list[str] = Field(default_factory=list)
+    """Parts that were ready once. The files of another one were never used, and may be thrown away half made."""
+    postgres_home: Path | None = None
+    """Where the database files are, when not below the data directory."""
+    processes: dict[str, ProcessMark] = Field(default_factory=dict)
+
+    @property
+    def postgres_servers(self) -> list[str]:
+        return [*self.shards, CATALOG_SERVER]
+
+    @property
+    def worker_names(self) -> list[str]:
+        return [f"worker-{number}" for number in range(1, self.workers + 1)]
+
+    @property
+    def temporal_address(self) -> str:
+        return f"{LOOPBACK}:{self.ports[TEMPORAL]}"
+
+    @property
+    def ui_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.ports[TEMPORAL_UI]}"
+
+    def dsn(self, server: str, database: str = SHARD_DATABASE) -> str:
+        return f"postgresql://{SUPERUSER}:{self.password}@{LOOPBACK}:{self.ports[server]}/{database}"
+
+    @staticmethod
+    def path(data_dir: Path) -> Path:
+        return data_dir / "stack.json"
+
+    @classmethod
+    def load(cls, data_dir: Path) -> StackRecord:
+        """Raises Unreachable where no stack was made, InvalidInput where the record cannot be read."""
+        record = cls.find(data_dir)
+        if record is None:
+            raise Unreachable("no_stack", f"no stack in {data_dir}: run `shardwise up`")
+        return record
+
+    @classmethod
+    def find(cls, data_dir: Path) -> StackRecord | None:
+        """None where no stack was made. Raises InvalidInput where the record cannot be read."""
+        path = cls.path(data_dir)
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValidationError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not a record of this version"
+            raise InvalidInput("data_dir", f"cannot read {path}: {reason}") from error
+
+    def save(self, data_dir: Path) -> None:
+        """Replace the record. A crash leaves the old one or the new one, never a part."""
+        path = self.path(data_dir)
+        draft = path.with_suffix(".json.new")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(self.model_dump_json(indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)

@@ -1,0 +1,68 @@
+"""The parts of one data directory's stack, as its record names them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stack.embedded import binaries
+from stack.embedded.parts import Part
+from stack.embedded.postgres import PostgresServer
+from stack.embedded.postgres_files import PostgresFiles, home_of
+from stack.embedded.record import (
+    CATALOG_DATABASE,
+    CATALOG_SERVER,
+    READ_MODEL_DATABASE,
+    SHARD_DATABASE,
+    TEMPORAL,
+    StackRecord,
+)
+from stack.embedded.server_user import CALLER
+from stack.embedded.temporal_server import TemporalServer
+from stack.embedded.worker_process import WorkerProcess
+from stack.settings import Settings
+
+
+class Roster:
+    """Without `files` its servers can be asked and stopped, not started."""
+
+    def __init__(
+        self, data_dir: Path, record: StackRecord, settings: Settings, files: PostgresFiles | None = None
+    ) -> None:
+        self._data_dir = data_dir
+        self._record = record
+        self._settings = settings
+        self._files = files or PostgresFiles(home_of(data_dir, record), Path(), CALLER)
+
+    def temporal(self) -> TemporalServer:
+        return TemporalServer(
+            self._data_dir, self._log(TEMPORAL), lambda: binaries.temporal_bin(self._settings), self._record
+        )
+
+    def postgres(self) -> list[PostgresServer]:
+        databases = {name: [SHARD_DATABASE] for name in self._record.shards}
+        databases[CATALOG_SERVER] = [CATALOG_DATABASE, READ_MODEL_DATABASE]
+        return [
+            PostgresServer(name, self._log(name), self._files, self._record, databases[name])
+            for name in self._record.postgres_servers
+        ]
+
+    def servers(self) -> list[Part]:
+        return [self.temporal(), *self.postgres()]
+
+    def workers(self) -> list[WorkerProcess]:
+        return [self.worker(name) for name in self._record.worker_names]
+
+    def worker(self, name: str) -> WorkerProcess:
+        return WorkerProcess(name, self._data_dir, self._log(name), self._settings)
+
+    def surplus_workers(self) -> list[WorkerProcess]:
+        """Workers that once were, beyond the number that now shall be."""
+        folders = sorted((self._data_dir / "workers").glob("worker-*"))
+        return [self.worker(folder.name) for folder in folders if folder.name not in self._record.worker_names]
+
+    def stop_order(self) -> list[list[Part]]:
+        """Workers first, which drain into Temporal and the databases; each group at once."""
+        return [[*self.workers(), *self.surplus_workers()], [self.temporal()], [*self.postgres()]]
+
+    def _log(self, name: str) -> Path:
+        return self._data_dir / "logs" / f"{name}.log"

@@ -1,0 +1,90 @@
+"""What runs, as `shardwise status --json` prints it. `up` means: the process lives and it answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import TypedDict
+
+from pydantic import BaseModel
+
+from stack.embedded import processes
+from stack.embedded.parts import Part
+from stack.embedded.record import CATALOG_DATABASE, CATALOG_SERVER, SHARD_DATABASE, TEMPORAL, StackRecord
+from stack.embedded.roster import Roster
+
+
+class TemporalStatus(BaseModel):
+    address: str
+    ui: str
+    pid: int | None
+    up: bool
+
+
+class ServerStatus(BaseModel):
+    name: str
+    dsn: str
+    pid: int | None
+    """The postmaster: killing it takes the whole server down."""
+    up: bool
+
+
+class WorkerStatus(BaseModel):
+    name: str
+    pid: int | None
+    up: bool
+    queues: list[str]
+
+
+class StackStatus(BaseModel):
+    temporal: TemporalStatus
+    shards: list[ServerStatus]
+    catalog: ServerStatus
+    workers: list[WorkerStatus]
+
+    @property
+    def all_up(self) -> bool:
+        return all(part.up for part in self._parts())
+
+    @property
+    def any_process(self) -> bool:
+        return any(part.pid is not None for part in self._parts())
+
+    def _parts(self) -> Iterator[TemporalStatus | ServerStatus | WorkerStatus]:
+        yield self.temporal
+        yield from self.shards
+        yield self.catalog
+        yield from self.workers
+
+
+async def ask(record: StackRecord, roster: Roster) -> StackStatus:
+    """Ask all parts at once, each for a few seconds at most."""
+    postgres = {server.name: server for server in roster.postgres()}
+    workers = roster.workers()
+    parts: list[Part] = [roster.temporal(), *postgres.values(), *workers]
+    states = await asyncio.gather(*(_state(part, record) for part in parts))
+    state = {part.name: found for part, found in zip(parts, states, strict=True)}
+
+    def server(name: str, database: str) -> ServerStatus:
+        return ServerStatus(name=name, dsn=record.dsn(name, database), **state[name])
+
+    return StackStatus(
+        temporal=TemporalStatus(address=record.temporal_address, ui=record.ui_url, **state[TEMPORAL]),
+        shards=[server(name, SHARD_DATABASE) for name in record.shards],
+        catalog=server(CATALOG_SERVER, CATALOG_DATABASE),
+        workers=[
+            WorkerStatus(name=worker.name, queues=worker.queues() or [], **state[worker.name]) for worker in workers
+        ],
+    )
+
+
+class _State(TypedDict):
+    pid: int | None
+    up: bool
+
+
+async def _state(part: Part, record: StackRecord) -> _State:
+    process = processes.find(record.processes.get(part.name))
+    if process is None:
+        return _State(pid=None, up=False)
+    return _State(pid=process.pid, up=not processes.is_stopped(process) and await part.answers())

@@ -1,0 +1,20 @@
+"""Wait for what the kernel announces by no event: another process's lock, end or first answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+POLL_SECONDS = 0.03
+
+
+async def attempts(seconds: float) -> AsyncIterator[None]:
+    """One turn at once, then one every few hundredths of a second, the last one after `seconds`."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + seconds
+    while True:
+        last = clock() >= deadline
+        yield
+        if last:
+            return
+        await asyncio.sleep(POLL_SECONDS)

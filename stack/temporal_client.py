@@ -1,0 +1,50 @@
+"""The one way to Temporal: your own server by Temporal's own variables, else the embedded stack's."""
+
+from __future__ import annotations
+
+import asyncio
+
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.envconfig import ClientConfig, ClientConnectConfig
+from temporalio.service import RPCError
+
+from domain.errors import InvalidInput, Unreachable
+from stack.embedded.record import StackRecord
+from stack.settings import Settings
+
+CONNECT_TIMEOUT_SECONDS = 10.0
+NAMESPACE = "default"
+
+
+async def connect(settings: Settings, timeout_seconds: float = CONNECT_TIMEOUT_SECONDS) -> Client:
+    """A connected client with pydantic payloads.
+
+    Own servers (`SHARDWISE_SHARDS` set): Temporal's variables and config file decide. Embedded: the data directory's
+    record does, and `TEMPORAL_*` is ignored. Raises Unreachable when nothing answers in time, InvalidInput when
+    Temporal's configuration cannot be read.
+    """
+    config = _own_config() if settings.own_servers else _embedded_config(settings)
+    return await connect_to(config, timeout_seconds)
+
+
+async def connect_to(config: ClientConnectConfig, timeout_seconds: float) -> Client:
+    address = config.get("target_host", "localhost:7233")
+    options: ClientConnectConfig = {"namespace": NAMESPACE, **config, "target_host": address}
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            return await Client.connect(**options, data_converter=pydantic_data_converter)
+    except (RuntimeError, RPCError, TimeoutError, OSError) as error:
+        reason = str(error) or f"no answer within {timeout_seconds:g} s"
+        raise Unreachable("temporal_unreachable", f"Temporal at {address} does not answer: {reason}") from error
+
+
+def _own_config() -> ClientConnectConfig:
+    try:
+        return ClientConfig.load_client_connect_config()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise InvalidInput("TEMPORAL_CONFIG_FILE", f"Temporal's configuration: {error}") from error
+
+
+def _embedded_config(settings: Settings) -> ClientConnectConfig:
+    return {"target_host": StackRecord.load(settings.data_dir).temporal_address}
