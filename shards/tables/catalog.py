@@ -8,6 +8,12 @@ from shards.tables.common import new_metadata
 
 metadata = new_metadata()
 
+
+def _given_at() -> Column[int]:
+    """The map version at which the slot was given to its shard: older routers are refused there."""
+    return Column("version", BigInteger, nullable=False)
+
+
 shard_map = Table(
     "shard_map",
     metadata,
@@ -25,6 +31,7 @@ map_bucket = Table(
     metadata,
     Column("bucket", SmallInteger, primary_key=True, autoincrement=False),
     Column("shard", Text, ForeignKey("map_shard.name"), nullable=False),
+    _given_at(),
     CheckConstraint("bucket BETWEEN 0 AND 4095", name="bucket"),
 )
 
@@ -33,6 +40,7 @@ map_sku_range = Table(
     metadata,
     Column("lower_bound", Text, primary_key=True),
     Column("shard", Text, ForeignKey("map_shard.name"), nullable=False),
+    _given_at(),
 )
 
 map_pin = Table(
@@ -40,4 +48,5 @@ map_pin = Table(
     metadata,
     Column("account_id", Text, primary_key=True),
     Column("shard", Text, ForeignKey("map_shard.name"), nullable=False),
+    _given_at(),
 )
