@@ -4,9 +4,10 @@
     ├── InvalidInput   the caller must change something      exit 2
     ├── Refused        a business rule says no               exit 1
     ├── Unreachable    something needed does not answer      exit 3
-    └── StaleRoute     this shard does not own the key (any more) at the caller's map version
+    ├── StaleRoute     this shard does not own the key (any more) at the caller's map version
+    └── TryAgain       something else happened at the same moment; nothing was changed
 
-`StaleRoute` never reaches a person: the router reloads its map and the step runs again.
+The last two never reach a person: the step runs again.
 """
 
 from __future__ import annotations
@@ -44,3 +45,10 @@ class StaleRoute(ShardwiseError):
 
     def __init__(self, message: str) -> None:
         super().__init__("stale_route", message)
+
+
+class TryAgain(ShardwiseError):
+    """The write was rolled back. Safe to repeat, and the next attempt will see what stood in the way."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("try_again", message)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from domain.money import Money
+
 
 class Reason(StrEnum):
     """Why an order was not confirmed. Stable codes: programs count by them."""
@@ -53,10 +55,14 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`refusal` is the reason that won: the first decision's, not the last caller's. None where confirmed."""
+    """`refusal` is the reason that won: the first decision's, not the last caller's. None where confirmed.
+
+    `total` is the row's, so None where there was none.
+    """
 
     outcome: Outcome
     refusal: Refusal | None = None
+    total: Money | None = None
 
     @property
     def is_confirmed(self) -> bool:

@@ -23,17 +23,16 @@ from shards.breaker import CircuitBreaker
 
 # All below an activity's start-to-close: an attempt that Temporal has given up must not commit much later.
 CONNECT_SECONDS = 2.0
-COMMAND_SECONDS = 8.0
+COMMAND_SECONDS = 4.0
 _SERVER_SETTINGS = {
     "application_name": "shardwise",
-    "statement_timeout": "6s",
-    "transaction_timeout": "8s",
-    "idle_in_transaction_session_timeout": "6s",
-    "lock_timeout": "5s",
+    "lock_timeout": "3s",
+    "statement_timeout": "3500ms",
+    "transaction_timeout": "4s",
+    "idle_in_transaction_session_timeout": "4s",
 }
 _GONE = (
     OSError,
-    asyncio.TimeoutError,
     PoolTimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
@@ -75,7 +74,7 @@ class Database:
         try:
             async with self._engine.connect() as connection:
                 yield connection
-        except (OSError, asyncio.TimeoutError, PoolTimeoutError, DBAPIError, asyncpg.PostgresError) as error:
+        except Exception as error:
             if not _server_gone(error):
                 self._breaker.succeeded()
                 raise

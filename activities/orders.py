@@ -1,0 +1,126 @@
+"""The order's own rows, over the shards. Contracts: `activities.interfaces.OrderActivities`."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pydantic import TypeAdapter
+from temporalio import activity
+
+from activities.effects import failures_told
+from activities.interfaces import (
+    AbortOrder,
+    Claimed,
+    DecideOrder,
+    OpenOrder,
+    OrderActivities,
+    Priced,
+    RefuseOrderId,
+    StepResult,
+    StockShare,
+)
+from domain.identifiers import order_saga_id
+from domain.money import Money
+from domain.orders import Order, PricedLine, quantities_by_sku
+from domain.sagas import Decision, Reason, Refusal
+from domain.shard_map import ShardMap
+from shards import barrier, order_lookup, orders, stock
+from shards.routing import Router, ShardTransaction
+
+_PLAN = TypeAdapter(tuple[StockShare, ...])
+_REFUSAL = TypeAdapter[Refusal | None](Refusal | None)
+
+
+class ShardedOrderActivities(OrderActivities):
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    @activity.defn(name="claim_order_id")
+    @failures_told
+    async def claim_order_id(self, order: Order) -> Claimed:
+        plan = _PLAN.dump_python(plan_stock(order, await self._router.map()), mode="json")
+
+        async def effect(tx: ShardTransaction) -> Claimed:
+            lookup = await order_lookup.claim(tx, order, plan)
+            if lookup.content_hash != order.content_hash:
+                detail = f"order id {order.order_id} already names an order with other content"
+                return Claimed(Refusal(Reason.ID_CONFLICT, detail))
+            return Claimed(None, _PLAN.validate_python(lookup.stock_plan))
+
+        return await self._router.write(lambda m: m.of_order_id(order.order_id), effect)
+
+    @activity.defn(name="price_lines")
+    @failures_told
+    async def price_lines(self, order: Order) -> Priced:
+        unpriced = sorted({line.sku for line in order.lines if line.unit_price is None})
+        prices = await self._read_prices(unpriced)
+        for sku in unpriced:
+            price = prices.get(sku)
+            if price is None:
+                return Priced(Refusal(Reason.UNKNOWN_SKU, f"there is no product {sku}"))
+            if price.currency != order.currency:
+                detail = f"{sku} is sold in {price.currency}, the order is in {order.currency}"
+                return Priced(Refusal(Reason.CURRENCY_MISMATCH, detail))
+        return Priced(None, tuple(PricedLine(x.sku, x.quantity, x.unit_price or prices[x.sku]) for x in order.lines))
+
+    async def _read_prices(self, skus: list[str]) -> dict[str, Money]:
+        shard_map = await self._router.map()
+        by_range: dict[str, list[str]] = {}
+        for sku in skus:
+            by_range.setdefault(shard_map.of_sku(sku).slot, []).append(sku)
+
+        async def read(part: list[str]) -> dict[str, Money]:
+            return await self._router.read(lambda m: m.of_sku(part[0]), lambda tx: stock.read_prices(tx, part))
+
+        found = await asyncio.gather(*(read(part) for part in by_range.values()))
+        return {sku: price for part in found for sku, price in part.items()}
+
+    @activity.defn(name="open_order")
+    @failures_told
+    async def open_order(self, request: OpenOrder) -> StepResult:
+        order = request.order
+
+        async def effect(tx: ShardTransaction) -> Refusal | None:
+            return await barrier.do_once(
+                tx,
+                order_saga_id(order.order_id),
+                orders.OPEN_STEP,
+                lambda: orders.open_order(tx, order, request.lines, request.total),
+                _REFUSAL,
+            )
+
+        return StepResult(await self._router.write(lambda m: m.of_customer(order.customer_id), effect))
+
+    @activity.defn(name="decide_order")
+    @failures_told
+    async def decide_order(self, request: DecideOrder) -> Decision:
+        return await self._router.write(
+            lambda m: m.of_customer(request.customer_id),
+            lambda tx: orders.decide(tx, request.order_id, request.refusal),
+        )
+
+    @activity.defn(name="abort_order")
+    @failures_told
+    async def abort_order(self, request: AbortOrder) -> None:
+        await self._router.write(
+            lambda m: m.of_customer(request.customer_id),
+            lambda tx: orders.abort_order(tx, request.order_id, request.refusal),
+        )
+
+    @activity.defn(name="refuse_order_id")
+    @failures_told
+    async def refuse_order_id(self, request: RefuseOrderId) -> None:
+        await self._router.write(
+            lambda m: m.of_order_id(request.order.order_id),
+            lambda tx: order_lookup.refuse(tx, request.order, request.refusal),
+        )
+
+
+def plan_stock(order: Order, shard_map: ShardMap) -> tuple[StockShare, ...]:
+    """The order's quantities by SKU range, in the order of the ranges."""
+    shares: dict[str, StockShare] = {}
+    for sku, quantity in quantities_by_sku(order.lines).items():
+        route = shard_map.of_sku(sku)
+        share = shares.setdefault(route.slot, StockShare(route.slot, route.shard, {}))
+        share.quantities[sku] = quantity
+    return tuple(shares.values())

@@ -1,0 +1,37 @@
+"""Money that arrives on another shard. Contracts: `activities.interfaces.PaymentActivities`."""
+
+from __future__ import annotations
+
+from pydantic import TypeAdapter
+from temporalio import activity
+
+from activities.effects import failures_told
+from activities.interfaces import CreditMerchant, PaymentActivities
+from domain.identifiers import merchant_account_id
+from shards import accounts, barrier, outbox
+from shards.routing import Router, ShardTransaction
+
+_NOTHING = TypeAdapter(None)
+
+
+class ShardedPaymentActivities(PaymentActivities):
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    @activity.defn(name="credit_merchant")
+    @failures_told
+    async def credit_merchant(self, request: CreditMerchant) -> None:
+        merchant = merchant_account_id(request.amount.currency)
+
+        async def credit(tx: ShardTransaction) -> None:
+            version = await accounts.credit_from_clearing(
+                tx, request.saga_id, merchant, request.amount, peer=request.customer_id
+            )
+            await outbox.append(
+                tx, request.saga_id, "account", merchant, version, "MerchantCredited", amount=str(request.amount)
+            )
+
+        async def effect(tx: ShardTransaction) -> None:
+            await barrier.do_once(tx, request.saga_id, "credit_merchant", lambda: credit(tx), _NOTHING)
+
+        await self._router.write(lambda m: m.of_account(merchant), effect)

@@ -1,0 +1,94 @@
+"""The barrier: each step of a saga takes effect at most once, whatever order its calls arrive in.
+
+One row per (saga id, step, do or undo), written in the effect's own transaction on the effect's own shard.
+The idea is DTM's sub-transaction barrier: https://en.dtm.pub/practice/barrier.html
+
+| arrives | answer |
+| --- | --- |
+| do | runs the effect, stores its result, refusals included |
+| do again, also at the same moment | the stored result |
+| undo | runs the compensation |
+| undo again | nothing |
+| undo before do (null compensation) | marks the step, nothing else |
+| do after undo (hanging) | `ALREADY_COMPENSATED`; never a stored "ok" for an undone step |
+
+Locks are taken in one order everywhere: barrier row, order row, account row, stock rows by SKU. An insert waits
+for the other transaction that holds the same key, and every path takes its barrier row first, so duplicates queue
+up here instead of deadlocking below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from pydantic import TypeAdapter
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from domain.errors import StaleRoute
+from domain.sagas import ALREADY_COMPENSATED, Refusal
+from shards.routing import ShardTransaction
+
+T = TypeVar("T")
+
+_CLAIM = text("""
+    INSERT INTO barrier (saga_id, step, op, keyspace, slot)
+    VALUES (:saga_id, :step, :op, :keyspace, :slot) ON CONFLICT DO NOTHING
+""")
+
+_READ = text("SELECT op, result FROM barrier WHERE saga_id = :saga_id AND step = :step")
+
+# Storing the result and asking whether this shard owns the slot is one statement, after the transaction's first
+# write as the fence demands (see ShardTransaction.assert_owned), and saves a round trip on every step.
+_STORE_IF_OWNED = text("""
+    UPDATE barrier SET result = :result FROM ownership AS o
+    WHERE saga_id = :saga_id AND step = :step AND op = 'do'
+      AND o.keyspace = :keyspace AND o.slot = :slot AND o.state = 'owned' AND o.map_version <= :version
+""").bindparams(bindparam("result", type_=JSONB))
+
+
+async def do_once(
+    tx: ShardTransaction, saga_id: str, step: str, effect: Callable[[], Awaitable[T]], result_type: TypeAdapter[T]
+) -> T | Refusal:
+    """`effect`'s result, now or as stored; `ALREADY_COMPENSATED` where the step was undone.
+
+    Undone by `undo_once` with the same saga id and step. A crash leaves all of it or nothing.
+    """
+    if await _claim(tx, saga_id, step, "do"):
+        result = await effect()
+        route = tx.route
+        stored = await tx.execute(
+            _STORE_IF_OWNED,
+            saga_id=saga_id,
+            step=step,
+            result=result_type.dump_python(result, mode="json"),
+            keyspace=route.keyspace,
+            slot=route.slot,
+            version=route.version,
+        )
+        if stored.rowcount != 1:
+            raise StaleRoute(f"{route.shard} does not own {route.keyspace} {route.slot!r} at version {route.version}")
+        return result
+    rows = {row.op: row.result for row in await tx.execute(_READ, saga_id=saga_id, step=step)}
+    return ALREADY_COMPENSATED if "undo" in rows else result_type.validate_python(rows["do"])
+
+
+async def undo_once(tx: ShardTransaction, saga_id: str, step: str, compensation: Callable[[], Awaitable[None]]) -> None:
+    """Runs `compensation` if the step was done and not undone yet; else only makes sure it never will be done.
+
+    Idempotent. Cannot be undone.
+    """
+    first = await _claim(tx, saga_id, step, "undo")
+    # Claiming `do` waits for an attempt in flight, and bars any that come later.
+    was_done = not await _claim(tx, saga_id, step, "do")
+    if first and was_done:
+        await compensation()
+    await tx.assert_owned()
+
+
+async def _claim(tx: ShardTransaction, saga_id: str, step: str, op: str) -> bool:
+    claimed = await tx.execute(
+        _CLAIM, saga_id=saga_id, step=step, op=op, keyspace=tx.route.keyspace, slot=tx.route.slot
+    )
+    return claimed.rowcount == 1

@@ -1,0 +1,229 @@
+"""An order's row on its customer's shard, and the one compare-and-set on it that decides the saga."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from domain.errors import TryAgain
+from domain.identifiers import merchant_account_id, order_saga_id
+from domain.money import Money
+from domain.orders import Order, OrderState, PricedLine, closing_state
+from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal
+from domain.shard_map import bucket_of
+from shards import accounts, barrier, outbox
+from shards.integrity import IntegrityViolation
+from shards.routing import ShardTransaction
+
+OPEN_STEP = "open_order"
+
+_CUSTOMER_EXISTS = text("SELECT 1 FROM customer WHERE id = :id")
+_INSERT_ORDER = text("""
+    INSERT INTO orders (id, customer_id, bucket, currency, total, content_hash, state, ordered_on, ship_to)
+    VALUES (:id, :customer_id, :bucket, :currency, :total, :content_hash, 'pending', :ordered_on, :ship_to)
+""").bindparams(bindparam("ship_to", type_=JSONB(none_as_null=True)))
+_INSERT_LINES = text("""
+    INSERT INTO order_line (order_id, n, sku, quantity, unit_price)
+    SELECT :order_id, n, sku, quantity, unit_price
+    FROM unnest(CAST(:skus AS text[]), CAST(:quantities AS bigint[]), CAST(:unit_prices AS bigint[]))
+        WITH ORDINALITY AS line (sku, quantity, unit_price, n)
+""")
+_CONFIRM = text("""
+    UPDATE orders SET state = 'confirmed', decided_at = now(), version = version + 1
+    WHERE id = :id AND state = 'pending' RETURNING currency, total, version
+""")
+_ABORT = text("""
+    UPDATE orders SET state = 'aborting', reason = :reason, detail = :detail, decided_at = now(), version = version + 1
+    WHERE id = :id AND state = 'pending' RETURNING currency, total, version
+""")
+_CLOSE = text("""
+    UPDATE orders SET state = :state, closed_at = now(), version = version + 1
+    WHERE id = :id AND state = 'aborting' RETURNING version
+""")
+_READ_DECISION = text("SELECT state, reason, detail, currency, total FROM orders WHERE id = :id")
+_INSERT_SHIPMENT = text("""
+    INSERT INTO shipment (order_id, ship_to) SELECT id, ship_to FROM orders WHERE id = :id
+""")
+_READ_ORDERS = text("""
+    SELECT id, customer_id, currency, total, content_hash, state, reason, detail, placed_at, decided_at
+    FROM orders WHERE id = ANY(:ids)
+""")
+_READ_LINES = text("SELECT sku, quantity, unit_price FROM order_line WHERE order_id = :id ORDER BY n")
+_LIST = text("""
+    SELECT id, customer_id, currency, total, content_hash, state, reason, detail, placed_at, decided_at
+    FROM orders WHERE CAST(:states AS text[]) IS NULL OR state = ANY(CAST(:states AS text[]))
+    ORDER BY placed_at DESC, id LIMIT :limit
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRow:
+    order_id: str
+    customer_id: str
+    total: Money
+    content_hash: str
+    state: OrderState
+    refusal: Refusal | None
+    placed_at: datetime
+    decided_at: datetime | None
+
+
+async def open_order(tx: ShardTransaction, order: Order, lines: Sequence[PricedLine], total: Money) -> Refusal | None:
+    """The order's row, `pending`, with its lines and the payment held; or why not.
+
+    An unknown customer leaves no row. Any other refusal leaves the row, undecided and without a hold. Undone by
+    `abort_order`.
+    """
+    if (await tx.execute(_CUSTOMER_EXISTS, id=order.customer_id)).first() is None:
+        return Refusal(Reason.UNKNOWN_CUSTOMER, f"there is no customer {order.customer_id}")
+    await _insert_order(tx, order, lines, total)
+    saga_id = order_saga_id(order.order_id)
+    held = await accounts.place_hold(tx, saga_id, OPEN_STEP, order.customer_id, total)
+    await outbox.append(
+        tx, saga_id, "order", order.order_id, 1, "OrderPlaced", customer_id=order.customer_id, total=str(total)
+    )
+    if isinstance(held, Refusal):
+        return held
+    if held is not None:
+        await outbox.append(tx, saga_id, "account", order.customer_id, held, "PaymentHeld", amount=str(total))
+    return None
+
+
+async def _insert_order(tx: ShardTransaction, order: Order, lines: Sequence[PricedLine], total: Money) -> None:
+    await tx.execute(
+        _INSERT_ORDER,
+        id=order.order_id,
+        customer_id=order.customer_id,
+        bucket=bucket_of(order.customer_id),
+        currency=order.currency,
+        total=total.minor,
+        content_hash=order.content_hash,
+        ordered_on=order.ordered_on,
+        ship_to=asdict(order.ship_to) if order.ship_to else None,
+    )
+    await tx.execute(
+        _INSERT_LINES,
+        order_id=order.order_id,
+        skus=[line.sku for line in lines],
+        quantities=[line.quantity for line in lines],
+        unit_prices=[line.unit_price.minor for line in lines],
+    )
+
+
+async def decide(tx: ShardTransaction, order_id: str, refusal: Refusal | None) -> Decision:
+    """The pivot: `pending -> confirmed` where `refusal` is None, else `pending -> aborting`. The first call wins.
+
+    Confirming captures the payment and asks for the shipment in the same transaction. Every later call answers
+    what was decided, whatever it asked for. Without a row the order can never be opened any more (`ABSENT`);
+    `TryAgain` where it is being opened at this moment. Idempotent, never undone; a crash leaves the order
+    undecided, or decided with everything that belongs to it.
+    """
+    saga_id = order_saga_id(order_id)
+    decision = await _try_to_decide(tx, order_id, saga_id, refusal)
+    if decision is None:
+        # Waits for an attempt to open in flight, and bars later ones: from here on there never will be a row.
+        await barrier.undo_once(tx, saga_id, OPEN_STEP, compensation=_row_appeared)
+        return Decision(Outcome.ABSENT, refusal or ALREADY_COMPENSATED)
+    await tx.assert_owned()
+    return decision
+
+
+async def _try_to_decide(tx: ShardTransaction, order_id: str, saga_id: str, refusal: Refusal | None) -> Decision | None:
+    if refusal is None:
+        confirmed = (await tx.execute(_CONFIRM, id=order_id)).one_or_none()
+        if confirmed is not None:
+            total = Money(confirmed.total, confirmed.currency)
+            await _capture_and_ship(tx, order_id, saga_id, total, confirmed.version)
+            return Decision(Outcome.CONFIRMED, None, total)
+    else:
+        aborted = (await tx.execute(_ABORT, id=order_id, reason=refusal.reason, detail=refusal.detail)).one_or_none()
+        if aborted is not None:
+            await outbox.append(tx, saga_id, "order", order_id, aborted.version, "OrderAborting", reason=refusal.reason)
+            return Decision(Outcome.ABORTING, refusal, Money(aborted.total, aborted.currency))
+    row = (await tx.execute(_READ_DECISION, id=order_id)).one_or_none()
+    return _decision_of(row) if row is not None else None
+
+
+def _decision_of(row: Any) -> Decision:
+    total = Money(row.total, row.currency)
+    if row.state == OrderState.CONFIRMED:
+        return Decision(Outcome.CONFIRMED, None, total)
+    if row.reason is None:
+        raise IntegrityViolation(f"order is {row.state} after its decision")
+    return Decision(Outcome.ABORTING, Refusal(Reason(row.reason), row.detail), total)
+
+
+async def _capture_and_ship(tx: ShardTransaction, order_id: str, saga_id: str, total: Money, version: int) -> None:
+    if total.minor > 0:
+        peer = merchant_account_id(total.currency)
+        captured = await accounts.capture_hold(tx, saga_id, OPEN_STEP, total, peer)
+        await outbox.append(
+            tx, saga_id, "account", captured.account_id, captured.account_version, "PaymentCaptured", amount=str(total)
+        )
+    await tx.execute(_INSERT_SHIPMENT, id=order_id)
+    await outbox.append(tx, saga_id, "order", order_id, version, "OrderConfirmed", total=str(total))
+
+
+async def _row_appeared() -> None:
+    """An attempt to open committed while we waited for it: roll the mark back, and decide on its row."""
+    raise TryAgain("the order was opened just now")
+
+
+async def abort_order(tx: ShardTransaction, order_id: str, refusal: Refusal) -> None:
+    """Compensates `open_order`: gives the held money back and closes the row as rejected or cancelled.
+
+    Only after a decision to abort. Idempotent; nothing where the order never had a row.
+    """
+    saga_id = order_saga_id(order_id)
+
+    async def compensate() -> None:
+        state = closing_state(refusal.reason)
+        closed = (await tx.execute(_CLOSE, id=order_id, state=state)).one_or_none()
+        if closed is None:
+            row = (await tx.execute(_READ_DECISION, id=order_id)).one_or_none()
+            if row is None:
+                return
+            raise IntegrityViolation(f"order {order_id} is {row.state}: only an aborting order can be closed")
+        released = await accounts.release_hold(tx, saga_id, OPEN_STEP)
+        if released is not None:
+            await outbox.append(
+                tx, saga_id, "account", released.account_id, released.account_version, "PaymentReleased"
+            )
+        kind = "OrderCancelled" if state is OrderState.CANCELLED else "OrderRejected"
+        await outbox.append(tx, saga_id, "order", order_id, closed.version, kind, reason=refusal.reason)
+
+    await barrier.undo_once(tx, saga_id, OPEN_STEP, compensate)
+
+
+async def read_orders(tx: ShardTransaction, order_ids: list[str]) -> dict[str, OrderRow]:
+    """Those of `order_ids` that have a row on this shard. Changes nothing."""
+    return {row.id: _order_of(row) for row in await tx.execute(_READ_ORDERS, ids=order_ids)}
+
+
+async def read_lines(tx: ShardTransaction, order_id: str, currency: str) -> list[PricedLine]:
+    rows = await tx.execute(_READ_LINES, id=order_id)
+    return [PricedLine(row.sku, row.quantity, Money(row.unit_price, currency)) for row in rows]
+
+
+async def list_orders(tx: ShardTransaction, states: Sequence[OrderState] | None, limit: int) -> list[OrderRow]:
+    """The newest orders of this shard, in any of `states` (None: in all)."""
+    rows = await tx.execute(_LIST, states=list(states) if states is not None else None, limit=limit)
+    return [_order_of(row) for row in rows]
+
+
+def _order_of(row: Any) -> OrderRow:
+    return OrderRow(
+        row.id,
+        row.customer_id,
+        Money(row.total, row.currency),
+        row.content_hash,
+        OrderState(row.state),
+        Refusal(Reason(row.reason), row.detail) if row.reason else None,
+        row.placed_at,
+        row.decided_at,
+    )

@@ -1,0 +1,171 @@
+"""How a saga's steps are run: local first and durable behind it, visible when stuck, shielded when it must end.
+
+Nothing here remembers what was done. A local activity is not in the history until its workflow task completes, so
+after a kill the workflow knows too little: rows decide, and undo is safe for steps that never ran.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal, TypeVar
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+A = TypeVar("A")
+R = TypeVar("R")
+StepMethod = Callable[[Any, A], Coroutine[Any, Any, R]]
+
+# Two quick attempts inside the workflow task: no event per attempt, no round trip through the server.
+LOCAL_START_TO_CLOSE = timedelta(seconds=5)
+LOCAL_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_attempts=2)
+
+# Then attempts without limit, never more than 5 s apart, so that work is final soon after a shard's return.
+DURABLE_START_TO_CLOSE = timedelta(seconds=10)
+DURABLE_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=5))
+
+
+@dataclass(frozen=True, slots=True)
+class SagaOptions:
+    """Settings of one saga, carried in its input so that its history replays whatever the settings are later.
+
+    `mode` "regular" runs every step as a regular activity, for tests of every border.
+    """
+
+    mode: Literal["local_first", "regular"] = "local_first"
+    stuck_after_seconds: float = 30.0
+
+
+class SagaSteps:
+    """Runs the activities of one saga."""
+
+    def __init__(self, options: SagaOptions, on_stuck_changed: Callable[[Sequence[str]], None]) -> None:
+        """`on_stuck_changed` gets the summaries of the steps that are stuck now, none when all move again."""
+        self._options = options
+        self._on_stuck_changed = on_stuck_changed
+        self._stuck: list[str] = []
+        self._retries_asked = 0
+
+    def retry_now(self) -> None:
+        """The operator's retry: every waiting step gets a fresh attempt at once, without back-off."""
+        self._retries_asked += 1
+
+    async def attempt(self, step: StepMethod[A, R], argument: A, summary: str) -> R:
+        """Runs a step that may still fail the saga: raises what no retry can mend, and cancellation."""
+        if self._options.mode == "local_first":
+            try:
+                return await self._run_locally(step, argument, summary)
+            except ApplicationError as error:
+                if error.non_retryable:
+                    raise
+            except ActivityError as error:
+                if is_cancelled_exception(error):
+                    raise
+        return await self._run_durably(step, argument, summary, give_up=True)
+
+    async def to_the_end(self, step: StepMethod[A, R], argument: A, summary: str) -> R:
+        """Runs a step that must succeed, a compensation or anything after the decision: never gives up.
+
+        Even a bug is waited for: the saga is stuck until an operator's retry. Call it under `shielded`.
+        """
+        if self._options.mode == "local_first":
+            try:
+                return await self._run_locally(step, argument, summary)
+            except (ApplicationError, ActivityError):
+                pass
+        return await self._run_durably(step, argument, summary, give_up=False)
+
+    async def _run_locally(self, step: StepMethod[A, R], argument: A, summary: str) -> R:
+        # Never schedule_to_close here: it hangs. A failure arrives as a bare ApplicationError.
+        result: R = await workflow.execute_local_activity_method(
+            step,
+            argument,
+            summary=summary,
+            start_to_close_timeout=LOCAL_START_TO_CLOSE,
+            retry_policy=LOCAL_RETRY,
+        )
+        return result
+
+    async def _run_durably(self, step: StepMethod[A, R], argument: A, summary: str, give_up: bool) -> R:
+        try:
+            while True:
+                retries_seen = self._retries_asked
+                task = workflow.start_activity_method(
+                    step,
+                    argument,
+                    summary=summary,
+                    start_to_close_timeout=DURABLE_START_TO_CLOSE,
+                    retry_policy=DURABLE_RETRY,
+                )
+                try:
+                    await self._wait_for(task, retries_seen, summary)
+                    if task.done():
+                        result: R = task.result()
+                        return result
+                except ActivityError as error:
+                    if give_up or is_cancelled_exception(error):
+                        raise
+                    # Non-retryable, so a bug or damage. Only a person can say when to go on.
+                    self._set_stuck(summary, True)
+                    await workflow.wait_condition(lambda seen=retries_seen: self._retries_asked > seen)  # type: ignore[misc]
+                finally:
+                    await _abandon(task)
+        finally:
+            self._set_stuck(summary, False)
+
+    async def _wait_for(self, task: asyncio.Task[Any], retries_seen: int, summary: str) -> None:
+        """Until the step is done or an operator asked for a retry. A workflow cannot see an activity's attempt
+        count, so it races the activity with a timer; the history does not grow while it waits."""
+
+        def woken() -> bool:
+            return task.done() or self._retries_asked > retries_seen
+
+        try:
+            await workflow.wait_condition(
+                woken,
+                timeout=self._options.stuck_after_seconds,
+                timeout_summary=f"alarm if not done: {summary}",
+            )
+        except TimeoutError:
+            self._set_stuck(summary, True)
+            await workflow.wait_condition(woken)
+
+    def _set_stuck(self, summary: str, stuck: bool) -> None:
+        if (summary in self._stuck) == stuck:
+            return
+        if stuck:
+            self._stuck.append(summary)
+        else:
+            self._stuck.remove(summary)
+        self._on_stuck_changed(self._stuck)
+
+
+async def _abandon(task: asyncio.Task[Any]) -> None:
+    """Cancels an attempt that nobody waits for any more. Should it commit all the same, the barrier knows."""
+    if not task.done():
+        task.cancel()
+        with contextlib.suppress(ActivityError):
+            await task
+
+
+async def shielded(work: Coroutine[Any, Any, R], on_cancel: Callable[[], None]) -> R:
+    """Runs `work` to its end however often the workflow is cancelled meanwhile; `on_cancel` is told each time.
+
+    A bare `asyncio.shield` returns at once when it is cancelled, with nothing undone.
+    """
+    task = asyncio.create_task(work)
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise
+            on_cancel()
+        except BaseException:
+            break
+    return task.result()
