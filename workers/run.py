@@ -1,0 +1,134 @@
+"""A worker process: the one place where workflows, activities and shards are put together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from activities.orders import ShardedOrderActivities
+from activities.payments import ShardedPaymentActivities
+from activities.stock import ShardedStockActivities
+from domain.errors import InvalidInput
+from shards.engines import Cluster
+from shards.routing import Router
+from stack.settings import Settings, resolve_databases
+from stack.temporal_client import connect
+from workers.migrate import assert_ready
+from workers.sandbox import workflow_runner
+from workflows.order_saga import TASK_QUEUE as ORDERS
+from workflows.order_saga import OrderSaga
+
+log = logging.getLogger("shardwise.worker")
+
+DRAIN_SECONDS = 12.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hosted:
+    """What one task queue offers."""
+
+    workflows: Sequence[type]
+    activities: Callable[[Router], Sequence[Callable[..., Any]]]
+
+
+def _order_activities(router: Router) -> Sequence[Callable[..., Any]]:
+    orders, stock, payments = (
+        ShardedOrderActivities(router),
+        ShardedStockActivities(router),
+        ShardedPaymentActivities(router),
+    )
+    return [
+        orders.claim_order_id,
+        orders.price_lines,
+        orders.open_order,
+        orders.decide_order,
+        orders.abort_order,
+        orders.refuse_order_id,
+        stock.reserve_stock,
+        stock.release_stock,
+        stock.consume_stock,
+        payments.credit_merchant,
+    ]
+
+
+HOSTED: dict[str, Hosted] = {ORDERS: Hosted([OrderSaga], _order_activities)}
+
+
+async def run_worker(settings: Settings, queues: Sequence[str], name: str | None = None) -> None:
+    """Polls `queues` (none given: all) until SIGTERM or SIGINT, then drains: what has begun is finished.
+
+    Starts only on a migrated installation, else `Unreachable`. Once it polls it writes the file that
+    `SHARDWISE_READY_FILE` names. A crash loses nothing: Temporal gives its tasks to another worker.
+    """
+    chosen = list(queues) or list(HOSTED)
+    for queue in chosen:
+        if queue not in HOSTED:
+            raise InvalidInput("queue", f"queue: expected one of {', '.join(HOSTED)}, got {queue!r}")
+    databases = resolve_databases(settings)
+    stop = _stop_signal()
+    async with Cluster(databases.shards, databases.catalog, databases.read_model, settings.pool_size) as cluster:
+        client = await connect(settings)
+        await assert_ready(cluster, client)
+        async with polling(client, cluster, settings, chosen, name):
+            _tell_ready(chosen)
+            log.info("polling %s", ", ".join(chosen))
+            await stop.wait()
+            log.info("draining")
+
+
+@asynccontextmanager
+async def polling(
+    client: Client, cluster: Cluster, settings: Settings, queues: Sequence[str], name: str | None = None
+) -> AsyncIterator[None]:
+    """Workers for `queues` that poll inside the block and drain at its end."""
+    router = Router(cluster)
+    async with contextlib.AsyncExitStack() as workers:
+        for queue in queues:
+            await workers.enter_async_context(new_worker(client, router, settings, queue, name))
+        yield
+
+
+def new_worker(client: Client, router: Router, settings: Settings, queue: str, name: str | None = None) -> Worker:
+    """One queue's worker, not yet polling."""
+    hosted = HOSTED[queue]
+    return Worker(
+        client,
+        task_queue=queue,
+        workflows=hosted.workflows,
+        activities=hosted.activities(router),
+        workflow_runner=workflow_runner(settings.workflow_sandbox),
+        max_concurrent_workflow_tasks=settings.max_concurrent_workflow_tasks,
+        # Smaller than the workflows that run at once, the cache costs more than half of the throughput.
+        max_cached_workflows=settings.max_cached_workflows,
+        graceful_shutdown_timeout=timedelta(seconds=DRAIN_SECONDS),
+        identity=f"{name}@{os.getpid()}" if name else None,
+    )
+
+
+def _stop_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def _tell_ready(queues: Sequence[str]) -> None:
+    ready_file = os.environ.get("SHARDWISE_READY_FILE")
+    if ready_file:
+        draft = Path(ready_file + ".draft")
+        draft.write_text(json.dumps({"queues": list(queues)}))
+        draft.replace(ready_file)
