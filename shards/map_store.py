@@ -1,0 +1,177 @@
+"""The shard map in the catalog, and each shard's own record of what it gives that shard.
+
+The catalog decides; a shard's `ownership` rows are what its writers are checked against. Every change here commits in
+the catalog first and then writes the shards: a crash between the two is mended by making the same call again, whatever
+it finds already done. Until then the shards refuse what the change was about, and accept nothing wrongly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import Row, TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.errors import InvalidInput, Unreachable
+from domain.shard_map import ShardMap, bucket_of, cut_ranges, spread_buckets
+from shards.engines import Cluster, Database
+
+_READ_HEAD = text("SELECT version, ranges_cut FROM shard_map")
+_LOCK_TO_CHANGE = text("SELECT version, ranges_cut FROM shard_map FOR UPDATE")
+_LOCK_AGAINST_CHANGE = text("SELECT version, ranges_cut FROM shard_map FOR SHARE")
+_SHARD_NAMES = text("SELECT name FROM map_shard ORDER BY name")
+
+_SEED_HEAD = text("INSERT INTO shard_map (version) VALUES (1) ON CONFLICT DO NOTHING RETURNING version")
+_SEED_SHARDS = text("INSERT INTO map_shard SELECT unnest(CAST(:names AS text[]))")
+_SEED_BUCKETS = text("""
+    INSERT INTO map_bucket (bucket, shard, version)
+    SELECT n - 1, shard, 1 FROM unnest(CAST(:shards AS text[])) WITH ORDINALITY AS given (shard, n)
+""")
+
+_CUT_HEAD = text("UPDATE shard_map SET version = :version, ranges_cut = true")
+_DROP_RANGES = text("DELETE FROM map_sku_range")
+_ADD_RANGES = text("""
+    INSERT INTO map_sku_range (lower_bound, shard, version)
+    SELECT lower_bound, shard, :version
+    FROM unnest(CAST(:bounds AS text[]), CAST(:shards AS text[])) AS given (lower_bound, shard)
+""")
+
+_RAISE_VERSION = text("UPDATE shard_map SET version = :version")
+_ADD_PINS = text("""
+    INSERT INTO map_pin (account_id, shard, version)
+    SELECT account_id, shard, :version
+    FROM unnest(CAST(:account_ids AS text[]), CAST(:shards AS text[])) AS given (account_id, shard)
+""")
+_PINNED = text("SELECT account_id FROM map_pin WHERE account_id = ANY(:account_ids)")
+
+# One order of slots for everybody: two of these at once then queue up instead of deadlocking.
+_SLOTS = text("""
+    SELECT shard, array_agg(keyspace) AS keyspaces, array_agg(slot) AS slots, array_agg(version) AS versions
+    FROM (
+        SELECT shard, 'bucket' AS keyspace, CAST(bucket AS text) AS slot, version FROM map_bucket
+        UNION ALL SELECT shard, 'sku_range', lower_bound, version FROM map_sku_range
+        UNION ALL SELECT shard, 'pin', account_id, version FROM map_pin
+        ORDER BY keyspace, slot
+    ) AS given
+    GROUP BY shard
+""")
+_INSTALL = text("""
+    INSERT INTO ownership (keyspace, slot, map_version, state)
+    SELECT keyspace, slot, version, 'owned'
+    FROM unnest(CAST(:keyspaces AS text[]), CAST(:slots AS text[]), CAST(:versions AS bigint[]))
+        AS given (keyspace, slot, version)
+    ON CONFLICT (keyspace, slot) DO UPDATE SET map_version = excluded.map_version
+    WHERE ownership.map_version < excluded.map_version
+""")
+
+
+async def load_map(catalog: Database) -> ShardMap:
+    """One consistent version of the whole map. `Unreachable` where none was seeded."""
+    async with catalog.snapshot() as connection:
+        version = (await _head(connection, _READ_HEAD)).version
+        buckets = await connection.execute(text("SELECT shard FROM map_bucket ORDER BY bucket"))
+        ranges = await connection.execute(text("SELECT lower_bound, shard FROM map_sku_range"))
+        pins = await connection.execute(text("SELECT account_id, shard FROM map_pin"))
+        return ShardMap(
+            version=version,
+            buckets=list(buckets.scalars()),
+            # Sorted here: keys are looked up by Python's order, which need not be the catalog's collation.
+            ranges=sorted((row.lower_bound, row.shard) for row in ranges),
+            pins={row.account_id: row.shard for row in pins},
+        )
+
+
+async def seed_map(cluster: Cluster) -> None:
+    """Have a map: at first all buckets spread evenly, one SKU range, no pins, version 1.
+
+    Does nothing to a map that is there; of two at once, one seeds and the other waits for it. `InvalidInput` where
+    the map names other shards than the cluster has.
+    """
+    names = sorted(cluster.shards)
+    async with cluster.catalog.transaction() as connection:
+        if (await connection.execute(_SEED_HEAD)).first() is not None:
+            await connection.execute(_SEED_SHARDS, {"names": names})
+            await connection.execute(_SEED_BUCKETS, {"shards": spread_buckets(names)})
+            await connection.execute(_ADD_RANGES, {"bounds": [""], "shards": names[:1], "version": 1})
+        _check_names(await _shard_names(connection), names)
+    await install_ownership(cluster)
+
+
+async def cut_sku_ranges(cluster: Cluster, skus: Collection[str]) -> None:
+    """Cut the SKU ranges at the quantiles of `skus`, so that stock spreads over the shards. Once for all time.
+
+    A second call, or one without SKUs, cuts nothing. Call it before the first product is written, and route products
+    by a map loaded after it: SKUs stored earlier would be left behind on the first shard.
+    """
+    async with cluster.catalog.transaction() as connection:
+        head = await _head(connection, _LOCK_TO_CHANGE)
+        if skus and not head.ranges_cut:
+            ranges = cut_ranges(skus, await _shard_names(connection))
+            version = head.version + 1
+            await connection.execute(_DROP_RANGES)
+            bounds, shards = zip(*ranges, strict=True)
+            added = {"bounds": list(bounds), "shards": list(shards), "version": version}
+            await connection.execute(_ADD_RANGES, added)
+            await connection.execute(_CUT_HEAD, {"version": version})
+    await install_ownership(cluster)
+
+
+async def pin_accounts(cluster: Cluster, account_ids: Collection[str]) -> None:
+    """Have each account in the directory: new ones on a shard chosen by the hash of the id, known ones where they are.
+
+    Safe to repeat.
+    """
+    async with cluster.catalog.transaction() as connection:
+        head = await _head(connection, _LOCK_TO_CHANGE)
+        pinned = await connection.execute(_PINNED, {"account_ids": list(account_ids)})
+        new = sorted(set(account_ids) - set(pinned.scalars()))
+        if new:
+            places = spread_buckets(await _shard_names(connection))
+            shards = [places[bucket_of(account_id)] for account_id in new]
+            version = head.version + 1
+            await connection.execute(_ADD_PINS, {"account_ids": new, "shards": shards, "version": version})
+            await connection.execute(_RAISE_VERSION, {"version": version})
+    await install_ownership(cluster)
+
+
+async def install_ownership(cluster: Cluster) -> None:
+    """Have every shard know the slots that the map gives it, each with the map version at which it was given.
+
+    Safe to repeat: it never lowers a version, never opens a fenced slot and never touches slots of others. A crash
+    leaves some shards behind, which refuse writers until it runs again. The map cannot change underneath it.
+    """
+    async with cluster.catalog.transaction() as connection:
+        await _head(connection, _LOCK_AGAINST_CHANGE)
+        given = {row.shard: row for row in await connection.execute(_SLOTS)}
+        _check_names(await _shard_names(connection), sorted(cluster.shards))
+        writes = [_install(cluster.shards[name], row) for name, row in given.items()]
+        # All ended before the first error is raised: nothing goes on behind the caller's back.
+        for result in await asyncio.gather(*writes, return_exceptions=True):
+            if result is not None:
+                raise result
+
+
+async def _install(shard: Database, slots: Row[Any]) -> None:
+    given = {"keyspaces": slots.keyspaces, "slots": slots.slots, "versions": slots.versions}
+    async with shard.transaction() as connection:
+        await connection.execute(_INSTALL, given)
+
+
+async def _head(connection: AsyncConnection, query: TextClause) -> Row[Any]:
+    head = (await connection.execute(query)).first()
+    if head is None:
+        raise Unreachable("not_migrated", "there is no shard map yet: run `shardwise migrate`")
+    return head
+
+
+async def _shard_names(connection: AsyncConnection) -> list[str]:
+    return list((await connection.execute(_SHARD_NAMES)).scalars())
+
+
+def _check_names(mapped: Sequence[str], present: Sequence[str]) -> None:
+    if list(mapped) != list(present):
+        raise InvalidInput(
+            "shards", f"the shard map is about {', '.join(mapped)}, but the settings name {', '.join(present)}"
+        )

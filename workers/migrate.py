@@ -1,0 +1,189 @@
+"""Bring every database and Temporal to what this release needs, and ask whether they are there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import asyncpg
+from sqlalchemy import text
+from temporalio.client import Client
+
+from domain.errors import InvalidInput, ShardwiseError, Unreachable
+from shards.engines import Cluster, Database
+from shards.map_store import load_map, seed_map
+from stack.settings import Databases, Settings, resolve_databases
+from stack.temporal_client import connect
+from workers.schema import Kind, current_revision, history_of
+from workers.search_attributes import KEYWORDS, missing_search_attributes, register_search_attributes
+
+T = TypeVar("T")
+
+_NAME_IT = text("INSERT INTO shard_identity (name) VALUES (:name) ON CONFLICT DO NOTHING")
+_ITS_NAME = text("SELECT name FROM shard_identity")
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """Revisions before and after; `before` is None for a database that was empty."""
+
+    name: str
+    before: str | None
+    after: str
+
+
+@dataclass(frozen=True)
+class Migrated:
+    databases: list[Upgrade]
+    search_attributes: list[str]
+    map_version: int
+
+
+async def migrate(settings: Settings, report: Callable[[str], None]) -> Migrated:
+    """Upgrade every database, have the shards know their names and slots, register Temporal's search attributes.
+
+    Safe to repeat, to kill at any point and to run twice at once. `InvalidInput` where the settings do not fit what
+    the databases hold, `Unreachable` where a server does not answer.
+    """
+    addresses = resolve_databases(settings)
+    upgrades = await migrate_databases(addresses, report)
+    async with _cluster(addresses) as cluster:
+        version = (await load_map(cluster.catalog)).version
+    await register_search_attributes(await connect(settings))
+    return Migrated(upgrades, list(KEYWORDS), version)
+
+
+async def migrate_databases(addresses: Databases, report: Callable[[str], None]) -> list[Upgrade]:
+    """The part of `migrate` that is about Postgres, with the same promises."""
+    async with _cluster(addresses) as cluster:
+        dsns = [*addresses.shards.values(), addresses.catalog, addresses.read_model]
+        targets = [Target(*each) for each in zip(_kinds(cluster), cluster.databases, dsns, strict=True)]
+        slots = asyncio.Semaphore(os.cpu_count() or 1)
+        upgrades = await _all(_upgrade(target, slots, report) for target in targets)
+        await _all(_claim_name(shard) for shard in cluster.shards.values())
+        await seed_map(cluster)
+    return upgrades
+
+
+async def assert_ready(cluster: Cluster, client: Client) -> None:
+    """That `migrate` has run: what a worker asks before it polls. Changes nothing.
+
+    `Unreachable` saying what is missing, `InvalidInput` where shards were mixed up.
+    """
+    kinds = zip(_kinds(cluster), cluster.databases, strict=True)
+    await _all(_assert_at_head(kind, database) for kind, database in kinds)
+    await _all(_assert_name(shard) for shard in cluster.shards.values())
+    mapped = set((await load_map(cluster.catalog)).buckets)
+    if not mapped <= cluster.shards.keys():
+        raise InvalidInput(
+            "shards", f"the shard map needs {_listed(mapped)}, the settings name {_listed(cluster.shards)}"
+        )
+    if missing := await missing_search_attributes(client):
+        raise _not_migrated(f"Temporal lacks the search attributes {_listed(missing)}")
+
+
+@dataclass(frozen=True)
+class Target:
+    kind: Kind
+    database: Database
+    dsn: str
+
+
+async def _upgrade(target: Target, slots: asyncio.Semaphore, report: Callable[[str], None]) -> Upgrade:
+    name, head = target.database.name, history_of(target.kind).head
+    before = await _revision(target.kind, target.database)
+    if before != head:
+        report(f"{name}: {before or 'empty'} → {head}")
+        async with slots:
+            await _in_child(target)
+    return Upgrade(name, before, head)
+
+
+async def _revision(kind: Kind, database: Database) -> str | None:
+    try:
+        revision = await current_revision(database)
+    except (asyncpg.InvalidCatalogNameError, asyncpg.InvalidAuthorizationSpecificationError) as error:
+        raise InvalidInput(database.name, f"{database.name}: {error}") from error
+    if revision is not None and revision not in history_of(kind).known:
+        raise InvalidInput(
+            database.name,
+            f"{database.name} has schema revision {revision}, which this release does not know for a {kind} database: "
+            "it is another kind of database, or a newer release's",
+            code="unknown_revision",
+        )
+    return revision
+
+
+async def _in_child(target: Target) -> None:
+    """Upgrade in a process of its own, since what Alembic's revisions call is global to a process."""
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "workers.migrate_one"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        request = json.dumps({"kind": target.kind, "dsn": target.dsn}).encode()
+        _, said = await child.communicate(request)
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+    if child.returncode != 0:
+        reason = (said.decode(errors="replace").strip().splitlines() or [f"exit code {child.returncode}"])[-1]
+        raise ShardwiseError("migration_failed", f"{target.database.name} could not be migrated: {reason}")
+
+
+async def _claim_name(shard: Database) -> None:
+    """A shard that has no name yet gets it for ever. `InvalidInput` where it has another."""
+    async with shard.transaction() as connection:
+        await connection.execute(_NAME_IT, {"name": shard.name})
+    await _assert_name(shard)
+
+
+async def _assert_name(shard: Database) -> None:
+    async with shard.transaction() as connection:
+        name = await connection.scalar(_ITS_NAME)
+    if name is None:
+        raise _not_migrated(f"{shard.name} does not know its name")
+    if name != shard.name:
+        raise InvalidInput(
+            "shards", f"the settings call a database {shard.name} that is {name}: are their addresses swapped?"
+        )
+
+
+async def _assert_at_head(kind: Kind, database: Database) -> None:
+    revision, head = await _revision(kind, database), history_of(kind).head
+    if revision != head:
+        raise _not_migrated(f"{database.name} is at schema revision {revision or 'none'}, not {head}")
+
+
+def _not_migrated(what: str) -> Unreachable:
+    return Unreachable("not_migrated", f"{what}: run `shardwise migrate`")
+
+
+def _cluster(addresses: Databases) -> Cluster:
+    return Cluster(addresses.shards, addresses.catalog, addresses.read_model, pool_size=2, long_running=True)
+
+
+def _kinds(cluster: Cluster) -> list[Kind]:
+    """In the order of `cluster.databases`."""
+    return [*(Kind.SHARD for _ in cluster.shards), Kind.CATALOG, Kind.READ_MODEL]
+
+
+async def _all(work: Iterable[Awaitable[T]]) -> list[T]:
+    """Side by side, and all ended before the first error is raised: nothing goes on behind the caller's back."""
+    results = await asyncio.gather(*work, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if not isinstance(result, BaseException)]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
