@@ -1,0 +1,77 @@
+"""Fixtures on real Postgres. One scratch server per session; each test has databases of its own on it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from shards.engines import Cluster
+from stack.settings import Databases
+from tests.support.postgres import create_databases, drop_databases, scratch_server, sibling
+from workers.migrate import migrate_databases
+
+SHARDS = ("shard-1", "shard-2", "shard-3")
+DATABASES = (*SHARDS, "catalog", "read_model")
+
+FreshDatabase = Callable[[], Awaitable[str]]
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+async def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """The DSN of the scratch server's maintenance database."""
+    folder: Path = tmp_path_factory.mktemp("postgres")
+    async with scratch_server(folder) as admin:
+        yield admin
+
+
+@pytest.fixture
+async def fresh_database(postgres_server: str) -> AsyncIterator[FreshDatabase]:
+    """Makes an empty database at each call; all are dropped after the test."""
+    made: list[str] = []
+
+    async def make() -> str:
+        made.append(f"fresh_{next(_numbers)}")
+        await create_databases(postgres_server, {made[-1]: "template0"})
+        return sibling(postgres_server, made[-1])
+
+    yield make
+    await drop_databases(postgres_server, made)
+
+
+@pytest.fixture(scope="session")
+async def migrated_templates(postgres_server: str) -> dict[str, str]:
+    """By name, databases that `shardwise migrate` has made: empty of business, complete in everything else."""
+    templates = {name: f"template_{name}" for name in DATABASES}
+    await create_databases(postgres_server, dict.fromkeys(templates.values(), "template0"))
+    await migrate_databases(_addresses(postgres_server, templates), lambda _: None)
+    return templates
+
+
+@pytest.fixture
+async def cluster_dsns(postgres_server: str, migrated_templates: dict[str, str]) -> AsyncIterator[Databases]:
+    """Three migrated shards, catalog and read model: databases of their own, dropped after the test."""
+    number = next(_numbers)
+    names = {name: f"cluster_{number}_{name}" for name in DATABASES}
+    await create_databases(postgres_server, {names[name]: migrated_templates[name] for name in DATABASES})
+    yield _addresses(postgres_server, names)
+    await drop_databases(postgres_server, list(names.values()))
+
+
+@pytest.fixture
+async def cluster(cluster_dsns: Databases) -> AsyncIterator[Cluster]:
+    """The map is seeded and every shard knows what it owns."""
+    async with Cluster(cluster_dsns.shards, cluster_dsns.catalog, cluster_dsns.read_model, pool_size=5) as made:
+        yield made
+
+
+def _addresses(admin: str, names: dict[str, str]) -> Databases:
+    return Databases(
+        shards={shard: sibling(admin, names[shard]) for shard in SHARDS},
+        catalog=sibling(admin, names["catalog"]),
+        read_model=sibling(admin, names["read_model"]),
+    )
