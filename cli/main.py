@@ -1,0 +1,103 @@
+"""The command `shardwise`: from arguments to an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+from typer.main import get_command
+
+from cli.output import Output, output, use_output
+from domain.errors import InvalidInput, ShardwiseError
+
+JSON_FLAG = "--json"
+INTERRUPTED = 130
+TERMINATED = 143
+INTERNAL = 1
+
+# Older versions of typer take these from click, newer ones bring their own: reached in the one way both have.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+log = logging.getLogger("shardwise.cli")
+
+
+def main() -> NoReturn:
+    """Leaves through `os._exit`: threads of the Temporal client can crash an ordinary interpreter exit."""
+    leave(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and say what went wrong, if anything; the exit code."""
+    arguments, as_json = take_json_flag(arguments)
+    use_output(Output(as_json))
+    try:
+        return _invoke(arguments)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except asyncio.CancelledError:
+        return TERMINATED
+    except (BrokenPipeError, SystemExit):
+        return 0  # The reader of our output left, as `head` does; rich makes a SystemExit of it.
+    except ShardwiseError as error:
+        output().error(error)
+        return error.exit_code
+    except Exception as error:
+        log.debug("unexpected", exc_info=error)
+        output().error(ShardwiseError("internal", f"unexpected {type(error).__name__}: {first_line(error)}"))
+        return INTERNAL
+
+
+def _invoke(arguments: list[str]) -> int:
+    configure_logging()
+    from cli.app import build_app
+
+    try:
+        code = get_command(build_app()).main(arguments, prog_name="shardwise", standalone_mode=False)
+    except UsageError as error:
+        raise InvalidInput(_parameter(error), _usage_message(error), code="usage") from None
+    except typer.Abort:
+        return INTERRUPTED
+    # `typer.Exit` comes back as its code; so does what a command returns.
+    return code if isinstance(code, int) else 0
+
+
+def take_json_flag(arguments: Sequence[str]) -> tuple[list[str], bool]:
+    """The flag counts anywhere on the line, except after `--`, where everything is a value."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options, values = list(arguments[:end]), list(arguments[end:])
+    return [each for each in options if each != JSON_FLAG] + values, JSON_FLAG in options
+
+
+def configure_logging() -> None:
+    """Logs go to stderr. A level that cannot be read is told by the first command that reads the settings."""
+    level = logging.getLevelNamesMapping().get(os.environ.get("SHARDWISE_LOG_LEVEL", "INFO"), logging.INFO)
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for chatty in ("alembic", "sqlalchemy", "asyncio"):
+        logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
+
+
+def leave(code: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # The reader is gone; there is nobody left to tell.
+            stream.flush()
+    os._exit(code)
+
+
+def first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), "")
+
+
+def _parameter(error: Exception) -> str | None:
+    name = getattr(getattr(error, "param", None), "name", None)
+    return name if isinstance(name, str) else None
+
+
+def _usage_message(error: Exception) -> str:
+    formatted = getattr(error, "format_message", lambda: str(error))()
+    return f"{str(formatted).rstrip('.')} (see `shardwise --help`)"

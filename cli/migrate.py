@@ -1,0 +1,28 @@
+"""`migrate`: bring databases and Temporal to what this release needs."""
+
+from __future__ import annotations
+
+import typer
+
+from cli.common import DataDir, run_async
+from cli.output import output, table
+from stack.settings import load_settings
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(migrate)
+
+
+def migrate(data_dir: DataDir = None) -> None:
+    """Upgrade every database, seed the shard map, register Temporal's search attributes. Safe to repeat."""
+    from workers.migrate import migrate as run
+
+    out = output()
+    done = run_async(run(load_settings(data_dir), out.progress))
+    document = {
+        "databases": [{"name": each.name, "from": each.before, "to": each.after} for each in done.databases],
+        "search_attributes": done.search_attributes,
+        "map_version": done.map_version,
+    }
+    rows = [(each.name, each.before or "empty", each.after) for each in done.databases]
+    out.result(document, table(("database", "from", "to"), rows))

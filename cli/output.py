@@ -1,0 +1,68 @@
+"""What a command says: to a person, or with `--json` to a program as exactly one document on stdout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+from domain.errors import ShardwiseError
+
+
+def _console(stderr: bool) -> Console:
+    # Names, amounts and file names are not markup, and must not be broken or coloured by guesswork.
+    return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True)
+
+
+@dataclass
+class Output:
+    """stdout carries the result, stderr progress and, without `--json`, errors."""
+
+    as_json: bool = False
+    stdout: Console = field(default_factory=lambda: _console(stderr=False))
+    stderr: Console = field(default_factory=lambda: _console(stderr=True))
+
+    def result(self, document: BaseModel | dict[str, Any], human: RenderableType) -> None:
+        """Print a command's one result. Call it once."""
+        if self.as_json:
+            self._document(document.model_dump(mode="json") if isinstance(document, BaseModel) else document)
+        else:
+            self.stdout.print(human)
+
+    def error(self, error: ShardwiseError) -> None:
+        if self.as_json:
+            self._document({"error": {"code": error.code, "message": error.message, "field": error.field}})
+        else:
+            self.stderr.print(f"shardwise: {error.message}")
+
+    def progress(self, message: str) -> None:
+        self.stderr.print(message)
+
+    def _document(self, document: dict[str, Any]) -> None:
+        self.stdout.file.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+_output: ContextVar[Output] = ContextVar("output")
+
+
+def output() -> Output:
+    """The output of the command that runs."""
+    return _output.get()
+
+
+def use_output(chosen: Output) -> None:
+    _output.set(chosen)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> Table:
+    """The one look of a table. Numbers go in as text, amounts as decimal strings."""
+    made = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        made.add_row(*row)
+    return made

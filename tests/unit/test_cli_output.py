@@ -1,0 +1,119 @@
+"""What a person, a program and a shell get from a command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+import typer
+
+from cli import app, main
+from cli.output import output, table
+from domain.errors import InvalidInput, Refused, ShardwiseError, Unreachable
+
+Command = Callable[[], int | None]
+
+
+@pytest.fixture
+def run_command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Run `shardwise try …` where `try` is the given function."""
+
+    class Topic:
+        command: Command
+
+        @classmethod
+        def register(cls, typer_app: typer.Typer) -> None:
+            typer_app.command("try")(cls.command)
+
+    def run(command: Command, *arguments: str) -> int:
+        Topic.command = staticmethod(command)
+        monkeypatch.setattr(app, "TOPICS", (Topic,))
+        return main.run(arguments or ("try",))
+
+    return run
+
+
+def says_hello() -> None:
+    output().result({"greeting": "héllo [b]"}, "héllo [b]")
+
+
+def test_a_result_is_text_for_a_person(run_command: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(says_hello) == 0
+    assert capsys.readouterr() == ("héllo [b]\n", "")
+
+
+@pytest.mark.parametrize("arguments", [("--json", "try"), ("try", "--json")])
+def test_a_result_is_one_document_for_a_program(
+    run_command: Callable[..., int], capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    assert run_command(says_hello, *arguments) == 0
+    assert json.loads(capsys.readouterr().out) == {"greeting": "héllo [b]"}
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(Refused("taken", "no"), 1), (InvalidInput("id", "no"), 2), (Unreachable("down", "no"), 3)],
+)
+def test_an_error_is_a_sentence_and_an_exit_code(
+    run_command: Callable[..., int], capsys: pytest.CaptureFixture[str], error: ShardwiseError, code: int
+) -> None:
+    def fails() -> None:
+        raise error
+
+    assert run_command(fails) == code
+    assert capsys.readouterr() == ("", "shardwise: no\n")
+    assert run_command(fails, "try", "--json") == code
+    document = json.loads(capsys.readouterr().out)
+    assert document == {"error": {"code": error.code, "message": "no", "field": error.field}}
+
+
+def test_wrong_usage_is_an_error_like_others(
+    run_command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(says_hello, "try", "--nope", "--json") == 2
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "usage"
+
+
+def test_a_bug_is_told_in_one_line(run_command: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    def breaks() -> None:
+        raise KeyError("first\nsecond")
+
+    assert run_command(breaks, "try", "--json") == 1
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["error"]["code"] == "internal"
+    assert "Traceback" not in captured.out + captured.err
+
+
+def test_a_command_chooses_its_exit_code(run_command: Callable[..., int]) -> None:
+    def leaves() -> None:
+        raise typer.Exit(3)
+
+    assert run_command(lambda: 3) == 3
+    assert run_command(leaves) == 3
+
+
+def test_an_interrupt_is_130_and_a_reader_that_left_is_nothing(run_command: Callable[..., int]) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    def unread() -> None:
+        raise BrokenPipeError
+
+    assert run_command(interrupted) == 130
+    assert run_command(unread) == 0
+
+
+def test_the_flag_is_a_value_after_two_dashes() -> None:
+    assert main.take_json_flag(["show", "--", "--json"]) == (["show", "--", "--json"], False)
+    assert main.take_json_flag(["show", "x", "--json"]) == (["show", "x"], True)
+
+
+def test_a_table_keeps_its_columns_when_nobody_measures_the_terminal(
+    run_command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def shows() -> None:
+        output().result({}, table(("part", "where"), [("shard-1", "127.0.0.1:5441/shardwise")]))
+
+    assert run_command(shows) == 0
+    assert "127.0.0.1:5441/shardwise" in capsys.readouterr().out
