@@ -1,0 +1,47 @@
+"""What commands reach the installation through: the databases, the map in front of them, and Temporal if asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from temporalio.client import Client
+
+from shards.engines import Cluster
+from shards.routing import Router
+from stack.settings import Settings, resolve_databases
+from stack.temporal_client import connect
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """`await temporal()` connects at its first call: what only reads rows works with Temporal away."""
+
+    cluster: Cluster
+    router: Router
+    temporal: Callable[[], Awaitable[Client]]
+
+
+@asynccontextmanager
+async def connected(settings: Settings, long_running: bool = False) -> AsyncIterator[Connections]:
+    """Closed when the block ends. Nothing is connected before it is used.
+
+    `long_running` lifts the time limits of statements and transactions, for bulk imports and audits. Raises
+    `InvalidInput` or `Unreachable` where the settings name no usable installation.
+    """
+    databases = resolve_databases(settings)
+    connecting = asyncio.Lock()
+    client: Client | None = None
+
+    async def temporal() -> Client:
+        nonlocal client
+        async with connecting:
+            client = client or await connect(settings)
+            return client
+
+    async with Cluster(
+        databases.shards, databases.catalog, databases.read_model, settings.pool_size, long_running
+    ) as cluster:
+        yield Connections(cluster, Router(cluster), temporal)
