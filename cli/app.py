@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import typer
 
-from cli import stack_commands
+from cli import stack_commands, worker
 
-TOPICS = (stack_commands,)
+TOPICS = (stack_commands, worker)
 
 
 def build_app() -> typer.Typer:

@@ -1,0 +1,29 @@
+"""`worker`: host task queues until told to stop."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.common import DataDir, run_async
+from cli.output import output
+from stack.settings import load_settings
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(worker)
+
+
+def worker(
+    queue: Annotated[
+        list[str] | None, typer.Option("--queue", help="Task queue to host; repeatable. [all]", show_default=False)
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Shown in the Temporal UI as the worker's identity.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Run workflows and activities until SIGTERM, then finish what was begun and leave."""
+    from workers.run import run_worker
+
+    run_async(run_worker(load_settings(data_dir), queue or [], name))
+    output().result({"stopped": True}, "stopped")
