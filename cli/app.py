@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import typer
 
-from cli import stack_commands, worker
+from cli import migrate, stack_commands, worker
 
-TOPICS = (stack_commands, worker)
+TOPICS = (stack_commands, migrate, worker)
 
 
 def build_app() -> typer.Typer:

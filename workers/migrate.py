@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import asyncpg
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from temporalio.client import Client
 
 from domain.errors import InvalidInput, ShardwiseError, Unreachable
@@ -24,6 +25,7 @@ from workers.search_attributes import KEYWORDS, missing_search_attributes, regis
 
 T = TypeVar("T")
 
+_WRONG_ADDRESS = (asyncpg.InvalidCatalogNameError, asyncpg.InvalidAuthorizationSpecificationError)
 _NAME_IT = text("INSERT INTO shard_identity (name) VALUES (:name) ON CONFLICT DO NOTHING")
 _ITS_NAME = text("SELECT name FROM shard_identity")
 
@@ -62,6 +64,8 @@ async def migrate_databases(addresses: Databases, report: Callable[[str], None])
     """The part of `migrate` that is about Postgres, with the same promises."""
     async with _cluster(addresses) as cluster:
         dsns = [*addresses.shards.values(), addresses.catalog, addresses.read_model]
+        if len(set(dsns)) < len(dsns):
+            raise InvalidInput("shards", "the settings give one database two names: each needs one of its own")
         targets = [Target(*each) for each in zip(_kinds(cluster), cluster.databases, dsns, strict=True)]
         slots = asyncio.Semaphore(os.cpu_count() or 1)
         upgrades = await _all(_upgrade(target, slots, report) for target in targets)
@@ -75,16 +79,21 @@ async def assert_ready(cluster: Cluster, client: Client) -> None:
 
     `Unreachable` saying what is missing, `InvalidInput` where shards were mixed up.
     """
-    kinds = zip(_kinds(cluster), cluster.databases, strict=True)
-    await _all(_assert_at_head(kind, database) for kind, database in kinds)
+    await assert_databases_ready(cluster)
+    if missing := await missing_search_attributes(client):
+        raise _not_migrated(f"Temporal lacks the search attributes {_listed(missing)}")
+
+
+async def assert_databases_ready(cluster: Cluster) -> None:
+    """The part of `assert_ready` that is about Postgres."""
+    await _all(
+        _assert_at_head(kind, database) for kind, database in zip(_kinds(cluster), cluster.databases, strict=True)
+    )
     await _all(_assert_name(shard) for shard in cluster.shards.values())
     mapped = set((await load_map(cluster.catalog)).buckets)
     if not mapped <= cluster.shards.keys():
-        raise InvalidInput(
-            "shards", f"the shard map needs {_listed(mapped)}, the settings name {_listed(cluster.shards)}"
-        )
-    if missing := await missing_search_attributes(client):
-        raise _not_migrated(f"Temporal lacks the search attributes {_listed(missing)}")
+        message = f"the shard map needs {_listed(mapped)}, but the settings name {_listed(cluster.shards)}"
+        raise InvalidInput("shards", message)
 
 
 @dataclass(frozen=True)
@@ -107,8 +116,12 @@ async def _upgrade(target: Target, slots: asyncio.Semaphore, report: Callable[[s
 async def _revision(kind: Kind, database: Database) -> str | None:
     try:
         revision = await current_revision(database)
-    except (asyncpg.InvalidCatalogNameError, asyncpg.InvalidAuthorizationSpecificationError) as error:
-        raise InvalidInput(database.name, f"{database.name}: {error}") from error
+    except (DBAPIError, asyncpg.PostgresError) as error:
+        # SQLAlchemy 2.0 lets the driver's errors through while it connects, 2.1 wraps them.
+        cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error
+        if isinstance(cause, _WRONG_ADDRESS):
+            raise InvalidInput(database.name, f"{database.name}: {cause}") from error
+        raise
     if revision is not None and revision not in history_of(kind).known:
         raise InvalidInput(
             database.name,

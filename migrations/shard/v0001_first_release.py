@@ -239,10 +239,11 @@ def _stock() -> None:
     op.create_table(
         "stock_receipt",
         sa.Column("id", sa.Text, primary_key=True),
-        sa.Column("sku", sa.Text, sa.ForeignKey("stock.sku"), nullable=False, index=True),
+        sa.Column("sku", sa.Text, sa.ForeignKey("stock.sku"), nullable=False),
         sa.Column("quantity", sa.BigInteger, nullable=False),
         _db_time("created_at"),
         sa.CheckConstraint("quantity > 0", name="stock_receipt_quantity_check"),
+        sa.Index("stock_receipt_sku", "sku"),
     )
 
 

@@ -235,10 +235,11 @@ stock_receipt = Table(
     "stock_receipt",
     metadata,
     Column("id", Text, primary_key=True),
-    Column("sku", Text, ForeignKey("stock.sku"), nullable=False, index=True),
+    Column("sku", Text, ForeignKey("stock.sku"), nullable=False),
     Column("quantity", BigInteger, nullable=False),
     db_time("created_at"),
     CheckConstraint("quantity > 0", name="quantity"),
+    Index("stock_receipt_sku", "sku"),
 )
 
 reservation = Table(

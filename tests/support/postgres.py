@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -45,8 +46,12 @@ def sibling(dsn: str, database: str) -> str:
 
 async def create_databases(admin: str, templates: dict[str, str]) -> None:
     """`templates`: new name → the database it is a copy of."""
-    copies = [f'CREATE DATABASE "{name}" TEMPLATE "{template}"' for name, template in templates.items()]
-    await _execute(admin, copies)
+    copies = [
+        # The default strategy writes every page to the log; copying files is quicker where nobody waits for the disk.
+        f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY'
+        for name, template in templates.items()
+    ]
+    await asyncio.gather(*(_execute(admin, [copy]) for copy in copies))
 
 
 async def drop_databases(admin: str, names: Sequence[str]) -> None:
