@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import GetCoreSchemaHandler, TypeAdapter
 from pydantic_core import CoreSchema, core_schema
 
 from domain.currencies import DECIMALS
@@ -123,3 +123,7 @@ def _from_json(value: object) -> Money:
 
 def _example(decimals: int) -> str:
     return "." + "0" * decimals if decimals else ""
+
+
+# Temporal's pydantic converter serialises without the type's schema; pydantic then asks the object itself.
+Money.__pydantic_serializer__ = TypeAdapter(Money).serializer  # type: ignore[attr-defined]
