@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import typer
 
-from cli import migrate, stack_commands, worker
+from cli import account, imports, migrate, stack_commands, stock, worker
 
-TOPICS = (stack_commands, migrate, worker)
+TOPICS = (stack_commands, migrate, worker, imports, account, stock)
 
 
 def build_app() -> typer.Typer:

@@ -41,7 +41,7 @@ async def connected(settings: Settings, long_running: bool = False) -> AsyncIter
             client = client or await connect(settings)
             return client
 
-    async with Cluster(
-        databases.shards, databases.catalog, databases.read_model, settings.pool_size, long_running
-    ) as cluster:
+    # Two at least: a bulk import reads the map while it holds its turn in the same catalog.
+    pool_size = max(settings.pool_size, 2)
+    async with Cluster(databases.shards, databases.catalog, databases.read_model, pool_size, long_running) as cluster:
         yield Connections(cluster, Router(cluster), temporal)

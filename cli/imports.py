@@ -1,0 +1,16 @@
+"""The group `import`: each kind of file is a module with `register(group)`."""
+
+from __future__ import annotations
+
+import typer
+
+from cli import import_catalogue
+
+KINDS = (import_catalogue,)
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(help="Read customers, products and orders from files.", no_args_is_help=True)
+    for kind in KINDS:
+        kind.register(group)
+    app.add_typer(group, name="import")

@@ -1,0 +1,42 @@
+"""An account as its owner sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.errors import Refused
+from domain.money import Money
+
+# Clearing and equity are the shard's own, and keep no balance.
+_READ = text("""
+    SELECT id, currency, posted, held, posted - held + overdraft AS available, state
+    FROM account WHERE id = :id AND kind IN ('customer', 'merchant')
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class AccountBalance:
+    """`available` is what a new order can hold: the balance without what is held, and with the overdraft."""
+
+    account_id: str
+    balance: Money
+    held: Money
+    available: Money
+    state: str
+
+
+async def read_balance(connection: AsyncConnection, account_id: str) -> AccountBalance:
+    """A customer's or merchant's account. `Refused` for an unknown one."""
+    row = (await connection.execute(_READ, {"id": account_id})).one_or_none()
+    if row is None:
+        raise Refused("unknown_account", f"there is no account {account_id}", "account_id")
+    return AccountBalance(
+        row.id,
+        Money(row.posted, row.currency),
+        Money(row.held, row.currency),
+        Money(row.available, row.currency),
+        row.state,
+    )

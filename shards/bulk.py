@@ -1,0 +1,83 @@
+"""One transaction for many rows of one shard: each statement takes the whole batch, so 10,000 rows are a few calls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import CursorResult, TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.errors import StaleRoute
+from domain.shard_map import Route
+
+_NOT_OWNED = text("""
+    SELECT keyspace, slot
+    FROM unnest(CAST(:keyspaces AS text[]), CAST(:slots AS text[]), CAST(:versions AS bigint[]))
+        AS wanted (keyspace, slot, version)
+    WHERE NOT EXISTS (
+        SELECT FROM ownership AS o
+        WHERE o.keyspace = wanted.keyspace AND o.slot = wanted.slot
+          AND o.state = 'owned' AND o.map_version <= wanted.version
+    )
+    LIMIT 1
+""")
+_APPEND = text("""
+    INSERT INTO outbox (origin_shard, saga_id, aggregate, aggregate_id, aggregate_version, kind, payload)
+    SELECT :origin_shard, saga_id, aggregate, aggregate_id, 1, kind, CAST(payload AS jsonb)
+    FROM unnest(CAST(:saga_ids AS text[]), CAST(:aggregates AS text[]), CAST(:aggregate_ids AS text[]),
+                CAST(:kinds AS text[]), CAST(:payloads AS text[]))
+        AS event (saga_id, aggregate, aggregate_id, kind, payload)
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class FirstEvent:
+    """The event that begins an aggregate: its version 1."""
+
+    saga_id: str
+    aggregate: str
+    aggregate_id: str
+    kind: str
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class BulkTransaction:
+    """A transaction on `shard` about keys of many slots, unlike `ShardTransaction`, which is about one."""
+
+    connection: AsyncConnection
+    shard: str
+
+    async def execute(self, statement: TextClause, **parameters: Any) -> CursorResult[Any]:
+        return await self.connection.execute(statement, parameters)
+
+    async def assert_owned(self, routes: Iterable[Route]) -> None:
+        """Raises `StaleRoute` where this shard does not own all the slots at the caller's map version.
+
+        Call it after the transaction's first write: see `ShardTransaction.assert_owned`.
+        """
+        slots = {(route.keyspace, route.slot): route.version for route in routes}
+        lost = await self.execute(
+            _NOT_OWNED,
+            keyspaces=[keyspace for keyspace, _ in slots],
+            slots=[slot for _, slot in slots],
+            versions=list(slots.values()),
+        )
+        row = lost.first()
+        if row is not None:
+            raise StaleRoute(f"{self.shard} does not own {row.keyspace} {row.slot!r} at the caller's map version")
+
+    async def append_events(self, events: Sequence[FirstEvent]) -> None:
+        """Adds the events to the outbox, in this order."""
+        await self.execute(
+            _APPEND,
+            origin_shard=self.shard,
+            saga_ids=[event.saga_id for event in events],
+            aggregates=[event.aggregate for event in events],
+            aggregate_ids=[event.aggregate_id for event in events],
+            kinds=[event.kind for event in events],
+            payloads=[json.dumps(event.payload) for event in events],
+        )
