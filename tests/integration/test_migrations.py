@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -196,28 +195,31 @@ async def test_workers_are_told_to_migrate_first(empty: Databases) -> None:
         assert caught.value.code == "not_migrated"
 
 
-def test_migrations_run_from_an_installed_wheel(tmp_path: Path) -> None:
-    """The package is built, unpacked elsewhere, and asked for its heads from there."""
-    root = Path(__file__).parents[2]
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
-        cwd=root,
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
+async def test_migrations_run_from_an_installed_wheel(tmp_path: Path, fresh_database: FreshDatabase) -> None:
+    """The package is built, unpacked elsewhere, and upgrades a database from there."""
+    site, dsn = tmp_path / "site", await fresh_database()
+    await run_python("-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path), cwd=Path(__file__).parents[2])
     (wheel,) = tmp_path.glob("*.whl")
-    subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(tmp_path / "site")], check=True, timeout=60)
-    ask = "from workers.schema import *; import workers; print(workers.__file__, *(history_of(k).head for k in Kind))"
-    answer = subprocess.run(
-        [sys.executable, "-c", ask],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
+    await run_python("-m", "zipfile", "-e", str(wheel), str(site), cwd=tmp_path)
+    told = await run_python("-c", "import workers; print(workers.__file__)", cwd=tmp_path, site=site)
+    assert Path(told.strip()).is_relative_to(site)
+
+    request = json.dumps({"kind": Kind.SHARD, "dsn": dsn})
+    await run_python("-P", "-m", "workers.migrate_one", cwd=tmp_path, site=site, stdin=request)
+    database = Database("shard-1", dsn)
+    assert await current_revision(database) == history_of(Kind.SHARD).head
+    await database.close()
+
+
+async def run_python(*arguments: str, cwd: Path, site: Path | None = None, stdin: str = "") -> str:
+    """What it printed. `site` goes before the installed packages."""
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, *arguments),
+        cwd=cwd,
+        env=os.environ | ({"PYTHONPATH": str(site)} if site else {}),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
     )
-    place, *heads = answer.stdout.split()
-    assert Path(place).is_relative_to(tmp_path)
-    assert heads == [history_of(kind).head for kind in Kind]
+    printed, _ = await child.communicate(stdin.encode())
+    assert child.returncode == 0
+    return printed.decode()
