@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from temporalio.exceptions import ApplicationError
 
 from domain.errors import ShardwiseError
@@ -29,9 +29,15 @@ def failures_told(effect: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Co
         except IntegrityViolation as error:
             raise ApplicationError(error.message, type=error.code, non_retryable=True) from None
         except IntegrityError as error:
-            first_line = str(error.orig).splitlines()[0]
-            raise ApplicationError(first_line, type="integrity_violation", non_retryable=True) from None
+            raise ApplicationError(_said(error), type="integrity_violation", non_retryable=True) from None
+        except DBAPIError as error:
+            raise ApplicationError(_said(error), type="database_error") from None
         except ShardwiseError as error:
             raise ApplicationError(error.message, type=error.code) from None
 
     return told
+
+
+def _said(error: DBAPIError) -> str:
+    """The database's own first line, without the statement and its parameters: those are the customers' data."""
+    return str(error.orig).splitlines()[0]

@@ -33,9 +33,9 @@ from shards.routing import ShardTransaction
 T = TypeVar("T")
 
 _CLAIM = text("""
-    INSERT INTO barrier (saga_id, step, op, keyspace, slot)
-    VALUES (:saga_id, :step, :op, :keyspace, :slot) ON CONFLICT DO NOTHING
-""")
+    INSERT INTO barrier (saga_id, step, op, keyspace, slot, result)
+    VALUES (:saga_id, :step, :op, :keyspace, :slot, :result) ON CONFLICT DO NOTHING
+""").bindparams(bindparam("result", type_=JSONB(none_as_null=True)))
 
 _READ = text("SELECT op, result FROM barrier WHERE saga_id = :saga_id AND step = :step")
 
@@ -46,6 +46,9 @@ _STORE_IF_OWNED = text("""
     WHERE saga_id = :saga_id AND step = :step AND op = 'do'
       AND o.keyspace = :keyspace AND o.slot = :slot AND o.state = 'owned' AND o.map_version <= :version
 """).bindparams(bindparam("result", type_=JSONB))
+
+
+_REASON = TypeAdapter[Refusal | None](Refusal | None)
 
 
 async def do_once(
@@ -74,21 +77,32 @@ async def do_once(
     return ALREADY_COMPENSATED if "undo" in rows else result_type.validate_python(rows["do"])
 
 
-async def undo_once(tx: ShardTransaction, saga_id: str, step: str, compensation: Callable[[], Awaitable[None]]) -> None:
+async def undo_once(
+    tx: ShardTransaction,
+    saga_id: str,
+    step: str,
+    compensation: Callable[[], Awaitable[None]],
+    reason: Refusal | None = None,
+) -> Refusal | None:
     """Runs `compensation` if the step was done and not undone yet; else only makes sure it never will be done.
 
-    Idempotent. Cannot be undone.
+    Idempotent. Cannot be undone. Answers the reason that the first undo gave.
     """
-    first = await _claim(tx, saga_id, step, "undo")
+    given = _REASON.dump_python(reason, mode="json")
+    first = await _claim(tx, saga_id, step, "undo", given)
     # Claiming `do` waits for an attempt in flight, and bars any that come later.
     was_done = not await _claim(tx, saga_id, step, "do")
     if first and was_done:
         await compensation()
     await tx.assert_owned()
+    if first:
+        return reason
+    rows = {row.op: row.result for row in await tx.execute(_READ, saga_id=saga_id, step=step)}
+    return _REASON.validate_python(rows["undo"])
 
 
-async def _claim(tx: ShardTransaction, saga_id: str, step: str, op: str) -> bool:
+async def _claim(tx: ShardTransaction, saga_id: str, step: str, op: str, result: object = None) -> bool:
     claimed = await tx.execute(
-        _CLAIM, saga_id=saga_id, step=step, op=op, keyspace=tx.route.keyspace, slot=tx.route.slot
+        _CLAIM, saga_id=saga_id, step=step, op=op, keyspace=tx.route.keyspace, slot=tx.route.slot, result=result
     )
     return claimed.rowcount == 1

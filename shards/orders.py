@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import TryAgain
 from domain.identifiers import merchant_account_id, order_saga_id
@@ -126,9 +127,7 @@ async def decide(tx: ShardTransaction, order_id: str, refusal: Refusal | None) -
     saga_id = order_saga_id(order_id)
     decision = await _try_to_decide(tx, order_id, saga_id, refusal)
     if decision is None:
-        # Waits for an attempt to open in flight, and bars later ones: from here on there never will be a row.
-        await barrier.undo_once(tx, saga_id, OPEN_STEP, compensation=_row_appeared)
-        return Decision(Outcome.ABSENT, refusal or ALREADY_COMPENSATED)
+        return Decision(Outcome.ABSENT, await _never_open(tx, order_id, saga_id, refusal))
     await tx.assert_owned()
     return decision
 
@@ -169,9 +168,16 @@ async def _capture_and_ship(tx: ShardTransaction, order_id: str, saga_id: str, t
     await outbox.append(tx, saga_id, "order", order_id, version, "OrderConfirmed", total=str(total))
 
 
-async def _row_appeared() -> None:
-    """An attempt to open committed while we waited for it: roll the mark back, and decide on its row."""
-    raise TryAgain("the order was opened just now")
+async def _never_open(tx: ShardTransaction, order_id: str, saga_id: str, refusal: Refusal | None) -> Refusal:
+    """Bars the order from ever being opened; the reason that the first such call gave."""
+
+    async def look_again() -> None:
+        # `open_order` had run: it refused without leaving a row, or committed while we waited for it.
+        if (await tx.execute(_READ_DECISION, id=order_id)).first() is not None:
+            raise TryAgain("the order was opened just now")
+
+    kept = await barrier.undo_once(tx, saga_id, OPEN_STEP, look_again, refusal or ALREADY_COMPENSATED)
+    return kept or ALREADY_COMPENSATED
 
 
 async def abort_order(tx: ShardTransaction, order_id: str, refusal: Refusal) -> None:
@@ -210,9 +216,9 @@ async def read_lines(tx: ShardTransaction, order_id: str, currency: str) -> list
     return [PricedLine(row.sku, row.quantity, Money(row.unit_price, currency)) for row in rows]
 
 
-async def list_orders(tx: ShardTransaction, states: Sequence[OrderState] | None, limit: int) -> list[OrderRow]:
-    """The newest orders of this shard, in any of `states` (None: in all)."""
-    rows = await tx.execute(_LIST, states=list(states) if states is not None else None, limit=limit)
+async def list_orders(connection: AsyncConnection, states: Sequence[OrderState] | None, limit: int) -> list[OrderRow]:
+    """The newest orders of a shard, in any of `states` (None: in all)."""
+    rows = await connection.execute(_LIST, {"states": list(states) if states is not None else None, "limit": limit})
     return [_order_of(row) for row in rows]
 
 
