@@ -70,14 +70,13 @@ async def _receive(settings: Settings, receipt_id: str, sku: str, quantity: int)
         return await to.router.write(lambda m: m.of_sku(sku), write)
 
 
-def _print(level: StockLevel, shard: str, more: dict[str, str]) -> None:
+def _print(level: StockLevel, shard: str, only_json: dict[str, str]) -> None:
     document = {
         "sku": level.sku,
         "on_hand": level.on_hand,
         "reserved": level.reserved,
         "available": level.available,
         "shard": shard,
-        **more,
     }
     shown = [name.replace("_", " ") for name in document]
-    output().result(document, table(shown, [tuple(str(value) for value in document.values())]))
+    output().result(document | only_json, table(shown, [tuple(str(value) for value in document.values())]))

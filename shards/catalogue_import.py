@@ -174,7 +174,8 @@ def _refuse(noun: str, keys: Sequence[str]) -> None:
     if keys:
         shown = ", ".join(keys[:CONFLICTS_SHOWN_MAX])
         more = f" and {len(keys) - CONFLICTS_SHOWN_MAX} more" if len(keys) > CONFLICTS_SHOWN_MAX else ""
-        raise Refused("id_conflict", f"imported before with other content: {noun} {shown}{more}", noun)
+        message = f"imported before with other content, nothing was changed: {noun} {shown}{more}"
+        raise Refused("id_conflict", message, noun)
 
 
 async def _all_ended(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

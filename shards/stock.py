@@ -11,6 +11,7 @@ from domain.errors import InvalidInput, Refused
 from domain.limits import QUANTITY_MAX
 from domain.money import Money
 from domain.sagas import Reason, Refusal
+from shards import outbox
 from shards.integrity import IntegrityViolation
 from shards.routing import ShardTransaction
 
@@ -125,14 +126,16 @@ async def receive(tx: ShardTransaction, receipt_id: str, sku: str, quantity: int
     """
     if not 1 <= quantity <= QUANTITY_MAX:
         raise InvalidInput("quantity", f"quantity: expected 1 to {QUANTITY_MAX}, got {quantity}")
-    received = await tx.execute(_RECEIVE, id=receipt_id, sku=sku, quantity=quantity)
+    received = (await tx.execute(_RECEIVE, id=receipt_id, sku=sku, quantity=quantity)).first()
     await tx.assert_owned()
-    if received.first() is None:
+    if received is None:
         level = await read_level(tx, sku)
         known = (await tx.execute(_READ_RECEIPT, id=receipt_id)).one()
         if (known.sku, known.quantity) != (sku, quantity):
             raise Refused("id_conflict", f"receipt {receipt_id} was {known.quantity} of {known.sku}", "id")
         return level
+    saga_id = f"receipt/{receipt_id}"
+    await outbox.append(tx, saga_id, "stock", sku, received.version, "StockReceived", quantity=quantity)
     return await read_level(tx, sku)
 
 
