@@ -35,6 +35,10 @@ log = logging.getLogger("shardwise.worker")
 
 DRAIN_SECONDS = 12.0
 
+# Tasks of a workflow go first to the worker that has it cached. After that worker's death each in-flight workflow
+# waits this long before another one may take it.
+STICKY_SECONDS = 4.0
+
 
 @dataclass(frozen=True, slots=True)
 class Hosted:
@@ -113,6 +117,7 @@ def new_worker(client: Client, router: Router, settings: Settings, queue: str, n
         max_concurrent_workflow_tasks=settings.max_concurrent_workflow_tasks,
         # Smaller than the workflows that run at once, the cache costs more than half of the throughput.
         max_cached_workflows=settings.max_cached_workflows,
+        sticky_queue_schedule_to_start_timeout=timedelta(seconds=STICKY_SECONDS),
         graceful_shutdown_timeout=timedelta(seconds=DRAIN_SECONDS),
         identity=f"{name}@{os.getpid()}" if name else None,
     )
