@@ -115,10 +115,12 @@ def _from_json(value: object) -> Money:
     if not isinstance(value, str) or value.count(" ") != 1:
         raise ValueError("expected an amount with its currency, such as '14.00 USD'")
     amount, currency = value.split(" ")
-    sign = -1 if amount.startswith("-") else 1
     decimals = DECIMALS[check_currency(currency)]
-    whole, _, fraction = amount.lstrip("-").partition(".")
-    return Money(sign * int(whole + fraction.ljust(decimals, "0")), currency)
+    match = _DECIMAL.fullmatch(amount)
+    if match is None or len(match["fraction"] or "") != decimals:
+        raise ValueError(f"expected an amount with {decimals} decimals, such as '14{_example(decimals)} {currency}'")
+    minor = int(match["whole"] + (match["fraction"] or ""))
+    return Money(-minor if match["sign"] else minor, currency)
 
 
 def _example(decimals: int) -> str:
