@@ -1,0 +1,79 @@
+"""What `verify` asks Temporal: which orders' workflows there are, and whether one of them is still at work."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+
+from domain.errors import Unreachable
+from workflows.order_saga import ORDER_STATUS
+
+PAGE_SIZE = 1000
+_QUERY = 'WorkflowType = "OrderSaga"'
+
+
+class Work(StrEnum):
+    """`ABSENT`: Temporal does not know it, or no longer: closed workflows are forgotten after their retention."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowState:
+    """Equal for the same state of the same run: a saga that was started again has another `run_id`."""
+
+    work: Work
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedWorkflow:
+    """`status` is what the workflow told last: its search attribute `OrderStatus`."""
+
+    saga_id: str
+    work: Work
+    status: str | None
+
+
+class WorkflowStates(Protocol):
+    def listed(self) -> AsyncGenerator[ListedWorkflow, None]:
+        """Every order's workflow, as known a moment ago. Raises `Unreachable`."""
+
+    async def state_of(self, saga_id: str) -> WorkflowState:
+        """As it is now. Raises `Unreachable`."""
+
+
+class TemporalWorkflowStates:
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def listed(self) -> AsyncGenerator[ListedWorkflow, None]:
+        try:
+            async for each in self._client.list_workflows(_QUERY, page_size=PAGE_SIZE):
+                yield ListedWorkflow(each.id, _work(each.status), each.typed_search_attributes.get(ORDER_STATUS))
+        except RPCError as error:
+            raise _no_answer(error) from error
+
+    async def state_of(self, saga_id: str) -> WorkflowState:
+        try:
+            description = await self._client.get_workflow_handle(saga_id).describe()
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return WorkflowState(Work.ABSENT)
+            raise _no_answer(error) from error
+        return WorkflowState(_work(description.status), description.run_id)
+
+
+def _work(status: WorkflowExecutionStatus | None) -> Work:
+    return Work.OPEN if status is WorkflowExecutionStatus.RUNNING else Work.CLOSED
+
+
+def _no_answer(error: RPCError) -> Unreachable:
+    return Unreachable("temporal_unreachable", f"Temporal does not answer: {error.message}")

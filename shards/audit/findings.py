@@ -1,0 +1,64 @@
+"""What an audit answers: per check how much was looked at, and every disagreement with the row that shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+# Enough to see a pattern; the true number is counted beside them.
+VIOLATIONS_SHOWN_MAX = 100
+
+
+class Check(StrEnum):
+    """Stable names: programs look for them."""
+
+    LEDGER = "ledger"
+    HOLDS = "holds"
+    CLEARING = "clearing"
+    STOCK = "stock"
+    ORDERS = "orders"
+    ORPHANS = "orphans"
+    PLACEMENT = "placement"
+    PREPARED_TRANSACTIONS = "prepared_transactions"
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """`what` is a sentence; `row` holds the columns that identify the damage. `shard` None: no shard holds it."""
+
+    what: str
+    shard: str | None
+    row: Mapping[str, object]
+
+
+@dataclass(slots=True)
+class Finding:
+    """One check's outcome so far. `checked` counts rows, whatever kind the check is about."""
+
+    checked: int = 0
+    violation_count: int = 0
+    violations: list[Violation] = field(default_factory=list)
+
+
+class Findings:
+    """All checks' outcomes. Only the first violations of a check are kept, all are counted."""
+
+    def __init__(self) -> None:
+        self.by_check = {check: Finding() for check in Check}
+
+    @property
+    def ok(self) -> bool:
+        return all(finding.violation_count == 0 for finding in self.by_check.values())
+
+    def add_checked(self, check: Check, rows: int) -> None:
+        self.by_check[check].checked += rows
+
+    def add_violations(self, check: Check, violations: Iterable[Violation], not_shown: int = 0) -> None:
+        """`not_shown`: how many more there are than given."""
+        finding = self.by_check[check]
+        finding.violation_count += not_shown
+        for violation in violations:
+            finding.violation_count += 1
+            if len(finding.violations) < VIOLATIONS_SHOWN_MAX:
+                finding.violations.append(violation)

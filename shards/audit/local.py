@@ -1,0 +1,36 @@
+"""The checks that need one shard only, in one snapshot of it."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shards.audit import prepared
+from shards.audit.clearing import CLEARING
+from shards.audit.findings import Findings
+from shards.audit.holds import HOLDS
+from shards.audit.ledger import LEDGER
+from shards.audit.orders import ORDERS
+from shards.audit.orphans import ORPHANS
+from shards.audit.prepared import PREPARED
+from shards.audit.rules import LocalCheck
+from shards.audit.stock import STOCK
+from shards.engines import Database
+
+LOCAL_CHECKS = (LEDGER, HOLDS, CLEARING, STOCK, ORDERS, ORPHANS, PREPARED)
+
+
+async def check_shard(shard: Database, findings: Findings) -> int:
+    """Adds what is found; the number of prepared transactions that are still being decided. Changes nothing."""
+    async with shard.snapshot() as connection:
+        for local_check in LOCAL_CHECKS:
+            await _check(local_check, connection, shard.name, findings)
+        return await prepared.count_in_flight(connection)
+
+
+async def _check(local_check: LocalCheck, connection: AsyncConnection, shard: str, findings: Findings) -> None:
+    checked = (await connection.execute(text(local_check.count))).scalar_one()
+    findings.add_checked(local_check.check, int(checked))
+    for rule in local_check.rules:
+        violations, count = await rule.broken_by(connection, shard)
+        findings.add_violations(local_check.check, violations, not_shown=count - len(violations))

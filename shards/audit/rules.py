@@ -1,0 +1,79 @@
+"""Rules that one snapshot of one shard must obey at every instant, mid-saga and mid-crash.
+
+A rule is a query for the rows that break it. Each effect and what belongs to it share a transaction, so nothing here
+has to be read twice: what one snapshot shows is damage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.currencies import DECIMALS
+from domain.money import Money
+from shards.audit.findings import VIOLATIONS_SHOWN_MAX, Check, Violation
+
+_MINOR = "_minor"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`what` is the sentence for one row, with the row's columns in braces.
+
+    Columns of `query` that end in `_minor` are minor units of the row's `currency`; they are told as decimal
+    strings, without the ending.
+    """
+
+    what: str
+    query: str
+
+    async def broken_by(self, connection: AsyncConnection, shard: str) -> tuple[list[Violation], int]:
+        """The first violations, and how many there are."""
+        statement = text(f"""
+            SELECT count(*) OVER () AS violation_count, broken.* FROM ({self.query}) AS broken
+            LIMIT {VIOLATIONS_SHOWN_MAX}
+        """)
+        rows = (await connection.execute(statement)).mappings().all()
+        if not rows:
+            return [], 0
+        shown = [told_row({str(name): value for name, value in row.items()}) for row in rows]
+        return [Violation(self.what.format_map(row), shard, row) for row in shown], int(rows[0]["violation_count"])
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCheck:
+    """`count` answers how many rows the rules look at."""
+
+    check: Check
+    count: str
+    rules: tuple[Rule, ...]
+
+
+def told_row(row: Mapping[str, object]) -> dict[str, object]:
+    """A row as JSON can hold it, amounts as decimal strings."""
+    currency = row.get("currency")
+    told = {}
+    for name, value in row.items():
+        if name == "violation_count":
+            continue
+        if name.endswith(_MINOR):
+            told[name.removesuffix(_MINOR)] = told_amount(value, currency)
+        elif isinstance(value, datetime):
+            told[name] = value.isoformat()
+        else:
+            told[name] = int(value) if isinstance(value, Decimal) else value
+    return told
+
+
+def told_amount(minor: object, currency: object) -> object:
+    """A decimal string; in damaged rows also what has none, as it is."""
+    if not isinstance(minor, int | Decimal):
+        return minor
+    if isinstance(currency, str) and currency in DECIMALS:
+        return Money(int(minor), currency).amount
+    return f"{int(minor)} minor units"
