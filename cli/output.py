@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -14,10 +15,14 @@ from rich.table import Table
 
 from domain.errors import ShardwiseError
 
+PIPED_COLUMNS = 200
+
 
 def _console(stderr: bool) -> Console:
-    # Names, amounts and file names are not markup, and must not be broken or coloured by guesswork.
-    return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True)
+    # Names and amounts are not markup, and not to be coloured by guesswork. A file or pipe has no edge to wrap at.
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else PIPED_COLUMNS
+    return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True, width=width)
 
 
 @dataclass

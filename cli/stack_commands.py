@@ -77,22 +77,25 @@ def _embedded_settings(data_dir: DataDir) -> Settings:
 
 
 async def _up(settings: Settings, wanted: Wanted, out: Output) -> int:
+    """All or nothing: an `up` that fails or is interrupted stops again what it found stopped."""
     stack = EmbeddedStack(settings.data_dir, settings, out.progress)
-    _let_termination_interrupt()
+    received = _cancel_on_signals()
     found_running = True
     try:
         async with stack.exclusive():
             found_running = stack.running()
             done = await bring_up(stack, settings, wanted, out.progress)
             now = await stack.status()
-        out.result(now, _report(done, now))
     except BaseException:
         if not found_running:
             await stack.stop()
+        if signal.SIGINT in received:
+            raise KeyboardInterrupt from None
         raise
-    if wanted.detach or found_running:
-        return 0 if now.all_up else 3
-    return await _stay(stack, out)
+    if not wanted.detach and not found_running:
+        return await _stay(stack, out, done, now)
+    out.result(now, _report(done, now))
+    return 0 if now.all_up else 3
 
 
 async def bring_up(
@@ -106,23 +109,38 @@ async def bring_up(
     return done + await stack.start_workers(wanted.workers)
 
 
-async def _stay(stack: EmbeddedStack, out: Output) -> int:
-    out.progress("Ctrl-C stops everything")
+async def _stay(stack: EmbeddedStack, out: Output, done: list[str], now: StackStatus) -> int:
     try:
+        out.result(now, _report(done, now))
+        out.progress("Ctrl-C stops everything")
         while stack.running():  # noqa: ASYNC110 - another process ends it, without telling us
             await asyncio.sleep(WATCH_SECONDS)
     except asyncio.CancelledError:
         await stack.stop()
+    except BaseException:
+        await stack.stop()
+        raise
     else:
-        out.progress("stopped from elsewhere")
+        out.progress("nothing of the stack runs any more")
     return 0
 
 
-def _let_termination_interrupt() -> None:
-    """SIGTERM does what Ctrl-C does, so that a stack never outlives a foreground `up` that was asked to end."""
-    task = asyncio.current_task()
-    if task is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+def _cancel_on_signals() -> set[signal.Signals]:
+    """Ctrl-C and SIGTERM cancel this task, also in a background job, where a shell has SIGINT ignored.
+
+    Only the first one does: what follows it is stopping, which has its own limits and is not left half done.
+    """
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    received: set[signal.Signals] = set()
+
+    def cancel(number: signal.Signals) -> None:
+        if task is not None and not received:
+            task.cancel()
+        received.add(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, cancel, number)
+    return received
 
 
 def what_runs_where(found: StackStatus) -> RenderableType:
