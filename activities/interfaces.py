@@ -10,8 +10,9 @@ If a worker crashes during any of them, its transaction has happened as a whole 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from pydantic.dataclasses import dataclass
 from temporalio import activity
 
 from domain.money import Money

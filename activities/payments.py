@@ -27,7 +27,7 @@ class ShardedPaymentActivities(PaymentActivities):
             version = await accounts.credit_from_clearing(
                 tx, request.saga_id, merchant, request.amount, peer=request.customer_id
             )
-            await outbox.append(
+            outbox.append(
                 tx, request.saga_id, "account", merchant, version, "MerchantCredited", amount=str(request.amount)
             )
 

@@ -31,7 +31,7 @@ class ShardedStockActivities(StockActivities):
             reserved = await stock.reserve(tx, request.saga_id, share.quantities, request.currency)
             if isinstance(reserved, Refusal):
                 return reserved
-            await _tell(tx, request, "StockReserved", reserved)
+            _tell(tx, request, "StockReserved", reserved)
             return None
 
         async def effect(tx: ShardTransaction) -> Refusal | None:
@@ -46,7 +46,7 @@ class ShardedStockActivities(StockActivities):
 
         async def release(tx: ShardTransaction) -> None:
             released = await stock.release(tx, request.saga_id, list(share.quantities))
-            await _tell(tx, request, "StockReleased", released)
+            _tell(tx, request, "StockReleased", released)
 
         await self._router.write(
             _route_of(share),
@@ -60,7 +60,7 @@ class ShardedStockActivities(StockActivities):
 
         async def consume(tx: ShardTransaction) -> None:
             consumed = await stock.consume(tx, request.saga_id, list(share.quantities))
-            await _tell(tx, request, "StockConsumed", consumed)
+            _tell(tx, request, "StockConsumed", consumed)
 
         async def effect(tx: ShardTransaction) -> None:
             step = f"consume_stock/{share.sku_range}"
@@ -78,7 +78,7 @@ def _route_of(share: StockShare) -> Callable[[ShardMap], Route]:
     return lambda shard_map: shard_map.of_sku(next(iter(share.quantities)))
 
 
-async def _tell(tx: ShardTransaction, request: StockStep, kind: str, versions: Mapping[str, int]) -> None:
+def _tell(tx: ShardTransaction, request: StockStep, kind: str, versions: Mapping[str, int]) -> None:
     for sku, version in versions.items():
         quantity = request.share.quantities[sku]
-        await outbox.append(tx, request.saga_id, "stock", sku, version, kind, quantity=quantity)
+        outbox.append(tx, request.saga_id, "stock", sku, version, kind, quantity=quantity)

@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+
+from pydantic.dataclasses import dataclass
 
 from domain.errors import InvalidInput
 from domain.limits import AMOUNT_MINOR_UNITS_MAX, ORDER_LINES_MAX

@@ -5,8 +5,9 @@ A refusal is a result: the rule said no, and will say so again. Exceptions are f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from pydantic.dataclasses import dataclass
 
 from domain.money import Money
 

@@ -19,14 +19,18 @@ from shards.integrity import IntegrityViolation
 from shards.routing import ShardTransaction
 
 _LOCK_ACCOUNT = text("""
-    SELECT currency, state, posted - held + overdraft AS available FROM account
+    SELECT id, currency, state, posted - held + overdraft AS available FROM account
     WHERE id = :id AND kind = 'customer' FOR UPDATE
 """)
-_ADD_HELD = text("UPDATE account SET held = held + :amount, version = version + 1 WHERE id = :id RETURNING version")
 _PLACE_HOLD = text("""
-    INSERT INTO hold (saga_id, step, account_id, amount, state)
-    VALUES (:saga_id, :step, :account_id, :amount, 'placed')
+    WITH placed AS (
+        INSERT INTO hold (saga_id, step, account_id, amount, state)
+        VALUES (:saga_id, :step, :account_id, CAST(:amount AS bigint), 'placed')
+    )
+    UPDATE account SET held = held + CAST(:amount AS bigint), version = version + 1
+    WHERE id = :account_id RETURNING version
 """)
+_RELEASE_HELD = text("UPDATE account SET held = held - :amount, version = version + 1 WHERE id = :id RETURNING version")
 _CLOSE_HOLD = text("""
     UPDATE hold SET state = :state WHERE saga_id = :saga_id AND step = :step AND state = 'placed'
     RETURNING account_id, amount
@@ -35,24 +39,30 @@ _POST = text("""
     UPDATE account SET posted = posted + :amount, held = held - :held, version = version + 1
     WHERE id = :id RETURNING version
 """)
-_OPEN_SYSTEM_ACCOUNT = text("""
-    INSERT INTO account (id, kind, currency) VALUES (:id, :kind, :currency) ON CONFLICT DO NOTHING
-""")
-_MOVE = text("""
-    WITH moved AS (
+# The clearing account is opened by the first movement that needs it; foreign keys are checked when the statement ends.
+_MOVE_THROUGH_CLEARING = text("""
+    WITH opened AS (
+        INSERT INTO account (id, kind, currency) VALUES (:clearing, 'clearing', :currency) ON CONFLICT DO NOTHING
+    ), moved AS (
         INSERT INTO movement (saga_id, kind, currency) VALUES (:saga_id, :kind, :currency) RETURNING id
     ), entries AS (
         INSERT INTO entry (movement_id, n, account_id, currency, amount)
-        SELECT moved.id, e.n, e.account_id, :currency, e.amount
-        FROM moved, (VALUES (1, CAST(:debit AS text), -CAST(:amount AS bigint)),
-                            (2, CAST(:credit AS text), CAST(:amount AS bigint))) AS e (n, account_id, amount)
+        SELECT moved.id, line.n, line.account_id, :currency, line.amount
+        FROM moved, (VALUES (1, CAST(:account_id AS text), -CAST(:to_clearing AS bigint)),
+                            (2, CAST(:clearing AS text), CAST(:to_clearing AS bigint))) AS line (n, account_id, amount)
     )
-    SELECT id FROM moved
-""")
-_ADD_LEG = text("""
     INSERT INTO clearing_leg (saga_id, role, currency, amount, peer, movement_id)
-    VALUES (:saga_id, :role, :currency, :amount, :peer, :movement_id)
+    SELECT :saga_id, :role, :currency, CAST(:to_clearing AS bigint), :peer, moved.id FROM moved
 """)
+
+
+@dataclass(frozen=True, slots=True)
+class LockedAccount:
+    """A customer's account, its row locked until the transaction ends. `available` counts holds and overdraft."""
+
+    account_id: str
+    state: str
+    available: Money
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,28 +71,32 @@ class ClosedHold:
     account_version: int
 
 
+async def lock(tx: ShardTransaction, account_id: str) -> LockedAccount | None:
+    """None where no customer has this account."""
+    row = (await tx.execute(_LOCK_ACCOUNT, id=account_id)).one_or_none()
+    return LockedAccount(row.id, row.state, Money(row.available, row.currency)) if row is not None else None
+
+
 async def place_hold(
-    tx: ShardTransaction, saga_id: str, step: str, account_id: str, amount: Money
+    tx: ShardTransaction, saga_id: str, step: str, account: LockedAccount, amount: Money
 ) -> Refusal | int | None:
     """Sets `amount` aside on the customer's account: the account's new version, or why not.
 
     None for an amount of zero, which needs no hold. Undone by `release_hold`; ended by `capture_hold`. A hold
-    never expires. The account must exist.
+    never expires.
     """
-    account = (await tx.execute(_LOCK_ACCOUNT, id=account_id)).one()
-    if account.currency != amount.currency:
-        return Refusal(
-            Reason.CURRENCY_MISMATCH, f"account {account_id} is in {account.currency}, the order in {amount.currency}"
-        )
+    name, available = account.account_id, account.available
+    if available.currency != amount.currency:
+        detail = f"account {name} is in {available.currency}, the order in {amount.currency}"
+        return Refusal(Reason.CURRENCY_MISMATCH, detail)
     if account.state != "open":
-        return Refusal(Reason.ACCOUNT_NOT_OPEN, f"account {account_id} is {account.state}")
-    available = Money(account.available, account.currency)
+        return Refusal(Reason.ACCOUNT_NOT_OPEN, f"account {name} is {account.state}")
     if available < amount:
-        return Refusal(Reason.INSUFFICIENT_FUNDS, f"{amount} wanted, {available} available on account {account_id}")
+        return Refusal(Reason.INSUFFICIENT_FUNDS, f"{amount} wanted, {available} available on account {name}")
     if amount.minor == 0:
         return None
-    await tx.execute(_PLACE_HOLD, saga_id=saga_id, step=step, account_id=account_id, amount=amount.minor)
-    return int((await tx.execute(_ADD_HELD, id=account_id, amount=amount.minor)).scalar_one())
+    held = await tx.execute(_PLACE_HOLD, saga_id=saga_id, step=step, account_id=name, amount=amount.minor)
+    return int(held.scalar_one())
 
 
 async def release_hold(tx: ShardTransaction, saga_id: str, step: str) -> ClosedHold | None:
@@ -90,7 +104,7 @@ async def release_hold(tx: ShardTransaction, saga_id: str, step: str) -> ClosedH
     hold = (await tx.execute(_CLOSE_HOLD, saga_id=saga_id, step=step, state="released")).one_or_none()
     if hold is None:
         return None
-    version = (await tx.execute(_ADD_HELD, id=hold.account_id, amount=-hold.amount)).scalar_one()
+    version = (await tx.execute(_RELEASE_HELD, id=hold.account_id, amount=hold.amount)).scalar_one()
     return ClosedHold(hold.account_id, version)
 
 
@@ -103,10 +117,7 @@ async def capture_hold(tx: ShardTransaction, saga_id: str, step: str, amount: Mo
     hold = (await tx.execute(_CLOSE_HOLD, saga_id=saga_id, step=step, state="captured")).one_or_none()
     if hold is None or hold.amount != amount.minor:
         raise IntegrityViolation(f"{saga_id}: expected a placed hold of {amount}, found {hold}")
-    await _open_clearing(tx, amount.currency)
-    clearing = clearing_account_id(amount.currency)
-    movement = await move(tx, saga_id, "capture", debit=hold.account_id, credit=clearing, amount=amount)
-    await _add_leg(tx, saga_id, "first", amount, peer, movement)
+    await _move_through_clearing(tx, saga_id, "capture", "first", hold.account_id, amount, peer)
     version = (await tx.execute(_POST, id=hold.account_id, amount=-amount.minor, held=amount.minor)).scalar_one()
     return ClosedHold(hold.account_id, version)
 
@@ -117,44 +128,28 @@ async def credit_from_clearing(tx: ShardTransaction, saga_id: str, account_id: s
     Forward only, and cannot be refused: a merchant's account always accepts. Raises `StaleRoute` where the
     account is not here, so that the step looks for it again.
     """
-    await _open_clearing(tx, amount.currency)
     version = (await tx.execute(_POST, id=account_id, amount=amount.minor, held=0)).scalar_one_or_none()
     if version is None:
         raise StaleRoute(f"account {account_id} is not on {tx.route.shard}")
-    clearing = clearing_account_id(amount.currency)
-    movement = await move(tx, saga_id, "credit", debit=clearing, credit=account_id, amount=amount)
-    await _add_leg(tx, saga_id, "second", -amount, peer, movement)
+    await _move_through_clearing(tx, saga_id, "credit", "second", account_id, -amount, peer)
     return int(version)
 
 
-async def move(tx: ShardTransaction, saga_id: str, kind: str, debit: str, credit: str, amount: Money) -> int:
-    """Writes one movement of two entries and answers its id. Balances of the accounts are the caller's to post.
+async def _move_through_clearing(
+    tx: ShardTransaction, saga_id: str, kind: str, role: str, account_id: str, to_clearing: Money, peer: str
+) -> None:
+    """One movement of two entries between the account and clearing, with its leg. Posting is the caller's.
 
     (saga id, kind) is unique: a second movement of the same kind is a constraint error.
     """
-    moved = await tx.execute(
-        _MOVE,
+    await tx.execute(
+        _MOVE_THROUGH_CLEARING,
         saga_id=saga_id,
         kind=kind,
-        currency=amount.currency,
-        debit=debit,
-        credit=credit,
-        amount=amount.minor,
-    )
-    return int(moved.scalar_one())
-
-
-async def _open_clearing(tx: ShardTransaction, currency: str) -> None:
-    await tx.execute(_OPEN_SYSTEM_ACCOUNT, id=clearing_account_id(currency), kind="clearing", currency=currency)
-
-
-async def _add_leg(tx: ShardTransaction, saga_id: str, role: str, amount: Money, peer: str, movement: int) -> None:
-    await tx.execute(
-        _ADD_LEG,
-        saga_id=saga_id,
         role=role,
-        currency=amount.currency,
-        amount=amount.minor,
+        account_id=account_id,
+        clearing=clearing_account_id(to_clearing.currency),
+        currency=to_clearing.currency,
+        to_clearing=to_clearing.minor,
         peer=peer,
-        movement_id=movement,
     )

@@ -26,7 +26,6 @@ from pydantic import TypeAdapter
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from domain.errors import StaleRoute
 from domain.sagas import ALREADY_COMPENSATED, Refusal
 from shards.routing import ShardTransaction
 
@@ -38,15 +37,6 @@ _CLAIM = text("""
 """).bindparams(bindparam("result", type_=JSONB(none_as_null=True)))
 
 _READ = text("SELECT op, result FROM barrier WHERE saga_id = :saga_id AND step = :step")
-
-# Storing the result and asking whether this shard owns the slot is one statement, after the transaction's first
-# write as the fence demands (see ShardTransaction.assert_owned), and saves a round trip on every step.
-_STORE_IF_OWNED = text("""
-    UPDATE barrier SET result = :result FROM ownership AS o
-    WHERE saga_id = :saga_id AND step = :step AND op = 'do'
-      AND o.keyspace = :keyspace AND o.slot = :slot AND o.state = 'owned' AND o.map_version <= :version
-""").bindparams(bindparam("result", type_=JSONB))
-
 
 _REASON = TypeAdapter[Refusal | None](Refusal | None)
 
@@ -60,18 +50,7 @@ async def do_once(
     """
     if await _claim(tx, saga_id, step, "do"):
         result = await effect()
-        route = tx.route
-        stored = await tx.execute(
-            _STORE_IF_OWNED,
-            saga_id=saga_id,
-            step=step,
-            result=result_type.dump_python(result, mode="json"),
-            keyspace=route.keyspace,
-            slot=route.slot,
-            version=route.version,
-        )
-        if stored.rowcount != 1:
-            raise StaleRoute(f"{route.shard} does not own {route.keyspace} {route.slot!r} at version {route.version}")
+        tx.keep_result(saga_id, step, result_type.dump_python(result, mode="json"))
         return result
     rows = {row.op: row.result for row in await tx.execute(_READ, saga_id=saga_id, step=step)}
     return ALREADY_COMPENSATED if "undo" in rows else result_type.validate_python(rows["do"])
@@ -94,7 +73,6 @@ async def undo_once(
     was_done = not await _claim(tx, saga_id, step, "do")
     if first and was_done:
         await compensation()
-    await tx.assert_owned()
     if first:
         return reason
     rows = {row.op: row.result for row in await tx.execute(_READ, saga_id=saga_id, step=step)}

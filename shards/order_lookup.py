@@ -51,7 +51,6 @@ async def claim(tx: ShardTransaction, order: Order, stock_plan: Any) -> Lookup:
         content_hash=order.content_hash,
         stock_plan=stock_plan,
     )
-    await tx.assert_owned()
     return (await read(tx, [order.order_id]))[order.order_id]
 
 
@@ -79,4 +78,3 @@ async def refuse(tx: ShardTransaction, order: Order, refusal: Refusal) -> None:
         reason=refusal.reason,
         detail=refusal.detail,
     )
-    await tx.assert_owned()

@@ -23,20 +23,25 @@ from shards.routing import ShardTransaction
 
 OPEN_STEP = "open_order"
 
-_CUSTOMER_EXISTS = text("SELECT 1 FROM customer WHERE id = :id")
 _INSERT_ORDER = text("""
-    INSERT INTO orders (id, customer_id, bucket, currency, total, content_hash, state, ordered_on, ship_to)
-    VALUES (:id, :customer_id, :bucket, :currency, :total, :content_hash, 'pending', :ordered_on, :ship_to)
-""").bindparams(bindparam("ship_to", type_=JSONB(none_as_null=True)))
-_INSERT_LINES = text("""
+    WITH placed AS (
+        INSERT INTO orders (id, customer_id, bucket, currency, total, content_hash, state, ordered_on, ship_to)
+        VALUES (:id, :customer_id, :bucket, :currency, :total, :content_hash, 'pending', :ordered_on, :ship_to)
+        RETURNING id
+    )
     INSERT INTO order_line (order_id, n, sku, quantity, unit_price)
-    SELECT :order_id, n, sku, quantity, unit_price
-    FROM unnest(CAST(:skus AS text[]), CAST(:quantities AS bigint[]), CAST(:unit_prices AS bigint[]))
+    SELECT placed.id, n, sku, quantity, unit_price
+    FROM placed, unnest(CAST(:skus AS text[]), CAST(:quantities AS bigint[]), CAST(:unit_prices AS bigint[]))
         WITH ORDINALITY AS line (sku, quantity, unit_price, n)
-""")
-_CONFIRM = text("""
-    UPDATE orders SET state = 'confirmed', decided_at = now(), version = version + 1
-    WHERE id = :id AND state = 'pending' RETURNING currency, total, version
+""").bindparams(bindparam("ship_to", type_=JSONB(none_as_null=True)))
+_CONFIRM_AND_SHIP = text("""
+    WITH confirmed AS (
+        UPDATE orders SET state = 'confirmed', decided_at = now(), version = version + 1
+        WHERE id = :id AND state = 'pending' RETURNING id, currency, total, version, ship_to
+    ), shipped AS (
+        INSERT INTO shipment (order_id, ship_to) SELECT id, ship_to FROM confirmed
+    )
+    SELECT currency, total, version FROM confirmed
 """)
 _ABORT = text("""
     UPDATE orders SET state = 'aborting', reason = :reason, detail = :detail, decided_at = now(), version = version + 1
@@ -47,9 +52,6 @@ _CLOSE = text("""
     WHERE id = :id AND state = 'aborting' RETURNING version
 """)
 _READ_DECISION = text("SELECT state, reason, detail, currency, total FROM orders WHERE id = :id")
-_INSERT_SHIPMENT = text("""
-    INSERT INTO shipment (order_id, ship_to) SELECT id, ship_to FROM orders WHERE id = :id
-""")
 _READ_ORDERS = text("""
     SELECT id, customer_id, currency, total, content_hash, state, reason, detail, placed_at, decided_at
     FROM orders WHERE id = ANY(:ids)
@@ -80,18 +82,19 @@ async def open_order(tx: ShardTransaction, order: Order, lines: Sequence[PricedL
     An unknown customer leaves no row. Any other refusal leaves the row, undecided and without a hold. Undone by
     `abort_order`.
     """
-    if (await tx.execute(_CUSTOMER_EXISTS, id=order.customer_id)).first() is None:
+    account = await accounts.lock(tx, order.customer_id)
+    if account is None:
         return Refusal(Reason.UNKNOWN_CUSTOMER, f"there is no customer {order.customer_id}")
     await _insert_order(tx, order, lines, total)
     saga_id = order_saga_id(order.order_id)
-    held = await accounts.place_hold(tx, saga_id, OPEN_STEP, order.customer_id, total)
-    await outbox.append(
+    outbox.append(
         tx, saga_id, "order", order.order_id, 1, "OrderPlaced", customer_id=order.customer_id, total=str(total)
     )
+    held = await accounts.place_hold(tx, saga_id, OPEN_STEP, account, total)
     if isinstance(held, Refusal):
         return held
     if held is not None:
-        await outbox.append(tx, saga_id, "account", order.customer_id, held, "PaymentHeld", amount=str(total))
+        outbox.append(tx, saga_id, "account", order.customer_id, held, "PaymentHeld", amount=str(total))
     return None
 
 
@@ -106,10 +109,6 @@ async def _insert_order(tx: ShardTransaction, order: Order, lines: Sequence[Pric
         content_hash=order.content_hash,
         ordered_on=order.ordered_on,
         ship_to=asdict(order.ship_to) if order.ship_to else None,
-    )
-    await tx.execute(
-        _INSERT_LINES,
-        order_id=order.order_id,
         skus=[line.sku for line in lines],
         quantities=[line.quantity for line in lines],
         unit_prices=[line.unit_price.minor for line in lines],
@@ -128,21 +127,20 @@ async def decide(tx: ShardTransaction, order_id: str, refusal: Refusal | None) -
     decision = await _try_to_decide(tx, order_id, saga_id, refusal)
     if decision is None:
         return Decision(Outcome.ABSENT, await _never_open(tx, order_id, saga_id, refusal))
-    await tx.assert_owned()
     return decision
 
 
 async def _try_to_decide(tx: ShardTransaction, order_id: str, saga_id: str, refusal: Refusal | None) -> Decision | None:
     if refusal is None:
-        confirmed = (await tx.execute(_CONFIRM, id=order_id)).one_or_none()
+        confirmed = (await tx.execute(_CONFIRM_AND_SHIP, id=order_id)).one_or_none()
         if confirmed is not None:
             total = Money(confirmed.total, confirmed.currency)
-            await _capture_and_ship(tx, order_id, saga_id, total, confirmed.version)
+            await _capture(tx, order_id, saga_id, total, confirmed.version)
             return Decision(Outcome.CONFIRMED, None, total)
     else:
         aborted = (await tx.execute(_ABORT, id=order_id, reason=refusal.reason, detail=refusal.detail)).one_or_none()
         if aborted is not None:
-            await outbox.append(tx, saga_id, "order", order_id, aborted.version, "OrderAborting", reason=refusal.reason)
+            outbox.append(tx, saga_id, "order", order_id, aborted.version, "OrderAborting", reason=refusal.reason)
             return Decision(Outcome.ABORTING, refusal, Money(aborted.total, aborted.currency))
     row = (await tx.execute(_READ_DECISION, id=order_id)).one_or_none()
     return _decision_of(row) if row is not None else None
@@ -152,20 +150,20 @@ def _decision_of(row: Any) -> Decision:
     total = Money(row.total, row.currency)
     if row.state == OrderState.CONFIRMED:
         return Decision(Outcome.CONFIRMED, None, total)
-    if row.reason is None:
-        raise IntegrityViolation(f"order is {row.state} after its decision")
+    if row.state == OrderState.PENDING:
+        # It was not there a statement ago.
+        raise TryAgain("the order was opened just now")
     return Decision(Outcome.ABORTING, Refusal(Reason(row.reason), row.detail), total)
 
 
-async def _capture_and_ship(tx: ShardTransaction, order_id: str, saga_id: str, total: Money, version: int) -> None:
+async def _capture(tx: ShardTransaction, order_id: str, saga_id: str, total: Money, version: int) -> None:
     if total.minor > 0:
         peer = merchant_account_id(total.currency)
         captured = await accounts.capture_hold(tx, saga_id, OPEN_STEP, total, peer)
-        await outbox.append(
+        outbox.append(
             tx, saga_id, "account", captured.account_id, captured.account_version, "PaymentCaptured", amount=str(total)
         )
-    await tx.execute(_INSERT_SHIPMENT, id=order_id)
-    await outbox.append(tx, saga_id, "order", order_id, version, "OrderConfirmed", total=str(total))
+    outbox.append(tx, saga_id, "order", order_id, version, "OrderConfirmed", total=str(total))
 
 
 async def _never_open(tx: ShardTransaction, order_id: str, saga_id: str, refusal: Refusal | None) -> Refusal:
@@ -197,11 +195,9 @@ async def abort_order(tx: ShardTransaction, order_id: str, refusal: Refusal) -> 
             raise IntegrityViolation(f"order {order_id} is {row.state}: only an aborting order can be closed")
         released = await accounts.release_hold(tx, saga_id, OPEN_STEP)
         if released is not None:
-            await outbox.append(
-                tx, saga_id, "account", released.account_id, released.account_version, "PaymentReleased"
-            )
+            outbox.append(tx, saga_id, "account", released.account_id, released.account_version, "PaymentReleased")
         kind = "OrderCancelled" if state is OrderState.CANCELLED else "OrderRejected"
-        await outbox.append(tx, saga_id, "order", order_id, closed.version, kind, reason=refusal.reason)
+        outbox.append(tx, saga_id, "order", order_id, closed.version, kind, reason=refusal.reason)
 
     await barrier.undo_once(tx, saga_id, OPEN_STEP, compensate)
 

@@ -93,5 +93,4 @@ async def open_merchant(tx: ShardTransaction, currency: str) -> None:
     if opened is not None:
         balance = str(Money.zero(currency))
         saga_id = opening_saga_id(account_id)
-        await outbox.append(tx, saga_id, "account", account_id, 1, "AccountOpened", balance=balance)
-    await tx.assert_owned()
+        outbox.append(tx, saga_id, "account", account_id, 1, "AccountOpened", balance=balance)

@@ -3,48 +3,89 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import CursorResult, TextClause, text
+from sqlalchemy import CursorResult, TextClause, bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import StaleRoute
 from domain.shard_map import Route, ShardMap
-from shards.engines import Cluster
+from shards.engines import Cluster, Database
 from shards.map_store import load_map
 
 T = TypeVar("T")
 
-_OWNED = text("""
-    SELECT 1 FROM ownership
-    WHERE keyspace = :keyspace AND slot = :slot AND state = 'owned' AND map_version <= :version
-""")
+# One statement ends every write: is the slot still ours, the step's stored result, the events. It comes after the
+# transaction's first write or row lock, as the fence demands: a transaction that has no transaction id yet is
+# invisible to a fence, which would not wait for it.
+_FINISH = text("""
+    WITH owner AS (
+        SELECT 1 FROM ownership
+        WHERE keyspace = :keyspace AND slot = :slot AND state = 'owned' AND map_version <= :version
+    ), kept AS (
+        UPDATE barrier SET result = given.result
+        FROM jsonb_to_recordset(:results) AS given (saga_id text, step text, result jsonb)
+        WHERE barrier.saga_id = given.saga_id AND barrier.step = given.step AND barrier.op = 'do'
+    ), told AS (
+        INSERT INTO outbox (origin_shard, saga_id, aggregate, aggregate_id, aggregate_version, kind, payload)
+        SELECT :shard, saga_id, aggregate, aggregate_id, aggregate_version, kind, payload
+        FROM jsonb_to_recordset(:events) AS event (
+            saga_id text, aggregate text, aggregate_id text, aggregate_version bigint, kind text, payload jsonb
+        )
+    )
+    SELECT 1 FROM owner
+""").bindparams(bindparam("results", type_=JSONB), bindparam("events", type_=JSONB))
 
 
-@dataclass(frozen=True, slots=True)
 class ShardTransaction:
-    """A transaction on the shard that `route` names."""
+    """A write on the shard that `route` names. Ended by `finish`, which `write_on` calls."""
 
-    connection: AsyncConnection
-    route: Route
+    __slots__ = ("_events", "_results", "connection", "route")
+
+    def __init__(self, connection: AsyncConnection, route: Route) -> None:
+        self.connection = connection
+        self.route = route
+        self._events: list[dict[str, Any]] = []
+        self._results: list[dict[str, Any]] = []
 
     async def execute(self, statement: TextClause, **parameters: Any) -> CursorResult[Any]:
         return await self.connection.execute(statement, parameters)
 
-    async def assert_owned(self) -> None:
-        """Raises `StaleRoute` where this shard does not own the slot at the caller's map version.
+    def keep_result(self, saga_id: str, step: str, result: object) -> None:
+        """What the barrier row of this step will answer from now on."""
+        self._results.append({"saga_id": saga_id, "step": step, "result": result})
 
-        Call it after the transaction's first write or row lock: a transaction that has no transaction id yet is
-        invisible to a fence, which would not wait for it.
-        """
+    def tell(self, event: dict[str, Any]) -> None:
+        """An event for the outbox, with all its columns but the shard: see `shards.outbox.append`."""
+        self._events.append(event)
+
+    async def finish(self) -> None:
+        """Writes what was kept and told. Raises `StaleRoute`, so that all is rolled back, where this shard does not
+        own the slot at the caller's map version."""
         route = self.route
-        owned = await self.execute(_OWNED, keyspace=route.keyspace, slot=route.slot, version=route.version)
+        owned = await self.execute(
+            _FINISH,
+            shard=route.shard,
+            keyspace=route.keyspace,
+            slot=route.slot,
+            version=route.version,
+            results=self._results,
+            events=self._events,
+        )
         if owned.first() is None:
-            raise StaleRoute(
-                f"{route.shard} does not own {route.keyspace} {route.slot!r} at map version {route.version}"
-            )
+            raise StaleRoute(f"{route.shard} does not own {route.keyspace} {route.slot!r} at version {route.version}")
+
+
+@asynccontextmanager
+async def write_on(database: Database, route: Route) -> AsyncIterator[ShardTransaction]:
+    """One write: finished and committed when the block ends, rolled back when it raises."""
+    async with database.transaction() as connection:
+        tx = ShardTransaction(connection, route)
+        yield tx
+        await tx.finish()
 
 
 class Router:
@@ -76,8 +117,10 @@ class Router:
 
     async def read(self, route_of: Callable[[ShardMap], Route], work: Callable[[ShardTransaction], Awaitable[T]]) -> T:
         """Like `write`, for work that only reads and therefore needs no fence."""
-        return await self._attempt(route_of(await self.map()), work)
-
-    async def _attempt(self, route: Route, work: Callable[[ShardTransaction], Awaitable[T]]) -> T:
+        route = route_of(await self.map())
         async with self.cluster.shards[route.shard].transaction() as connection:
             return await work(ShardTransaction(connection, route))
+
+    async def _attempt(self, route: Route, work: Callable[[ShardTransaction], Awaitable[T]]) -> T:
+        async with write_on(self.cluster.shards[route.shard], route) as tx:
+            return await work(tx)

@@ -127,7 +127,6 @@ async def receive(tx: ShardTransaction, receipt_id: str, sku: str, quantity: int
     if not 1 <= quantity <= QUANTITY_MAX:
         raise InvalidInput("quantity", f"quantity: expected 1 to {QUANTITY_MAX}, got {quantity}")
     received = (await tx.execute(_RECEIVE, id=receipt_id, sku=sku, quantity=quantity)).first()
-    await tx.assert_owned()
     if received is None:
         level = await read_level(tx, sku)
         known = (await tx.execute(_READ_RECEIPT, id=receipt_id)).one()
@@ -135,7 +134,7 @@ async def receive(tx: ShardTransaction, receipt_id: str, sku: str, quantity: int
             raise Refused("id_conflict", f"receipt {receipt_id} was {known.quantity} of {known.sku}", "id")
         return level
     saga_id = f"receipt/{receipt_id}"
-    await outbox.append(tx, saga_id, "stock", sku, received.version, "StockReceived", quantity=quantity)
+    outbox.append(tx, saga_id, "stock", sku, received.version, "StockReceived", quantity=quantity)
     return await read_level(tx, sku)
 
 
