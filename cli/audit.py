@@ -19,6 +19,7 @@ from shards.audit.findings import Check, Findings, Violation
 from shards.audit.judgement import judge, unpaired_first
 from shards.audit.local import check_shard
 from shards.audit.placement import check_placement
+from shards.audit.prepared import FORGOTTEN_AFTER_SECONDS
 from shards.engines import Cluster
 
 BATCH = 500
@@ -58,13 +59,21 @@ class InFlight:
 class Audit:
     """One run over all shards. `expired`: orders whose workflow Temporal has forgotten, as it may."""
 
-    def __init__(self, cluster: Cluster, workflows: WorkflowStates, progress: Progress) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        workflows: WorkflowStates,
+        progress: Progress,
+        forgotten_after_seconds: int = FORGOTTEN_AFTER_SECONDS,
+    ) -> None:
+        """A prepared transaction older than `forgotten_after_seconds` is damage, a younger one in flight."""
         self.findings = Findings()
         self.in_flight = InFlight()
         self.expired = 0
         self._cluster = cluster
         self._workflows = workflows
         self._progress = progress
+        self._forgotten_after_seconds = forgotten_after_seconds
 
     async def run(self) -> None:
         """Raises `Unreachable` where a shard, the catalog or Temporal does not answer: then nothing is said."""
@@ -110,7 +119,8 @@ class Audit:
         shards = list(self._cluster.shards.values())
         for done, shard in enumerate(shards):
             self._progress("shards", done, len(shards))
-            self.in_flight.prepared_transactions += await check_shard(shard, self.findings)
+            young = await check_shard(shard, self.findings, self._forgotten_after_seconds)
+            self.in_flight.prepared_transactions += young
             placed = await check_placement(self._cluster, shard)
             self.findings.add_checked(Check.PLACEMENT, placed.checked)
             self.findings.add_violations(Check.PLACEMENT, placed.violations)

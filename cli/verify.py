@@ -34,7 +34,7 @@ def verify(data_dir: DataDir = None) -> int:
     """
     out = output()
     audit = run_async(_audit(load_settings(data_dir), out))
-    out.result(_document(audit), _told(audit))
+    out.result(document_of(audit), _told(audit))
     return 0 if audit.findings.ok else 1
 
 
@@ -55,7 +55,7 @@ def _progress(out: Output) -> Iterator[Report]:
         yield lambda what, done, total: bars.update(bar, description=what, completed=done, total=total)
 
 
-def _document(audit: Audit) -> dict[str, Any]:
+def document_of(audit: Audit) -> dict[str, Any]:
     return {
         "ok": audit.findings.ok,
         "in_flight": {

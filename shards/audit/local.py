@@ -12,20 +12,20 @@ from shards.audit.holds import HOLDS
 from shards.audit.ledger import LEDGER
 from shards.audit.orders import ORDERS
 from shards.audit.orphans import ORPHANS
-from shards.audit.prepared import PREPARED
+from shards.audit.prepared import prepared_check
 from shards.audit.rules import LocalCheck
 from shards.audit.stock import STOCK
 from shards.engines import Database
 
-LOCAL_CHECKS = (LEDGER, HOLDS, CLEARING, STOCK, ORDERS, ORPHANS, PREPARED)
+_BY_TABLES = (LEDGER, HOLDS, CLEARING, STOCK, ORDERS, ORPHANS)
 
 
-async def check_shard(shard: Database, findings: Findings) -> int:
+async def check_shard(shard: Database, findings: Findings, forgotten_after_seconds: int) -> int:
     """Adds what is found; the number of prepared transactions that are still being decided. Changes nothing."""
     async with shard.snapshot() as connection:
-        for local_check in LOCAL_CHECKS:
+        for local_check in (*_BY_TABLES, prepared_check(forgotten_after_seconds)):
             await _check(local_check, connection, shard.name, findings)
-        return await prepared.count_in_flight(connection)
+        return await prepared.count_in_flight(connection, forgotten_after_seconds)
 
 
 async def _check(local_check: LocalCheck, connection: AsyncConnection, shard: str, findings: Findings) -> None:

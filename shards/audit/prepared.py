@@ -15,27 +15,23 @@ FORGOTTEN_AFTER_SECONDS = 60
 
 _OURS = "database = current_database() AND starts_with(gid, 'shardwise' || chr(58))"
 
-PREPARED = LocalCheck(
-    Check.PREPARED_TRANSACTIONS,
-    f"SELECT count(*) FROM pg_prepared_xacts WHERE {_OURS}",
-    (
-        Rule(
-            "{gid} is prepared and undecided for {seconds} s",
-            f"""
-            SELECT gid, owner, prepared, CAST(extract(epoch FROM clock_timestamp() - prepared) AS bigint) AS seconds
-            FROM pg_prepared_xacts
-            WHERE {_OURS} AND clock_timestamp() - prepared > make_interval(secs => {FORGOTTEN_AFTER_SECONDS})
-            """,
-        ),
-    ),
-)
-
-_YOUNG = text(f"""
-    SELECT count(*) FROM pg_prepared_xacts
-    WHERE {_OURS} AND clock_timestamp() - prepared <= make_interval(secs => {FORGOTTEN_AFTER_SECONDS})
-""")
+_COUNT = f"SELECT count(*) FROM pg_prepared_xacts WHERE {_OURS}"
+_YOUNG = text(f"{_COUNT} AND clock_timestamp() - prepared <= make_interval(secs => :forgotten_after_seconds)")
 
 
-async def count_in_flight(connection: AsyncConnection) -> int:
+def prepared_check(forgotten_after_seconds: int) -> LocalCheck:
+    forgotten = Rule(
+        "{gid} is prepared and undecided for {seconds} s",
+        f"""
+        SELECT gid, owner, prepared, CAST(extract(epoch FROM clock_timestamp() - prepared) AS bigint) AS seconds
+        FROM pg_prepared_xacts
+        WHERE {_OURS} AND clock_timestamp() - prepared > make_interval(secs => {forgotten_after_seconds})
+        """,
+    )
+    return LocalCheck(Check.PREPARED_TRANSACTIONS, _COUNT, (forgotten,))
+
+
+async def count_in_flight(connection: AsyncConnection, forgotten_after_seconds: int) -> int:
     """Prepared transactions of ours that are still being decided."""
-    return int((await connection.execute(_YOUNG)).scalar_one())
+    young = await connection.execute(_YOUNG, {"forgotten_after_seconds": forgotten_after_seconds})
+    return int(young.scalar_one())

@@ -1,0 +1,296 @@
+"""`verify` names every kind of damage with its row, and says nothing about health, whatever instant it sees."""
+
+from __future__ import annotations
+
+import itertools
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+
+from activities.interfaces import RefuseOrderId
+from cli.audit import Audit
+from cli.verify import document_of
+from cli.workflow_states import Work
+from domain.catalogue import Customer, Product
+from domain.money import Money
+from domain.sagas import Reason, Refusal
+from shards.audit.findings import VIOLATIONS_SHOWN_MAX, Check
+from shards.catalogue_import import import_customers, import_products
+from shards.engines import Cluster
+from stack.settings import Databases
+from tests.support.damage import (
+    ABORTING,
+    CAPTURED,
+    CLAIMED,
+    CONFIRMED,
+    CUSTOMER,
+    DAMAGES,
+    ELSEWHERE,
+    LOOKUP,
+    MERCHANT,
+    NOWHERE,
+    PENDING,
+    REJECTED,
+    A,
+    Damage,
+    Z,
+)
+from tests.support.workflow_states import WorkflowsInMemory
+from tests.support.world import SagaByHand, World
+
+OUT_OF_STOCK = Refusal(Reason.OUT_OF_STOCK, "there is none left")
+
+
+ORDERS_MAX = 40
+
+
+class Shop:
+    """Every order gets a customer and goods of its own, so that no damage hides another."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.workflows = WorkflowsInMemory()
+        self._customers: list[str] = []
+        self._numbers = iter(range(ORDERS_MAX))
+
+    async def open(self) -> None:
+        # In bulk: an import each would cost more than all the rest.
+        await self.world.open_shop()
+        shard_map = await self.world.router.map()
+        names = (f"K{number}" for number in itertools.count())
+        here = (name for name in names if shard_map.of_customer(name).shard == "shard-2")
+        self._customers = list(itertools.islice(here, ORDERS_MAX))
+        balance = Money.parse("100.00", "USD")
+        customers = [Customer(name, name, None, balance) for name in self._customers]
+        await import_customers(self.world.router, customers)
+        skus = [f"{near}-{number:03}" for near in "az" for number in range(ORDERS_MAX)]
+        await import_products(self.world.router, [Product(sku, sku, Money.parse("10.00", "USD"), 10) for sku in skus])
+
+    async def order(
+        self, state: str, work: Work = Work.CLOSED, status: str | None = None, price: str = "10.00"
+    ) -> SagaByHand:
+        """An order of a new customer, over 2 of one new product and 1 of another, brought to `state`."""
+        world, number = self.world, next(self._numbers)
+        customer = self._customers[number]
+        goods = {f"a-{number:03}": 2, f"z-{number:03}": 1}
+        order = world.order(customer, goods, price=price)
+        saga = SagaByHand(world, order, ()) if state == NOWHERE else await world.saga(order)
+        await _bring(saga, state)
+        if work is not Work.ABSENT:
+            self.workflows.put(saga.saga_id, work, status)
+        return saga
+
+    async def audit(self, **options: int) -> Audit:
+        audit = Audit(self.world.cluster, self.workflows, lambda *_: None, **options)
+        await audit.run()
+        return audit
+
+    async def damage(self, shard: str, sql: str) -> None:
+        """Foreign keys and triggers off, as for somebody with a superuser's `psql`."""
+        async with self.world.cluster.shards[shard].transaction() as connection:
+            await connection.execute(text("SET LOCAL session_replication_role = replica"))
+            for statement in filter(None, sql.split(";")):
+                await connection.exec_driver_sql(statement)
+
+
+async def _bring(saga: SagaByHand, state: str) -> None:
+    if state in (CLAIMED, NOWHERE):
+        return
+    assert await saga.open() is None
+    assert await saga.reserve(0) is None
+    if state in (REJECTED, ABORTING):
+        await saga.decide(OUT_OF_STOCK)
+        if state == REJECTED:
+            await saga.undo_all(OUT_OF_STOCK)
+        return
+    assert await saga.reserve(1) is None
+    if state == PENDING:
+        return
+    assert (await saga.decide()).is_confirmed
+    if state == CONFIRMED:
+        await saga.consume(0)
+        await saga.consume(1)
+        if saga.total.minor:
+            await saga.credit()
+
+
+@pytest.fixture
+async def shop(cluster: Cluster) -> Shop:
+    made = Shop(World(cluster))
+    await made.open()
+    return made
+
+
+def said(audit: Audit, check: Check | None = None) -> list[str]:
+    checks = Check if check is None else (check,)
+    return [violation.what for each in checks for violation in audit.findings.by_check[each].violations]
+
+
+@pytest.mark.parametrize("check", DAMAGES, ids=str)
+async def test_every_damage_is_named_with_its_row_and_blames_nobody_else(shop: Shop, check: Check) -> None:
+    bystanders = [await shop.order(CONFIRMED), await shop.order(REJECTED), await shop.order(PENDING, Work.OPEN)]
+    planted: list[tuple[Damage, SagaByHand]] = []
+    for damage in DAMAGES[check]:
+        planted.append((damage, await shop.order(damage.state, damage.work, damage.status)))
+    expected = [await _plant(shop, damage, saga) for damage, saga in planted]
+
+    audit = await shop.audit()
+
+    found = audit.findings.by_check[check].violations
+    for sentence in expected:
+        assert any(sentence in violation.what for violation in found), (sentence, said(audit, check))
+    assert all(violation.row for violation in found)
+    assert not audit.findings.ok
+    rows = [violation.row for each in Check for violation in audit.findings.by_check[each].violations]
+    for bystander in bystanders:
+        mine = {bystander.saga_id, bystander.order.order_id, bystander.order.customer_id}
+        assert not [row for row in rows if mine & {str(value) for value in row.values()}]
+
+
+async def _plant(shop: Shop, damage: Damage, saga: SagaByHand) -> str:
+    a, z = sorted(line.sku for line in saga.order.lines)
+    names = {
+        "saga": saga.saga_id,
+        "order": saga.order.order_id,
+        "customer": saga.order.customer_id,
+        "merchant": saga.merchant,
+        "a": a,
+        "z": z,
+    }
+    shard_map = await shop.world.router.map()
+    merchant_shard = shard_map.of_account(saga.merchant).shard
+    shards = {
+        CUSTOMER: "shard-2",
+        LOOKUP: shard_map.of_order_id(saga.order.order_id).shard,
+        MERCHANT: merchant_shard,
+        A: shard_map.of_sku(a).shard,
+        Z: shard_map.of_sku(z).shard,
+        ELSEWHERE: next(name for name in shop.world.cluster.shards if name not in ("shard-2", merchant_shard)),
+    }
+    await shop.damage(shards[damage.at], damage.sql.format(**names))
+    return damage.said.format(**names)
+
+
+async def test_an_empty_installation_is_ok(shop: Shop) -> None:
+    audit = await shop.audit()
+
+    assert said(audit) == []
+    assert audit.findings.ok
+    assert document_of(audit)["in_flight"] == {"orders": 0, "money": {}, "prepared_transactions": 0}
+
+
+async def test_every_state_of_a_healthy_order_is_quiet(shop: Shop) -> None:
+    for state in (CLAIMED, PENDING, CAPTURED, CAPTURED, ABORTING, NOWHERE):
+        await shop.order(state, Work.OPEN)
+    for work in Work:
+        await shop.order(CONFIRMED, work)
+        await shop.order(REJECTED, work)
+        await shop.order(CONFIRMED, work, price="0.00")
+
+    audit = await shop.audit()
+
+    assert said(audit) == []
+    document = document_of(audit)
+    assert document["ok"] is True
+    assert document["in_flight"]["money"] == {"USD": {"count": 2, "amount": "60.00"}}
+    assert document["in_flight"]["orders"] == 6
+    assert document["expired"] == 3
+
+
+async def test_an_order_refused_before_it_had_a_row_is_quiet(shop: Shop) -> None:
+    order = shop.world.order("nobody", {await shop.world.product(): 1})
+    saga = await shop.world.saga(order)
+    refusal = await saga.open()
+    assert refusal is not None
+    shop.workflows.put(saga.saga_id, Work.OPEN)
+    assert said(await shop.audit()) == []
+
+    await saga.decide(refusal)
+    assert said(await shop.audit()) == []
+    await saga.undo_all(refusal)
+    await shop.world.orders.refuse_order_id(RefuseOrderId(order, refusal))
+    shop.workflows.put(saga.saga_id, Work.CLOSED)
+
+    audit = await shop.audit()
+    assert said(audit) == []
+    assert audit.in_flight.sagas == set()
+
+
+async def test_an_order_refused_for_lack_of_money_is_quiet(shop: Shop) -> None:
+    saga = await shop.world.saga(shop.world.order(await shop.world.customer("1.00"), {await shop.world.product(): 2}))
+    refusal = await saga.open()
+    assert refusal is not None
+    shop.workflows.put(saga.saga_id, Work.OPEN)
+    assert said(await shop.audit()) == []
+
+    await saga.decide(refusal)
+    await saga.undo_all(refusal)
+    shop.workflows.put(saga.saga_id, Work.CLOSED)
+
+    assert said(await shop.audit()) == []
+
+
+async def test_an_order_that_finishes_between_two_looks_is_no_damage(shop: Shop) -> None:
+    saga = await shop.order(CAPTURED, Work.OPEN)
+    looks = 0
+
+    async def finish(saga_id: str) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            await saga.consume(0)
+            await saga.consume(1)
+            await saga.credit()
+            shop.workflows.put(saga_id, Work.CLOSED)
+
+    shop.workflows.before_state_of = finish
+    audit = await shop.audit()
+
+    assert looks > 2
+    assert said(audit) == []
+    assert audit.in_flight.sagas == set()
+
+
+@pytest.mark.parametrize("seconds", [0, 60])
+async def test_a_prepared_transaction_is_in_flight_and_then_forgotten(
+    shop: Shop, cluster_dsns: Databases, seconds: int
+) -> None:
+    shard = shop.world.cluster.shards["shard-1"]
+    async with shard.transaction() as connection:
+        await connection.exec_driver_sql("INSERT INTO stock_receipt (id, sku, quantity) VALUES ('r', 'a', 1)")
+        await connection.exec_driver_sql("PREPARE TRANSACTION 'shardwise:transfer-1:source'")
+    try:
+        audit = await shop.audit(forgotten_after_seconds=seconds)
+    finally:
+        await _roll_back(cluster_dsns.shards["shard-1"], "shardwise:transfer-1:source")
+
+    forgotten = said(audit, Check.PREPARED_TRANSACTIONS)
+    assert audit.in_flight.prepared_transactions == (0 if seconds == 0 else 1)
+    assert len(forgotten) == (1 if seconds == 0 else 0)
+    assert all(what.startswith("shardwise:transfer-1:source is prepared and undecided") for what in forgotten)
+
+
+async def _roll_back(dsn: str, gid: str) -> None:
+    """Outside of any transaction, as Postgres wants it."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(f"ROLLBACK PREPARED '{gid}'")
+    finally:
+        await connection.close()
+
+
+async def test_many_violations_are_counted_and_the_first_are_shown(shop: Shop) -> None:
+    await shop.damage(
+        "shard-1",
+        "INSERT INTO reservation (saga_id, sku, quantity, state) SELECT 'ghost/' || n, 'a', 1, 'released'"
+        " FROM generate_series(1, 1500) AS n",
+    )
+
+    audit = await shop.audit()
+
+    stock = next(check for check in document_of(audit)["checks"] if check["name"] == "stock")
+    assert stock["violation_count"] == 1500
+    assert len(stock["violations"]) == VIOLATIONS_SHOWN_MAX
+    assert stock["violations"][0]["shard"] == "shard-1"
+    assert stock["violations"][0]["row"]["sku"] == "a"

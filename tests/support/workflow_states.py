@@ -1,0 +1,30 @@
+"""Workflows as `verify` sees them, kept in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+from cli.workflow_states import ListedWorkflow, Work, WorkflowState
+
+
+class WorkflowsInMemory:
+    """Those it was not told of are absent, as after their retention."""
+
+    def __init__(self) -> None:
+        self._workflows: dict[str, tuple[Work, str | None]] = {}
+        # Awaited before each answer: what happens between two looks of an audit happens here.
+        self.before_state_of: Callable[[str], Awaitable[None]] | None = None
+
+    def put(self, saga_id: str, work: Work, status: str | None = None) -> None:
+        self._workflows[saga_id] = (work, status)
+
+    async def listed(self) -> AsyncGenerator[ListedWorkflow, None]:
+        for saga_id, (work, status) in list(self._workflows.items()):
+            yield ListedWorkflow(saga_id, work, status)
+
+    async def state_of(self, saga_id: str) -> WorkflowState:
+        if self.before_state_of is not None:
+            await self.before_state_of(saga_id)
+        if saga_id not in self._workflows:
+            return WorkflowState(Work.ABSENT)
+        return WorkflowState(self._workflows[saga_id][0], run_id="1")
