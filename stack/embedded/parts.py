@@ -17,6 +17,7 @@ from stack.embedded.waiting import attempts
 
 ANSWER_SECONDS = 10.0
 LEFTOVER_SECONDS = 5.0
+LOG_LINE_CHARACTERS = 200
 
 
 class Part(abc.ABC):
@@ -135,4 +136,4 @@ def _end_of(log: Path, lines: int = 5) -> str:
         text = log.read_text(errors="replace").strip().splitlines()[-lines:]
     except OSError:
         text = []
-    return f"the end of {log}:\n" + "\n".join(text)
+    return f"the end of {log}:\n" + "\n".join(line[-LOG_LINE_CHARACTERS:] for line in text)

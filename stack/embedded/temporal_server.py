@@ -59,7 +59,9 @@ class TemporalServer(Part):
 
     def environment(self) -> Mapping[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("TEMPORAL_")}
-        return inherited | {"TEMPORAL_VERSION_CHECK_DISABLED": "1"}
+        # It refuses to run for a user without a name, as containers have, unless these two are set.
+        person = {"USER": "shardwise", "HOME": str(self.folder)}
+        return person | inherited | {"TEMPORAL_VERSION_CHECK_DISABLED": "1"}
 
     async def answers(self) -> bool:
         try:

@@ -23,6 +23,7 @@ from stack.embedded.lock import DirectoryLock
 from stack.embedded.record import ProcessMark, StackRecord
 from stack.embedded.stack import EmbeddedStack
 from stack.embedded.status import StackStatus
+from stack.embedded.temporal_server import TemporalServer
 from stack.embedded.waiting import attempts
 from stack.embedded.worker_process import WorkerProcess
 from stack.settings import Settings, resolve_databases
@@ -321,6 +322,17 @@ async def test_root_drops_to_an_ordinary_user_where_namespaces_are_forbidden(mon
                 assert (data_dir / "postgres").exists() == (data_dir.name == "open")
             finally:
                 await stack.stop()
+
+
+def test_temporal_is_given_a_name_where_its_user_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("USER", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "elsewhere:7233")
+    record = StackRecord(shards=[], ports={})
+    environment = TemporalServer(tmp_path, tmp_path / "log", Path, record).environment()
+    assert environment["USER"]
+    assert environment["HOME"]
+    assert "TEMPORAL_ADDRESS" not in environment
 
 
 async def test_a_stack_without_its_record_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
