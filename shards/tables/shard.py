@@ -154,12 +154,14 @@ MOVEMENT_MUST_BALANCE = (
     """
     CREATE FUNCTION movement_must_balance() RETURNS trigger LANGUAGE plpgsql AS $$
     DECLARE
-        off_by bigint;
+        wrong record;
     BEGIN
-        SELECT sum(amount) INTO off_by FROM entry WHERE movement_id = coalesce(NEW.movement_id, OLD.movement_id);
-        IF off_by <> 0 THEN
-            RAISE EXCEPTION 'movement % does not sum to zero: off by %',
-                coalesce(NEW.movement_id, OLD.movement_id), off_by USING ERRCODE = 'check_violation';
+        SELECT movement_id, sum(amount) AS off_by INTO wrong FROM entry
+        WHERE movement_id IN (NEW.movement_id, OLD.movement_id)
+        GROUP BY movement_id HAVING sum(amount) <> 0 LIMIT 1;
+        IF FOUND THEN
+            RAISE EXCEPTION 'movement % does not sum to zero: off by %', wrong.movement_id, wrong.off_by
+                USING ERRCODE = 'check_violation';
         END IF;
         RETURN NULL;
     END $$
