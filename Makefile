@@ -35,6 +35,10 @@ check: $(STAMP) ## format, lint, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+.PHONY: bench
+bench: $(STAMP) ## orders per second beside a naive saga, as a ratio measured in one run
+	@$(BIN)/python -m bench.orders $(BENCH_ARGS)
+
 .PHONY: format
 format: $(STAMP) ## rewrite the code in the house format
 	$(BIN)/ruff format .
