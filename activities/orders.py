@@ -38,7 +38,10 @@ class ShardedOrderActivities(OrderActivities):
     @activity.defn(name="claim_order_id")
     @failures_told
     async def claim_order_id(self, order: Order) -> Claimed:
-        plan = _PLAN.dump_python(plan_stock(order, await self._router.map()), mode="json")
+        shard_map = await self._router.map()
+        if not shard_map.ranges_cut:
+            shard_map = await self._router.refreshed(than=shard_map.version)
+        plan = _PLAN.dump_python(plan_stock(order, shard_map), mode="json")
 
         async def effect(tx: ShardTransaction) -> Claimed:
             lookup = await order_lookup.claim(tx, order, plan)
@@ -53,7 +56,12 @@ class ShardedOrderActivities(OrderActivities):
     @failures_told
     async def price_lines(self, order: Order) -> Priced:
         unpriced = sorted({line.sku for line in order.lines if line.unit_price is None})
+        shard_map = await self._router.map()
         prices = await self._read_prices(unpriced)
+        if len(prices) < len(unpriced):
+            # A read is not fenced: perhaps our map is old. Ask a fresh one before saying that there is no such product.
+            await self._router.refreshed(than=shard_map.version)
+            prices = await self._read_prices(unpriced)
         for sku in unpriced:
             price = prices.get(sku)
             if price is None:

@@ -48,13 +48,15 @@ class ShardMap:
     """One version of the whole map. Immutable: a change is a new version.
 
     `buckets[b]` is the shard of bucket b. `ranges` are (lower bound, shard), sorted, the first bound "".
-    `pins` name the shard of single accounts.
+    `pins` name the shard of single accounts. Until `ranges_cut` there is one range and no product in it: a plan made
+    by such a map holds no longer than that.
     """
 
     version: int
     buckets: Sequence[str]
     ranges: Sequence[tuple[str, str]]
     pins: Mapping[str, str]
+    ranges_cut: bool = True
     _bounds: Sequence[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -70,12 +70,13 @@ _INSTALL = text("""
 async def load_map(catalog: Database) -> ShardMap:
     """One consistent version of the whole map. `Unreachable` where none was seeded."""
     async with catalog.snapshot() as connection:
-        version = (await _head(connection, _READ_HEAD)).version
+        head = await _head(connection, _READ_HEAD)
         buckets = await connection.execute(text("SELECT shard FROM map_bucket ORDER BY bucket"))
         ranges = await connection.execute(text("SELECT lower_bound, shard FROM map_sku_range"))
         pins = await connection.execute(text("SELECT account_id, shard FROM map_pin"))
         return ShardMap(
-            version=version,
+            version=head.version,
+            ranges_cut=head.ranges_cut,
             buckets=list(buckets.scalars()),
             # Sorted here: keys are looked up by Python's order, which need not be the catalog's collation.
             ranges=sorted((row.lower_bound, row.shard) for row in ranges),
