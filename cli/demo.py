@@ -62,7 +62,8 @@ async def _demo(keep: bool, out: Output) -> int:
             told = await asyncio.gather(*(_play(scene, Stage(to, settings, stack, out)) for scene in scenes()))
             audit = Audit(to.cluster, TemporalWorkflowStates(await to.temporal()), _no_progress)
             await audit.run()
-        shown = Shown(told, audit, await _address(stack, CANCELLED), time.monotonic() - started)
+            ui = await _history_address(to, stack, CANCELLED)
+        shown = Shown(told, audit, ui, time.monotonic() - started)
         out.result(shown.document(), shown.page(stack.data_dir if keep else None))
     return 0 if shown.ok else 1
 
@@ -133,9 +134,10 @@ async def _kill_the_worker(stage: Stage) -> None:
         stage.out.progress(line)
 
 
-async def _address(stack: EmbeddedStack, order_id: str) -> str:
+async def _history_address(to: Connections, stack: EmbeddedStack, order_id: str) -> str:
     ui = (await stack.status()).temporal.ui
-    return f"{ui}/namespaces/default/workflows/{quote(workflow_id(order_id), safe='')}"
+    run = await (await to.temporal()).get_workflow_handle(workflow_id(order_id)).describe()
+    return f"{ui}/namespaces/{run.namespace}/workflows/{quote(run.id, safe='')}/{run.run_id}/history"
 
 
 def _no_progress(*_: object) -> None:
