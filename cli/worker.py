@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 import typer
 
-from cli.common import DataDir, run_async
+from cli.common import DataDir
 from cli.output import output
 from stack.settings import load_settings
 
@@ -23,7 +24,10 @@ def worker(
     data_dir: DataDir = None,
 ) -> None:
     """Run workflows and activities until SIGTERM, then finish what was begun and leave."""
+    import uvloop
+
     from workers.run import run_worker
 
-    run_async(run_worker(load_settings(data_dir), queue or [], name))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run_worker(load_settings(data_dir), queue or [], name))
     output().result({"stopped": True}, "stopped")
