@@ -1,12 +1,13 @@
-"""What every activity shares: its failures told to Temporal in one way."""
+"""What every activity shares: its failures told to Temporal, and to the log, in one way."""
 
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from domain.errors import ShardwiseError
@@ -14,6 +15,14 @@ from shards.integrity import IntegrityViolation
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+log = logging.getLogger("shardwise.step")
+
+
+class StepFailure(ApplicationError):
+    """A failed attempt, as Temporal is told of it. `logged`: its one line is written already."""
+
+    logged = True
 
 
 def failures_told(effect: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
@@ -26,18 +35,18 @@ def failures_told(effect: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Co
     async def told(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return await effect(*args, **kwargs)
-        except IntegrityViolation as error:
-            raise ApplicationError(error.message, type=error.code, non_retryable=True) from None
-        except IntegrityError as error:
-            raise ApplicationError(_said(error), type="integrity_violation", non_retryable=True) from None
-        except DBAPIError as error:
-            raise ApplicationError(_said(error), type="database_error") from None
         except ShardwiseError as error:
-            raise ApplicationError(error.message, type=error.code) from None
+            _log(error)
+            hopeless = isinstance(error, IntegrityViolation)
+            raise StepFailure(error.message, type=error.code, non_retryable=hopeless) from None
 
     return told
 
 
-def _said(error: DBAPIError) -> str:
-    """The database's own first line, without the statement and its parameters: those are the customers' data."""
-    return str(error.orig).splitlines()[0]
+def _log(error: ShardwiseError) -> None:
+    where: dict[str, object] = {"code": error.code, "shard": error.shard}
+    if activity.in_activity():
+        attempt = activity.info()
+        where |= {"saga": attempt.workflow_id, "step": attempt.activity_type, "attempt": attempt.attempt}
+    level = logging.ERROR if isinstance(error, IntegrityViolation) else logging.WARNING
+    log.log(level, error.message, extra=where)

@@ -15,6 +15,7 @@ from typer.main import get_command
 
 from cli.output import Output, output, use_output
 from domain.errors import InvalidInput, ShardwiseError
+from stack import logs
 
 JSON_FLAG = "--json"
 INTERRUPTED = 130
@@ -75,11 +76,9 @@ def take_json_flag(arguments: Sequence[str]) -> tuple[list[str], bool]:
 
 
 def configure_logging() -> None:
-    """Logs go to stderr. A level that cannot be read is told by the first command that reads the settings."""
+    """A setting that cannot be read is told by the first command that reads the settings."""
     level = logging.getLevelNamesMapping().get(os.environ.get("SHARDWISE_LOG_LEVEL", "INFO"), logging.INFO)
-    logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("alembic", "sqlalchemy", "asyncio"):
-        logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
+    logs.configure(level, "json" if os.environ.get("SHARDWISE_LOG_FORMAT") == "json" else "text")
 
 
 def leave(code: int) -> NoReturn:

@@ -14,9 +14,13 @@ from __future__ import annotations
 
 
 class ShardwiseError(Exception):
-    """`code` is stable and for programs, `message` is a sentence, `field` names the input at fault."""
+    """`code` is stable and for programs, `message` is a sentence, `field` names the input at fault.
+
+    `shard` is where it happened, as far as that is known.
+    """
 
     exit_code = 1
+    shard: str | None = None
 
     def __init__(self, code: str, message: str, field: str | None = None) -> None:
         super().__init__(message)

@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 
 from sqlalchemy import CursorResult, TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.errors import StaleRoute
+from domain.errors import ShardwiseError, StaleRoute
 from domain.shard_map import Route, ShardMap
 from shards.engines import Cluster, Database
+from shards.integrity import told
 from shards.map_store import load_map
 
 T = TypeVar("T")
@@ -81,11 +83,24 @@ class ShardTransaction:
 
 @asynccontextmanager
 async def write_on(database: Database, route: Route) -> AsyncIterator[ShardTransaction]:
-    """One write: finished and committed when the block ends, rolled back when it raises."""
-    async with database.transaction() as connection:
-        tx = ShardTransaction(connection, route)
+    """One write: finished and committed when the block ends, rolled back when it raises. Raises errors of ours."""
+    async with _read_on(database, route) as tx:
         yield tx
         await tx.finish()
+
+
+@asynccontextmanager
+async def _read_on(database: Database, route: Route) -> AsyncIterator[ShardTransaction]:
+    try:
+        async with database.transaction() as connection:
+            yield ShardTransaction(connection, route)
+    except DBAPIError as error:
+        failure = told(error)
+        failure.shard = route.shard
+        raise failure from error
+    except ShardwiseError as failure:
+        failure.shard = route.shard
+        raise
 
 
 class Router:
@@ -118,8 +133,8 @@ class Router:
     async def read(self, route_of: Callable[[ShardMap], Route], work: Callable[[ShardTransaction], Awaitable[T]]) -> T:
         """Like `write`, for work that only reads and therefore needs no fence."""
         route = route_of(await self.map())
-        async with self.cluster.shards[route.shard].transaction() as connection:
-            return await work(ShardTransaction(connection, route))
+        async with _read_on(self.cluster.shards[route.shard], route) as tx:
+            return await work(tx)
 
     async def _attempt(self, route: Route, work: Callable[[ShardTransaction], Awaitable[T]]) -> T:
         async with write_on(self.cluster.shards[route.shard], route) as tx:

@@ -56,6 +56,7 @@ class Settings(BaseSettings):
     pool_size: int = Field(default=10, ge=1)
     """Connections per shard and process."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    log_format: Literal["text", "json"] = "text"
 
     @property
     def own_servers(self) -> bool:
