@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 from collections.abc import Iterator
@@ -13,16 +12,12 @@ from activities.effects import StepFailure, failures_told
 from domain.errors import Unreachable
 from stack import logs
 
-Lines = io.StringIO
 
-
-@pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
-    written = io.StringIO()
-    monkeypatch.setattr("sys.stderr", written)
-    yield written
+    yield
     root.handlers[:] = before
     root.setLevel(level)
     logging.getLogger("temporalio.activity").filters.clear()
@@ -35,19 +30,19 @@ async def _step_on_a_dead_shard() -> None:
     raise error
 
 
-async def test_a_failed_attempt_is_one_line_with_its_fields(lines: Lines) -> None:
+async def test_a_failed_attempt_is_one_line_with_its_fields(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(logging.INFO)
     with pytest.raises(StepFailure) as raised:
         await _step_on_a_dead_shard()
     # What the library says of the same failure afterwards is not said again.
     logging.getLogger("temporalio.activity").warning("Completing activity as failed", exc_info=raised.value)
-    [line] = lines.getvalue().splitlines()
+    [line] = capsys.readouterr().err.splitlines()
     assert "shardwise.step: shard-2 does not answer" in line
     assert "shard=shard-2" in line
     assert "code=shard_unreachable" in line
 
 
-def test_an_unexpected_failure_is_one_line_and_its_traceback_is_for_debug(lines: Lines) -> None:
+def test_an_unexpected_failure_is_one_line_and_its_traceback_is_for_debug(capsys: pytest.CaptureFixture[str]) -> None:
     def fail() -> None:
         try:
             raise ValueError("first line\nsecond line")
@@ -56,15 +51,15 @@ def test_an_unexpected_failure_is_one_line_and_its_traceback_is_for_debug(lines:
 
     logs.configure(logging.INFO)
     fail()
-    assert lines.getvalue().count("\n") == 1
-    assert 'cause="ValueError: first line"' in lines.getvalue()
+    [line] = capsys.readouterr().err.splitlines()
+    assert 'cause="ValueError: first line"' in line
     logs.configure(logging.DEBUG)
     fail()
-    assert "Traceback" in lines.getvalue()
+    assert "Traceback" in capsys.readouterr().err
 
 
-def test_json_logs_are_one_document_a_line(lines: Lines) -> None:
+def test_json_logs_are_one_document_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(logging.INFO, "json")
     logging.getLogger("shardwise.step").warning("x\ny", extra={"saga": "order/1", "attempt": 3})
-    document = json.loads(lines.getvalue())
+    document = json.loads(capsys.readouterr().err)
     assert (document["message"], document["saga"], document["attempt"]) == ("x", "order/1", 3)
