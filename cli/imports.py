@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from cli import import_catalogue
+from cli import import_catalogue, import_orders
 
-KINDS = (import_catalogue,)
+KINDS = (import_catalogue, import_orders)
 
 
 def register(app: typer.Typer) -> None:

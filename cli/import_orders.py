@@ -1,0 +1,160 @@
+"""`import orders`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
+
+import typer
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from cli.common import DataDir, run_async
+from cli.connections import connected
+from cli.order_book import OrderBook
+from cli.order_file import open_orders, read_batches
+from cli.order_import import OrderImport, Outcome, Tally
+from cli.order_sagas import OrderSagas
+from cli.output import Output, output
+from stack.settings import Settings, load_settings
+
+FAULTS_SHOWN_MAX = 20
+REDRAW_SECONDS = 0.25
+LINE_EVERY_SECONDS = 5.0
+
+
+def register(group: typer.Typer) -> None:
+    group.command()(orders)
+
+
+def orders(
+    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="One order a line; - reads standard input.")],
+    concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Orders in flight.")] = 50,
+    stuck_after: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Count an order pending that takes longer.")
+    ] = 60.0,
+    data_dir: DataDir = None,
+) -> int:
+    """Place every order of a file and count how they ended. Safe to repeat, also after a kill.
+
+    Exit code 2 when lines were invalid, else 3 when orders are pending, else 1 when workflows failed, else 0.
+    """
+    settings = load_settings(data_dir)
+    with _opened(file) as source:
+        return run_async(_import(settings, source, concurrency, stuck_after))
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[BinaryIO]:
+    source = open_orders(file)
+    try:
+        yield source
+    finally:
+        if str(file) != "-":
+            source.close()
+
+
+async def _import(settings: Settings, source: BinaryIO, concurrency: int, limit_seconds: float) -> int:
+    out = output()
+    faults = _Faults(out)
+    started = time.monotonic()
+    async with connected(settings) as to:
+        # Both before any order: with either away nothing could be told apart from nothing to do.
+        await asyncio.gather(to.router.map(), to.temporal())
+        sagas = OrderSagas(to.temporal, settings)
+        if not await sagas.has_worker():
+            out.progress("no worker polls for orders: they will wait for one (`shardwise up` or `shardwise worker`)")
+        work = OrderImport(OrderBook(to.router), sagas, concurrency, limit_seconds, faults.tell)
+        async with _shown(out, work.tally, _size(source), started):
+            tally = await work.run(read_batches(source))
+    faults.tell_rest()
+    seconds = round(time.monotonic() - started, 3)
+    out.result(_document(tally, seconds), _summary(tally, seconds))
+    return _exit_code(tally)
+
+
+class _Faults:
+    def __init__(self, out: Output) -> None:
+        self._out = out
+        self._count = 0
+
+    def tell(self, line: int, message: str) -> None:
+        self._count += 1
+        if self._count <= FAULTS_SHOWN_MAX:
+            self._out.progress(f"line {line}: {message}")
+
+    def tell_rest(self) -> None:
+        if self._count > FAULTS_SHOWN_MAX:
+            self._out.progress(f"and {self._count - FAULTS_SHOWN_MAX} more invalid lines")
+
+
+@asynccontextmanager
+async def _shown(out: Output, tally: Tally, size: int | None, started: float) -> AsyncIterator[None]:
+    """A bar on a terminal, otherwise a line now and then."""
+    show = _bar(out, tally, size, started) if out.stderr.is_terminal else _lines(out, tally, started)
+    showing = asyncio.create_task(show)
+    try:
+        yield
+    finally:
+        showing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await showing
+
+
+async def _bar(out: Output, tally: Tally, size: int | None, started: float) -> None:
+    columns = (
+        SpinnerColumn(),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=out.stderr, transient=True) as progress:
+        bar = progress.add_task("", total=size)
+        while True:
+            progress.update(bar, completed=tally.bytes_done, description=_so_far(tally, time.monotonic() - started))
+            await asyncio.sleep(REDRAW_SECONDS)
+
+
+async def _lines(out: Output, tally: Tally, started: float) -> None:
+    while True:
+        await asyncio.sleep(LINE_EVERY_SECONDS)
+        out.progress(_so_far(tally, time.monotonic() - started))
+
+
+def _size(source: BinaryIO) -> int | None:
+    """In bytes; None where there is no end to see, as in a pipe."""
+    try:
+        end = source.seek(0, 2)
+        source.seek(0)
+    except OSError:
+        return None
+    return end
+
+
+def _so_far(tally: Tally, seconds: float) -> str:
+    counts = ", ".join(f"{tally.outcomes[outcome]} {outcome}" for outcome in Outcome if tally.outcomes[outcome])
+    return f"{tally.done} orders, {tally.done / max(seconds, 0.001):.0f}/s: {counts or 'none yet'}"
+
+
+def _document(tally: Tally, seconds: float) -> dict[str, Any]:
+    outcomes = {outcome.value: tally.outcomes[outcome] for outcome in Outcome}
+    by_reason = {reason.value: count for reason, count in tally.by_reason.most_common()}
+    return {"total": tally.total, **outcomes, "by_reason": by_reason, "seconds": seconds}
+
+
+def _summary(tally: Tally, seconds: float) -> str:
+    reasons = [f"  {count} {reason}" for reason, count in tally.by_reason.most_common()]
+    return "\n".join([f"{_so_far(tally, seconds)} in {seconds:.1f} s", *reasons])
+
+
+def _exit_code(tally: Tally) -> int:
+    if tally.outcomes[Outcome.INVALID]:
+        return 2
+    if tally.outcomes[Outcome.PENDING]:
+        return 3
+    return 1 if tally.outcomes[Outcome.FAILED] else 0

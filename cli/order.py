@@ -1,0 +1,196 @@
+"""`order place | show | cancel | retry | list`."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Group, RenderableType
+
+from cli.common import DataDir, run_async
+from cli.connections import connected
+from cli.order_desk import OrderDesk
+from cli.order_documents import OrderDocument
+from cli.output import output, table
+from domain.catalogue import whole_number
+from domain.errors import InvalidInput
+from domain.identifiers import check_identifier, shown
+from domain.money import Money, check_currency
+from domain.order_documents import check_price
+from domain.orders import Order, OrderLine, OrderStatus, check_order, merge_lines
+from stack.settings import Settings, load_settings
+
+CURRENCY_OF_UNKNOWN_CUSTOMERS = "USD"
+NO_WORKER = "no worker polls for orders: this one waits for one (`shardwise up` or `shardwise worker`)"
+
+OrderId = Annotated[str, typer.Argument(metavar="ID", show_default=False)]
+Wait = Annotated[float, typer.Option("--wait", min=0, metavar="SECONDS", help="How long to wait for the end.")]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(help="Orders: durable, whatever is killed meanwhile.", no_args_is_help=True)
+    for command in (place, show, cancel, retry):
+        group.command()(command)
+    group.command("list")(list_orders)
+    app.add_typer(group, name="order")
+
+
+def place(
+    customer: Annotated[str, typer.Option(metavar="ID", show_default=False)],
+    line: Annotated[
+        list[str],
+        typer.Option(metavar="SKU:QTY[@PRICE]", help="Repeatable; PRICE is an agreed one.", show_default=False),
+    ],
+    order_id: Annotated[str | None, typer.Option("--id", help="Makes it safe to repeat.  [default: a new one]")] = None,
+    currency: Annotated[str | None, typer.Option(help="ISO 4217.  [default: the customer's]")] = None,
+    wait: Wait = 30.0,
+    data_dir: DataDir = None,
+) -> int:
+    """Place an order and wait for how it ends.
+
+    Exit code 0 when confirmed, 1 when refused or cancelled, 3 when not final in time: it goes on by itself.
+    """
+    placed = run_async(
+        _place(load_settings(data_dir), _new_id() if order_id is None else order_id, customer, line, currency, wait)
+    )
+    _print(placed)
+    if not placed.is_final:
+        return 3
+    return 0 if placed.status is OrderStatus.CONFIRMED else 1
+
+
+def show(order_id: OrderId, data_dir: DataDir = None) -> None:
+    """Show an order and how it stands."""
+    _print(run_async(_show(load_settings(data_dir), order_id)))
+
+
+def cancel(order_id: OrderId, wait: Wait = 30.0, data_dir: DataDir = None) -> int:
+    """Cancel an order that is not decided yet.
+
+    Exit code 0 when it is cancelled, 1 when it was confirmed or rejected before, 3 when that is open still.
+    """
+    now = run_async(_cancel(load_settings(data_dir), order_id, wait))
+    _print(now)
+    if now.status is OrderStatus.CANCELLED:
+        return 0
+    if now.is_final:
+        output().progress(f"order {order_id} is {now.status}: it cannot be cancelled any more")
+        return 1
+    output().progress(f"order {order_id} is {now.status}: whether it can be cancelled is not decided yet")
+    return 3
+
+
+def retry(order_id: OrderId, wait: Wait = 30.0, data_dir: DataDir = None) -> int:
+    """Have the steps that an order waits for tried again at once.
+
+    Exit code 0 when its workflow was told or the order is final, 3 when no workflow took it.
+    """
+    now, taken = run_async(_retry(load_settings(data_dir), order_id, wait))
+    _print(now)
+    if taken or now.is_final:
+        return 0
+    output().progress(f"order {order_id} is {now.status}, and no workflow works on it")
+    return 3
+
+
+def list_orders(
+    status: Annotated[list[OrderStatus] | None, typer.Option(help="Repeatable.  [default: any]")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+    data_dir: DataDir = None,
+) -> None:
+    """List the newest orders of all shards."""
+    found = run_async(_list(load_settings(data_dir), status or [], limit))
+    rows = [
+        (
+            each.order_id,
+            each.status,
+            each.reason or "",
+            each.customer_id or "",
+            _money(each),
+            _moment(each),
+            each.customer_shard or "",
+        )
+        for each in found
+    ]
+    human = table(("order", "status", "reason", "customer", "total", "placed", "shard"), rows)
+    output().result({"orders": [each.model_dump(mode="json") for each in found]}, human)
+
+
+async def _place(
+    settings: Settings, order_id: str, customer: str, lines: Sequence[str], currency: str | None, wait: float
+) -> OrderDocument:
+    check_identifier(order_id, "id")
+    check_identifier(customer, "customer")
+    split = [_split(line) for line in lines]
+    if currency is not None:
+        check_currency(currency)
+    async with connected(settings) as to:
+        desk = OrderDesk(to, settings)
+        currency = currency or await desk.currency_of(customer) or CURRENCY_OF_UNKNOWN_CUSTOMERS
+        order = check_order(
+            Order(order_id, customer, currency, merge_lines([_line_of(*each, currency) for each in split]))
+        )
+        if not await desk.has_worker():
+            output().progress(NO_WORKER)
+        return await desk.place(order, wait)
+
+
+async def _show(settings: Settings, order_id: str) -> OrderDocument:
+    async with connected(settings) as to:
+        return await OrderDesk(to, settings).show(order_id)
+
+
+async def _cancel(settings: Settings, order_id: str, wait: float) -> OrderDocument:
+    async with connected(settings) as to:
+        return await OrderDesk(to, settings).cancel(order_id, wait)
+
+
+async def _retry(settings: Settings, order_id: str, wait: float) -> tuple[OrderDocument, bool]:
+    async with connected(settings) as to:
+        return await OrderDesk(to, settings).retry(order_id, wait)
+
+
+async def _list(settings: Settings, statuses: Sequence[OrderStatus], limit: int) -> Sequence[OrderDocument]:
+    async with connected(settings) as to:
+        return await OrderDesk(to, settings).list(statuses, limit)
+
+
+def _split(line: str) -> tuple[str, int, str | None]:
+    sku, colon, rest = line.partition(":")
+    quantity, at, price = rest.partition("@")
+    if not colon or (at and not price):
+        raise InvalidInput("line", f"line: expected SKU:QTY or SKU:QTY@PRICE, got {shown(line)}")
+    return check_identifier(sku, "line"), whole_number(quantity, "line", at_least=1), price or None
+
+
+def _line_of(sku: str, quantity: int, price: str | None, currency: str) -> OrderLine:
+    agreed = check_price(Money.parse(price, currency, "line"), "line") if price is not None else None
+    return OrderLine(sku, quantity, agreed)
+
+
+def _new_id() -> str:
+    """Sorts by the time it was made."""
+    return f"{time.time_ns() // 1_000_000:013d}-{secrets.token_hex(6)}"
+
+
+def _print(order: OrderDocument) -> None:
+    why = f": {order.reason}, {order.detail}" if order.reason else ""
+    lines = [(line.sku, str(line.quantity), line.unit_price or "") for line in order.lines]
+    about = [order.customer_id or "", _money(order), f"on {order.customer_shard}" if order.customer_shard else ""]
+    parts: list[RenderableType] = [
+        f"order {order.order_id} is {order.status}{why}",
+        ", ".join(each for each in about if each),
+        table(("sku", "quantity", "unit price"), lines),
+    ]
+    output().result(order, Group(*parts))
+
+
+def _money(order: OrderDocument) -> str:
+    return f"{order.total} {order.currency}" if order.total is not None else ""
+
+
+def _moment(order: OrderDocument) -> str:
+    return order.placed_at.isoformat(sep=" ", timespec="seconds") if order.placed_at else ""

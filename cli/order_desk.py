@@ -1,0 +1,157 @@
+"""The order desk: what people and programs may ask about orders, whatever they ask through. Prints nothing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Sequence
+
+from cli import order_documents as documents
+from cli.connections import Connections
+from cli.order_book import KnownOrder, OrderBook
+from cli.order_documents import STATE_OF_STATUS, OrderDocument
+from cli.order_sagas import OrderSagas, SagaBroke
+from domain.errors import Refused, Unreachable
+from domain.identifiers import check_identifier
+from domain.orders import Order, OrderStatus
+from domain.sagas import Reason
+from shards.orders import OrderRow
+from stack.settings import Settings
+
+
+class OrderDesk:
+    def __init__(self, connections: Connections, settings: Settings) -> None:
+        self._sagas = OrderSagas(connections.temporal, settings)
+        self._book = OrderBook(connections.router)
+
+    async def place(self, order: Order, wait_seconds: float) -> OrderDocument:
+        """The order as it stands when it is final, or after `wait_seconds`.
+
+        Idempotent by order id and content; the same id with other content is `Refused` with `id_conflict`. From its
+        start the order is carried out whatever becomes of the caller. `Unreachable` where it may not have started:
+        place it again under the same id.
+        """
+        known = None
+        with contextlib.suppress(Unreachable):  # The order is taken all the same, and waits for its shard.
+            known = await self._book.find(order.order_id)
+        if known is not None:
+            _assert_same_content(order, known.lookup.content_hash)
+            if known.is_final:
+                return await self._document(known, order)
+        shard = await self._book.customer_shard(order.customer_id)
+        with contextlib.suppress(SagaBroke):  # The row says how far it came.
+            result = await self._sagas.carry_out(order, shard, wait_seconds)
+            if result is not None:
+                _assert_same_content(order, result.content_hash)
+                if result.refusal is not None and result.refusal.reason is Reason.ID_CONFLICT:
+                    raise _other_content(order.order_id)
+        return await self._just_placed(order, shard)
+
+    async def show(self, order_id: str) -> OrderDocument:
+        """`Refused` with `unknown_order` where there is none."""
+        check_identifier(order_id, "order_id")
+        known = await self._book.find(order_id)
+        return await self._document(known) if known is not None else await self._unclaimed(order_id)
+
+    async def cancel(self, order_id: str, wait_seconds: float) -> OrderDocument:
+        """The order as it stands when its workflow has ended, or after `wait_seconds`: whether the cancel won.
+
+        A final order stays as it is. Idempotent.
+        """
+        before = await self.show(order_id)
+        if before.is_final:
+            return before
+        await self._sagas.cancel(order_id, wait_seconds)
+        return await self.show(order_id)
+
+    async def retry(self, order_id: str, wait_seconds: float) -> tuple[OrderDocument, bool]:
+        """Has the order's waiting steps tried again at once: the order, and whether a workflow took the request.
+
+        Also for a final row: after the decision the stock and the merchant's credit may still wait for their shards.
+        Harmless where nothing waits.
+        """
+        await self.show(order_id)
+        taken = await self._sagas.retry(order_id, wait_seconds)
+        return await self.show(order_id), taken
+
+    async def list(self, statuses: Collection[OrderStatus], limit: int) -> Sequence[OrderDocument]:
+        """The newest orders that have a row, in any of `statuses` (none given: in all).
+
+        Which are `stuck` is as Temporal knew a moment ago; with Temporal away they are told by their rows.
+        """
+        wanted = set(statuses) or set(OrderStatus)
+        stuck = set(await self._sagas.stuck_order_ids() or ())
+        states = sorted(STATE_OF_STATUS[status] for status in wanted if status in STATE_OF_STATUS)
+        # More than asked for: some of these will turn out to be stuck instead.
+        rows = {row.order_id: row for row in await self._book.newest(states, limit + len(stuck))} if states else {}
+        if OrderStatus.STUCK in wanted:
+            found = await self._book.read(sorted(stuck - rows.keys()))
+            rows |= {order_id: known.row for order_id, known in found.items() if known.row is not None}
+        told = [(row, _status_of(row, stuck)) for row in rows.values()]
+        newest = sorted((each for each in told if each[1] in wanted), key=lambda each: each[0].placed_at, reverse=True)
+        return await self._documents_of_rows(newest[:limit])
+
+    async def currency_of(self, customer_id: str) -> str | None:
+        """The currency of the customer's account; None for an unknown customer."""
+        return await self._book.customer_currency(customer_id)
+
+    async def has_worker(self) -> bool:
+        """Whether a worker polls for orders. Without one, orders are taken and wait."""
+        return await self._sagas.has_worker()
+
+    async def _just_placed(self, order: Order, shard: str) -> OrderDocument:
+        known = None
+        with contextlib.suppress(Unreachable):
+            known = await self._book.find(order.order_id)
+        if known is None:
+            return documents.of_request(order, OrderStatus.PENDING, shard)
+        _assert_same_content(order, known.lookup.content_hash)
+        return await self._document(known, order)
+
+    async def _document(self, known: KnownOrder, asked: Order | None = None) -> OrderDocument:
+        order_id, status = known.lookup.order_id, known.status
+        if not known.is_final:
+            seen = await self._sagas.seen(order_id)
+            status = OrderStatus.STUCK if seen is not None and seen.is_stuck else status
+        shard = await self._book.customer_shard(known.lookup.customer_id)
+        if known.row is not None:
+            lines = await self._book.lines([known.row])
+            return documents.of_row(known.row, status, lines.get(order_id, []), shard)
+        asked = asked or await self._sagas.asked_for(order_id)
+        if asked is not None and asked.content_hash == known.lookup.content_hash:
+            return documents.of_request(asked, status, shard, known.refusal)
+        return documents.of_lookup(known, status, shard)
+
+    async def _unclaimed(self, order_id: str) -> OrderDocument:
+        """Placed, but no worker has claimed its id yet; or unknown."""
+        seen = await self._sagas.seen(order_id)
+        if seen is None:
+            message = f"no shard knows order {order_id}; Temporal, which might, does not answer"
+            raise Unreachable("temporal_unreachable", message)
+        if not seen.is_running:
+            raise Refused("unknown_order", f"there is no order {order_id}")
+        status = OrderStatus.STUCK if seen.is_stuck else OrderStatus.PENDING
+        asked = await self._sagas.asked_for(order_id)
+        if asked is None:
+            raise Unreachable("temporal_unreachable", f"Temporal does not tell what order {order_id} is about")
+        return documents.of_request(asked, status, await self._book.customer_shard(asked.customer_id))
+
+    async def _documents_of_rows(self, told: Sequence[tuple[OrderRow, OrderStatus]]) -> Sequence[OrderDocument]:
+        lines = await self._book.lines([row for row, _ in told])
+        return [
+            documents.of_row(row, status, lines.get(row.order_id, []), await self._book.customer_shard(row.customer_id))
+            for row, status in told
+        ]
+
+
+def _status_of(row: OrderRow, stuck: Collection[str]) -> OrderStatus:
+    is_stuck = row.order_id in stuck and not row.state.is_final
+    return OrderStatus.STUCK if is_stuck else OrderStatus.of_state(row.state)
+
+
+def _assert_same_content(order: Order, content_hash: str) -> None:
+    if content_hash != order.content_hash:
+        raise _other_content(order.order_id)
+
+
+def _other_content(order_id: str) -> Refused:
+    return Refused(Reason.ID_CONFLICT, f"order id {order_id} already names an order with other content")

@@ -1,0 +1,100 @@
+"""An order as everybody is shown it: the one document of `order place`, `show`, `cancel`, `retry` and `list`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from pydantic import BaseModel
+
+from cli.order_book import KnownOrder
+from domain.orders import Order, OrderState, OrderStatus, PricedLine
+from domain.sagas import Reason, Refusal
+from shards.orders import OrderRow
+from workflows.order_saga import workflow_id
+
+STATE_OF_STATUS = {OrderStatus.of_state(state): state for state in OrderState}
+
+
+class LineDocument(BaseModel):
+    """`unit_price` is null where the line was never priced."""
+
+    sku: str
+    quantity: int
+    unit_price: str | None
+
+
+class OrderDocument(BaseModel):
+    """Amounts are decimal strings. Null is what never came to be: a total without prices, `placed_at` of an order
+    that was refused before it had a row, the currency of one of which only its id is left."""
+
+    order_id: str
+    status: OrderStatus
+    reason: Reason | None = None
+    detail: str | None = None
+    total: str | None = None
+    currency: str | None = None
+    lines: list[LineDocument] = []
+    customer_id: str | None = None
+    customer_shard: str | None = None
+    placed_at: datetime | None = None
+    decided_at: datetime | None = None
+    workflow_id: str
+
+    @property
+    def is_final(self) -> bool:
+        state = STATE_OF_STATUS.get(self.status)
+        return state is not None and state.is_final
+
+
+def of_row(row: OrderRow, status: OrderStatus, lines: Sequence[PricedLine], customer_shard: str) -> OrderDocument:
+    return OrderDocument(
+        order_id=row.order_id,
+        status=status,
+        reason=row.refusal.reason if row.refusal else None,
+        detail=row.refusal.detail if row.refusal else None,
+        total=row.total.amount,
+        currency=row.total.currency,
+        lines=[LineDocument(sku=x.sku, quantity=x.quantity, unit_price=x.unit_price.amount) for x in lines],
+        customer_id=row.customer_id,
+        customer_shard=customer_shard,
+        placed_at=row.placed_at,
+        decided_at=row.decided_at,
+        workflow_id=workflow_id(row.order_id),
+    )
+
+
+def of_request(
+    order: Order, status: OrderStatus, customer_shard: str | None, refusal: Refusal | None = None
+) -> OrderDocument:
+    """An order without a row, as it was asked for: prices are the agreed ones."""
+    return OrderDocument(
+        order_id=order.order_id,
+        status=status,
+        reason=refusal.reason if refusal else None,
+        detail=refusal.detail if refusal else None,
+        currency=order.currency,
+        lines=[
+            LineDocument(sku=x.sku, quantity=x.quantity, unit_price=x.unit_price.amount if x.unit_price else None)
+            for x in order.lines
+        ],
+        customer_id=order.customer_id,
+        customer_shard=customer_shard,
+        workflow_id=workflow_id(order.order_id),
+    )
+
+
+def of_lookup(known: KnownOrder, status: OrderStatus, customer_shard: str) -> OrderDocument:
+    """An order without a row whose request Temporal has forgotten: the stock plan still names its quantities."""
+    lookup, refusal = known.lookup, known.refusal
+    quantities = [(sku, quantity) for share in lookup.stock_plan for sku, quantity in share["quantities"].items()]
+    return OrderDocument(
+        order_id=lookup.order_id,
+        status=status,
+        reason=refusal.reason if refusal else None,
+        detail=refusal.detail if refusal else None,
+        lines=[LineDocument(sku=sku, quantity=quantity, unit_price=None) for sku, quantity in quantities],
+        customer_id=lookup.customer_id,
+        customer_shard=customer_shard,
+        workflow_id=workflow_id(lookup.order_id),
+    )
