@@ -34,4 +34,4 @@ class ShardedPaymentActivities(PaymentActivities):
         async def effect(tx: ShardTransaction) -> None:
             await barrier.do_once(tx, request.saga_id, "credit_merchant", lambda: credit(tx), _NOTHING)
 
-        await self._router.write(lambda m: m.of_account(merchant), effect)
+        await self._router.write(lambda m: m.of_pinned(merchant), effect)

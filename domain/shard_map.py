@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
 
+from domain.errors import StaleRoute
+
 BUCKETS = 4096
 
 
@@ -81,6 +83,12 @@ class ShardMap:
         if shard is None:
             return self._of_bucket(account_id)
         return Route(shard, Keyspace.PIN, account_id, self.version)
+
+    def of_pinned(self, account_id: str) -> Route:
+        """An account that is in the directory, if not in this version of the map then in a newer one (`StaleRoute`)."""
+        if account_id not in self.pins:
+            raise StaleRoute(f"map version {self.version} has no pin for {account_id}")
+        return self.of_account(account_id)
 
     def of_sku(self, sku: str) -> Route:
         lower_bound, shard = self.ranges[bisect_right(self._bounds, sku) - 1]
