@@ -1,0 +1,187 @@
+"""Records `histories/*.json`, which test_replaying.py replays, from orders on a running embedded stack:
+
+    shardwise up --detach --data-dir DIR
+    python -m tests.workflow.record_histories --data-dir DIR
+    shardwise down --data-dir DIR
+
+Kills one shard's server twice and brings it back. Existing files are overwritten. Record again only together with a
+`workflow.patched`, or before a first release: the old files stand for orders that are still running somewhere.
+What names the machine (identities, sticky queues, stack traces) is taken out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client
+
+from domain.money import Money
+from domain.orders import Order, OrderLine, OrderStatus
+from domain.shard_map import ShardMap
+from shards import map_store
+from shards.engines import Cluster
+from stack.settings import Settings, load_settings, resolve_databases
+from stack.temporal_client import connect
+from tests.workflow.desk import Handle, events, scheduled, statuses, until
+from workflows.compensation import SagaOptions
+from workflows.order_saga import TASK_QUEUE, OrderSaga, PlaceOrder, workflow_id
+
+FOLDER = Path(__file__).parent / "histories"
+SKUS = [f"recorded-{n:02}" for n in range(12)]
+CUSTOMER = "recorded-customer"
+HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Recorder:
+    settings: Settings
+    client: Client
+    shard_map: ShardMap
+
+    async def place(self, name: str, second_quantity: int = 1, window: float = 0, stuck_after: float = HOUR) -> Handle:
+        """An order whose stock lies on two shards; on the one of the second line lies nothing else of it."""
+        one, other = self._skus()
+        lines = (OrderLine(one, 2, Money(500, "USD")), OrderLine(other, second_quantity, Money(100, "USD")))
+        ids = (f"{name}-{os.urandom(3).hex()}" for _ in itertools.count())
+        order_id = next(x for x in ids if self.shard_map.of_order_id(x).shard != self._shard_of(other))
+        return await self.client.start_workflow(
+            OrderSaga.run,
+            PlaceOrder(Order(order_id, CUSTOMER, "USD", lines), SagaOptions(stuck_after_seconds=stuck_after), window),
+            id=workflow_id(order_id),
+            task_queue=TASK_QUEUE,
+            task_timeout=timedelta(seconds=5),
+        )
+
+    def _skus(self) -> tuple[str, str]:
+        of_customer = self.shard_map.of_customer(CUSTOMER).shard
+        other = next(sku for sku in SKUS if self._shard_of(sku) != of_customer)
+        return next(sku for sku in SKUS if self._shard_of(sku) != self._shard_of(other)), other
+
+    def _shard_of(self, sku: str) -> str:
+        return self.shard_map.of_sku(sku).shard
+
+    def kill_a_stock_shard(self) -> None:
+        """The one of the second line, with kill -9."""
+        shard = self._shard_of(self._skus()[1])
+        status = json.loads(shardwise(self.settings.data_dir, "status", "--json"))
+        os.kill(next(part["pid"] for part in status["shards"] if part["name"] == shard), signal.SIGKILL)
+
+    async def bring_back(self) -> None:
+        await asyncio.to_thread(shardwise, self.settings.data_dir, "up", "--detach")
+
+    async def save(self, name: str, handle: Handle, expected: OrderStatus) -> None:
+        status = (await handle.result()).status
+        if status is not expected:
+            raise SystemExit(f"{name}: expected {expected}, got {status}")
+        history = (await handle.fetch_history()).to_json_dict()
+        FOLDER.mkdir(exist_ok=True)
+        (FOLDER / f"{name}.json").write_text(json.dumps(scrubbed(history), indent=1) + "\n")
+        sys.stdout.write(f"{name}: {len(history['events'])} events\n")
+
+
+def scrubbed(part: Any) -> Any:
+    if isinstance(part, list):
+        return [scrubbed(x) for x in part]
+    if not isinstance(part, dict):
+        return part
+    if part.get("kind") == "TASK_QUEUE_KIND_STICKY":
+        part = part | {"name": "sticky"}
+    hidden = {"identity": "a worker", "stackTrace": ""}
+    return {key: hidden.get(key, scrubbed(value)) for key, value in part.items()}
+
+
+async def confirmed_on_two_shards(recorder: Recorder, name: str) -> None:
+    await recorder.save(name, await recorder.place(name), OrderStatus.CONFIRMED)
+
+
+async def rejected_after_a_reservation(recorder: Recorder, name: str) -> None:
+    await recorder.save(name, await recorder.place(name, second_quantity=10**6), OrderStatus.REJECTED)
+
+
+async def cancelled_in_its_window(recorder: Recorder, name: str) -> None:
+    handle = await recorder.place(name, window=HOUR)
+    await until(lambda: events(handle, EventType.EVENT_TYPE_TIMER_STARTED))
+    await handle.execute_update(OrderSaga.cancel)
+    await recorder.save(name, handle, OrderStatus.CANCELLED)
+
+
+async def confirmed_by_the_durable_fallback(recorder: Recorder, name: str) -> None:
+    recorder.kill_a_stock_shard()
+    handle = await recorder.place(name)
+    await until(lambda: scheduled(handle, "reserve_stock"))
+    await recorder.bring_back()
+    await recorder.save(name, handle, OrderStatus.CONFIRMED)
+
+
+async def stuck_then_retried(recorder: Recorder, name: str) -> None:
+    recorder.kill_a_stock_shard()
+    handle = await recorder.place(name, stuck_after=0.5)
+    await until(lambda: statuses(handle))
+    await handle.execute_update(OrderSaga.retry)
+    await recorder.bring_back()
+    await recorder.save(name, handle, OrderStatus.CONFIRMED)
+
+
+SCENES: tuple[Callable[[Recorder, str], Awaitable[None]], ...] = (
+    confirmed_on_two_shards,
+    rejected_after_a_reservation,
+    cancelled_in_its_window,
+    confirmed_by_the_durable_fallback,
+    stuck_then_retried,
+)
+
+
+async def record(settings: Settings) -> None:
+    databases = resolve_databases(settings)
+    async with Cluster(databases.shards, databases.catalog, databases.read_model) as cluster:
+        shard_map = await map_store.load_map(cluster.catalog)
+    recorder = Recorder(settings, await connect(settings), shard_map)
+    for scene in SCENES:
+        await scene(recorder, scene.__name__)
+
+
+def import_what_is_sold(data_dir: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        customers, products = Path(folder, "customers.csv"), Path(folder, "products.csv")
+        customers.write_text(
+            f"customer_id,name,email,currency,opening_balance\n{CUSTOMER},A customer,,USD,1000000.00\n"
+        )
+        rows = "".join(f"{sku},A product,USD,5.00,1000\n" for sku in SKUS)
+        products.write_text("sku,name,currency,unit_price,stock\n" + rows)
+        shardwise(data_dir, "import", "customers", str(customers))
+        shardwise(data_dir, "import", "products", str(products))
+
+
+def shardwise(data_dir: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "cli", *arguments]
+    environment = os.environ | {"SHARDWISE_DATA_DIR": str(data_dir)}
+    return subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, required=True)
+    data_dir = parser.parse_args().data_dir.resolve()
+    import_what_is_sold(data_dir)
+    asyncio.run(record(load_settings(data_dir)))
+    sys.stdout.flush()
+    # The Temporal client's threads can kill the interpreter on its way out.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Workers come and go; orders do not notice."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from domain.sagas import Reason
+from tests.workflow.desk import WITHOUT_CACHE, Desk, Mode, new_worker
+from tests.workflow.fakes import Shop
+from tests.workflow.faults import Hangs
+from tests.workflow.test_cancelling import HOUR, window_open
+from workflows.order_saga import OrderSaga, workflow_id
+
+# A cache would bind the order to its first worker for ten seconds of this server's time, which then does not skip.
+in_both_modes = pytest.mark.parametrize("mode", WITHOUT_CACHE, ids=str)
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+async def desk(env: WorkflowEnvironment, shop: Shop, mode: Mode) -> AsyncIterator[Desk]:
+    """With a task queue of its own, where no worker polls yet."""
+    name = f"restarting-{next(_numbers)}"
+    made = Desk(env, shop, mode, order_id=name, queue=name, task_timeout=timedelta(seconds=1))
+    yield made
+    await made.replay_all()
+
+
+def worker_of(desk: Desk) -> Worker:
+    shops = {workflow_id(desk.order_id): desk.shop}
+    return new_worker(desk.env.client, desk.order_id, shops, desk.mode.cached_workflows)
+
+
+@in_both_modes
+async def test_a_new_worker_takes_an_order_over_inside_its_window(desk: Desk, shop: Shop) -> None:
+    async with worker_of(desk):
+        handle = await desk.place(window_seconds=HOUR)
+        await window_open(handle)
+    async with worker_of(desk):
+        desk.assert_confirmed(await handle.result())
+    assert shop.calls.count("open_order") == 1
+
+
+LOCAL, REGULAR = WITHOUT_CACHE
+
+
+# A worker that stops waits for a local activity until its time-out, five seconds: one step stands for all there.
+@pytest.mark.parametrize(
+    ("mode", "step"),
+    [
+        (REGULAR, "open_order"),
+        (REGULAR, "reserve_stock/b"),
+        (REGULAR, "decide_order"),
+        (REGULAR, "credit_merchant"),
+        (LOCAL, "decide_order"),
+    ],
+    ids=str,
+)
+async def test_a_worker_that_stops_inside_a_step_does_not_cancel_the_order(desk: Desk, shop: Shop, step: str) -> None:
+    cut_off = Hangs()
+    shop.inject(step, cut_off)
+    async with worker_of(desk):
+        handle = await desk.place()
+        await cut_off.reached.wait()
+    async with worker_of(desk):
+        desk.assert_confirmed(await handle.result())
+
+
+@in_both_modes
+async def test_a_cancel_by_temporal_before_the_first_step_leaves_nothing(desk: Desk, shop: Shop) -> None:
+    handle = await desk.place()
+    await handle.cancel()
+    async with worker_of(desk):
+        desk.assert_aborted(await handle.result(), Reason.CANCELLED)
+    assert "open_order" not in shop.calls
+
+
+@in_both_modes
+async def test_a_cancel_by_update_before_the_first_step_leaves_nothing(desk: Desk, shop: Shop) -> None:
+    handle = await desk.place()
+    asked = asyncio.create_task(handle.execute_update(OrderSaga.cancel))
+    try:
+        async with worker_of(desk):
+            decision = await asked
+            result = await handle.result()
+    finally:
+        asked.cancel()
+    assert decision.refusal == result.refusal
+    shop.assert_whole()

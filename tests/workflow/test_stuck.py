@@ -1,0 +1,122 @@
+"""A step that cannot succeed now raises an alarm, is never given up, and obeys the operator."""
+
+from __future__ import annotations
+
+import pytest
+
+from domain.orders import OrderStatus
+from domain.sagas import Reason
+from tests.workflow.desk import ALL_MODES, Desk, scheduled, statuses, until
+from tests.workflow.fakes import Shop
+from tests.workflow.faults import FailsForGood, Outage
+from tests.workflow.test_cancelling import HOUR, window_open
+from workflows.order_saga import OrderSaga
+
+FORWARD_ONLY = ("consume_stock/a", "consume_stock/b", "credit_merchant")
+UNDO = ("release_stock/a", "abort_order")
+
+
+def make_beets_scarce(shop: Shop) -> None:
+    shop.shelves["beet"].on_hand = 0
+    shop.__post_init__()
+
+
+@pytest.mark.parametrize("step", FORWARD_ONLY)
+async def test_what_no_retry_can_mend_after_the_decision_waits_for_the_operator(
+    desk: Desk, shop: Shop, step: str
+) -> None:
+    # What is not retryable is tried once locally.
+    shop.inject(step, *[FailsForGood()] * (2 if desk.local_attempts else 1))
+    handle = await desk.place()
+
+    async def stuck() -> bool:
+        return await statuses(handle) == ["stuck"]
+
+    await until(stuck)
+    await desk.env.sleep(3600)
+    assert await statuses(handle) == ["stuck"]
+    assert await handle.execute_update(OrderSaga.retry) is OrderStatus.PENDING
+    desk.assert_confirmed(await handle.result())
+    assert (await statuses(handle))[-1] == "confirmed"
+
+
+@pytest.mark.parametrize("mode", ALL_MODES, ids=str)
+@pytest.mark.parametrize("step", UNDO)
+async def test_an_undo_that_fails_for_long_raises_the_alarm_and_goes_on_by_itself(
+    desk: Desk, shop: Shop, step: str
+) -> None:
+    make_beets_scarce(shop)
+    outage = Outage()
+    shop.inject(step, outage)
+    handle = await desk.place(stuck_after_seconds=30)
+    await desk.fails_durably(step)
+    assert await statuses(handle) == ["compensating"]
+    await desk.env.sleep(60)
+    assert await statuses(handle) == ["compensating", "stuck"]
+    outage.over()
+    desk.assert_aborted(await handle.result(), Reason.OUT_OF_STOCK)
+    assert await statuses(handle) == ["compensating", "stuck", "compensating", "rejected"]
+
+
+async def test_a_forward_step_that_fails_for_long_raises_the_alarm_too(desk: Desk, shop: Shop) -> None:
+    outage = Outage()
+    shop.inject("reserve_stock/a", outage)
+    handle = await desk.place(stuck_after_seconds=30)
+    await desk.fails_durably("reserve_stock/a")
+    await desk.env.sleep(60)
+    assert await statuses(handle) == ["stuck"]
+    outage.over()
+    desk.assert_confirmed(await handle.result())
+    assert await statuses(handle) == ["stuck", "pending", "confirmed"]
+
+
+async def test_a_stuck_order_that_is_not_decided_can_be_cancelled(desk: Desk, shop: Shop) -> None:
+    shop.inject("reserve_stock/a", Outage())
+    handle = await desk.place(stuck_after_seconds=30)
+    await desk.fails_durably("reserve_stock/a")
+    await desk.env.sleep(60)
+    await handle.execute_update(OrderSaga.cancel)
+    desk.assert_aborted(await handle.result(), Reason.CANCELLED)
+
+
+async def test_one_stuck_step_keeps_the_alarm_when_another_recovers(desk: Desk, shop: Shop) -> None:
+    one, other = Outage(), Outage()
+    shop.inject("consume_stock/a", one)
+    shop.inject("consume_stock/b", other)
+    handle = await desk.place(stuck_after_seconds=30)
+    await desk.fails_durably("consume_stock/a")
+    await desk.fails_durably("consume_stock/b")
+    await desk.env.sleep(60)
+    one.over()
+    await desk.env.sleep(60)
+    assert set(await statuses(handle)) == {"stuck"}
+    other.over()
+    desk.assert_confirmed(await handle.result())
+    assert (await statuses(handle))[-1] == "confirmed"
+
+
+@pytest.mark.parametrize("step", ["release_stock/a", "abort_order"])
+async def test_the_operators_retry_is_a_fresh_attempt_not_the_end_of_a_back_off(
+    desk: Desk, shop: Shop, step: str
+) -> None:
+    """The history has a second activity for the step; without the retry it has one, whatever its attempts."""
+    make_beets_scarce(shop)
+    outage = Outage()
+    shop.inject(step, outage)
+    handle = await desk.place(stuck_after_seconds=3600)
+    await desk.fails_durably(step)
+    await desk.env.sleep(30)
+    activity = step.partition("/")[0]
+    before = await scheduled(handle, activity)
+    assert await handle.execute_update(OrderSaga.retry) is OrderStatus.COMPENSATING
+    outage.over()
+    desk.assert_aborted(await handle.result(), Reason.OUT_OF_STOCK)
+    assert await scheduled(handle, activity) == before + 1
+
+
+async def test_a_retry_where_nothing_waits_is_harmless(desk: Desk, shop: Shop) -> None:
+    handle = await desk.place(window_seconds=HOUR)
+    await window_open(handle)
+    assert await handle.execute_update(OrderSaga.retry) is OrderStatus.PENDING
+    desk.assert_confirmed(await handle.result())
+    assert len(shop.calls) == len(set(shop.calls))
