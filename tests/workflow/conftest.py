@@ -67,7 +67,7 @@ def shop() -> Shop:
 
 @pytest.fixture(scope="module")
 async def shops(env: WorkflowEnvironment) -> AsyncIterator[dict[str, Shop]]:
-    """All shops, by saga id, with one worker a mode for all tests of a file: starting a worker takes longer than an order."""
+    """All shops, by saga id, and a worker for each mode: starting one takes longer than an order."""
     by_saga: dict[str, Shop] = {}
     async with contextlib.AsyncExitStack() as workers:
         for mode in ALL_MODES:
