@@ -76,7 +76,7 @@ class Desk:
         self.mode = mode
         self.order_id = order_id
         self._queue = queue
-        self._task_timeout = task_timeout
+        self.task_timeout = task_timeout
         self._placed: list[Handle] = []
 
     async def place(
@@ -93,7 +93,7 @@ class Desk:
             PlaceOrder(order, options, window_seconds),
             id=workflow_id(order.order_id),
             task_queue=self._queue,
-            task_timeout=self._task_timeout,
+            task_timeout=self.task_timeout,
         )
         self._placed.append(handle)
         return handle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from temporalio.api.enums.v1 import EventType
@@ -169,3 +170,23 @@ async def test_a_cancel_during_local_activities_ends_as_the_row_says(desk: Desk,
     shop.assert_whole()
     assert result.status in (OrderStatus.CONFIRMED, OrderStatus.CANCELLED)
     assert result.status is desk.status()
+
+
+@pytest.mark.parametrize("mode", [Mode("local_first")], ids=str)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("step", ["open_order", "reserve_stock/b"])
+async def test_a_local_activity_sees_a_cancel_at_its_tasks_heartbeat(
+    desk: Desk, shop: Shop, step: str, way: str
+) -> None:
+    """It is not tried again as a regular activity, and a cancel is not taken for a failure."""
+    desk.task_timeout = timedelta(seconds=1)
+    zombie = Hangs()
+    shop.inject(step, zombie)
+    handle = await desk.place()
+    await zombie.reached.wait()
+    await WAYS[way](handle)
+    result = await handle.result()
+    zombie.release()
+    await zombie.ended.wait()
+    desk.assert_aborted(result, Reason.CANCELLED)
+    assert shop.calls.count(step) == 1
