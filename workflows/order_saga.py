@@ -191,8 +191,6 @@ class OrderSaga:
             self._decision = Decision(Outcome.ABSENT, claimed.refusal)
             return self._result(OrderStatus.REJECTED)
         order = self._order
-        if refusal is None and self._cancel_requested:
-            refusal = CANCELLED
         self._decision = decision = await self._steps.to_the_end(
             OrderActivities.decide_order,
             DecideOrder(order.order_id, order.customer_id, refusal),

@@ -1,0 +1,144 @@
+"""What a user of the command line sees of orders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import Shardwise
+
+ORDERS = Path(__file__).parent.parent / "data" / "orders.jsonl"
+
+COUNTS = {
+    "total": 8,
+    "confirmed": 3,
+    "rejected": 5,
+    "cancelled": 0,
+    "pending": 0,
+    "failed": 0,
+    "invalid": 0,
+    "by_reason": {
+        "out_of_stock": 1,
+        "insufficient_funds": 1,
+        "unknown_sku": 1,
+        "unknown_customer": 1,
+        "currency_mismatch": 1,
+    },
+}
+
+
+def _counts(document: dict[str, object]) -> dict[str, object]:
+    return {name: document[name] for name in COUNTS}
+
+
+@pytest.fixture(scope="module")
+def imported(shardwise: Shardwise) -> Shardwise:
+    answer = shardwise("import", "orders", str(ORDERS))
+    assert answer.exit_code == 0, answer.stderr
+    assert _counts(answer.document) == COUNTS
+    return shardwise
+
+
+def _state(shardwise: Shardwise) -> list[object]:
+    return [*map(shardwise.goods, ("APPLE", "CHAIR")), *map(shardwise.money, ("rich", "merchant.USD"))]
+
+
+def test_every_order_of_the_file_ends_with_its_reason(imported: Shardwise) -> None:
+    refused = imported("order", "show", "T-out-of-stock").document
+    assert (refused["status"], refused["reason"]) == ("rejected", "out_of_stock")
+    assert "CHAIR" in refused["detail"]
+    assert refused["customer_shard"].startswith("shard-")
+    assert imported("order", "show", "T-no-such-customer").document["reason"] == "unknown_customer"
+
+
+def test_confirmed_orders_moved_exactly_their_money_and_stock(imported: Shardwise) -> None:
+    assert imported.money("rich") == ("9749.50", "0.00")
+    assert imported.money("merchant.USD") == ("250.50", "0.00")
+    assert imported.money("merchant.EUR") == ("90.00", "0.00")
+    assert imported.money("poor") == ("5.00", "0.00")
+    assert imported.goods("CHAIR") == (2, 0)
+    assert imported.goods("BREAD") == (997, 0)
+    assert imported("verify").document["ok"] is True
+
+
+def test_the_same_file_again_changes_nothing(imported: Shardwise) -> None:
+    before = _state(imported)
+    again = imported("import", "orders", str(ORDERS))
+    assert again.exit_code == 0
+    assert _counts(again.document) == COUNTS
+    assert _state(imported) == before
+
+
+def test_the_same_order_again_answers_the_first_one_s_result(shardwise: Shardwise) -> None:
+    place = ("order", "place", "--customer", "rich", "--line", "APPLE:1", "--id", "twice")
+    first, second = shardwise(*place), shardwise(*place)
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert first.document == second.document
+    other = shardwise("order", "place", "--customer", "rich", "--line", "APPLE:2", "--id", "twice")
+    assert (other.exit_code, other.document["error"]["code"]) == (1, "id_conflict")
+
+
+def test_an_order_is_cancelled_inside_its_window_and_everything_is_given_back(shardwise: Shardwise) -> None:
+    money, goods = shardwise.money("rich"), shardwise.goods("LAMP")
+    place = ("order", "place", "--customer", "rich", "--line", "LAMP:2", "--id", "regretted", "--wait", "1")
+    placed = shardwise(*place, cancellation_window_seconds="600")
+    assert (placed.exit_code, placed.document["status"]) == (3, "pending")
+
+    cancelled = shardwise("order", "cancel", "regretted")
+    assert (cancelled.exit_code, cancelled.document["status"]) == (0, "cancelled")
+    assert shardwise("order", "cancel", "regretted").exit_code == 0
+    assert shardwise("order", "place", "--customer", "rich", "--line", "LAMP:2", "--id", "regretted").exit_code == 1
+    assert (shardwise.money("rich"), shardwise.goods("LAMP")) == (money, goods)
+
+
+def test_a_confirmed_order_cannot_be_cancelled(imported: Shardwise) -> None:
+    answer = imported("order", "cancel", "T-confirmed")
+    assert (answer.exit_code, answer.document["status"]) == (1, "confirmed")
+
+
+def test_lists_are_by_status(imported: Shardwise) -> None:
+    listed = imported("order", "list", "--status", "rejected", "--limit", "100").document["orders"]
+    assert {"T-out-of-stock", "T-no-money"} <= {order["order_id"] for order in listed}
+    assert {order["status"] for order in listed} == {"rejected"}
+
+
+def test_goods_received_count_once_by_their_id(shardwise: Shardwise) -> None:
+    on_hand, _ = shardwise.goods("TABLE")
+    receive = ("stock", "receive", "TABLE", "4", "--id", "delivery-1")
+    assert [shardwise(*receive).document["on_hand"] for _ in range(2)] == [on_hand + 4] * 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "field"),
+    [
+        (("order", "show", "unheard-of"), 1, None),
+        (("account", "show", "unheard-of"), 1, None),
+        (("stock", "show", "unheard-of"), 1, "sku"),
+        (("order", "place", "--customer", "rich", "--line", "APPLE"), 2, "line"),
+        (("order", "place", "--customer", "rich", "--line", "APPLE:0"), 2, "line"),
+        (("order", "place", "--customer", "a/b", "--line", "APPLE:1"), 2, "customer"),
+        (("order", "place"), 2, None),
+        (("no-such-command",), 2, None),
+        (("import", "orders", "no-such-file.jsonl"), 2, None),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_document(
+    shardwise: Shardwise, arguments: tuple[str, ...], exit_code: int, field: str | None
+) -> None:
+    answer = shardwise(*arguments)
+    assert answer.exit_code == exit_code, answer
+    error = answer.document["error"]
+    assert error["message"]
+    assert field is None or field in (error["field"] or "")
+
+
+def test_bad_lines_are_counted_and_told_and_the_good_ones_run(shardwise: Shardwise, tmp_path: Path) -> None:
+    file = tmp_path / "mixed.jsonl"
+    good = ORDERS.read_text().splitlines()[0].replace("T-confirmed", "T-good-among-bad")
+    file.write_text("\n".join([good, '{"order_id": "x"}', "not json", good.replace('"quantity": 3', '"quantity": -3')]))
+    answer = shardwise("import", "orders", str(file))
+    assert answer.exit_code == 2
+    assert (answer.document["confirmed"], answer.document["invalid"]) == (1, 3)
+    assert "line 2" in answer.stderr
+    assert "quantity" in answer.stderr

@@ -1,0 +1,56 @@
+"""`kill -9` of the worker in the middle of an import: nothing is lost, nothing happens twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+from tests.acceptance.conftest import Shardwise
+
+ORDERS = 150
+SECONDS_MAX = 60
+
+
+def _file(folder: Path) -> Path:
+    file = folder / "many.jsonl"
+    orders = [
+        {
+            "order_id": f"K-{number}",
+            "customer_id": "rich" if number % 5 else "poor",
+            "currency": "USD",
+            "lines": [{"sku": "APPLE", "quantity": 1}, {"sku": "LAMP" if number % 3 else "CHAIR", "quantity": 1}],
+        }
+        for number in range(ORDERS)
+    ]
+    file.write_text("\n".join(map(json.dumps, orders)))
+    return file
+
+
+def _confirmed(shardwise: Shardwise) -> int:
+    listed = shardwise("order", "list", "--status", "confirmed", "--limit", "1000").document["orders"]
+    return sum(order["order_id"].startswith("K-") for order in listed)
+
+
+def test_an_import_survives_the_death_of_the_worker(shardwise: Shardwise, tmp_path: Path) -> None:
+    with shardwise.begin("import", "orders", str(_file(tmp_path))) as importing:
+        deadline = time.monotonic() + SECONDS_MAX
+        while _confirmed(shardwise) < 5:
+            assert time.monotonic() < deadline, "the import does not start"
+        [worker] = shardwise("status").document["workers"]
+        os.kill(worker["pid"], signal.SIGKILL)
+        down = shardwise("status")
+        assert (down.exit_code, down.document["workers"][0]["up"]) == (3, False)
+        assert shardwise("up", "--detach").exit_code == 0
+        during = shardwise("verify")
+        assert during.document["ok"], during.stdout
+        stdout, stderr = importing.communicate(timeout=120)
+
+    counts = json.loads(stdout)
+    assert importing.returncode == 0, stderr
+    assert counts["confirmed"] + counts["rejected"] == counts["total"] == ORDERS
+    assert counts["failed"] == counts["pending"] == 0
+    after = shardwise("verify")
+    assert (after.exit_code, after.document["in_flight"]["orders"]) == (0, 0)
