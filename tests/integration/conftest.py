@@ -1,0 +1,16 @@
+"""The shared world of the integration tests: see `tests.support.world`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+
+import pytest
+
+from tests.support.world import World, lasting_world
+
+
+@pytest.fixture(scope="session")
+async def world(postgres_server: str, migrated_templates: Mapping[str, str]) -> AsyncIterator[World]:
+    """Three shards with a shop on them, for the whole session. Use customers and goods of your own."""
+    async with lasting_world(postgres_server, migrated_templates) as made:
+        yield made

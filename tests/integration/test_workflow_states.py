@@ -1,0 +1,62 @@
+"""What `verify` learns of workflows, from a real Temporal server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from temporalio.client import Client
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.testing import WorkflowEnvironment
+
+from cli.workflow_states import ListedWorkflow, TemporalWorkflowStates, Work
+from stack.embedded import binaries
+from stack.settings import Settings
+from workflows.order_saga import ORDER_STATUS, SHARD
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Client]:
+    async with await WorkflowEnvironment.start_local(
+        dev_server_existing_path=str(binaries.temporal_bin(Settings())), search_attributes=[ORDER_STATUS, SHARD]
+    ) as environment:
+        yield environment.client
+
+
+async def test_open_closed_and_absent_workflows_are_told_apart(client: Client) -> None:
+    # Nobody polls the queue, so that what is started stays open.
+    for name in ("open", "closed"):
+        await client.start_workflow(
+            "OrderSaga",
+            id=f"order/{name}",
+            task_queue="nobody",
+            search_attributes=TypedSearchAttributes([SearchAttributePair(ORDER_STATUS, "pending")]),
+        )
+    await client.start_workflow("SomethingElse", id="something/else", task_queue="nobody")
+    await client.get_workflow_handle("order/closed").terminate()
+    states = TemporalWorkflowStates(client)
+
+    found = {name: await states.state_of(f"order/{name}") for name in ("open", "closed", "absent")}
+
+    assert [state.work for state in found.values()] == [Work.OPEN, Work.CLOSED, Work.ABSENT]
+    assert found["open"] == await states.state_of("order/open")
+    expected = [
+        ListedWorkflow("order/closed", Work.CLOSED, "pending"),
+        ListedWorkflow("order/open", Work.OPEN, "pending"),
+    ]
+    async with asyncio.timeout(10):  # What is listed lags behind by some milliseconds.
+        while sorted([each async for each in states.listed()], key=lambda each: each.saga_id) != expected:
+            pass
+
+
+async def test_a_run_of_its_own_is_another_state(client: Client) -> None:
+    states = TemporalWorkflowStates(client)
+    seen = []
+    for _ in range(2):
+        handle = await client.start_workflow("OrderSaga", id="order/again", task_queue="nobody")
+        await handle.terminate()
+        seen.append(await states.state_of("order/again"))
+
+    assert seen[0].work is seen[1].work is Work.CLOSED
+    assert seen[0] != seen[1]

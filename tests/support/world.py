@@ -1,0 +1,245 @@
+"""Three real shards with customers and goods on them, and the product's own activities called by hand."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import text
+
+from activities.interfaces import (
+    AbortOrder,
+    CreditMerchant,
+    DecideOrder,
+    OpenOrder,
+    StockShare,
+    StockStep,
+)
+from activities.orders import ShardedOrderActivities
+from activities.payments import ShardedPaymentActivities
+from activities.stock import ShardedStockActivities
+from domain.catalogue import Customer, Product
+from domain.identifiers import merchant_account_id, order_saga_id
+from domain.money import Money
+from domain.orders import Order, OrderLine, PricedLine, total_of
+from domain.sagas import Decision, Refusal
+from domain.shard_map import Route
+from shards.catalogue_import import import_customers, import_products
+from shards.engines import Cluster
+from shards.routing import Router, ShardTransaction, write_on
+from stack.embedded.waiting import attempts
+from tests.support.postgres import create_databases, drop_databases, sibling
+
+SHARDS = ("shard-1", "shard-2", "shard-3")
+# The first product of each range: what is named after it lies beside it.
+RANGES = {"a": "shard-1", "m": "shard-2", "z": "shard-3"}
+
+_numbers = itertools.count(1)
+
+# What must be true of a shard at every instant; each query answers the rows for which it is not.
+INVARIANTS = {
+    "a movement sums to zero": "SELECT movement_id FROM entry GROUP BY movement_id HAVING sum(amount) <> 0",
+    "posted is the sum of entries": """
+        SELECT id, posted FROM account WHERE posted IS NOT NULL
+            AND posted <> (SELECT coalesce(sum(amount), 0) FROM entry WHERE account_id = account.id)
+    """,
+    "held is the sum of placed holds": """
+        SELECT id, held FROM account
+        WHERE held <> (SELECT coalesce(sum(amount), 0) FROM hold WHERE account_id = account.id AND state = 'placed')
+    """,
+    "nobody has less than nothing": "SELECT id FROM account WHERE posted - held + overdraft < 0",
+    "clearing is the sum of its legs": """
+        SELECT currency FROM account WHERE kind = 'clearing'
+            AND (SELECT coalesce(sum(amount), 0) FROM entry WHERE account_id = account.id)
+                <> (SELECT coalesce(sum(amount), 0) FROM clearing_leg AS leg WHERE leg.currency = account.currency)
+    """,
+    "reserved is the sum of reservations": """
+        SELECT sku, reserved FROM stock WHERE reserved <>
+            (SELECT coalesce(sum(quantity), 0) FROM reservation AS r WHERE r.sku = stock.sku AND state = 'reserved')
+    """,
+    "on hand is what came in less what left": """
+        SELECT sku, on_hand FROM stock WHERE on_hand <>
+            (SELECT coalesce(sum(quantity), 0) FROM stock_receipt AS s WHERE s.sku = stock.sku)
+            - (SELECT coalesce(sum(quantity), 0) FROM reservation AS r WHERE r.sku = stock.sku AND state = 'consumed')
+    """,
+    "a confirmed order is paid": """
+        SELECT id FROM orders WHERE state = 'confirmed' AND total > 0 AND NOT EXISTS
+            (SELECT FROM hold WHERE saga_id = 'order/' || id AND state = 'captured' AND amount = total)
+    """,
+    "only a confirmed order is paid": """
+        SELECT saga_id FROM hold WHERE state = 'captured'
+            AND NOT EXISTS (SELECT FROM orders WHERE saga_id = 'order/' || id AND state = 'confirmed')
+    """,
+    "a closed order holds nothing": """
+        SELECT saga_id FROM hold JOIN orders ON saga_id = 'order/' || orders.id
+        WHERE hold.state = 'placed' AND orders.state IN ('rejected', 'cancelled')
+    """,
+}
+
+
+class World:
+    """Each test makes customers and goods of its own, so that tests share the databases and not the rows."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.router = Router(cluster)
+        self.orders = ShardedOrderActivities(self.router)
+        self.stock = ShardedStockActivities(self.router)
+        self.payments = ShardedPaymentActivities(self.router)
+
+    # ── who and what there is ───────────────────────────────────────────────────────────────────────────────
+
+    async def open_shop(self) -> None:
+        """One product in each range, and the merchants of dollars and euros."""
+        goods = [Product(sku, sku, Money(100, "USD"), 0) for sku in RANGES]
+        await import_products(self.router, [*goods, Product("z-euro", "a", Money(100, "EUR"), 1000)])
+
+    async def customer(self, balance: str = "100.00", currency: str = "USD", shard: str | None = None) -> str:
+        shard_map = await self.router.map()
+        names = (f"C{next(_numbers)}" for _ in itertools.count())
+        name = next(name for name in names if shard in (None, shard_map.of_customer(name).shard))
+        await import_customers(self.router, [Customer(name, name, None, Money.parse(balance, currency))])
+        return name
+
+    async def product(self, near: str = "a", stock: int = 10, price: str = "1.00", currency: str = "USD") -> str:
+        """A new product on the shard of `RANGES[near]`."""
+        sku = f"{near}-{next(_numbers):06}"
+        await import_products(self.router, [Product(sku, sku, Money.parse(price, currency), stock)])
+        return sku
+
+    def order(
+        self, customer_id: str, quantities: Mapping[str, int], price: str = "1.00", currency: str = "USD"
+    ) -> Order:
+        agreed = Money.parse(price, currency)
+        lines = tuple(OrderLine(sku, quantity, agreed) for sku, quantity in quantities.items())
+        return Order(f"O{next(_numbers)}", customer_id, currency, lines)
+
+    async def saga(self, order: Order) -> SagaByHand:
+        claimed = await self.orders.claim_order_id(order)
+        assert claimed.refusal is None
+        return SagaByHand(self, order, claimed.stock)
+
+    # ── the shards, seen from below ─────────────────────────────────────────────────────────────────────────
+
+    @asynccontextmanager
+    async def transaction(self, route: Route) -> AsyncIterator[ShardTransaction]:
+        async with write_on(self.cluster.shards[route.shard], route) as tx:
+            yield tx
+
+    async def customer_route(self, customer_id: str) -> Route:
+        return (await self.router.map()).of_customer(customer_id)
+
+    async def rows(self, shard: str, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        async with self.cluster.shards[shard].transaction() as connection:
+            result = await connection.execute(text(sql), parameters)
+            return [tuple(row) for row in result] if result.returns_rows else []
+
+    async def everywhere(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        return [row for shard in self.cluster.shards for row in await self.rows(shard, sql, **parameters)]
+
+    async def money_of(self, account_id: str) -> tuple[int, int]:
+        """(posted, held) in minor units."""
+        found = await self.everywhere("SELECT posted, held FROM account WHERE id = :id", id=account_id)
+        assert len(found) == 1
+        return found[0][0], found[0][1]
+
+    async def goods_of(self, sku: str) -> tuple[int, int]:
+        """(on hand, reserved)."""
+        found = await self.everywhere("SELECT on_hand, reserved FROM stock WHERE sku = :sku", sku=sku)
+        assert len(found) == 1
+        return found[0][0], found[0][1]
+
+    async def state_of(self, order: Order) -> str | None:
+        found = await self.everywhere("SELECT state FROM orders WHERE id = :id", id=order.order_id)
+        return str(found[0][0]) if found else None
+
+    async def until_waiting(self, shard: str, count: int = 1) -> None:
+        """Returns when `count` sessions of the shard wait for another's transaction."""
+        waiting = """
+            SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+        """
+        async for _ in attempts(2.5):
+            if (await self.rows(shard, waiting))[0][0] >= count:
+                return
+        raise AssertionError(f"nobody waits for a lock on {shard}")
+
+    async def violations(self) -> list[tuple[str, str, tuple[Any, ...]]]:
+        """(shard, invariant, row) for each that does not hold."""
+        found = []
+        for shard, database in self.cluster.shards.items():
+            async with database.snapshot() as connection:
+                for name, sql in INVARIANTS.items():
+                    found += [(shard, name, tuple(row)) for row in await connection.execute(text(sql))]
+        return found
+
+
+class SagaByHand:
+    """The steps of one order in the workflow's own words, one call each, in whatever order a test wants."""
+
+    def __init__(self, world: World, order: Order, shares: tuple[StockShare, ...]) -> None:
+        self.world = world
+        self.order = order
+        self.shares = shares
+        self.saga_id = order_saga_id(order.order_id)
+        self.lines = tuple(PricedLine(x.sku, x.quantity, x.unit_price) for x in order.lines if x.unit_price)
+        total = total_of(self.lines, order.currency)
+        assert isinstance(total, Money)
+        self.total = total
+
+    async def open(self) -> Refusal | None:
+        return (await self.world.orders.open_order(OpenOrder(self.order, self.lines, self.total))).refusal
+
+    async def reserve(self, share: int) -> Refusal | None:
+        return (await self.world.stock.reserve_stock(self._stock_step(share))).refusal
+
+    async def decide(self, refusal: Refusal | None = None) -> Decision:
+        request = DecideOrder(self.order.order_id, self.order.customer_id, refusal)
+        return await self.world.orders.decide_order(request)
+
+    async def consume(self, share: int) -> None:
+        await self.world.stock.consume_stock(self._stock_step(share))
+
+    async def credit(self) -> None:
+        await self.world.payments.credit_merchant(CreditMerchant(self.saga_id, self.order.customer_id, self.total))
+
+    async def release(self, share: int) -> None:
+        await self.world.stock.release_stock(self._stock_step(share))
+
+    async def abort(self, refusal: Refusal) -> None:
+        await self.world.orders.abort_order(AbortOrder(self.order.order_id, self.order.customer_id, refusal))
+
+    async def undo_all(self, refusal: Refusal) -> None:
+        """Every compensation, whether its step was reached or not."""
+        for share in range(len(self.shares)):
+            await self.release(share)
+        await self.abort(refusal)
+
+    @property
+    def merchant(self) -> str:
+        return merchant_account_id(self.order.currency)
+
+    def _stock_step(self, share: int) -> StockStep:
+        return StockStep(self.saga_id, self.order.currency, self.shares[share])
+
+
+class RolledBack(Exception):
+    """Raised in a transaction to end it without a commit."""
+
+
+@asynccontextmanager
+async def lasting_world(admin: str, templates: Mapping[str, str], pool_size: int = 8) -> AsyncIterator[World]:
+    """A world for many tests: making databases costs more than most tests. Dropped at the end."""
+    number = next(_numbers)
+    names = {name: f"world_{number}_{name}" for name in templates}
+    await create_databases(admin, {names[name]: template for name, template in templates.items()})
+    dsns = {name: sibling(admin, database) for name, database in names.items()}
+    shards = {shard: dsns[shard] for shard in SHARDS}
+    try:
+        async with Cluster(shards, dsns["catalog"], dsns["read_model"], pool_size=pool_size) as cluster:
+            world = World(cluster)
+            await world.open_shop()
+            yield world
+    finally:
+        await drop_databases(admin, list(names.values()))
