@@ -39,6 +39,10 @@ check: $(STAMP) ## format, lint, types, layers
 bench: $(STAMP) ## orders per second beside a naive saga, as a ratio measured in one run
 	@$(BIN)/python -m bench.orders $(BENCH_ARGS)
 
+.PHONY: soak
+soak: $(STAMP) ## orders without end while parts are killed: make soak MINUTES=30 [SEED=N]
+	@$(BIN)/python -m tests.soak.run --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+
 .PHONY: format
 format: $(STAMP) ## rewrite the code in the house format
 	$(BIN)/ruff format .

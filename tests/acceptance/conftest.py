@@ -1,66 +1,13 @@
-"""The product as its users have it: the command `shardwise`, and one real stack for the session."""
+"""One real stack for the session."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-COMMAND_SECONDS_MAX = 150
-
-
-@dataclass(frozen=True)
-class Answer:
-    exit_code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """The one document on stdout; anything else there is an error."""
-        document: dict[str, Any] = json.loads(self.stdout)
-        return document
-
-
-@dataclass(frozen=True)
-class Shardwise:
-    """The command, on one data directory."""
-
-    data_dir: Path
-
-    def __call__(self, *arguments: str, **settings: str) -> Answer:
-        """Run with `--json` last. `settings`: SHARDWISE_ variables, in lower case without the prefix."""
-        with self.begin(*arguments, **settings) as process:
-            stdout, stderr = process.communicate(timeout=COMMAND_SECONDS_MAX)
-        assert "Traceback" not in stderr, stderr
-        return Answer(process.returncode, stdout, stderr)
-
-    def begin(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SHARDWISE_")}
-        chosen = {f"SHARDWISE_{name.upper()}": value for name, value in settings.items()}
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "cli", *arguments, "--json"],
-            env={**inherited, "SHARDWISE_DATA_DIR": str(self.data_dir), **chosen},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def money(self, account_id: str) -> tuple[str, str]:
-        account = self("account", "show", account_id).document
-        return account["balance"], account["held"]
-
-    def goods(self, sku: str) -> tuple[int, int]:
-        level = self("stock", "show", sku).document
-        return level["on_hand"], level["reserved"]
+from tests.support.command import Shardwise
 
 
 @pytest.fixture(scope="session")

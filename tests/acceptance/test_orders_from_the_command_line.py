@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import Shardwise
+from tests.support.command import Shardwise
 
 ORDERS = Path(__file__).parent.parent / "data" / "orders.jsonl"
 

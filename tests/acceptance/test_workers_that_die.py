@@ -8,7 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-from tests.acceptance.conftest import Shardwise
+from tests.support.command import Shardwise
 
 ORDERS = 150
 SECONDS_MAX = 60
