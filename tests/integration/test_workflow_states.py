@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
-from temporalio.testing import WorkflowEnvironment
 
 from cli.workflow_states import ListedWorkflow, TemporalWorkflowStates, Work
-from stack.embedded import binaries
-from stack.settings import Settings
-from workflows.order_saga import ORDER_STATUS, SHARD
+from tests.support.temporal import scratch_temporal
+from workflows.order_saga import ORDER_STATUS
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[Client]:
-    async with await WorkflowEnvironment.start_local(
-        dev_server_existing_path=str(binaries.temporal_bin(Settings())), search_attributes=[ORDER_STATUS, SHARD]
-    ) as environment:
-        yield environment.client
+async def client(tmp_path: Path) -> AsyncIterator[Client]:
+    async with scratch_temporal(tmp_path) as made:
+        yield made
 
 
 async def test_open_closed_and_absent_workflows_are_told_apart(client: Client) -> None:
