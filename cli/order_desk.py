@@ -36,7 +36,7 @@ class OrderDesk:
         if known is not None:
             _assert_same_content(order, known.lookup.content_hash)
             if known.is_final:
-                return await self._document(known, order)
+                return await self._document(known)
         shard = await self._book.customer_shard(order.customer_id)
         with contextlib.suppress(SagaBroke):  # The row says how far it came.
             result = await self._sagas.carry_out(order, shard, wait_seconds)
@@ -105,9 +105,9 @@ class OrderDesk:
         if known is None:
             return documents.of_request(order, OrderStatus.PENDING, shard)
         _assert_same_content(order, known.lookup.content_hash)
-        return await self._document(known, order)
+        return await self._document(known)
 
-    async def _document(self, known: KnownOrder, asked: Order | None = None) -> OrderDocument:
+    async def _document(self, known: KnownOrder) -> OrderDocument:
         order_id, status = known.lookup.order_id, known.status
         if not known.is_final:
             seen = await self._sagas.seen(order_id)
@@ -116,10 +116,7 @@ class OrderDesk:
         if known.row is not None:
             lines = await self._book.lines([known.row])
             return documents.of_row(known.row, status, lines.get(order_id, []), shard)
-        asked = asked or await self._sagas.asked_for(order_id)
-        if asked is not None and asked.content_hash == known.lookup.content_hash:
-            return documents.of_request(asked, status, shard, known.refusal)
-        return documents.of_lookup(known, status, shard)
+        return documents.of_request(known.lookup.request, status, shard, known.refusal)
 
     async def _unclaimed(self, order_id: str) -> OrderDocument:
         """Placed, but no worker has claimed its id yet; or unknown."""

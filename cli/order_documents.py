@@ -7,7 +7,6 @@ from datetime import datetime
 
 from pydantic import BaseModel
 
-from cli.order_book import KnownOrder
 from domain.orders import Order, OrderState, OrderStatus, PricedLine
 from domain.sagas import Reason, Refusal
 from shards.orders import OrderRow
@@ -81,20 +80,4 @@ def of_request(
         customer_id=order.customer_id,
         customer_shard=customer_shard,
         workflow_id=workflow_id(order.order_id),
-    )
-
-
-def of_lookup(known: KnownOrder, status: OrderStatus, customer_shard: str) -> OrderDocument:
-    """An order without a row whose request Temporal has forgotten: the stock plan still names its quantities."""
-    lookup, refusal = known.lookup, known.refusal
-    quantities = [(sku, quantity) for share in lookup.stock_plan for sku, quantity in share["quantities"].items()]
-    return OrderDocument(
-        order_id=lookup.order_id,
-        status=status,
-        reason=refusal.reason if refusal else None,
-        detail=refusal.detail if refusal else None,
-        lines=[LineDocument(sku=sku, quantity=quantity, unit_price=None) for sku, quantity in quantities],
-        customer_id=lookup.customer_id,
-        customer_shard=customer_shard,
-        workflow_id=workflow_id(lookup.order_id),
     )

@@ -1,6 +1,7 @@
 """The lookup row of an order: keeps its id unique for ever, on the shard of the hash of the order id.
 
-Vitess calls this a lookup vindex. Temporal's workflow-id uniqueness ends with its retention; this does not.
+Vitess calls this a lookup vindex. Temporal's workflow-id uniqueness ends with its retention; this does not. It also
+keeps what was asked for, so that the saga can be started again when its workflow is gone.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import TypeAdapter
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -17,17 +19,19 @@ from domain.shard_map import bucket_of
 from shards.routing import ShardTransaction
 
 _CLAIM = text("""
-    INSERT INTO order_lookup (order_id, bucket, customer_id, content_hash, stock_plan)
-    VALUES (:order_id, :bucket, :customer_id, :content_hash, :stock_plan) ON CONFLICT DO NOTHING
-""").bindparams(bindparam("stock_plan", type_=JSONB))
+    INSERT INTO order_lookup (order_id, bucket, customer_id, content_hash, request, stock_plan)
+    VALUES (:order_id, :bucket, :customer_id, :content_hash, :request, :stock_plan) ON CONFLICT DO NOTHING
+""").bindparams(bindparam("request", type_=JSONB), bindparam("stock_plan", type_=JSONB))
 _READ = text("""
-    SELECT order_id, customer_id, content_hash, stock_plan, refused_reason, refused_detail
+    SELECT order_id, customer_id, content_hash, request, stock_plan, refused_reason, refused_detail
     FROM order_lookup WHERE order_id = ANY(:order_ids)
 """)
 _REFUSE = text("""
     UPDATE order_lookup SET refused_reason = :reason, refused_detail = :detail
     WHERE order_id = :order_id AND content_hash = :content_hash AND refused_reason IS NULL
 """)
+
+_REQUEST = TypeAdapter(Order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class Lookup:
     order_id: str
     customer_id: str
     content_hash: str
+    request: Order
     stock_plan: Any
     refusal: Refusal | None
 
@@ -49,6 +54,7 @@ async def claim(tx: ShardTransaction, order: Order, stock_plan: Any) -> Lookup:
         bucket=bucket_of(order.order_id),
         customer_id=order.customer_id,
         content_hash=order.content_hash,
+        request=_REQUEST.dump_python(order, mode="json"),
         stock_plan=stock_plan,
     )
     return (await read(tx, [order.order_id]))[order.order_id]
@@ -62,6 +68,7 @@ async def read(tx: ShardTransaction, order_ids: list[str]) -> dict[str, Lookup]:
             row.order_id,
             row.customer_id,
             row.content_hash,
+            _REQUEST.validate_python(row.request),
             row.stock_plan,
             Refusal(Reason(row.refused_reason), row.refused_detail) if row.refused_reason else None,
         )

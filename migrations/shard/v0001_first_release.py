@@ -270,6 +270,7 @@ def _orders() -> None:
         sa.Column("bucket", sa.SmallInteger, nullable=False),
         sa.Column("customer_id", sa.Text, nullable=False),
         sa.Column("content_hash", sa.Text, nullable=False),
+        sa.Column("request", JSONB, nullable=False),
         sa.Column("stock_plan", JSONB, nullable=False),
         sa.Column("refused_reason", sa.Text),
         sa.Column("refused_detail", sa.Text),

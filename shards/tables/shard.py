@@ -268,6 +268,8 @@ order_lookup = Table(
     Column("bucket", SmallInteger, nullable=False),
     Column("customer_id", Text, nullable=False),
     Column("content_hash", Text, nullable=False),
+    # The order as it was asked for: a workflow that was lost is started again from here, with the same content hash.
+    Column("request", JSONB, nullable=False),
     # Which SKUs lie in which range, as first planned: the steps of a saga must not change when the map does.
     Column("stock_plan", JSONB, nullable=False),
     Column("refused_reason", Text),
