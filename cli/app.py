@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import typer
 
-from cli import account, demo, imports, migrate, order, stack_commands, stock, verify, worker
+from cli import account, demo, imports, migrate, order, recover, stack_commands, stock, verify, worker
 
-TOPICS = (stack_commands, migrate, worker, imports, account, stock, order, verify, demo)
+TOPICS = (stack_commands, migrate, worker, imports, account, stock, order, verify, recover, demo)
 
 
 def build_app() -> typer.Typer:

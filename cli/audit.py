@@ -16,7 +16,7 @@ from cli.workflow_states import ListedWorkflow, Work, WorkflowState, WorkflowSta
 from domain.orders import OrderState
 from shards.audit.facts import ORDER_PREFIX, Dossier, count_claimed, gather_still, known_orders, read_all
 from shards.audit.findings import Check, Findings, Violation
-from shards.audit.judgement import judge, unpaired_first
+from shards.audit.judgement import Fault, judge, unpaired_first
 from shards.audit.local import check_shard
 from shards.audit.placement import check_placement
 from shards.audit.prepared import FORGOTTEN_AFTER_SECONDS
@@ -57,7 +57,9 @@ class InFlight:
 
 
 class Audit:
-    """One run over all shards. `expired`: orders whose workflow Temporal has forgotten, as it may."""
+    """One run over all shards. `expired`: orders whose workflow Temporal has forgotten, as it may. `abandoned`: sagas
+    that nobody works on any more and that would be right if somebody did: `recover` starts them again.
+    """
 
     def __init__(
         self,
@@ -70,6 +72,7 @@ class Audit:
         self.findings = Findings()
         self.in_flight = InFlight()
         self.expired = 0
+        self.abandoned: list[Dossier] = []
         self._cluster = cluster
         self._workflows = workflows
         self._progress = progress
@@ -77,11 +80,19 @@ class Audit:
 
     async def run(self) -> None:
         """Raises `Unreachable` where a shard, the catalog or Temporal does not answer: then nothing is said."""
+        await self._check_shards()
+        await self.check_sagas()
+        for dossier in self.abandoned:
+            self._add(judge(dossier))
+
+    async def check_sagas(self) -> None:
+        """Every saga that Temporal or a shard knows, across the shards and against its workflow. `abandoned` ones are
+        kept apart from what is found damaged.
+        """
         claimed = await count_claimed(self._cluster)
         listed = await self._check_workflows(claimed)
         self.expired = max(0, claimed - listed)
-        await self._check_shards()
-        await self._check_sagas(claimed)
+        await self._check_rows(claimed)
 
     async def _check_workflows(self, claimed: int) -> int:
         """Every workflow has left its trace. Listed first and rows read then: a closed one can have no late rows.
@@ -125,7 +136,7 @@ class Audit:
             self.findings.add_checked(Check.PLACEMENT, placed.checked)
             self.findings.add_violations(Check.PLACEMENT, placed.violations)
 
-    async def _check_sagas(self, claimed: int) -> None:
+    async def _check_rows(self, claimed: int) -> None:
         suspects: list[str] = []
         done = 0
         async with aclosing(read_all(self._cluster)) as dossiers:
@@ -164,12 +175,18 @@ class Audit:
         if not at_work and len(damage) < len(faults):
             if before != after:
                 return False
-            damage = faults
+            if damage:
+                damage = faults
+            else:
+                self.abandoned.append(dossier)
         if at_work and (faults or not dossier.lookups):
             self.in_flight.add(dossier)
+        self._add(damage)
+        return True
+
+    def _add(self, damage: Sequence[Fault]) -> None:
         for fault in damage:
             self.findings.add_violations(fault.check, [fault.violation])
-        return True
 
     async def _states(self, saga_ids: Sequence[str]) -> dict[str, WorkflowState]:
         turns = asyncio.Semaphore(DESCRIBED_AT_ONCE_MAX)

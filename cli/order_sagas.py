@@ -86,10 +86,14 @@ class OrderSagas:
         the start loses nothing.
         """
         began = time.monotonic()
-        handle = await self._started(order, customer_shard, max(seconds, START_SECONDS_MIN))
+        handle = await self.start(order, customer_shard, max(seconds, START_SECONDS_MIN))
         return await self._ended(handle, began + seconds - time.monotonic())
 
-    async def _started(self, order: Order, customer_shard: str, seconds: float) -> Handle:
+    async def start(self, order: Order, customer_shard: str, seconds: float = START_SECONDS_MIN) -> Handle:
+        """Has the order's saga run, under the same id however often it is started; waits for no more than that.
+
+        Joins a workflow that runs. `Unreachable` where it could not be told whether it was started.
+        """
         client = await self._temporal()
         reason = "no answer"
         try:

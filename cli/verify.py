@@ -40,14 +40,15 @@ def verify(data_dir: DataDir = None) -> int:
 
 async def _audit(settings: Settings, out: Output) -> Audit:
     async with connected(settings, long_running=True) as to:
-        with _progress(out) as progress:
+        with shown_progress(out) as progress:
             audit = Audit(to.cluster, TemporalWorkflowStates(await to.temporal()), progress)
             await audit.run()
     return audit
 
 
 @contextmanager
-def _progress(out: Output) -> Iterator[Report]:
+def shown_progress(out: Output) -> Iterator[Report]:
+    """A bar on a terminal."""
     console = out.stderr
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:

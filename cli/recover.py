@@ -1,0 +1,65 @@
+"""`recover`: give orders that lost their workflow a new one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+
+from cli.common import DataDir, run_async
+from cli.connections import connected
+from cli.output import Output, output, table
+from cli.recovery import Found, Recovery
+from cli.verify import shown_progress
+from stack.settings import Settings, load_settings
+
+ROWS_SHOWN_MAX = 50
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(recover)
+
+
+def recover(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be started again.")] = False,
+    data_dir: DataDir = None,
+) -> int:
+    """Start the workflows of orders again that nobody works on: terminated, or lost by Temporal. Safe to repeat.
+
+    The orders go on from their rows by themselves. Exit code 1 where rows are damaged in a way that no workflow mends.
+    """
+    found = run_async(_recover(load_settings(data_dir), dry_run, output()))
+    output().result(_document(found, dry_run), _told(found, dry_run))
+    return 1 if found.damage else 0
+
+
+async def _recover(settings: Settings, dry_run: bool, out: Output) -> Found:
+    async with connected(settings, long_running=True) as to:
+        with shown_progress(out) as progress:
+            recovery = Recovery(to, settings, progress)
+            found = await recovery.find()
+            if not dry_run:
+                await recovery.start(found.orders)
+    return found
+
+
+def _document(found: Found, dry_run: bool) -> dict[str, Any]:
+    return {
+        "dry_run": dry_run,
+        "orders": [{"order_id": each.order_id, "status": each.status, "started": not dry_run} for each in found.orders],
+        "damage": [{"what": each.what, "shard": each.shard, "row": dict(each.row)} for each in found.damage],
+    }
+
+
+def _told(found: Found, dry_run: bool) -> RenderableType:
+    if not found.orders and not found.damage:
+        return "nothing to recover: somebody works on every order that is not final"
+    verb = "would be started" if dry_run else "started"
+    parts: list[RenderableType] = []
+    if found.orders:
+        rows = [(each.order_id, each.status or "not begun") for each in found.orders[:ROWS_SHOWN_MAX]]
+        parts.append(table(("order", "stood at"), rows, f"{verb} again: {len(found.orders)}"))
+    if found.damage:
+        parts.append(table(("shard", "damage that no workflow mends"), [(x.shard or "", x.what) for x in found.damage]))
+    return Group(*parts)
