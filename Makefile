@@ -28,6 +28,10 @@ demo: $(STAMP) ## run real orders on real shards, end with a table of what happe
 test: $(STAMP) ## run every test, on servers it starts itself
 	$(BIN)/python -m pytest $(TEST_ARGS)
 
+.PHONY: battery
+battery: $(STAMP) ## every activity under every fault, as a table: make battery [ONLY=text] [BROKEN=barrier|decision|shield]
+	@$(BIN)/python -m tests.faults.run $(if $(ONLY),--only "$(ONLY)") $(if $(BROKEN),--broken $(BROKEN))
+
 .PHONY: check
 check: $(STAMP) ## format, lint, types, layers
 	$(BIN)/ruff format --check .

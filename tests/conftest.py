@@ -12,11 +12,8 @@ import pytest
 
 from shards.engines import Cluster
 from stack.settings import Databases
-from tests.support.postgres import create_databases, drop_databases, scratch_server, sibling
-from workers.migrate import migrate_databases
-
-SHARDS = ("shard-1", "shard-2", "shard-3")
-DATABASES = (*SHARDS, "catalog", "read_model")
+from tests.support.postgres import create_databases, drop_databases, lasting_databases, scratch_server, sibling
+from tests.support.postgres import migrated_templates as make_templates
 
 FreshDatabase = Callable[[], Awaitable[str]]
 
@@ -47,21 +44,15 @@ async def fresh_database(postgres_server: str) -> AsyncIterator[FreshDatabase]:
 
 @pytest.fixture(scope="session")
 async def migrated_templates(postgres_server: str) -> dict[str, str]:
-    """By name, databases that `shardwise migrate` has made: empty of business, complete in everything else."""
-    templates = {name: f"template_{name}" for name in DATABASES}
-    await create_databases(postgres_server, dict.fromkeys(templates.values(), "template0"))
-    await migrate_databases(_addresses(postgres_server, templates), lambda _: None)
-    return templates
+    """See `tests.support.postgres.migrated_templates`."""
+    return await make_templates(postgres_server)
 
 
 @pytest.fixture
 async def cluster_dsns(postgres_server: str, migrated_templates: dict[str, str]) -> AsyncIterator[Databases]:
     """Three migrated shards, catalog and read model: databases of their own, dropped after the test."""
-    number = next(_numbers)
-    names = {name: f"cluster_{number}_{name}" for name in DATABASES}
-    await create_databases(postgres_server, {names[name]: migrated_templates[name] for name in DATABASES})
-    yield _addresses(postgres_server, names)
-    await drop_databases(postgres_server, list(names.values()))
+    async with lasting_databases(postgres_server, migrated_templates) as made:
+        yield made
 
 
 @pytest.fixture
@@ -69,14 +60,6 @@ async def cluster(cluster_dsns: Databases) -> AsyncIterator[Cluster]:
     """The map is seeded and every shard knows what it owns."""
     async with Cluster(cluster_dsns.shards, cluster_dsns.catalog, cluster_dsns.read_model, pool_size=5) as made:
         yield made
-
-
-def _addresses(admin: str, names: dict[str, str]) -> Databases:
-    return Databases(
-        shards={shard: sibling(admin, names[shard]) for shard in SHARDS},
-        catalog=sibling(admin, names["catalog"]),
-        read_model=sibling(admin, names["read_model"]),
-    )
 
 
 _exit_status = pytest.StashKey[int]()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+import itertools
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import asyncpg
@@ -14,7 +15,12 @@ from stack.embedded.parts import Supervisor
 from stack.embedded.ports import PortClaims
 from stack.embedded.postgres import MAINTENANCE_DATABASE, PostgresServer
 from stack.embedded.record import StackRecord
-from stack.settings import Settings
+from stack.settings import Databases, Settings
+from workers.migrate import migrate_databases
+
+SHARDS = ("shard-1", "shard-2", "shard-3")
+CATALOG, READ_MODEL = "catalog", "read_model"
+_numbers = itertools.count(1)
 
 NAME = "scratch"
 
@@ -42,6 +48,33 @@ async def scratch_server(folder: Path) -> AsyncIterator[str]:
 def sibling(dsn: str, database: str) -> str:
     """The DSN of another database on the same server."""
     return dsn.rpartition("/")[0] + "/" + database
+
+
+def addresses(admin: str, names: Mapping[str, str]) -> Databases:
+    """`names`: part of the installation → its database on the server; all but catalog and read model are shards."""
+    dsns = {part: sibling(admin, database) for part, database in names.items()}
+    catalog, read_model = dsns.pop(CATALOG), dsns.pop(READ_MODEL)
+    return Databases(shards=dsns, catalog=catalog, read_model=read_model)
+
+
+async def migrated_templates(admin: str) -> dict[str, str]:
+    """By part, databases that `shardwise migrate` has made: empty of business, complete in everything else."""
+    templates = {part: f"template_{part}" for part in (*SHARDS, CATALOG, READ_MODEL)}
+    await create_databases(admin, dict.fromkeys(templates.values(), "template0"))
+    await migrate_databases(addresses(admin, templates), lambda _: None)
+    return templates
+
+
+@contextlib.asynccontextmanager
+async def lasting_databases(admin: str, templates: Mapping[str, str]) -> AsyncIterator[Databases]:
+    """Copies of the templates for many tests: making databases costs more than most tests. Dropped at the end."""
+    number = next(_numbers)
+    names = {part: f"lasting_{number}_{part}" for part in templates}
+    await create_databases(admin, {names[part]: template for part, template in templates.items()})
+    try:
+        yield addresses(admin, names)
+    finally:
+        await drop_databases(admin, list(names.values()))
 
 
 async def create_databases(admin: str, templates: dict[str, str]) -> None:

@@ -30,9 +30,8 @@ from shards.catalogue_import import import_customers, import_products
 from shards.engines import Cluster
 from shards.routing import Router, ShardTransaction, write_on
 from stack.embedded.waiting import attempts
-from tests.support.postgres import create_databases, drop_databases, sibling
+from tests.support.postgres import lasting_databases
 
-SHARDS = ("shard-1", "shard-2", "shard-3")
 # The first product of each range: what is named after it lies beside it.
 RANGES = {"a": "shard-1", "m": "shard-2", "z": "shard-3"}
 
@@ -230,16 +229,11 @@ class RolledBack(Exception):
 
 @asynccontextmanager
 async def lasting_world(admin: str, templates: Mapping[str, str], pool_size: int = 8) -> AsyncIterator[World]:
-    """A world for many tests: making databases costs more than most tests. Dropped at the end."""
-    number = next(_numbers)
-    names = {name: f"world_{number}_{name}" for name in templates}
-    await create_databases(admin, {names[name]: template for name, template in templates.items()})
-    dsns = {name: sibling(admin, database) for name, database in names.items()}
-    shards = {shard: dsns[shard] for shard in SHARDS}
-    try:
-        async with Cluster(shards, dsns["catalog"], dsns["read_model"], pool_size=pool_size) as cluster:
-            world = World(cluster)
-            await world.open_shop()
-            yield world
-    finally:
-        await drop_databases(admin, list(names.values()))
+    """A world for many tests, on databases of its own."""
+    async with (
+        lasting_databases(admin, templates) as made,
+        Cluster(made.shards, made.catalog, made.read_model, pool_size=pool_size) as cluster,
+    ):
+        world = World(cluster)
+        await world.open_shop()
+        yield world

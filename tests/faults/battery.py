@@ -1,0 +1,137 @@
+"""Runs any part of the matrix at once on three real shards and a real Temporal server, and judges it at rest.
+
+place every order ─▶ each under its fault ─▶ all have ended ─▶ recover the terminated ones ─▶ `verify`, and each
+                                                                 until none is left           order's own rows
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio.client import Client
+
+from cli.audit import Audit
+from cli.connections import Connections
+from cli.recovery import Recovery
+from cli.workflow_states import TemporalWorkflowStates
+from shards.engines import Cluster
+from stack.settings import Databases, Settings
+from tests.faults.cases import Case
+from tests.faults.deaths import Surroundings, batched_by_death, live_through
+from tests.faults.faults import WorkerDies
+from tests.faults.ledger import Ledger, sagas_by_id
+from tests.faults.placing import place
+from tests.faults.points import StoppingRouter, intercepted
+from tests.faults.saga import WatchedSaga
+from tests.faults.shop import Goods, fill
+from tests.support.world import World
+from workers.run import new_worker
+from workflows.order_saga import TASK_QUEUE
+
+AT_ONCE = 40
+DEATHS_AT_ONCE = 4
+TASK_TIMEOUT = timedelta(seconds=2)
+RECOVERIES_MAX = 5
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`faults` by case; a case that passed has none. `unrelated`: violations that belong to no case."""
+
+    faults: dict[str, list[str]]
+    unrelated: list[str]
+
+
+class Battery:
+    def __init__(self, world: World, databases: Databases, client: Client, sandboxed: bool = True) -> None:
+        self._world = world
+        self._databases = databases
+        self._sagas: dict[str, WatchedSaga] = {}
+        self._client = intercepted(client, self._sagas)
+        self._settings = Settings(workflow_sandbox=sandboxed, stuck_after_seconds=3)
+        self._router = StoppingRouter(world.cluster)
+
+    async def run(self, cases: Sequence[Case], say: Callable[[str], None]) -> Verdict:
+        goods = [Goods(case, number) for number, case in enumerate(cases)]
+        await fill(self._world, goods)
+        sagas = [WatchedSaga(each, self._world, self._client) for each in goods]
+        self._sagas.update(sagas_by_id(sagas))
+        async with new_worker(self._client, self._router, self._settings, TASK_QUEUE):
+            await self._live(sagas, say)
+            for saga in sagas:
+                await saga.settle()
+        say("judging")
+        return await self._judge(sagas)
+
+    async def _live(self, sagas: Sequence[WatchedSaga], say: Callable[[str], None]) -> None:
+        turns = asyncio.Semaphore(AT_ONCE)
+        done = 0
+
+        async def live(saga: WatchedSaga) -> None:
+            nonlocal done
+            async with turns:
+                await place(saga, self._client, TASK_QUEUE, TASK_TIMEOUT)
+                await saga.end()
+            done += 1
+            if done % AT_ONCE == 0:
+                say(f"{done} orders ended")
+
+        alive = [saga for saga in sagas if not isinstance(saga.case.fault, WorkerDies)]
+        dying = batched_by_death([saga for saga in sagas if isinstance(saga.case.fault, WorkerDies)])
+        around = Surroundings(self._client, self._router, self._settings, self._databases)
+        async with asyncio.TaskGroup() as group:
+            for saga in alive:
+                group.create_task(live(saga))
+            deaths = asyncio.Semaphore(DEATHS_AT_ONCE)
+            for number, batch in enumerate(dying):
+                group.create_task(self._die(batch, around, f"dying-{number}", deaths))
+        await self._recover([saga for saga in alive if saga.case.fault.terminates])
+
+    async def _die(
+        self, batch: Sequence[WatchedSaga], around: Surroundings, queue: str, turns: asyncio.Semaphore
+    ) -> None:
+        async with turns:
+            await live_through(batch, around, queue)
+
+    async def _recover(self, terminated: Sequence[WatchedSaga]) -> None:
+        """Until `recover` finds nothing more to start again."""
+
+        async def client() -> Client:
+            return self._client
+
+        if not terminated:
+            return
+        recovery = Recovery(Connections(self._world.cluster, self._router, client), self._settings, lambda *_: None)
+        for _ in range(RECOVERIES_MAX):
+            found = await recovery.find()
+            if not found.orders:
+                return
+            await recovery.start(found.orders)
+            await asyncio.gather(*(self._sagas[f"order/{each.order_id}"].end() for each in found.orders))
+        for saga in terminated:
+            saga.faults.append(f"after {RECOVERIES_MAX} recoveries there are still abandoned orders")
+
+    async def _judge(self, sagas: Sequence[WatchedSaga]) -> Verdict:
+        ledger = Ledger()
+        await ledger.read(self._world)
+        for saga in sagas:
+            ledger.judge(saga)
+        audit = Audit(self._world.cluster, TemporalWorkflowStates(self._client), lambda *_: None)
+        await audit.run()
+        unrelated = [f"in flight at rest: {saga_id}" for saga_id in audit.in_flight.sagas]
+        for finding in audit.findings.by_check.values():
+            for violation in finding.violations:
+                mine = self._sagas.get(str(violation.row.get("saga_id")))
+                (mine.faults if mine is not None else unrelated).append(f"verify: {violation.what}")
+        return Verdict({saga.case.name: saga.faults for saga in sagas}, unrelated)
+
+
+@asynccontextmanager
+async def battery_on(databases: Databases, client: Client, sandboxed: bool = True) -> AsyncIterator[Battery]:
+    cluster = Cluster(databases.shards, databases.catalog, databases.read_model, pool_size=25)
+    async with cluster:
+        yield Battery(World(cluster), databases, client, sandboxed)

@@ -1,0 +1,60 @@
+"""The three things that hold a saga together, each broken on purpose, to see that the battery notices."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import text
+
+from domain.sagas import Refusal
+from shards import barrier, orders
+from shards.routing import ShardTransaction
+from workflows import order_saga
+
+
+def break_the_barrier() -> None:
+    """Steps run whenever they are called, and so do compensations."""
+
+    async def do(
+        tx: ShardTransaction, saga_id: str, step: str, effect: Callable[[], Awaitable[Any]], _: TypeAdapter[Any]
+    ) -> Any:
+        return await effect()
+
+    async def undo(
+        tx: ShardTransaction,
+        saga_id: str,
+        step: str,
+        compensation: Callable[[], Awaitable[None]],
+        reason: Refusal | None = None,
+    ) -> Refusal | None:
+        await compensation()
+        return reason
+
+    setattr(barrier, "do_once", do)  # noqa: B010
+    setattr(barrier, "undo_once", undo)  # noqa: B010
+
+
+def break_the_decision() -> None:
+    """The row takes every decision, whatever it has decided before."""
+    for name in ("_CONFIRM_AND_SHIP", "_ABORT"):
+        statement = str(getattr(orders, name)).replace("AND state = 'pending'", "")
+        setattr(orders, name, text(statement))
+
+
+def break_the_shield() -> None:
+    """A bare `asyncio.shield`, which returns at once when it is cancelled."""
+
+    async def shielded(work: Coroutine[Any, Any, Any], _: Callable[[], None]) -> Any:
+        return await asyncio.shield(work)
+
+    setattr(order_saga, "shielded", shielded)  # noqa: B010
+
+
+BREAKS: dict[str, Callable[[], None]] = {
+    "barrier": break_the_barrier,
+    "decision": break_the_decision,
+    "shield": break_the_shield,
+}

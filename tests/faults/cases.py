@@ -1,0 +1,51 @@
+"""The matrix, generated: every declared activity x every fault that applies to it x both modes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from domain.orders import OrderStatus
+from tests.faults.declared import DECLARED, ENDINGS, Ending, Kind
+from tests.faults.faults import FAULTS, Fault, Refuses
+
+Mode = Literal["local_first", "regular"]
+MODES: tuple[Mode, ...] = ("local_first", "regular")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One order of this kind, its activities run in this mode, and what befalls one of them."""
+
+    activity: str
+    kind: Kind
+    fault: Fault
+    mode: Mode
+
+    @property
+    def name(self) -> str:
+        kind = "" if len(DECLARED[self.activity].kinds) == 1 else f" of {self.kind}"
+        return f"{self.activity}{kind}: {self.fault.name} [{self.mode}]"
+
+    @property
+    def endings(self) -> Collection[Ending]:
+        return set(self.fault.endings(self.activity, ENDINGS[self.kind]))
+
+    @property
+    def may_be_confirmed(self) -> bool:
+        return any(ending.status is OrderStatus.CONFIRMED for ending in self.endings)
+
+
+def _generated() -> Iterator[Case]:
+    for activity, declared in DECLARED.items():
+        for mode in MODES:
+            for reason in declared.refuses:
+                yield Case(activity, Kind.SOUND, Refuses(reason), mode)
+            for kind in declared.kinds:
+                for fault in FAULTS:
+                    if fault.applies_to(activity):
+                        yield Case(activity, kind, fault, mode)
+
+
+CASES = {case.name: case for case in _generated()}

@@ -1,0 +1,69 @@
+"""A worker that kills itself (-9) when every order of its plan has come to the border where it must die.
+
+The plan is one JSON document on stdin: `{"settings": {...}, "temporal": address, "queue": name, "border": border,
+"activities": {saga id: activity}}`. On stdout it says the saga ids of those that have come there, one a line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+from shards.engines import Cluster
+from stack.settings import Settings
+from stack.temporal_client import connect_to
+from tests.faults.points import Attempt, Border, Effect, StoppingRouter, intercepted
+from workers.run import HOSTED, new_worker
+from workflows.order_saga import TASK_QUEUE
+
+
+class DoomedSaga:
+    def __init__(self, saga_id: str, activity: str, border: Border, missing: set[str]) -> None:
+        """`missing`: the sagas that have not come to the border yet."""
+        self._saga_id = saga_id
+        self._activity = activity
+        self._border = border
+        self._missing = missing
+
+    async def around(self, attempt: Attempt, effect: Effect) -> Any:
+        if attempt.activity != self._activity or attempt.is_near:
+            return await effect()
+        attempt.stop_at = self._meet
+        result = await effect()
+        # Only a read comes here: it has no transaction with borders.
+        await self._meet(self._border)
+        return result
+
+    async def _meet(self, reached: Border) -> None:
+        if reached is not self._border:
+            return
+        self._missing.discard(self._saga_id)
+        print(self._saga_id, flush=True)
+        if not self._missing:
+            os.kill(os.getpid(), signal.SIGKILL)
+        await asyncio.Event().wait()
+
+
+async def main() -> None:
+    plan = json.load(sys.stdin)
+    databases, queue = plan["databases"], plan["queue"]
+    missing = set(plan["activities"])
+    sagas = {
+        saga_id: DoomedSaga(saga_id, activity, Border(plan["border"]), missing)
+        for saga_id, activity in plan["activities"].items()
+    }
+    client = intercepted(await connect_to({"target_host": plan["temporal"]}, timeout_seconds=10), sagas)
+    HOSTED[queue] = HOSTED[TASK_QUEUE]
+    async with (
+        Cluster(databases["shards"], databases["catalog"], databases["read_model"], pool_size=20) as cluster,
+        new_worker(client, StoppingRouter(cluster), Settings(), queue),
+    ):
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,92 @@
+"""What the shards hold when all is at rest, beside what each case's order must have left there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from domain.orders import OrderStatus
+from domain.sagas import Reason
+from tests.faults.declared import Ending
+from tests.faults.saga import WatchedSaga
+from tests.faults.shop import FAR_QUANTITY, NEAR_QUANTITY, TOTAL_MINOR
+from tests.support.world import World
+
+
+class Ledger:
+    """Read once, for all cases."""
+
+    def __init__(self) -> None:
+        self._money: dict[str, tuple[int, int]] = {}
+        self._goods: dict[str, tuple[int, int]] = {}
+        self._orders: dict[str, tuple[str, str | None]] = {}
+        self._legs: dict[str, list[int]] = {}
+        self._shipped: set[str] = set()
+
+    async def read(self, world: World) -> None:
+        everywhere = world.everywhere
+        self._money = _by_id(await everywhere("SELECT id, posted, held FROM account WHERE kind = 'customer'"))
+        self._goods = _by_id(await everywhere("SELECT sku, on_hand, reserved FROM stock"))
+        refused = "SELECT order_id, 'rejected', refused_reason FROM order_lookup WHERE refused_reason IS NOT NULL"
+        self._orders = _by_id(await everywhere(f"SELECT id, state, reason FROM orders UNION ALL {refused}"))
+        self._shipped = {row[0] for row in await everywhere("SELECT order_id FROM shipment")}
+        for saga_id, amount in await everywhere("SELECT saga_id, amount FROM clearing_leg"):
+            self._legs.setdefault(saga_id, []).append(amount)
+
+    def judge(self, saga: WatchedSaga) -> None:
+        """Adds to the saga's faults what its rows have against it."""
+        goods, case = saga.goods, saga.case
+        if goods.first is not None:
+            return  # The rows are the first order's; `verify` has looked at them.
+        row = self._orders.get(goods.order.order_id)
+        ending = _ending(row)
+        if ending not in case.endings:
+            saga.faults.append(f"ended as {row}, expected one of {sorted(map(str, case.endings))}")
+        confirmed = ending is not None and ending.status is OrderStatus.CONFIRMED
+        self._expect(saga, "money", self._money.get(goods.customer_id), self._money_after(saga, confirmed))
+        left = {goods.near: NEAR_QUANTITY, goods.far: FAR_QUANTITY} if confirmed else {}
+        for product in goods.products:
+            expected = (product.stock - left.get(product.sku, 0), 0)
+            self._expect(saga, f"stock of {product.sku}", self._goods.get(product.sku), expected)
+        legs = sorted(self._legs.get(saga.saga_id, []))
+        self._expect(saga, "clearing legs", legs, [-TOTAL_MINOR, TOTAL_MINOR] if confirmed else [])
+        self._expect(saga, "shipped", goods.order.order_id in self._shipped, confirmed)
+        self._judge_what_was_told(saga, ending)
+
+    def _money_after(self, saga: WatchedSaga, confirmed: bool) -> tuple[int, int] | None:
+        customer = saga.goods.customer
+        if customer is None:
+            return None
+        return customer.opening_balance.minor - (TOTAL_MINOR if confirmed else 0), 0
+
+    def _judge_what_was_told(self, saga: WatchedSaga, ending: Ending | None) -> None:
+        if saga.result is not None and ending is not None:
+            told = Ending(saga.result.status, saga.result.refusal.reason if saga.result.refusal else None)
+            self._expect(saga, "the workflow's result", told, ending)
+        for decision in saga.told:
+            reason = decision.refusal.reason if decision.refusal else None
+            if ending is not None:
+                self._expect(saga, "a cancel's answer", (decision.is_confirmed, reason), _as_told(ending))
+
+    def _expect(self, saga: WatchedSaga, what: str, found: object, expected: object) -> None:
+        if found != expected:
+            saga.faults.append(f"{what}: {found}, expected {expected}")
+
+
+def _as_told(ending: Ending) -> tuple[bool, object]:
+    return ending.status is OrderStatus.CONFIRMED, ending.reason
+
+
+def _ending(row: tuple[str, str | None] | None) -> Ending | None:
+    if row is None or row[0] not in (OrderStatus.CONFIRMED, OrderStatus.REJECTED, OrderStatus.CANCELLED):
+        return None
+    status = OrderStatus.CANCELLED if row[1] == "cancelled" else OrderStatus(row[0])
+    return Ending(status, Reason(row[1]) if row[1] else None)
+
+
+def _by_id(rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+    return {row[0]: row[1:] for row in rows}
+
+
+def sagas_by_id(sagas: Sequence[WatchedSaga]) -> dict[str, WatchedSaga]:
+    return {saga.saga_id: saga for saga in sagas}

@@ -1,0 +1,92 @@
+"""`make battery`: the whole matrix, and what came of it as a table.
+
+    python -m tests.faults.run [--only TEXT] [--broken barrier|decision|shield]
+
+`--only` runs the cases whose names hold the text. `--broken` breaks one of the three things that hold the saga
+together, to see that the battery notices. Exit code 0 only if every case passed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.faults.battery import Verdict, battery_on
+from tests.faults.broken import BREAKS
+from tests.faults.cases import CASES, MODES, Case
+from tests.faults.declared import DECLARED
+from tests.support.postgres import lasting_databases, migrated_templates, scratch_server
+from tests.support.temporal import scratch_temporal
+
+
+async def run(cases: Sequence[Case], broken: str | None) -> Verdict:
+    with tempfile.TemporaryDirectory(prefix="shardwise-battery-") as folder:
+        folders = [Path(folder, name) for name in ("postgres", "temporal")]
+        for each in folders:
+            each.mkdir()
+        async with (
+            scratch_server(folders[0]) as admin,
+            lasting_databases(admin, await migrated_templates(admin)) as databases,
+            scratch_temporal(folders[1]) as client,
+            battery_on(databases, client, sandboxed=broken is None) as battery,
+        ):
+            if broken is not None:
+                BREAKS[broken]()
+            return await battery.run(cases, lambda line: print(line, file=sys.stderr))
+
+
+def table(cases: Sequence[Case], verdict: Verdict) -> Table:
+    """A cell tells how many cases passed of how many, local first and regular together."""
+    made = Table("fault", *(activity.replace("_", " ") for activity in DECLARED), *MODES)
+    for fault in dict.fromkeys(map(_fault, cases)):
+        row = [case for case in cases if _fault(case) == fault]
+        by_activity = [[case for case in row if case.activity == activity] for activity in DECLARED]
+        by_mode = [[case for case in row if case.mode == mode] for mode in MODES]
+        made.add_row(fault, *(_passed(cell, verdict) for cell in (*by_activity, *by_mode)))
+    return made
+
+
+def _fault(case: Case) -> str:
+    return case.fault.name.split(":")[0]
+
+
+def _passed(cases: Sequence[Case], verdict: Verdict) -> str:
+    return f"{sum(not verdict.faults[case.name] for case in cases)}/{len(cases)}" if cases else ""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--broken", choices=sorted(BREAKS))
+    chosen = parser.parse_args()
+    # Every attempt that fails is meant to: five hundred orders of them.
+    logging.getLogger().setLevel(logging.CRITICAL)
+    cases = [case for name, case in CASES.items() if chosen.only in name]
+    began = time.monotonic()
+    verdict = asyncio.run(run(cases, chosen.broken))
+    red = {name: faults for name, faults in verdict.faults.items() if faults}
+    for name, faults in red.items():
+        print(f"{name}\n    " + "\n    ".join(faults))
+    for violation in verdict.unrelated:
+        print(violation)
+    Console(width=200).print(table(cases, verdict))
+    print(f"{len(cases)} cases, {len(red)} failed, in {time.monotonic() - began:.0f} s")
+    return 1 if red or verdict.unrelated else 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads of the Temporal client can crash an ordinary interpreter exit.
+    os._exit(code)

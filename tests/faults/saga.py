@@ -1,0 +1,142 @@
+"""One order under a fault: the watcher between its worker and its activities, and what it was told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from temporalio.client import (
+    Client,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateStage,
+)
+from temporalio.service import RPCError
+
+from activities.interfaces import AbortOrder, DecideOrder, OpenOrder, StepResult, StockStep
+from domain.sagas import ALREADY_COMPENSATED, Decision, Reason, Refusal
+from tests.faults.cases import Case
+from tests.faults.declared import COMPENSATIONS, DECLARED
+from tests.faults.points import Attempt, Effect
+from tests.faults.shop import Goods
+from tests.support.world import World
+from workflows.order_saga import OrderResult, OrderSaga, workflow_id
+
+T = TypeVar("T")
+
+ENDS_WITHIN_SECONDS = 90.0
+
+
+class WatchedSaga:
+    """`faults` is what was found wrong; empty is a pass."""
+
+    def __init__(self, goods: Goods, world: World, client: Client) -> None:
+        self.goods = goods
+        self.case: Case = goods.case
+        self.saga_id = workflow_id(goods.order.order_id)
+        self.faults: list[str] = []
+        self.befallen = 0
+        self.undo_attempts = 0
+        self.aborting = asyncio.Event()
+        self.undone = asyncio.Event()
+        self.answered = asyncio.Event()
+        self.terminated = False
+        self.answer: Any = None
+        self.told: list[Decision] = []
+        self.result: OrderResult | None = None
+        self._world = world
+        self._client = client
+        self._background: list[asyncio.Task[Any]] = []
+
+    @property
+    def handle(self) -> WorkflowHandle[OrderSaga, OrderResult]:
+        """Of the newest run."""
+        return self._client.get_workflow_handle_for(OrderSaga.run, self.saga_id)
+
+    # ── between the worker and the activities ───────────────────────────────────────────────────────────────
+
+    async def around(self, attempt: Attempt, effect: Effect) -> Any:
+        if attempt.activity in COMPENSATIONS or (
+            isinstance(attempt.request, DecideOrder) and attempt.request.refusal is not None
+        ):
+            self.aborting.set()
+        if not self._is_target(attempt, self.case.activity):
+            return await self.case.fault.beside(self, attempt, effect)
+        self.befallen += 1
+        return await self.case.fault.around(self, attempt, effect)
+
+    def _is_target(self, attempt: Attempt, activity: str) -> bool:
+        return attempt.activity == activity and not attempt.is_near
+
+    def is_undo_of_target(self, attempt: Attempt) -> bool:
+        undo = DECLARED[self.case.activity].undone_by
+        return undo is not None and self._is_target(attempt, undo)
+
+    async def undo(self, attempt: Attempt) -> None:
+        """The compensation of this attempt's step, as an earlier run of the workflow may have left it."""
+        request = attempt.request
+        if isinstance(request, StockStep):
+            await self._world.stock.release_stock(request)
+        elif isinstance(request, OpenOrder):
+            nobody = Refusal(Reason.CANCELLED, "undone before it ran")
+            await self._world.orders.abort_order(AbortOrder(request.order.order_id, request.order.customer_id, nobody))
+        else:
+            raise AssertionError(f"the battery does not know how {attempt.activity} is undone")
+
+    # ── what befalls the workflow ───────────────────────────────────────────────────────────────────────────
+
+    async def cancel_by_temporal(self) -> None:
+        await self.handle.cancel()
+
+    async def cancel_by_update(self) -> None:
+        """Returns when the workflow has taken it; what it answers is kept. Nothing where the workflow has ended."""
+        try:
+            accepted = await self.handle.start_update(OrderSaga.cancel, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
+        except RPCError:
+            return
+        self.in_background(self._keep_answer(accepted.result()))
+
+    async def _keep_answer(self, answer: Coroutine[Any, Any, Decision]) -> None:
+        self.told.append(await answer)
+
+    async def terminate(self) -> None:
+        self.terminated = True
+        await self.handle.terminate("by the battery")
+
+    async def end(self) -> None:
+        """Waits for the workflow's end, and keeps its result. A terminated one has none."""
+        try:
+            async with asyncio.timeout(ENDS_WITHIN_SECONDS):
+                self.result = await self.handle.result()
+        except TimeoutError:
+            self.faults.append(f"did not end within {ENDS_WITHIN_SECONDS:g} s")
+        except WorkflowFailureError as error:
+            if not self.terminated:
+                self.faults.append(f"the workflow failed: {error.cause}")
+
+    def in_background(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._background.append(task)
+        return task
+
+    async def settle(self) -> None:
+        """Everything that goes on beside the workflow has ended."""
+        while self._background:
+            ended = await asyncio.gather(*self._background, return_exceptions=True)
+            del self._background[: len(ended)]
+            for each in ended:
+                # A workflow that ended first takes no update any more, and forgets one that it had not begun.
+                if isinstance(each, BaseException) and not isinstance(each, RPCError | WorkflowUpdateFailedError):
+                    self.faults.append(f"beside the workflow: {each!r}")
+
+    # ── what must hold ──────────────────────────────────────────────────────────────────────────────────────
+
+    def expect_same(self, first: Any, second: Any) -> None:
+        if first != second:
+            self.faults.append(f"{self.case.activity} answered {first}, and then {second}")
+
+    def expect_refused_as_undone(self, answer: Any) -> None:
+        if answer != StepResult(ALREADY_COMPENSATED):
+            self.faults.append(f"{self.case.activity} ran after its undo and answered {answer}")
