@@ -32,7 +32,7 @@ from tests.support.world import World
 from workers.run import new_worker
 from workflows.order_saga import TASK_QUEUE
 
-AT_ONCE = 40
+AT_ONCE, AT_ONCE_BROKEN = 40, 60
 DEATHS_AT_ONCE = 4
 TASK_TIMEOUT = timedelta(seconds=2)
 RECOVERIES_MAX = 5
@@ -47,18 +47,22 @@ class Verdict:
 
 
 class Battery:
-    def __init__(self, world: World, databases: Databases, client: Client, sandboxed: bool = True) -> None:
+    def __init__(self, world: World, databases: Databases, client: Client, whole: bool) -> None:
+        """`whole`: False for one that was broken on purpose, in this process: the sandbox would load the whole code
+        again, and many orders will never end.
+        """
         self._world = world
         self._databases = databases
+        self._at_once, self._ends_within_seconds = (AT_ONCE, 90.0) if whole else (AT_ONCE_BROKEN, 45.0)
         self._sagas: dict[str, WatchedSaga] = {}
         self._client = intercepted(client, self._sagas)
-        self._settings = Settings(workflow_sandbox=sandboxed, stuck_after_seconds=3)
+        self._settings = Settings(workflow_sandbox=whole, stuck_after_seconds=3)
         self._router = StoppingRouter(world.cluster)
 
     async def run(self, cases: Sequence[Case], say: Callable[[str], None]) -> Verdict:
         goods = [Goods(case, number) for number, case in enumerate(cases)]
         await fill(self._world, goods)
-        sagas = [WatchedSaga(each, self._world, self._client) for each in goods]
+        sagas = [WatchedSaga(each, self._world, self._client, self._ends_within_seconds) for each in goods]
         self._sagas.update(sagas_by_id(sagas))
         async with new_worker(self._client, self._router, self._settings, TASK_QUEUE):
             await self._live(sagas, say)
@@ -68,7 +72,7 @@ class Battery:
         return await self._judge(sagas)
 
     async def _live(self, sagas: Sequence[WatchedSaga], say: Callable[[str], None]) -> None:
-        turns = asyncio.Semaphore(AT_ONCE)
+        turns = asyncio.Semaphore(self._at_once)
         done = 0
 
         async def live(saga: WatchedSaga) -> None:
@@ -131,7 +135,7 @@ class Battery:
 
 
 @asynccontextmanager
-async def battery_on(databases: Databases, client: Client, sandboxed: bool = True) -> AsyncIterator[Battery]:
+async def battery_on(databases: Databases, client: Client, whole: bool = True) -> AsyncIterator[Battery]:
     cluster = Cluster(databases.shards, databases.catalog, databases.read_model, pool_size=25)
     async with cluster:
-        yield Battery(World(cluster), databases, client, sandboxed)
+        yield Battery(World(cluster), databases, client, whole)

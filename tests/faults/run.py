@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -30,6 +31,10 @@ from tests.support.temporal import scratch_temporal
 
 
 async def run(cases: Sequence[Case], broken: str | None) -> Verdict:
+    """Cancelled by SIGTERM, as by Ctrl-C, so that no server outlives it."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     with tempfile.TemporaryDirectory(prefix="shardwise-battery-") as folder:
         folders = [Path(folder, name) for name in ("postgres", "temporal")]
         for each in folders:
@@ -38,7 +43,7 @@ async def run(cases: Sequence[Case], broken: str | None) -> Verdict:
             scratch_server(folders[0]) as admin,
             lasting_databases(admin, await migrated_templates(admin)) as databases,
             scratch_temporal(folders[1]) as client,
-            battery_on(databases, client, sandboxed=broken is None) as battery,
+            battery_on(databases, client, whole=broken is None) as battery,
         ):
             if broken is not None:
                 BREAKS[broken]()

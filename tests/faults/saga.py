@@ -26,13 +26,11 @@ from workflows.order_saga import OrderResult, OrderSaga, workflow_id
 
 T = TypeVar("T")
 
-ENDS_WITHIN_SECONDS = 90.0
-
 
 class WatchedSaga:
     """`faults` is what was found wrong; empty is a pass."""
 
-    def __init__(self, goods: Goods, world: World, client: Client) -> None:
+    def __init__(self, goods: Goods, world: World, client: Client, ends_within_seconds: float) -> None:
         self.goods = goods
         self.case: Case = goods.case
         self.saga_id = workflow_id(goods.order.order_id)
@@ -48,6 +46,7 @@ class WatchedSaga:
         self.result: OrderResult | None = None
         self._world = world
         self._client = client
+        self._ends_within_seconds = ends_within_seconds
         self._background: list[asyncio.Task[Any]] = []
 
     @property
@@ -108,10 +107,10 @@ class WatchedSaga:
     async def end(self) -> None:
         """Waits for the workflow's end, and keeps its result. A terminated one has none."""
         try:
-            async with asyncio.timeout(ENDS_WITHIN_SECONDS):
+            async with asyncio.timeout(self._ends_within_seconds):
                 self.result = await self.handle.result()
         except TimeoutError:
-            self.faults.append(f"did not end within {ENDS_WITHIN_SECONDS:g} s")
+            self.faults.append(f"did not end within {self._ends_within_seconds:g} s")
         except WorkflowFailureError as error:
             if not self.terminated:
                 self.faults.append(f"the workflow failed: {error.cause}")

@@ -1,0 +1,69 @@
+"""What README and runbook tell people to type exists; the runbook knows every check and every code of a log line."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from cli.app import build_app
+from domain.errors import StaleRoute, TryAgain
+from shards.audit.findings import Check
+from shards.integrity import DatabaseFailure, IntegrityViolation
+
+ROOT = Path(__file__).parent.parent.parent
+RUNBOOK = ROOT / "docs" / "runbook.md"
+SHARDWISE = get_command(build_app())
+
+
+def _typed(document: Path) -> Iterator[str]:
+    """Command lines in code blocks and in running text, without what a comment says of them."""
+    text = document.read_text()
+    for block in re.findall(r"^```\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        yield from (line.split("  #")[0].split(" && ")[-1] for line in block.splitlines())
+    yield from re.findall(r"`(shardwise [^`]+)`", text)
+
+
+def _commands(document: Path) -> list[str]:
+    return sorted({line.strip() for line in _typed(document) if line.startswith("shardwise ")})
+
+
+@pytest.mark.parametrize("line", [*_commands(ROOT / "README.md"), *_commands(RUNBOOK)])
+def test_what_is_told_to_be_typed_exists(line: str) -> None:
+    words = shlex.split(line.split(" > ")[0])[1:]
+    command = SHARDWISE
+    while getattr(command, "commands", None):
+        name = words.pop(0)
+        assert name in command.commands, f"{line}: there is no command {name}"
+        command = command.commands[name]
+    options = {option for parameter in command.params for option in parameter.opts}
+    for word in words:
+        if word.startswith("--"):
+            assert word.split("=")[0] in options | {"--json", "--help"}, f"{line}: there is no option {word}"
+
+
+def test_the_commands_are_found_at_all() -> None:
+    assert len(_commands(RUNBOOK)) > 10
+    assert "shardwise verify" in _commands(ROOT / "README.md")
+
+
+@pytest.mark.parametrize("check", Check)
+def test_the_runbook_explains_every_check(check: Check) -> None:
+    assert f"| `{check}` |" in RUNBOOK.read_text()
+
+
+@pytest.mark.parametrize("error", [StaleRoute(""), TryAgain(""), DatabaseFailure(""), IntegrityViolation("")])
+def test_the_runbook_explains_every_code_of_a_log_line(error: StaleRoute | TryAgain) -> None:
+    assert f"| `{error.code}` |" in RUNBOOK.read_text()
+
+
+def test_the_links_of_the_runbook_lead_somewhere() -> None:
+    text = RUNBOOK.read_text()
+    anchors = {
+        re.sub(r"[^a-z -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^## (.+)$", text, re.M)
+    }
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= anchors
