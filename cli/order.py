@@ -1,4 +1,4 @@
-"""`order place | show | cancel | retry | list`."""
+"""`order place | show | trace | cancel | retry | list`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from cli.common import DataDir, run_async
 from cli.connections import connected
 from cli.order_desk import OrderDesk
 from cli.order_documents import OrderDocument
+from cli.order_trace import trace
 from cli.output import output, table
 from domain.catalogue import whole_number
 from domain.errors import InvalidInput
@@ -32,7 +33,7 @@ Wait = Annotated[float, typer.Option("--wait", min=0, metavar="SECONDS", help="H
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Orders: durable, whatever is killed meanwhile.", no_args_is_help=True)
-    for command in (place, show, cancel, retry):
+    for command in (place, show, trace, cancel, retry):
         group.command()(command)
     group.command("list")(list_orders)
     app.add_typer(group, name="order")

@@ -28,6 +28,7 @@ from temporalio.common import (
 )
 from temporalio.service import RPCStatusCode
 
+from cli.common import within
 from domain.errors import Unreachable
 from domain.orders import Order, OrderStatus
 from stack.settings import Settings
@@ -220,7 +221,7 @@ class OrderSagas:
 async def _as_far_as_it_goes(work: Coroutine[Any, Any, Any], seconds: float) -> bool:
     """False where time ran out or no workflow runs (any more). `Unreachable` where Temporal does not answer."""
     try:
-        await _within(work, seconds)
+        await within(work, seconds)
     except (TimeoutError, WorkflowFailureError, WorkflowUpdateFailedError):
         return False
     except RPCError as error:
@@ -232,23 +233,9 @@ async def _as_far_as_it_goes(work: Coroutine[Any, Any, Any], seconds: float) -> 
 
 async def _answered(work: Coroutine[Any, Any, T]) -> T | None:
     try:
-        return await _within(work, DESCRIBE_SECONDS)
+        return await within(work, DESCRIBE_SECONDS)
     except (TimeoutError, RPCError, Unreachable):
         return None
-
-
-async def _within(work: Coroutine[Any, Any, T], seconds: float) -> T:
-    """A task of its own: the client turns its cancellation into errors of other kinds, which `asyncio.timeout`
-    would take for failures."""
-    task = asyncio.ensure_future(work)
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())
-    try:
-        finished, _ = await asyncio.wait({task}, timeout=seconds)
-        if not finished:
-            raise TimeoutError
-        return task.result()
-    finally:
-        task.cancel()
 
 
 def _assert_worth_a_retry(error: RPCError) -> str:

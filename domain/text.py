@@ -12,3 +12,7 @@ def check_text(text: str) -> str:
         if unicodedata.category(character) in {"Cc", "Cs"}:
             raise ValueError(f"expected no control characters, got {character!a}")
     return text
+
+
+def first_line(text: str) -> str:
+    return next(iter(text.splitlines()), "")

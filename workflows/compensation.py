@@ -17,6 +17,8 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
+ALARM_PREFIX = "alarm if not done: "
+
 A = TypeVar("A")
 R = TypeVar("R")
 StepMethod = Callable[[Any, A], Coroutine[Any, Any, R]]
@@ -129,7 +131,7 @@ class SagaSteps:
             await workflow.wait_condition(
                 woken,
                 timeout=self._options.stuck_after_seconds,
-                timeout_summary=f"alarm if not done: {summary}",
+                timeout_summary=ALARM_PREFIX + summary,
             )
         except TimeoutError:
             self._set_stuck(summary, True)

@@ -165,7 +165,7 @@ class OrderSaga:
     async def _reserve_stock(self, stock: Sequence[StockShare]) -> Refusal | None:
         answers = await asyncio.gather(
             *(
-                self._steps.attempt(StockActivities.reserve_stock, self._stock_step(share), f"reserve {_told(share)}")
+                self._steps.attempt(StockActivities.reserve_stock, self._stock_step(share), f"reserve {told(share)}")
                 for share in stock
             ),
             return_exceptions=True,
@@ -206,7 +206,7 @@ class OrderSaga:
 
     async def _complete(self, claimed: Claimed, decision: Decision) -> None:
         forward = [
-            self._steps.to_the_end(StockActivities.consume_stock, self._stock_step(share), f"consume {_told(share)}")
+            self._steps.to_the_end(StockActivities.consume_stock, self._stock_step(share), f"consume {told(share)}")
             for share in claimed.stock
         ]
         if decision.total is not None and decision.total.minor > 0:
@@ -224,9 +224,7 @@ class OrderSaga:
         order = self._order
         await asyncio.gather(
             *(
-                self._steps.to_the_end(
-                    StockActivities.release_stock, self._stock_step(share), f"release {_told(share)}"
-                )
+                self._steps.to_the_end(StockActivities.release_stock, self._stock_step(share), f"release {told(share)}")
                 for share in claimed.stock
             )
         )
@@ -267,6 +265,7 @@ class OrderSaga:
         return OrderResult(order.order_id, status, self._decision.refusal, self._decision.total, order.content_hash)
 
 
-def _told(share: StockShare) -> str:
+def told(share: StockShare) -> str:
+    """A share for a person, as the summaries of its steps carry it."""
     goods = ", ".join(f"{quantity} x {sku}" for sku, quantity in share.quantities.items())
     return f"on {share.shard}: {goods if len(goods) <= 120 else goods[:119] + '…'}"

@@ -1,0 +1,125 @@
+"""A trace: the path of one order, as `order trace --json` prints it and as the tree is drawn from.
+
+`steps` are in the order in which they began, whatever workflow or run they belong to. Times are UTC; those of steps
+are the workers' and Temporal's clocks, those of rows their shards'. Null is what nobody knows.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel
+
+from domain.orders import OrderStatus
+
+Phase = Literal["forward", "decision", "completion", "compensation"]
+"""`completion` and `compensation` follow from the decision: only one of them is ever walked."""
+
+Result = Literal["done", "refused", "undone", "nothing_to_undo", "failed", "timed_out", "cancelled", "fired", "pending"]
+
+
+class RoundDocument(BaseModel):
+    """Attempts that were started as one activity. A step has a local round, and regular ones behind it."""
+
+    kind: Literal["local", "regular"]
+    started_at: datetime
+    ended_at: datetime | None
+    attempts: int | None
+    """Null where Temporal keeps no count: a round that was cancelled between two attempts."""
+    result: Literal["done", "failed", "timed_out", "cancelled", "pending"]
+    failure: str | None
+
+
+class AlarmDocument(BaseModel):
+    """The timer that races a regular activity: `fired` made the order `stuck`."""
+
+    after_seconds: float
+    at: datetime | None
+    result: Literal["fired", "cancelled", "pending"]
+
+
+class RowDocument(BaseModel):
+    """The commit that took effect, once, however many attempts were made. `at` null: its shard keeps no time of it."""
+
+    shard: str
+    at: datetime | None
+    undone_at: datetime | None
+
+
+class StepDocument(BaseModel):
+    """One thing that happened: a `step` of the saga, a `timer`, a `request` of somebody, or a `lost_task`.
+
+    `attempts` is the sum over the rounds whose count is known; `failure` the first line of the last attempt that
+    failed. `refused` has its `reason` and `detail`. `undone`: done, and taken back by a compensation. `rounds` is
+    empty for what is known from its row only.
+    """
+
+    kind: Literal["step", "timer", "request", "lost_task"]
+    phase: Phase
+    name: str
+    summary: str
+    shard: str | None = None
+    result: Result
+    reason: str | None = None
+    detail: str | None = None
+    started_at: datetime | None
+    ended_at: datetime | None = None
+    seconds: float | None = None
+    attempts: int | None = None
+    failure: str | None = None
+    next_attempt_at: datetime | None = None
+    rounds: list[RoundDocument] = []
+    alarm: AlarmDocument | None = None
+    row: RowDocument | None = None
+    workflow_id: str | None = None
+    run_id: str | None = None
+
+
+class RunDocument(BaseModel):
+    """One run of a workflow. `waits_for_worker_since`: its task is due, and no worker has taken it."""
+
+    workflow_id: str
+    run_id: str
+    status: str
+    why: str | None
+    started_at: datetime
+    ended_at: datetime | None
+    seconds: float | None
+    waits_for_worker_since: datetime | None
+
+
+class DecisionDocument(BaseModel):
+    """The pivot. `outcome`: `confirmed`, `aborting`, or `absent` where there was no row to decide on."""
+
+    outcome: str
+    reason: str | None
+    detail: str | None
+    at: datetime | None
+    shard: str | None
+
+
+class SourcesDocument(BaseModel):
+    """What the trace was made from. `forgotten`: Temporal keeps closed workflows for its retention only."""
+
+    temporal: Literal["answered", "forgotten", "away"]
+    shards: dict[str, Literal["answered", "away"]]
+
+
+class TraceDocument(BaseModel):
+    """`status` null: the shard of the order is away and Temporal does not tell it."""
+
+    order_id: str
+    saga_id: str
+    status: OrderStatus | None
+    reason: str | None
+    detail: str | None
+    customer_id: str | None
+    total: str | None
+    currency: str | None
+    started_at: datetime | None
+    decision: DecisionDocument | None
+    steps: list[StepDocument]
+    runs: list[RunDocument]
+    sources: SourcesDocument
+    now: datetime

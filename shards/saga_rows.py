@@ -1,0 +1,97 @@
+"""What one shard keeps of one saga, with the times of its commits. Only reads.
+
+Barrier rows are found by the saga's id on whatever shard they lie: no map is needed, so none has to be reachable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+
+from domain.money import Money
+from domain.orders import OrderState
+from domain.sagas import Reason, Refusal
+from shards.engines import Database
+
+_BARRIER = text("""
+    SELECT step, op, result, created_at FROM barrier WHERE saga_id = :saga_id ORDER BY created_at, step, op
+""")
+_LOOKUP = text("""
+    SELECT customer_id, stock_plan, refused_reason, refused_detail, created_at
+    FROM order_lookup WHERE order_id = :order_id
+""")
+_ORDER = text("""
+    SELECT customer_id, currency, total, state, reason, detail, placed_at, decided_at, closed_at
+    FROM orders WHERE id = :order_id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class BarrierRow:
+    """`created_at` is when the effect's transaction began, by the clock of its shard."""
+
+    step: str
+    op: str
+    result: Any
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LookupRow:
+    """`refusal` only where the order was refused before it had a row."""
+
+    customer_id: str
+    stock_plan: Any
+    refusal: Refusal | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DatedOrder:
+    """The order's row with the times of all its changes."""
+
+    customer_id: str
+    total: Money
+    state: OrderState
+    refusal: Refusal | None
+    placed_at: datetime
+    decided_at: datetime | None
+    closed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SagaRows:
+    shard: str
+    barrier: tuple[BarrierRow, ...] = ()
+    lookup: LookupRow | None = None
+    order: DatedOrder | None = None
+
+
+async def read_saga(shard: Database, saga_id: str, order_id: str) -> SagaRows:
+    """All of it as of one instant; empty where this shard knows nothing of the saga. Raises `Unreachable`."""
+    async with shard.snapshot() as connection:
+        barrier = await connection.execute(_BARRIER, {"saga_id": saga_id})
+        rows = tuple(BarrierRow(row.step, row.op, row.result, row.created_at) for row in barrier)
+        lookup = (await connection.execute(_LOOKUP, {"order_id": order_id})).one_or_none()
+        order = (await connection.execute(_ORDER, {"order_id": order_id})).one_or_none()
+    return SagaRows(shard.name, rows, _lookup_of(lookup) if lookup else None, _order_of(order) if order else None)
+
+
+def _lookup_of(row: Any) -> LookupRow:
+    refusal = Refusal(Reason(row.refused_reason), row.refused_detail) if row.refused_reason else None
+    return LookupRow(row.customer_id, row.stock_plan, refusal, row.created_at)
+
+
+def _order_of(row: Any) -> DatedOrder:
+    return DatedOrder(
+        row.customer_id,
+        Money(row.total, row.currency),
+        OrderState(row.state),
+        Refusal(Reason(row.reason), row.detail) if row.reason else None,
+        row.placed_at,
+        row.decided_at,
+        row.closed_at,
+    )
