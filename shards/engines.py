@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 import asyncpg
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -31,6 +32,7 @@ _SERVER_SETTINGS = {
     "transaction_timeout": "4s",
     "idle_in_transaction_session_timeout": "4s",
 }
+_PING = text("SELECT 1")
 _GONE = (
     OSError,
     PoolTimeoutError,
@@ -81,6 +83,11 @@ class Database:
             self._breaker.failed()
             raise Unreachable("shard_unreachable", f"{self.name} does not answer: {_cause(error)}") from error
         self._breaker.succeeded()
+
+    async def ping(self) -> None:
+        """Returns once it has answered a query; raises `Unreachable`."""
+        async with self._connected() as connection:
+            await connection.execute(_PING)
 
     async def close(self) -> None:
         await self._engine.dispose()

@@ -16,7 +16,10 @@ from domain.orders import OrderStatus
 Phase = Literal["forward", "decision", "completion", "compensation"]
 """`completion` and `compensation` follow from the decision: only one of them is ever walked."""
 
-Result = Literal["done", "refused", "undone", "nothing_to_undo", "failed", "timed_out", "cancelled", "fired", "pending"]
+Result = Literal[
+    "done", "refused", "undone", "nothing_to_undo", "failed", "timed_out", "cancelled", "abandoned", "fired", "pending"
+]
+"""`abandoned`: it was open when its run was terminated, failed or timed out. `fired` is a timer's end."""
 
 
 class RoundDocument(BaseModel):
@@ -27,7 +30,7 @@ class RoundDocument(BaseModel):
     ended_at: datetime | None
     attempts: int | None
     """Null where Temporal keeps no count: a round that was cancelled between two attempts."""
-    result: Literal["done", "failed", "timed_out", "cancelled", "pending"]
+    result: Literal["done", "failed", "timed_out", "cancelled", "abandoned", "pending"]
     failure: str | None
 
 
@@ -36,7 +39,7 @@ class AlarmDocument(BaseModel):
 
     after_seconds: float
     at: datetime | None
-    result: Literal["fired", "cancelled", "pending"]
+    result: Literal["fired", "cancelled", "abandoned", "pending"]
 
 
 class RowDocument(BaseModel):
@@ -76,8 +79,15 @@ class StepDocument(BaseModel):
     run_id: str | None = None
 
 
+class TaskDocument(BaseModel):
+    """The workflow task that is due: `waiting` for a worker, or `begun` by one, which may have died since."""
+
+    state: Literal["waiting", "begun"]
+    since: datetime
+
+
 class RunDocument(BaseModel):
-    """One run of a workflow. `waits_for_worker_since`: its task is due, and no worker has taken it."""
+    """One run of a workflow. `status` as Temporal has it; `why`: of a terminate or a failure."""
 
     workflow_id: str
     run_id: str
@@ -86,7 +96,7 @@ class RunDocument(BaseModel):
     started_at: datetime
     ended_at: datetime | None
     seconds: float | None
-    waits_for_worker_since: datetime | None
+    task: TaskDocument | None
 
 
 class DecisionDocument(BaseModel):

@@ -13,7 +13,8 @@ from domain.sagas import Refusal
 
 TEMPORAL_CANCEL = "Temporal's cancel"
 
-RoundEnd = Literal["done", "failed", "timed_out", "cancelled"]
+RoundEnd = Literal["done", "failed", "timed_out", "cancelled", "abandoned"]
+"""`abandoned`: it was open when its run was terminated, failed or timed out."""
 
 
 @dataclass(slots=True)
@@ -44,7 +45,7 @@ class Timer:
     started_at: datetime
     seconds: float
     ended_at: datetime | None = None
-    end: Literal["fired", "cancelled"] | None = None
+    end: Literal["fired", "cancelled", "abandoned"] | None = None
 
 
 @dataclass(slots=True)
@@ -72,7 +73,6 @@ class WaitingTask:
     """The workflow task that is due now. `begun`: a worker has taken it."""
 
     since: datetime
-    attempt: int
     begun: bool
 
 

@@ -6,7 +6,7 @@ Local activities are markers written when their workflow task completes; what su
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -62,6 +62,9 @@ class _Reader:
             [*rounds_of(self._markers), *self._rounds.values()], key=lambda each: (each.started_at, each.activity_id)
         )
         self._run.timers = list(self._timers.values())
+        if self._run.closed_at is not None:
+            _abandon(self._run.rounds, self._run.closed_at)
+            _abandon(self._run.timers, self._run.closed_at)
         return self._run
 
     async def read(self, event: HistoryEvent) -> None:
@@ -217,6 +220,12 @@ def ended_by(failure: Failure) -> tuple[RoundEnd, str]:
 
 def as_datetime(stamp: Timestamp) -> datetime:
     return stamp.ToDatetime(tzinfo=UTC)
+
+
+def _abandon(what: Sequence[Round] | Sequence[Timer], at: datetime) -> None:
+    for each in what:
+        if each.end is None:
+            each.end, each.ended_at = "abandoned", at
 
 
 def _why(what: Any) -> str | None:

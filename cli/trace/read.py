@@ -12,7 +12,14 @@ from temporalio.service import RPCError
 
 from cli.common import within
 from cli.connections import Connections
-from cli.trace.documents import DecisionDocument, RunDocument, SourcesDocument, StepDocument, TraceDocument
+from cli.trace.documents import (
+    DecisionDocument,
+    RunDocument,
+    SourcesDocument,
+    StepDocument,
+    TaskDocument,
+    TraceDocument,
+)
 from cli.trace.facts import Effect, Run
 from cli.trace.shard_effects import effects_of
 from cli.trace.story import steps_of, stock_plan
@@ -26,7 +33,7 @@ from shards.saga_rows import DatedOrder, LookupRow, SagaRows, read_saga
 from workflows.order_saga import workflow_id
 
 SHARD_SECONDS = 3.0
-TEMPORAL_SECONDS = 5.0
+TEMPORAL_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +96,15 @@ def told(known: Known) -> TraceDocument:
     refusal = _refusal(known, decision)
     temporal: Literal["answered", "forgotten", "away"] = "away" if known.runs is None else "answered"
     asked: dict[str, Any] = next((run.asked["order"] for run in reversed(runs) if run.asked), {})
-    total = order.total.amount if order else None
+    whose = order or known.lookup
     return TraceDocument(
         order_id=known.order_id,
         saga_id=order_saga_id(known.order_id),
         status=_status(known),
         reason=refusal.reason if refusal else None,
         detail=refusal.detail if refusal else None,
-        customer_id=order.customer_id if order else known.lookup.customer_id if known.lookup else asked["customer_id"],
-        total=total,
+        customer_id=whose.customer_id if whose else asked.get("customer_id"),
+        total=order.total.amount if order else None,
         currency=order.total.currency if order else asked.get("currency"),
         started_at=min((run.started_at for run in runs), default=steps[0].started_at if steps else None),
         decision=decision,
@@ -157,7 +164,7 @@ def _decision(runs: Sequence[Run], effects: Sequence[Effect], steps: Sequence[St
 
 
 def _run(run: Run) -> RunDocument:
-    waiting = run.waiting_task
+    task = run.waiting_task
     return RunDocument(
         workflow_id=run.workflow_id,
         run_id=run.run_id,
@@ -166,7 +173,7 @@ def _run(run: Run) -> RunDocument:
         started_at=run.started_at,
         ended_at=run.closed_at,
         seconds=(run.closed_at - run.started_at).total_seconds() if run.closed_at else None,
-        waits_for_worker_since=waiting.since if waiting is not None and not waiting.begun else None,
+        task=TaskDocument(state="begun" if task.begun else "waiting", since=task.since) if task else None,
     )
 
 

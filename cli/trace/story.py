@@ -141,7 +141,9 @@ def _row(effect: Effect | None) -> RowDocument | None:
 def _of_row(effect: Effect, runs: Sequence[Run], plan: Sequence[StockShare]) -> StepDocument:
     share = next((share for share in plan if share.sku_range == effect.sku_range), None)
     verb = _STOCK_VERBS.get(effect.activity)
-    summary = f"{verb} {told(share)}" if share and verb else _ROW_ONLY.get(effect.activity, effect.activity)
+    summary = _ROW_ONLY.get(effect.activity, effect.activity)
+    if verb is not None:
+        summary = f"{verb} {told(share) if share else 'the stock of one range'}"
     is_decision = effect.activity == "decide_order"
     refused = effect.refusal is not None and not is_decision
     result: Result = "refused" if refused else "undone" if effect.undone_at else "done"

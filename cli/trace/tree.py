@@ -22,6 +22,7 @@ _MARKS: dict[Result, tuple[str, str]] = {
     "failed": ("✘", "red"),
     "timed_out": ("✘", "red"),
     "cancelled": ("⊘", "yellow"),
+    "abandoned": ("⊘", "yellow"),
     "fired": ("✔", "green"),
     "pending": ("…", "cyan"),
 }
@@ -30,7 +31,7 @@ _TITLES: dict[Phase, str] = {
     "completion": "completion, only forward",
     "compensation": "compensation, everything is given back",
 }
-# A row that is older than its step by this much was committed by an attempt whose task was lost, not by another clock.
+# A row that is older than its step by this much is of an attempt whose task or run was lost, not of another clock.
 _CLOCKS_DIFFER_SECONDS = 1.0
 
 
@@ -82,8 +83,7 @@ class TraceTree:
     def _line(self, step: StepDocument) -> Text:
         mark, style = _MARKS[step.result]
         line = Text.assemble((f"{mark} ", style), step.summary)
-        plain = step.result in ("done", "fired") and step.kind == "step"
-        if not plain:
+        if step.kind == "timer" or (step.result != "done" and step.kind != "lost_task"):
             line.append(f": {step.result.replace('_', ' ')}", style=style)
         if step.detail and step.kind != "step":
             line.append(f", {step.detail}")
@@ -117,7 +117,7 @@ class TraceTree:
         if row is not None and row.at is not None and step.started_at is not None and step.rounds:
             early = (step.started_at - row.at).total_seconds()
             if early > _CLOCKS_DIFFER_SECONDS and step.result != "nothing_to_undo":
-                yield f"took effect {_duration(early)} before, {self._since(row.at)}, by an attempt that was lost"
+                yield f"took effect {_duration(early)} before, {self._since(row.at)}: this is the stored answer"
         if row is not None and row.undone_at is not None and step.result == "undone":
             yield f"taken back {self._since(row.undone_at)}"
 
@@ -177,9 +177,10 @@ def _told_decision(decision: DecisionDocument) -> str:
 def _told_run(run: RunDocument, now: datetime) -> str:
     took = f" after {_duration(run.seconds)}" if run.seconds is not None else ""
     told = f"run {run.run_id}: {run.status}{took}" + (f" ({run.why})" if run.why else "")
-    if run.waits_for_worker_since is not None:
-        waited = _duration((now - run.waits_for_worker_since).total_seconds())
-        told += f"; its task has waited {waited} for a worker"
+    if run.task is not None:
+        seconds = _duration((now - run.task.since).total_seconds())
+        waiting = run.task.state == "waiting"
+        told += f"; its task {f'waits for a worker, for {seconds}' if waiting else f'was begun {seconds} ago'}"
     return told
 
 

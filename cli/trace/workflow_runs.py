@@ -57,4 +57,4 @@ def add_pending(run: Run, described: DescribeWorkflowExecutionResponse) -> None:
         task = described.pending_workflow_task
         begun = task.state == PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_STARTED
         since = task.started_time if begun else task.scheduled_time
-        run.waiting_task = WaitingTask(as_datetime(since), task.attempt, begun)
+        run.waiting_task = WaitingTask(as_datetime(since), begun)

@@ -15,6 +15,7 @@ from stack.embedded.port_plan import PortPlan
 from stack.embedded.postgres_files import PostgresFiles
 from stack.embedded.record import StackRecord
 from stack.embedded.roster import Roster
+from stack.embedded.status import WorkerStatus
 from stack.settings import Settings
 
 DEFAULT_SHARDS = 3
@@ -116,6 +117,11 @@ class EmbeddedStack:
         """Ask every part now. Raises Unreachable where there is no stack."""
         record = StackRecord.load(self.data_dir)
         return await status.ask(record, Roster(self.data_dir, record, self._settings))
+
+    async def workers(self) -> list[WorkerStatus]:
+        """Only they, at the price of a look at their processes. Raises Unreachable where there is no stack."""
+        record = StackRecord.load(self.data_dir)
+        return await status.ask_workers(record, Roster(self.data_dir, record, self._settings))
 
     def running(self) -> bool:
         """Whether any recorded process of the stack lives. False where there is no stack."""

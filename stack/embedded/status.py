@@ -60,9 +60,10 @@ class StackStatus(BaseModel):
 async def ask(record: StackRecord, roster: Roster) -> StackStatus:
     """Ask all parts at once, each for a few seconds at most."""
     postgres = {server.name: server for server in roster.postgres()}
-    workers = roster.workers()
-    parts: list[Part] = [roster.temporal(), *postgres.values(), *workers]
-    states = await asyncio.gather(*(_state(part, record) for part in parts))
+    parts: list[Part] = [roster.temporal(), *postgres.values()]
+    workers, states = await asyncio.gather(
+        ask_workers(record, roster), asyncio.gather(*(_state(part, record) for part in parts))
+    )
     state = {part.name: found for part, found in zip(parts, states, strict=True)}
 
     def server(name: str, database: str) -> ServerStatus:
@@ -72,10 +73,16 @@ async def ask(record: StackRecord, roster: Roster) -> StackStatus:
         temporal=TemporalStatus(address=record.temporal_address, ui=record.ui_url, **state[TEMPORAL]),
         shards=[server(name, SHARD_DATABASE) for name in record.shards],
         catalog=server(CATALOG_SERVER, CATALOG_DATABASE),
-        workers=[
-            WorkerStatus(name=worker.name, queues=worker.queues() or [], **state[worker.name]) for worker in workers
-        ],
+        workers=workers,
     )
+
+
+async def ask_workers(record: StackRecord, roster: Roster) -> list[WorkerStatus]:
+    """Opens no connection: a worker tells by a file that it polls."""
+    return [
+        WorkerStatus(name=worker.name, queues=worker.queues() or [], **await _state(worker, record))
+        for worker in roster.workers()
+    ]
 
 
 class _State(TypedDict):

@@ -1,0 +1,67 @@
+"""`watch`: the installation at a glance, again every second."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Annotated
+
+import typer
+from rich.live import Live
+
+from cli.common import DataDir, run_async
+from cli.connections import connected
+from cli.output import output
+from cli.watch.documents import WatchDocument
+from cli.watch.page import page
+from cli.watch.watcher import Watcher
+from stack.settings import Settings, load_settings
+
+REDRAW_SECONDS = 0.25
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(watch)
+
+
+def watch(
+    interval: Annotated[float, typer.Option("--interval", min=0.2, max=3600, metavar="SECONDS")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="One look, which takes one interval, and out.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Show what is up, orders by status and their rate, what is stuck and the oldest open hold, until Ctrl-C.
+
+    Goes on, and shows it, while shards, Temporal or the catalog are away. One look with --once or --json, or where
+    the output is no terminal.
+    """
+    settings, out = load_settings(data_dir), output()
+    if once or out.as_json or not out.stdout.is_terminal:
+        look = run_async(_look(settings, interval))
+        out.result(look, page(look))
+        return
+    try:
+        run_async(_live(settings, interval))
+    except KeyboardInterrupt:
+        return
+
+
+async def _look(settings: Settings, interval: float) -> WatchDocument:
+    async with connected(settings, long_running=True) as to:
+        watcher = Watcher(to, settings)
+        await watcher.look_twice(interval)
+        return watcher.document()
+
+
+async def _live(settings: Settings, interval: float) -> None:
+    """Until it is cancelled: by Ctrl-C, or by SIGTERM, so that the terminal is given back as it was."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    hint = f"every {interval:g} s, Ctrl-C ends"
+    async with connected(settings, long_running=True) as to:
+        watcher = Watcher(to, settings)
+        async with watcher.watching(interval):
+            with Live(page(watcher.document(), hint), console=output().stdout, screen=True, auto_refresh=False) as live:
+                while True:
+                    await asyncio.sleep(min(interval, REDRAW_SECONDS))
+                    live.update(page(watcher.document(), hint), refresh=True)

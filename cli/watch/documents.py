@@ -1,0 +1,83 @@
+"""One look at the installation: what `watch --json` prints, and what its page shows every second.
+
+Numbers come from several sources, each of which can be away alone. What a source told last is kept and counted on;
+`missing` names the sources that did not answer this time. Null is what nobody has told yet.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel
+
+
+class PartDocument(BaseModel):
+    """`up`: it answered now, a worker: it lives and polls. Null: not asked yet. `why`, where it is not up."""
+
+    name: str
+    kind: Literal["shard", "database", "temporal", "worker"]
+    where: str
+    up: bool | None
+    why: str | None
+
+
+class OrdersDocument(BaseModel):
+    """Orders that have a row, by its state; one refused before it had a row is not among them.
+
+    `stuck` is what Temporal knew a moment ago. A stuck order is counted by its row's state as well.
+    """
+
+    pending: int | None
+    compensating: int | None
+    confirmed: int | None
+    rejected: int | None
+    cancelled: int | None
+    stuck: int | None
+
+
+class RateDocument(BaseModel):
+    """Orders a second, over the last `over_seconds`. Finished: confirmed, or closed after its compensation."""
+
+    placed_per_second: float | None
+    finished_per_second: float | None
+    over_seconds: float
+
+
+class StuckDocument(BaseModel):
+    """`step` is the activity that does not succeed, null where it failed for good and waits for `order retry`."""
+
+    order_id: str
+    age_seconds: float
+    step: str | None
+    attempts: int | None
+    failure: str | None
+    next_attempt_at: datetime | None
+
+
+class HoldDocument(BaseModel):
+    """Money that was set aside and neither captured nor released yet. `amount` is a decimal string."""
+
+    order_id: str
+    account_id: str
+    amount: str
+    currency: str
+    shard: str
+    placed_at: datetime
+    age_seconds: float
+
+
+class WatchDocument(BaseModel):
+    """`in_flight`: orders whose workflows are open. `stuck`: a few of them, the oldest first.
+
+    `missing`: by source, why it did not answer; its numbers are left out, or as it told them last.
+    """
+
+    at: datetime
+    parts: list[PartDocument]
+    orders: OrdersDocument
+    rate: RateDocument
+    in_flight: int | None
+    stuck: list[StuckDocument]
+    oldest_hold: HoldDocument | None
+    missing: dict[str, str]

@@ -1,0 +1,54 @@
+"""A source that is asked again and again, within its own time limit, and fails alone."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from temporalio.service import RPCError
+
+from cli.common import within
+from domain.text import first_line
+
+T = TypeVar("T")
+
+NOT_ASKED = "not asked yet"
+
+
+class Gauge(Generic[T]):
+    """`value` is the last answer, None before the first; `error` why there is none now, None where there is."""
+
+    def __init__(self, name: str, look: Callable[[], Awaitable[T]], limit_seconds: float) -> None:
+        self.name = name
+        self.value: T | None = None
+        self.error: str | None = NOT_ASKED
+        self._look = look
+        self.limit_seconds = limit_seconds
+
+    @property
+    def was_asked(self) -> bool:
+        return self.error is not NOT_ASKED
+
+    async def ask(self) -> None:
+        """Raises nothing: whatever goes wrong with a source is what is to be shown of it."""
+        try:
+            self.value = await within(self._answer(), self.limit_seconds)
+        except TimeoutError:
+            self.error = f"no answer within {self.limit_seconds:g} s"
+        except RPCError as error:
+            self.error = first_line(error.message)
+        except Exception as error:
+            self.error = first_line(str(error)) or type(error).__name__
+        else:
+            self.error = None
+
+    async def ask_every(self, seconds: float) -> None:
+        while True:
+            asked_at = time.monotonic()
+            await self.ask()
+            await asyncio.sleep(max(seconds - (time.monotonic() - asked_at), 0.0))
+
+    async def _answer(self) -> T:
+        return await self._look()

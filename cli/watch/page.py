@@ -1,0 +1,114 @@
+"""The page of `watch`: one look, drawn for a terminal of 80 columns or more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.columns import Columns
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cli.watch.documents import HoldDocument, OrdersDocument, PartDocument, RateDocument, StuckDocument, WatchDocument
+
+_STATES = {True: ("●", "green"), False: ("✘", "bold red"), None: ("…", "dim")}
+_NOBODY = "?"
+
+
+def page(look: WatchDocument, hint: str = "") -> RenderableType:
+    """`hint`: what a person can do, told behind the time."""
+    return Group(
+        Text.assemble(
+            ("shardwise", "bold"), f"  {look.at:%Y-%m-%d %H:%M:%S} UTC", (f"  {hint}" if hint else "", "dim")
+        ),
+        "",
+        Columns([_part(part) for part in look.parts], padding=(0, 3)),
+        *_down(look),
+        "",
+        _orders(look.orders, look.in_flight),
+        _rate(look.rate),
+        *_missing(look),
+        "",
+        _hold(look.oldest_hold),
+        "",
+        *_stuck(look),
+    )
+
+
+def _part(part: PartDocument) -> Text:
+    mark, style = _STATES[part.up]
+    return Text.assemble((mark, style), f" {part.name}")
+
+
+def _down(look: WatchDocument) -> Iterator[Text]:
+    for part in look.parts:
+        if part.up is False:
+            yield Text(f"{part.name} is down: {(part.why or '').removeprefix(f'{part.name} ')}", style="red")
+
+
+def _orders(orders: OrdersDocument, in_flight: int | None) -> Table:
+    numbers = {"in flight": in_flight, "stuck": orders.stuck, **orders.model_dump(exclude={"stuck"})}
+    made = Table(title="orders", title_justify="left", title_style="bold", show_edge=False)
+    for name in numbers:
+        made.add_column(name, justify="right")
+    made.add_row(*(_number(name, number) for name, number in numbers.items()))
+    return made
+
+
+def _number(name: str, number: int | None) -> Text:
+    if number is None:
+        return Text(_NOBODY, style="dim")
+    return Text(f"{number:,}", style="bold red" if name == "stuck" and number else "")
+
+
+def _rate(rate: RateDocument) -> str:
+    if rate.placed_per_second is None or rate.finished_per_second is None:
+        return "rate: not known yet"
+    return (
+        f"placed {rate.placed_per_second:.1f}/s, finished {rate.finished_per_second:.1f}/s"
+        f" over the last {rate.over_seconds:.0f} s"
+    )
+
+
+def _missing(look: WatchDocument) -> Iterator[Text]:
+    if look.missing:
+        names = ", ".join(look.missing)
+        yield Text(f"without an answer from {names}: as told last, or without them", style="yellow")
+
+
+def _hold(hold: HoldDocument | None) -> str:
+    if hold is None:
+        return "no payment is on hold"
+    amount = f"{hold.amount} {hold.currency}"
+    return (
+        f"oldest open hold: {amount} on account {hold.account_id} ({hold.shard}) for {_age(hold.age_seconds)},"
+        f" order {hold.order_id}"
+    )
+
+
+def _stuck(look: WatchDocument) -> Iterator[RenderableType]:
+    if not look.stuck:
+        yield "no order is stuck" if look.orders.stuck == 0 else ""
+        return
+    made = Table(title="stuck", title_justify="left", title_style="bold", show_edge=False)
+    for name in ("order", "age", "waits for", "because"):
+        made.add_column(name, overflow="fold")
+    for each in look.stuck:
+        made.add_row(each.order_id, _age(each.age_seconds), _waits_for(each, look), each.failure or "")
+    yield made
+
+
+def _waits_for(stuck: StuckDocument, look: WatchDocument) -> str:
+    if stuck.step is None:
+        return "an operator: order retry"
+    told = f"{stuck.step}, {stuck.attempts} attempts"
+    if stuck.next_attempt_at is None:
+        return told
+    seconds = max((stuck.next_attempt_at - look.at).total_seconds(), 0)
+    return f"{told}, next in {seconds:.0f} s"
+
+
+def _age(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.0f} h"

@@ -1,0 +1,54 @@
+"""What Temporal tells of the orders that are open: how many, which are stuck, and what those wait for."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.client import Client, WorkflowExecution
+
+from cli.trace.history import as_datetime, ended_by
+from cli.watch.documents import StuckDocument
+from domain.orders import OrderStatus
+from workflows.order_saga import workflow_id
+
+STUCK_SHOWN_MAX = 5
+# Lists come newest first and in no other order: the oldest are looked for among this many.
+STUCK_LISTED_MAX = 100
+_OPEN = 'WorkflowType = "OrderSaga" AND ExecutionStatus = "Running"'
+_STUCK = f'{_OPEN} AND OrderStatus = "{OrderStatus.STUCK}"'
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSagas:
+    in_flight: int
+    stuck: int
+    shown: list[StuckDocument]
+
+
+async def look_at_sagas(client: Client) -> OpenSagas:
+    """As of a moment ago: visibility follows. Raises `RPCError`."""
+    open_count, stuck_count = await asyncio.gather(client.count_workflows(_OPEN), client.count_workflows(_STUCK))
+    if stuck_count.count == 0:
+        return OpenSagas(open_count.count, 0, [])
+    listed = [each async for each in client.list_workflows(_STUCK, limit=STUCK_LISTED_MAX)]
+    oldest = sorted(listed, key=lambda each: each.start_time)[:STUCK_SHOWN_MAX]
+    shown = await asyncio.gather(*(_waits_for(client, each) for each in oldest))
+    return OpenSagas(open_count.count, stuck_count.count, shown)
+
+
+async def _waits_for(client: Client, stuck: WorkflowExecution) -> StuckDocument:
+    """The pending activity that has failed most often."""
+    described = await client.get_workflow_handle(stuck.id, run_id=stuck.run_id).describe()
+    pending = max(described.raw_description.pending_activities, key=lambda each: each.attempt, default=None)
+    running = pending is not None and pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+    return StuckDocument(
+        order_id=stuck.id.removeprefix(workflow_id("")),
+        age_seconds=(datetime.now(UTC) - stuck.start_time).total_seconds(),
+        step=pending.activity_type.name if pending is not None else None,
+        attempts=pending.attempt - (0 if running else 1) if pending is not None else None,
+        failure=ended_by(pending.last_failure)[1] if pending is not None else None,
+        next_attempt_at=as_datetime(pending.scheduled_time) if pending is not None and not running else None,
+    )

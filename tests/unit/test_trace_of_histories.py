@@ -1,0 +1,180 @@
+"""The path of an order, read from recorded histories: no rows, as with every shard away."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from temporalio.api.failure.v1 import Failure
+from temporalio.client import WorkflowHistory
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from cli.trace.documents import StepDocument, TraceDocument
+from cli.trace.facts import Run
+from cli.trace.history import ended_by, read_run
+from cli.trace.read import Known, told
+from cli.trace.tree import TraceTree
+
+HISTORIES = Path(__file__).parent.parent / "workflow" / "histories"
+SHARDS_AWAY = {"shard-1": None, "shard-2": None}
+
+
+async def run_of(name: str) -> Run:
+    history = WorkflowHistory.from_json(f"order/{name}", (HISTORIES / f"{name}.json").read_text())
+    return await read_run(f"order/{name}", "a-run", history.events, pydantic_data_converter)
+
+
+async def trace_of(name: str) -> TraceDocument:
+    return told(Known(name, [await run_of(name)], dict(SHARDS_AWAY)))
+
+
+def names(trace: TraceDocument, phase: str) -> list[str]:
+    return [step.name for step in trace.steps if step.phase == phase]
+
+
+def step(trace: TraceDocument, name: str, containing: str = "") -> StepDocument:
+    [found] = [each for each in trace.steps if each.name == name and containing in each.summary]
+    return found
+
+
+def drawn(trace: TraceDocument, width: int) -> list[str]:
+    console = Console(width=width, soft_wrap=True, markup=False, highlight=False)
+    with console.capture() as capture:
+        console.print(TraceTree(trace))
+    return capture.get().splitlines()
+
+
+async def test_a_confirmed_order_goes_forward_over_two_shards() -> None:
+    trace = await trace_of("confirmed_on_two_shards")
+    assert names(trace, "forward") == ["claim_order_id", "open_order", "reserve_stock", "reserve_stock"]
+    assert sorted(names(trace, "completion")) == ["consume_stock", "consume_stock", "credit_merchant"]
+    assert names(trace, "compensation") == []
+    assert trace.status == "confirmed"
+    assert trace.decision is not None
+    assert trace.decision.outcome == "confirmed"
+    assert {each.shard for each in trace.steps if each.name == "reserve_stock"} == {"shard-1", "shard-2"}
+    assert {each.result for each in trace.steps} == {"done"}
+    assert {(r.kind, r.attempts) for each in trace.steps for r in each.rounds} == {("local", 1)}
+
+
+async def test_local_steps_that_follow_each_other_do_not_overlap() -> None:
+    trace = await trace_of("confirmed_on_two_shards")
+    chain = [step(trace, name) for name in ("claim_order_id", "open_order")]
+    chain += [step(trace, "reserve_stock", "shard-1"), step(trace, "decide_order"), step(trace, "credit_merchant")]
+    for before, after in itertools.pairwise(chain):
+        assert before.ended_at is not None
+        assert after.started_at is not None
+        assert before.ended_at <= after.started_at
+        # What lies between is the workflow's own work.
+        assert after.started_at - before.ended_at < timedelta(milliseconds=10)
+    assert trace.runs[0].ended_at is not None
+    assert max(each.ended_at for each in trace.steps if each.ended_at) <= trace.runs[0].ended_at
+
+
+async def test_a_refused_step_has_its_reason_and_everything_is_undone() -> None:
+    trace = await trace_of("rejected_after_a_reservation")
+    refused = [each for each in trace.steps if each.result == "refused"]
+    assert [each.reason for each in refused] == [trace.reason]
+    assert trace.decision is not None
+    assert (trace.decision.outcome, trace.decision.reason) == ("aborting", trace.reason)
+    assert names(trace, "compensation")[-1] == "abort_order"
+    assert (trace.status, names(trace, "completion")) == ("rejected", [])
+
+
+async def test_a_cancel_comes_before_the_decision_that_it_caused_and_ends_the_window() -> None:
+    trace = await trace_of("cancelled_in_its_window")
+    assert names(trace, "forward")[-2:] == ["timer", "cancel"]
+    window, asked, decided = step(trace, "timer"), step(trace, "cancel"), step(trace, "decide_order")
+    assert (window.result, asked.result) == ("cancelled", "done")
+    assert asked.detail == "answered: aborting, cancelled"
+    assert window.ended_at is not None
+    assert asked.started_at is not None
+    assert decided.started_at is not None
+    assert asked.started_at <= window.ended_at <= decided.started_at
+
+
+async def test_attempts_at_a_dead_shard_are_counted_over_local_and_regular_rounds() -> None:
+    trace = await trace_of("confirmed_by_the_durable_fallback")
+    failing = step(trace, "reserve_stock", "shard-1")
+    rounds = [(each.kind, each.attempts, each.result) for each in failing.rounds]
+    assert rounds == [("local", 2, "failed"), ("regular", 3, "done")]
+    assert (failing.attempts, failing.result) == (5, "done")
+    assert failing.failure is not None
+    assert failing.failure.startswith("shard-1 does not answer")
+    assert failing.alarm is not None
+    assert failing.alarm.result == "cancelled"
+    # Two attempts with 100 ms between them, then two more waits.
+    assert failing.rounds[0].ended_at is not None
+    assert failing.rounds[0].ended_at - failing.rounds[0].started_at > timedelta(milliseconds=100)
+    assert failing.seconds is not None
+    assert failing.seconds > 2
+
+
+async def test_a_stuck_step_shows_its_alarm_and_the_operator_s_retry() -> None:
+    trace = await trace_of("stuck_then_retried")
+    stuck = step(trace, "reserve_stock", "shard-1")
+    rounds = [(each.kind, each.attempts, each.result) for each in stuck.rounds]
+    assert rounds == [("local", 2, "failed"), ("regular", None, "cancelled"), ("regular", 5, "done")]
+    assert stuck.alarm is not None
+    assert (stuck.alarm.result, stuck.alarm.after_seconds) == ("fired", 0.5)
+    assert step(trace, "retry").detail == "answered: pending"
+    assert trace.status == "confirmed"
+
+
+async def test_a_history_that_ends_early_shows_what_goes_on_and_a_closed_run_what_it_left() -> None:
+    history = WorkflowHistory.from_json("order/x", (HISTORIES / "cancelled_in_its_window.json").read_text())
+    until_the_window = list(history.events)[:9]
+    run = await read_run("order/x", "a-run", until_the_window, pydantic_data_converter)
+    trace = told(Known("x", [run], dict(SHARDS_AWAY)))
+    assert (step(trace, "timer").result, trace.decision, trace.runs[0].status) == ("pending", None, "running")
+    assert any("not decided" in line for line in drawn(trace, 80))
+
+    terminated = type(until_the_window[0])(event_id=10, event_time=until_the_window[8].event_time)
+    terminated.workflow_execution_terminated_event_attributes.reason = "by mistake"
+    run = await read_run("order/x", "a-run", [*until_the_window, terminated], pydantic_data_converter)
+    trace = told(Known("x", [run], dict(SHARDS_AWAY)))
+    assert (step(trace, "timer").result, trace.runs[0].why) == ("abandoned", "by mistake")
+
+
+async def test_a_lost_workflow_task_is_told_and_a_handed_over_one_is_not() -> None:
+    history = WorkflowHistory.from_json("order/x", (HISTORIES / "confirmed_on_two_shards.json").read_text())
+    started, scheduled, begun = list(history.events)[:3]
+    lost = type(started)(event_id=4, event_time=begun.event_time)
+    lost.workflow_task_timed_out_event_attributes.scheduled_event_id = 2
+    handed_over = type(started)()
+    handed_over.CopyFrom(lost)
+    lost.workflow_task_timed_out_event_attributes.started_event_id = 3
+    for event, expected in ((lost, ["lost_task"]), (handed_over, [])):
+        run = await read_run("order/x", "a-run", [started, scheduled, begun, event], pydantic_data_converter)
+        assert [each.kind for each in told(Known("x", [run], dict(SHARDS_AWAY))).steps] == expected
+
+
+def test_a_failure_is_told_by_its_innermost_cause_and_first_line() -> None:
+    failure = Failure(message="Activity task failed")
+    failure.activity_failure_info.activity_id = "1"
+    failure.cause.message = "shard-1 does not answer\nmore"
+    assert ended_by(failure) == ("failed", "shard-1 does not answer")
+    failure.cause.canceled_failure_info.SetInParent()
+    assert ended_by(failure)[0] == "cancelled"
+    failure.cause.timeout_failure_info.timeout_type = 1
+    assert ended_by(failure) == ("timed_out", "no answer in time (start to close)")
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("name", sorted(file.stem for file in HISTORIES.glob("*.json")))
+async def test_the_tree_keeps_inside_the_terminal_and_shows_the_pivot(name: str, width: int) -> None:
+    trace = await trace_of(name)
+    lines = drawn(trace, width)
+    assert max(map(len, lines)) <= width
+    assert sum("DECIDED" in line for line in lines) == 1
+    assert sum("shard-1, shard-2 away" in line for line in lines) == 1
+    text = " ".join(line.lstrip("│├└─ ") for line in lines)
+    assert all(each.summary.split(":")[0] in text for each in trace.steps if each.phase != "decision")
+
+
+async def test_without_temporal_and_rows_nothing_is_invented() -> None:
+    trace = told(Known("x", None, {"shard-1": None}))
+    assert (trace.status, trace.steps, trace.decision, trace.sources.temporal) == (None, [], None, "away")
