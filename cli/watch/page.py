@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cli.watch.documents import HoldDocument, OrdersDocument, PartDocument, RateDocument, StuckDocument, WatchDocument
+from cli.watch.documents import OrdersDocument, PartDocument, RateDocument, StuckDocument, WatchDocument
 
 _STATES = {True: ("●", "green"), False: ("✘", "bold red"), None: ("…", "dim")}
 _NOBODY = "?"
@@ -29,7 +29,7 @@ def page(look: WatchDocument, hint: str = "") -> RenderableType:
         _rate(look.rate),
         *_missing(look),
         "",
-        _hold(look.oldest_hold),
+        _hold(look),
         "",
         *_stuck(look),
     )
@@ -76,9 +76,12 @@ def _missing(look: WatchDocument) -> Iterator[Text]:
         yield Text(f"without an answer from {names}: as told last, or without them", style="yellow")
 
 
-def _hold(hold: HoldDocument | None) -> str:
+def _hold(look: WatchDocument) -> str:
+    hold = look.oldest_hold
     if hold is None:
-        return "no payment is on hold"
+        if look.orders.pending is None:
+            return "oldest open hold: not known yet"
+        return "no payment is on hold" + (" where it could be asked" if look.missing else "")
     amount = f"{hold.amount} {hold.currency}"
     return (
         f"oldest open hold: {amount} on account {hold.account_id} ({hold.shard}) for {_age(hold.age_seconds)},"

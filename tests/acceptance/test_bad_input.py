@@ -75,6 +75,7 @@ def data_dir(shardwise: Shardwise, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("bad", IDS)
 def test_ids_are_checked_everywhere(capfd: pytest.CaptureFixture[str], bad: str) -> None:
     assert "order_id" in str(_error(capfd, "order", "show", bad)["field"])
+    assert "order_id" in str(_error(capfd, "order", "trace", bad)["field"])
     assert "order_id" in str(_error(capfd, "order", "cancel", bad)["field"])
     assert "order_id" in str(_error(capfd, "order", "retry", bad)["field"])
     assert "account" in str(_error(capfd, "account", "show", bad)["field"])
