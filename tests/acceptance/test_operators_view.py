@@ -129,6 +129,31 @@ def test_with_a_shard_away_both_go_on_and_say_so(shardwise: Shardwise, without_a
     assert all(step["rounds"] for step in traced["steps"])
 
 
+def test_an_order_that_waits_for_a_shard_shows_its_attempts_and_that_it_is_stuck(
+    shardwise: Shardwise, without_a_shard: str
+) -> None:
+    place = (*ORDER, "--line", "APPLE:1", "--currency", "USD", "--id", "trace-waits", "--wait")
+    assert shardwise(*place, "0", stuck_after_seconds="1").document["status"] == "pending"
+    deadline = time.monotonic() + SECONDS_MAX
+    while not (stuck := shardwise("watch", "--interval", "0.2").document["stuck"]):
+        assert time.monotonic() < deadline, "the order does not get stuck"
+    traced = trace(shardwise, "trace-waits")
+    [waits] = [step for step in traced["steps"] if step["result"] == "pending"]
+    assert [each["order_id"] for each in stuck] == ["trace-waits"]
+    assert (traced["status"], stuck[0]["step"]) == ("stuck", waits["name"])
+    assert [each["kind"] for each in waits["rounds"]] == ["local", "regular"]
+    assert waits["rounds"][0]["attempts"] == 2
+    assert waits["attempts"] > 2
+    assert f"{without_a_shard} does not answer" in waits["failure"]
+    assert waits["alarm"]["result"] == "fired"
+
+    assert shardwise("up", "--detach").exit_code == 0
+    assert shardwise(*place, "60").exit_code == 0
+    [ended] = [step for step in trace(shardwise, "trace-waits")["steps"] if step["alarm"]]
+    assert (ended["name"], ended["result"]) == (waits["name"], "done")
+    assert ended["attempts"] >= waits["attempts"]
+
+
 @pytest.mark.parametrize(("ended_by", "exit_code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
 def test_the_live_page_shows_the_parts_and_gives_the_terminal_back(
     shardwise: Shardwise, ended_by: signal.Signals, exit_code: int
