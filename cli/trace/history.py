@@ -38,6 +38,9 @@ _ENDS: dict[str, RoundEnd] = {
 }
 
 
+ReadEvent = Callable[[HistoryEvent, Any, datetime], Coroutine[Any, Any, None]]
+
+
 async def read_run(workflow_id: str, run_id: str, events: Iterable[HistoryEvent], converter: DataConverter) -> Run:
     """`events` from the first one on. Kinds of events that tell a person nothing are left out."""
     reader = _Reader(workflow_id, run_id, converter)
@@ -56,6 +59,7 @@ class _Reader:
         self._timers: dict[int, Timer] = {}
         self._requests: dict[int, Request] = {}
         self._markers: list[Marker] = []
+        self._readers = self._reader_by_kind()
 
     def finished(self) -> Run:
         self._run.rounds = sorted(
@@ -75,10 +79,10 @@ class _Reader:
             self._run.status, self._run.closed_at, self._run.why = _CLOSINGS[kind], at, _why(what)
         elif kind in _ENDS:
             await self._end_round(what, at, _ENDS[kind])
-        elif read := self._readers().get(kind):
+        elif read := self._readers.get(kind):
             await read(event, what, at)
 
-    def _readers(self) -> dict[str, Callable[[HistoryEvent, Any, datetime], Coroutine[Any, Any, None]]]:
+    def _reader_by_kind(self) -> dict[str, ReadEvent]:
         return {
             "workflow_execution_started": self._started,
             "workflow_task_completed": self._task_completed,

@@ -69,7 +69,7 @@ async def trace_order(to: Connections, order_id: str) -> TraceDocument:
     known = Known(order_id, runs, dict(zip(to.cluster.shards, rows, strict=True)))
     if not known.runs and not known.effects:
         raise _unknown(known)
-    return told(known)
+    return document_of(known)
 
 
 async def _runs(to: Connections, order_id: str) -> Sequence[Run] | None:
@@ -89,7 +89,7 @@ async def _rows(shard: Database, order_id: str) -> SagaRows | None:
         return None
 
 
-def told(known: Known) -> TraceDocument:
+def document_of(known: Known) -> TraceDocument:
     order, runs = known.order, known.runs or ()
     steps = steps_of(runs, known.effects, stock_plan(runs, known.lookup.stock_plan if known.lookup else None))
     decision = _decision(runs, known.effects, steps)

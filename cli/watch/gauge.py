@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
 
 from temporalio.service import RPCError
 
@@ -20,7 +20,7 @@ NOT_ASKED = "not asked yet"
 class Gauge(Generic[T]):
     """`value` is the last answer, None before the first; `error` why there is none now, None where there is."""
 
-    def __init__(self, name: str, look: Callable[[], Awaitable[T]], limit_seconds: float) -> None:
+    def __init__(self, name: str, look: Callable[[], Coroutine[Any, Any, T]], limit_seconds: float) -> None:
         self.name = name
         self.value: T | None = None
         self.error: str | None = NOT_ASKED
@@ -34,7 +34,7 @@ class Gauge(Generic[T]):
     async def ask(self) -> None:
         """Raises nothing: whatever goes wrong with a source is what is to be shown of it."""
         try:
-            self.value = await within(self._answer(), self.limit_seconds)
+            self.value = await within(self._look(), self.limit_seconds)
         except TimeoutError:
             self.error = f"no answer within {self.limit_seconds:g} s"
         except RPCError as error:
@@ -49,6 +49,3 @@ class Gauge(Generic[T]):
             asked_at = time.monotonic()
             await self.ask()
             await asyncio.sleep(max(seconds - (time.monotonic() - asked_at), 0.0))
-
-    async def _answer(self) -> T:
-        return await self._look()

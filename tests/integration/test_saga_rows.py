@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cli.trace.documents import StepDocument, TraceDocument
-from cli.trace.read import Known, told
+from cli.trace.read import Known, document_of
 from domain.sagas import Reason, Refusal
 from shards.saga_rows import SagaRows, read_saga
 from tests.support.world import SagaByHand, World
@@ -21,7 +21,7 @@ async def trace_of(world: World, saga: SagaByHand, away: str | None = None) -> T
     rows: dict[str, SagaRows | None] = {}
     for name, shard in world.cluster.shards.items():
         rows[name] = None if name == away else await read_saga(shard, saga.saga_id, saga.order.order_id)
-    return told(Known(saga.order.order_id, [], rows))
+    return document_of(Known(saga.order.order_id, [], rows))
 
 
 def results(trace: TraceDocument) -> dict[str, str]:

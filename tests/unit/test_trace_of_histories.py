@@ -15,7 +15,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from cli.trace.documents import StepDocument, TraceDocument
 from cli.trace.facts import Run
 from cli.trace.history import ended_by, read_run
-from cli.trace.read import Known, told
+from cli.trace.read import Known, document_of
 from cli.trace.tree import TraceTree
 
 HISTORIES = Path(__file__).parent.parent / "workflow" / "histories"
@@ -28,7 +28,7 @@ async def run_of(name: str) -> Run:
 
 
 async def trace_of(name: str) -> TraceDocument:
-    return told(Known(name, [await run_of(name)], dict(SHARDS_AWAY)))
+    return document_of(Known(name, [await run_of(name)], dict(SHARDS_AWAY)))
 
 
 def names(trace: TraceDocument, phase: str) -> list[str]:
@@ -128,14 +128,14 @@ async def test_a_history_that_ends_early_shows_what_goes_on_and_a_closed_run_wha
     history = WorkflowHistory.from_json("order/x", (HISTORIES / "cancelled_in_its_window.json").read_text())
     until_the_window = list(history.events)[:9]
     run = await read_run("order/x", "a-run", until_the_window, pydantic_data_converter)
-    trace = told(Known("x", [run], dict(SHARDS_AWAY)))
+    trace = document_of(Known("x", [run], dict(SHARDS_AWAY)))
     assert (step(trace, "timer").result, trace.decision, trace.runs[0].status) == ("pending", None, "running")
     assert any("not decided" in line for line in drawn(trace, 80))
 
     terminated = type(until_the_window[0])(event_id=10, event_time=until_the_window[8].event_time)
     terminated.workflow_execution_terminated_event_attributes.reason = "by mistake"
     run = await read_run("order/x", "a-run", [*until_the_window, terminated], pydantic_data_converter)
-    trace = told(Known("x", [run], dict(SHARDS_AWAY)))
+    trace = document_of(Known("x", [run], dict(SHARDS_AWAY)))
     assert (step(trace, "timer").result, trace.runs[0].why) == ("abandoned", "by mistake")
 
 
@@ -149,7 +149,7 @@ async def test_a_lost_workflow_task_is_told_and_a_handed_over_one_is_not() -> No
     lost.workflow_task_timed_out_event_attributes.started_event_id = 3
     for event, expected in ((lost, ["lost_task"]), (handed_over, [])):
         run = await read_run("order/x", "a-run", [started, scheduled, begun, event], pydantic_data_converter)
-        assert [each.kind for each in told(Known("x", [run], dict(SHARDS_AWAY))).steps] == expected
+        assert [each.kind for each in document_of(Known("x", [run], dict(SHARDS_AWAY))).steps] == expected
 
 
 def test_a_failure_is_told_by_its_innermost_cause_and_first_line() -> None:
@@ -176,5 +176,5 @@ async def test_the_tree_keeps_inside_the_terminal_and_shows_the_pivot(name: str,
 
 
 async def test_without_temporal_and_rows_nothing_is_invented() -> None:
-    trace = told(Known("x", None, {"shard-1": None}))
+    trace = document_of(Known("x", None, {"shard-1": None}))
     assert (trace.status, trace.steps, trace.decision, trace.sources.temporal) == (None, [], None, "away")
