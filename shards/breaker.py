@@ -20,6 +20,7 @@ class CircuitBreaker:
         self._open_seconds = open_seconds
         self._failures = 0
         self._retry_at = 0.0
+        self._cause = ""
 
     def check(self) -> None:
         """Raises `Unreachable` while open. Passing through when the wait is over lets exactly one caller try."""
@@ -27,12 +28,14 @@ class CircuitBreaker:
             return
         now = time.monotonic()
         if now < self._retry_at:
-            raise Unreachable("shard_unreachable", f"{self._name} does not answer (not tried: it just failed)")
+            raise Unreachable("shard_unreachable", f"{self._name} does not answer: {self._cause} (a moment ago)")
         self._retry_at = now + self._open_seconds
 
     def succeeded(self) -> None:
         self._failures = 0
 
-    def failed(self) -> None:
+    def failed(self, cause: str) -> None:
+        """`cause` is what callers are told while the breaker is open."""
         self._failures += 1
+        self._cause = cause
         self._retry_at = time.monotonic() + self._open_seconds

@@ -80,8 +80,9 @@ class Database:
             if not _server_gone(error):
                 self._breaker.succeeded()
                 raise
-            self._breaker.failed()
-            raise Unreachable("shard_unreachable", f"{self.name} does not answer: {_cause(error)}") from error
+            cause = _cause(error)
+            self._breaker.failed(cause)
+            raise Unreachable("shard_unreachable", f"{self.name} does not answer: {cause}") from error
         self._breaker.succeeded()
 
     async def ping(self) -> None:

@@ -31,7 +31,7 @@ def made(clock: Clock) -> CircuitBreaker:
 
 def fail(breaker: CircuitBreaker, times: int) -> None:
     for _ in range(times):
-        breaker.failed()
+        breaker.failed("gone")
 
 
 def is_open(breaker: CircuitBreaker) -> bool:
@@ -83,7 +83,7 @@ def test_its_failure_keeps_it_open_for_another_wait(made: CircuitBreaker, clock:
     fail(made, 3)
     clock.now += 1.0
     made.check()
-    made.failed()
+    made.failed("gone")
     clock.now += 0.9
     assert is_open(made)
     clock.now += 0.1
