@@ -6,6 +6,7 @@ import itertools
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tests.support.postgres import create_databases, drop_databases, lasting_dat
 from tests.support.postgres import migrated_templates as make_templates
 
 FreshDatabase = Callable[[], Awaitable[str]]
+FreshCluster = Callable[[], AbstractAsyncContextManager[Databases]]
 
 _numbers = itertools.count(1)
 
@@ -48,11 +50,17 @@ async def migrated_templates(postgres_server: str) -> dict[str, str]:
     return await make_templates(postgres_server)
 
 
+@pytest.fixture(scope="session")
+def fresh_cluster(postgres_server: str, migrated_templates: dict[str, str]) -> FreshCluster:
+    """Three migrated shards, catalog and read model at each call: databases of their own, dropped after the block."""
+    return lambda: lasting_databases(postgres_server, migrated_templates)
+
+
 @pytest.fixture
-async def cluster_dsns(postgres_server: str, migrated_templates: dict[str, str]) -> AsyncIterator[Databases]:
-    """Three migrated shards, catalog and read model: databases of their own, dropped after the test."""
-    async with lasting_databases(postgres_server, migrated_templates) as made:
-        yield made
+async def cluster_dsns(fresh_cluster: FreshCluster) -> AsyncIterator[Databases]:
+    """The databases of one test."""
+    async with fresh_cluster() as databases:
+        yield databases
 
 
 @pytest.fixture

@@ -16,7 +16,15 @@ CLAIMED, PENDING, CAPTURED, CONFIRMED, ABORTING, REJECTED, NOWHERE = (
     "rejected",
     "nowhere",
 )
-CUSTOMER, LOOKUP, MERCHANT, A, Z, ELSEWHERE = "customer", "lookup", "merchant", "a", "z", "elsewhere"
+CUSTOMER, LOOKUP, NOT_LOOKUP, MERCHANT, A, Z, ELSEWHERE = (
+    "customer",
+    "lookup",
+    "not lookup",
+    "merchant",
+    "a",
+    "z",
+    "elsewhere",
+)
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,7 @@ class Damage:
     """An order comes to `state` in the product's own way; then `sql` runs on the shard of `at`, constraints off.
 
     The order is over 2 of {a} and 1 of {z} at 10.00 USD. `work` is its workflow's state, `status` what it told last.
+    `NOT_LOOKUP` is a shard that has not its lookup row, `ELSEWHERE` neither the customer's nor the merchant's.
     """
 
     said: str
@@ -82,6 +91,12 @@ DAMAGES: dict[Check, tuple[Damage, ...]] = {
             CONFIRMED,
             CUSTOMER,
             "DELETE FROM customer WHERE id = '{customer}'",
+        ),
+        Damage(
+            "is in USD, its movement in EUR, its account {customer} in USD",
+            CONFIRMED,
+            CUSTOMER,
+            "UPDATE movement SET currency = 'EUR' WHERE saga_id = '{saga}'",
         ),
     ),
     Check.HOLDS: (
@@ -151,6 +166,18 @@ DAMAGES: dict[Check, tuple[Damage, ...]] = {
             CUSTOMER,
             "DELETE FROM account WHERE id = '{customer}'",
         ),
+        Damage(
+            "the hold of {saga} is released, but its order is confirmed",
+            CONFIRMED,
+            CUSTOMER,
+            "UPDATE hold SET state = 'released' WHERE saga_id = '{saga}'",
+        ),
+        Damage(
+            "the hold of {saga} is 30.00 on account mallory, its order 30.00 of customer {customer}",
+            CONFIRMED,
+            CUSTOMER,
+            "UPDATE hold SET account_id = 'mallory' WHERE saga_id = '{saga}'",
+        ),
     ),
     Check.CLEARING: (
         Damage("{saga} sent 30.00 USD from shard-2, it never arrived and nobody works on it", CAPTURED, CUSTOMER),
@@ -215,6 +242,31 @@ DAMAGES: dict[Check, tuple[Damage, ...]] = {
             CUSTOMER,
             "INSERT INTO clearing_leg (saga_id, role, currency, amount, peer, movement_id)"
             " VALUES ('{saga}', 'first', 'USD', 3000, 'x', 1000002)",
+        ),
+        Damage(
+            "30.00 USD was captured for {saga}, but its order is nowhere",
+            CONFIRMED,
+            CUSTOMER,
+            "DELETE FROM orders WHERE id = '{order}'",
+        ),
+        Damage(
+            "{saga} has more than one second leg: on ",
+            CONFIRMED,
+            ELSEWHERE,
+            "INSERT INTO clearing_leg (saga_id, role, currency, amount, peer, movement_id)"
+            " VALUES ('{saga}', 'second', 'USD', -3000, 'x', 1000003)",
+        ),
+        Damage(
+            "moved 30.00 (opening of {saga})",
+            CONFIRMED,
+            CUSTOMER,
+            "UPDATE movement SET kind = 'opening' WHERE saga_id = '{saga}' AND kind = 'capture'",
+        ),
+        Damage(
+            "moved 30.00 (capture of ghost/{order})",
+            CONFIRMED,
+            CUSTOMER,
+            "UPDATE movement SET saga_id = 'ghost/{order}' WHERE saga_id = '{saga}' AND kind = 'capture'",
         ),
     ),
     Check.STOCK: (
@@ -303,6 +355,21 @@ DAMAGES: dict[Check, tuple[Damage, ...]] = {
         Damage("product {z} has no stock row", CONFIRMED, Z, "DELETE FROM stock WHERE sku = '{z}'"),
         Damage("10 of {z} came in by receipt ", CONFIRMED, Z, "DELETE FROM stock WHERE sku = '{z}'"),
         Damage("there is stock of {z}, but no such product", CONFIRMED, Z, "DELETE FROM product WHERE sku = '{z}'"),
+        Damage(
+            "2 of {a} are released, but order {order} is pending",
+            PENDING,
+            A,
+            "UPDATE reservation SET state = 'released' WHERE saga_id = '{saga}'",
+            work=Work.OPEN,
+        ),
+        Damage(
+            "{a} has 2 reserved of -1 on hand",
+            PENDING,
+            A,
+            "ALTER TABLE stock DROP CONSTRAINT IF EXISTS stock_available_check;"
+            "ALTER TABLE stock DROP CONSTRAINT IF EXISTS stock_on_hand_check;"
+            "UPDATE stock SET on_hand = -1 WHERE sku = '{a}'",
+        ),
     ),
     Check.ORDERS: (
         Damage(
@@ -384,6 +451,25 @@ DAMAGES: dict[Check, tuple[Damage, ...]] = {
         Damage(
             "the workflow of order {order} ended as confirmed, but its row is rejected",
             REJECTED,
+            CUSTOMER,
+            status="confirmed",
+        ),
+        Damage(
+            "order {order} has 2 lookup rows: on ",
+            CONFIRMED,
+            NOT_LOOKUP,
+            "INSERT INTO order_lookup (order_id, bucket, customer_id, content_hash, stock_plan)"
+            " VALUES ('{order}', 1, '{customer}', 'x', '[]')",
+        ),
+        Damage(
+            "a shipment was requested for order {order}, which is not here",
+            CONFIRMED,
+            CUSTOMER,
+            "DELETE FROM orders WHERE id = '{order}'",
+        ),
+        Damage(
+            "the workflow of order {order} ended as confirmed, but its row is nowhere",
+            CLAIMED,
             CUSTOMER,
             status="confirmed",
         ),
@@ -476,6 +562,12 @@ DAMAGES: dict[Check, tuple[Damage, ...]] = {
             MERCHANT,
             "DELETE FROM barrier WHERE saga_id = '{saga}' AND step = 'credit_merchant'",
         ),
+        Damage(
+            "step consume_stock/m of {saga} ran, but the order is nowhere, not confirmed",
+            CLAIMED,
+            CUSTOMER,
+            "INSERT INTO barrier VALUES ('{saga}', 'consume_stock/m', 'do', 'sku_range', 'm', 'null')",
+        ),
     ),
     Check.PLACEMENT: (
         Damage(
@@ -508,6 +600,70 @@ DAMAGES: dict[Check, tuple[Damage, ...]] = {
             CONFIRMED,
             CUSTOMER,
             "INSERT INTO barrier VALUES ('{saga}', 'x', 'do', 'pin', 'nobody', 'null')",
+        ),
+        Damage(
+            "shard-2 has ownership rows of sku_range 'nowhere', which the map gives to nobody",
+            CONFIRMED,
+            CUSTOMER,
+            "INSERT INTO ownership VALUES ('sku_range', 'nowhere', 1, 'owned')",
+        ),
+        Damage(
+            "orders {order} says it is in bucket '4095'",
+            CONFIRMED,
+            CUSTOMER,
+            "UPDATE orders SET bucket = 4095 WHERE id = '{order}'",
+        ),
+        Damage(
+            "account {customer} says it is in bucket '4095'",
+            CONFIRMED,
+            CUSTOMER,
+            "UPDATE account SET bucket = 4095 WHERE id = '{customer}'",
+        ),
+        Damage(
+            "order_lookup {order} says it is in bucket '4095'",
+            CONFIRMED,
+            LOOKUP,
+            "UPDATE order_lookup SET bucket = 4095 WHERE order_id = '{order}'",
+        ),
+        Damage(
+            "order_lookup {order} lies on ",
+            CONFIRMED,
+            NOT_LOOKUP,
+            "INSERT INTO order_lookup (order_id, bucket, customer_id, content_hash, stock_plan)"
+            " VALUES ('{order}', 1, '{customer}', 'x', '[]')",
+        ),
+        Damage(
+            "customer {customer} lies on ",
+            CONFIRMED,
+            ELSEWHERE,
+            "INSERT INTO customer (id, bucket, name, content_hash) VALUES ('{customer}', 1, 'x', 'x')",
+        ),
+        Damage(
+            "account {customer} lies on ",
+            CONFIRMED,
+            ELSEWHERE,
+            "INSERT INTO account (id, kind, currency, bucket, posted) VALUES ('{customer}', 'customer', 'USD', 1, 0)",
+        ),
+        Damage(
+            "merchant {merchant} lies on ",
+            CONFIRMED,
+            ELSEWHERE,
+            "INSERT INTO account (id, kind, currency, posted) VALUES ('{merchant}', 'merchant', 'USD', 0)",
+        ),
+        Damage(
+            "stock {a} lies on ",
+            CONFIRMED,
+            Z,
+            "INSERT INTO stock (sku, sku_range, on_hand) VALUES ('{a}', '', 0)",
+        ),
+    ),
+    Check.PREPARED_TRANSACTIONS: (
+        Damage(
+            "shardwise:{order}:source is prepared and undecided for ",
+            CONFIRMED,
+            CUSTOMER,
+            "INSERT INTO stock_receipt (id, sku, quantity) VALUES ('{order}', 'm', 1);"
+            "PREPARE TRANSACTION 'shardwise:{order}:source'",
         ),
     ),
 }

@@ -1,0 +1,133 @@
+"""Somebody terminates the workflow of a half-done order: `verify` names the order, and the same saga again ends it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from domain.orders import Order, OrderLine, OrderStatus
+from domain.shard_map import bucket_of, spread_buckets
+from tests.support.command import Answer, Shardwise
+from workflows.order_saga import TASK_QUEUE, OrderSaga, PlaceOrder, workflow_id
+
+SECONDS_MAX = 60
+SHARDS = ("shard-1", "shard-2", "shard-3")
+
+
+async def _temporal(shardwise: Shardwise) -> Client:
+    address = shardwise("status").document["temporal"]["address"]
+    return await Client.connect(address, data_converter=pydantic_data_converter)
+
+
+async def _terminate(shardwise: Shardwise, order_id: str) -> None:
+    client = await _temporal(shardwise)
+    await client.get_workflow_handle(workflow_id(order_id)).terminate("an operator's mistake")
+
+
+def _until(done: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + SECONDS_MAX
+    while not done():
+        assert time.monotonic() < deadline, what
+
+
+def _violations(answer: Answer) -> dict[str, list[dict[str, object]]]:
+    return {check["name"]: check["violations"] for check in answer.document["checks"] if not check["ok"]}
+
+
+async def test_an_order_terminated_in_its_window_is_named_with_its_row(shardwise: Shardwise) -> None:
+    place = ("order", "place", "--customer", "rich", "--line", "LAMP:1", "--id", "cut-off")
+    placed = shardwise(*place, "--wait", "1", cancellation_window_seconds="600")
+    assert placed.document["status"] == "pending"
+    _until(lambda: shardwise("order", "show", "cut-off").document["placed_at"] is not None, "it was never opened")
+    healthy = shardwise("verify")
+    assert (healthy.exit_code, healthy.document["in_flight"]["orders"]) == (0, 1)
+
+    await _terminate(shardwise, "cut-off")
+    damaged = shardwise("verify")
+    assert damaged.exit_code == 1
+    [violation] = _violations(damaged)["orders"]
+    assert violation["what"] == "order cut-off is pending, and nobody works on it"
+    assert violation["row"] == {
+        "saga_id": "order/cut-off",
+        "order_id": "cut-off",
+        "customer_id": "rich",
+        "state": "pending",
+    }
+    assert damaged.document["in_flight"]["orders"] == 0
+
+    assert shardwise(*place).document["status"] == "confirmed"
+    assert shardwise("verify").exit_code == 0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """An order whose merchant is on a shard of its own: with that one away, the rest of the order goes on."""
+
+    shardwise: Shardwise
+    order_id: str
+    customer: str
+    customer_shard: str
+    merchant_shard: str
+    sku: str
+
+    def postmaster(self) -> int:
+        [pid] = [
+            each["pid"] for each in self.shardwise("status").document["shards"] if each["name"] == self.merchant_shard
+        ]
+        return int(pid)
+
+
+@pytest.fixture
+def stage(shardwise: Shardwise, tmp_path: Path) -> Stage:
+    merchant_shard = shardwise("account", "show", "merchant.USD").document["shard"]
+    goods = {sku: shardwise("stock", "show", sku).document["shard"] for sku in ("APPLE", "LAMP", "WATCH")}
+    sku = next(sku for sku, shard in goods.items() if shard != merchant_shard)
+    buckets = spread_buckets(SHARDS)
+    names = (f"away-{number}" for number in itertools.count())
+    away = (name for name in names if buckets[bucket_of(name)] != merchant_shard)
+    order_id, customer = next(away), next(away)
+    file = tmp_path / "customers.csv"
+    file.write_text(f"customer_id,name,email,currency,opening_balance\n{customer},Away,,USD,1000.00\n")
+    assert shardwise("import", "customers", str(file)).exit_code == 0
+    return Stage(shardwise, order_id, customer, buckets[bucket_of(customer)], merchant_shard, sku)
+
+
+async def test_money_whose_workflow_was_terminated_on_its_way_is_named_with_its_leg(stage: Stage) -> None:
+    shardwise = stage.shardwise
+    place = ("order", "place", "--customer", stage.customer, "--line", f"{stage.sku}:1", "--id", stage.order_id)
+    os.kill(stage.postmaster(), signal.SIGKILL)
+    try:
+        shardwise(*place, "--wait", "1")
+        _until(
+            lambda: shardwise("order", "show", stage.order_id).document["decided_at"] is not None,
+            "it was never decided",
+        )
+        await _terminate(shardwise, stage.order_id)
+    finally:
+        assert shardwise("up", "--detach").exit_code == 0
+
+    damaged = shardwise("verify")
+    assert damaged.exit_code == 1
+    [violation] = _violations(damaged)["clearing"]
+    assert violation["shard"] == stage.customer_shard
+    assert violation["row"]["saga_id"] == f"order/{stage.order_id}"  # type: ignore[index]
+    assert "it never arrived and nobody works on it" in str(violation["what"])
+
+    # The row is final, so that placing the order again would not start anything.
+    order = Order(stage.order_id, stage.customer, "USD", (OrderLine(stage.sku, 1),))
+    again = await (await _temporal(shardwise)).execute_workflow(
+        OrderSaga.run, PlaceOrder(order), id=workflow_id(stage.order_id), task_queue=TASK_QUEUE
+    )
+    assert again.status is OrderStatus.CONFIRMED
+    healed = shardwise("verify")
+    assert healed.exit_code == 0, json.dumps(_violations(healed))

@@ -1,0 +1,70 @@
+"""Every sentence that `verify` can say of a violation, read off its source: each must be proved by planted damage."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cli.audit
+import shards.audit
+
+# Where a sentence is written: first of what is given to a rule, anywhere in what is given to a fault, or in a variable.
+_RULES = {"Violation", "Rule", "_without_barrier"}
+_FAULTS = {"_leg_fault", "_order_fault", "_stock_fault"}
+_VARIABLES = {"what", "told"}
+_COLUMN = re.compile(r"\{[^}]*\}")
+_ANYTHING = ".*"
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """`text` as the source has it, `{}` where something is filled in."""
+
+    text: str
+    pattern: re.Pattern[str]
+
+
+def sentence_of(what: str, sentences: Sequence[Sentence]) -> Sentence | None:
+    """The one that `what` was made of: of several that fit, the one with the most words of its own."""
+    fitting = [each for each in sentences if each.pattern.fullmatch(what)]
+    return max(fitting, key=lambda each: len(each.text), default=None)
+
+
+def all_sentences() -> list[Sentence]:
+    files = [Path(str(cli.audit.__file__)), *sorted(Path(shards.audit.__path__[0]).glob("*.py"))]
+    return [sentence for file in files for sentence in _sentences_of(ast.parse(file.read_text()))]
+
+
+def _sentences_of(tree: ast.Module) -> Iterator[Sentence]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id=name), args=[written, *_]) if name in _RULES:
+                yield from _sentence(written)
+            case ast.Call(func=ast.Name(id=name), args=given) if name in _FAULTS:
+                for written in given:
+                    yield from _sentence(written)
+            case ast.Assign(targets=[ast.Name(id=name)], value=written) if name in _VARIABLES:
+                yield from _sentence(written)
+
+
+def _sentence(written: ast.expr) -> Iterator[Sentence]:
+    match written:
+        case ast.JoinedStr(values=parts):
+            texts = [part.value if isinstance(part, ast.Constant) else None for part in parts]
+        case ast.Constant(value=str(template)):
+            texts = _around_columns(template)
+        case _:
+            return
+    fixed = ["{}" if text is None else str(text) for text in texts]
+    pattern = "".join(_ANYTHING if text is None else re.escape(str(text)) for text in texts)
+    yield Sentence("".join(fixed), re.compile(pattern, re.DOTALL))
+
+
+def _around_columns(template: str) -> list[str | None]:
+    texts: list[str | None] = []
+    for number, text in enumerate(_COLUMN.split(template)):
+        texts += [text] if number == 0 else [None, text]
+    return texts
