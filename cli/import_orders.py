@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -20,11 +19,11 @@ from cli.order_file import open_orders, read_batches
 from cli.order_import import OrderImport, Outcome, Tally
 from cli.order_sagas import OrderSagas
 from cli.output import Output, output
+from cli.progress import beside, lines
 from stack.settings import Settings, load_settings
 
 FAULTS_SHOWN_MAX = 20
 REDRAW_SECONDS = 0.25
-LINE_EVERY_SECONDS = 5.0
 
 
 def register(group: typer.Typer) -> None:
@@ -69,7 +68,7 @@ async def _import(settings: Settings, source: BinaryIO, concurrency: int, limit_
         if not await sagas.has_worker():
             out.progress("no worker polls for orders: they will wait for one (`shardwise up` or `shardwise worker`)")
         work = OrderImport(OrderBook(to.router), sagas, concurrency, limit_seconds, faults.tell)
-        async with _shown(out, work.tally, _size(source), started):
+        async with beside(_shown(out, work.tally, _size(source), started)):
             tally = await work.run(read_batches(source))
     faults.tell_rest()
     seconds = round(time.monotonic() - started, 3)
@@ -92,17 +91,10 @@ class _Faults:
             self._out.progress(f"and {self._count - FAULTS_SHOWN_MAX} more invalid lines")
 
 
-@asynccontextmanager
-async def _shown(out: Output, tally: Tally, size: int | None, started: float) -> AsyncIterator[None]:
-    """A bar on a terminal, otherwise a line now and then."""
-    show = _bar(out, tally, size, started) if out.stderr.is_terminal else _lines(out, tally, started)
-    showing = asyncio.create_task(show)
-    try:
-        yield
-    finally:
-        showing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await showing
+def _shown(out: Output, tally: Tally, size: int | None, started: float) -> Coroutine[Any, Any, None]:
+    if out.stderr.is_terminal:
+        return _bar(out, tally, size, started)
+    return lines(out, lambda: _so_far(tally, time.monotonic() - started))
 
 
 async def _bar(out: Output, tally: Tally, size: int | None, started: float) -> None:
@@ -118,12 +110,6 @@ async def _bar(out: Output, tally: Tally, size: int | None, started: float) -> N
         while True:
             progress.update(bar, completed=tally.bytes_done, description=_so_far(tally, time.monotonic() - started))
             await asyncio.sleep(REDRAW_SECONDS)
-
-
-async def _lines(out: Output, tally: Tally, started: float) -> None:
-    while True:
-        await asyncio.sleep(LINE_EVERY_SECONDS)
-        out.progress(_so_far(tally, time.monotonic() - started))
 
 
 def _size(source: BinaryIO) -> int | None:

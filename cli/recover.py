@@ -35,12 +35,11 @@ def recover(
 
 
 async def _recover(settings: Settings, dry_run: bool, out: Output) -> Found:
-    async with connected(settings, long_running=True) as to:
-        with shown_progress(out) as progress:
-            recovery = Recovery(to, settings, progress)
-            found = await recovery.find()
-            if not dry_run:
-                await recovery.start(found.orders)
+    async with connected(settings, long_running=True) as to, shown_progress(out) as progress:
+        recovery = Recovery(to, settings, progress)
+        found = await recovery.find()
+        if not dry_run:
+            await recovery.start(found.orders)
     return found
 
 
