@@ -134,7 +134,8 @@ class Audit:
             self.in_flight.prepared_transactions += young
             placed = await check_placement(self._cluster, shard)
             self.findings.add_checked(Check.PLACEMENT, placed.checked)
-            self.findings.add_violations(Check.PLACEMENT, placed.violations)
+            not_shown = placed.violation_count - len(placed.violations)
+            self.findings.add_violations(Check.PLACEMENT, placed.violations, not_shown)
 
     async def _check_rows(self, claimed: int) -> None:
         suspects: list[str] = []

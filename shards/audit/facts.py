@@ -8,7 +8,7 @@ between them, and they are a consistent cut.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import text
 
 from domain.identifiers import order_saga_id
+from shards.audit.rules import PART_ROWS
 from shards.engines import Cluster, Database
 
 ORDER_PREFIX = order_saga_id("")
@@ -188,11 +189,17 @@ class _Stream:
 
     async def open(self, stack: AsyncExitStack) -> None:
         connection = await stack.enter_async_context(self.shard.snapshot())
-        self._rows = aiter(await connection.stream(_ALL))
+        self._parts = (await connection.stream(_ALL)).partitions(PART_ROWS)
+        self._rows: Iterator[Any] = iter(())
         await self.advance()
 
     async def advance(self) -> None:
-        row = await anext(self._rows, None)
+        row = next(self._rows, None)
+        if row is None:
+            async for part in self._parts:
+                self._rows = iter(part)
+                row = next(self._rows, None)
+                break
         self.saga_id, self.facts = (None, ()) if row is None else (row.saga_id, row.facts)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.shard_map import Keyspace, Route, ShardMap, bucket_of
-from shards.audit.findings import Violation
+from shards.audit.findings import VIOLATIONS_SHOWN_MAX, Violation
+from shards.audit.rules import PART_ROWS
 from shards.engines import Cluster, Database
 from shards.map_store import load_map
 
@@ -28,10 +29,20 @@ _OWNED = text("SELECT keyspace, slot FROM ownership WHERE state = 'owned'")
 _TRIES_MAX = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Placed:
-    checked: int
-    violations: list[Violation]
+    """Only the first violations are kept, however many rows lie astray."""
+
+    checked: int = 0
+    violation_count: int = 0
+    violations: list[Violation] = field(default_factory=list)
+
+    def add(self, violation: Violation | None) -> None:
+        if violation is None:
+            return
+        self.violation_count += 1
+        if len(self.violations) < VIOLATIONS_SHOWN_MAX:
+            self.violations.append(violation)
 
 
 async def check_placement(cluster: Cluster, shard: Database) -> Placed:
@@ -40,36 +51,35 @@ async def check_placement(cluster: Cluster, shard: Database) -> Placed:
     for _ in range(_TRIES_MAX):
         placed = await _check(shard_map, shard)
         newer = await load_map(cluster.catalog)
-        if not placed.violations or newer.version == shard_map.version:
+        if not placed.violation_count or newer.version == shard_map.version:
             break
         shard_map = newer
     return placed
 
 
 async def _check(shard_map: ShardMap, shard: Database) -> Placed:
-    checked, violations = 0, []
+    placed = Placed()
     async with shard.snapshot() as connection:
-        async for row in await connection.stream(_PLACED):
-            checked += 1
-            route, what = _route(shard_map, row), f"{row.relation} {row.id}"
-            if route.shard != shard.name:
-                found = {"relation": row.relation, "id": row.id, "key": row.key, "map_says": route.shard}
-                violations.append(
-                    Violation(f"{what} lies on {shard.name}, but belongs on {route.shard}", shard.name, found)
-                )
-            elif route.slot != row.slot:
-                found = {
-                    "relation": row.relation,
-                    "id": row.id,
-                    "key": row.key,
-                    "slot": row.slot,
-                    "map_says": route.slot,
-                }
-                told = f"{what} says it is in {route.keyspace} {row.slot!r}, but its key is in {route.slot!r}"
-                violations.append(Violation(told, shard.name, found))
+        async for part in (await connection.stream(_PLACED)).partitions(PART_ROWS):
+            placed.checked += len(part)
+            for row in part:
+                placed.add(_misplaced(shard_map, shard.name, row))
         async for violation in _slot_violations(connection, shard_map, shard.name):
-            violations.append(violation)
-    return Placed(checked, violations)
+            placed.add(violation)
+    return placed
+
+
+def _misplaced(shard_map: ShardMap, shard: str, row: Row[tuple[str, str, str, str]]) -> Violation | None:
+    route, what = _route(shard_map, row), f"{row.relation} {row.id}"
+    found = {"relation": row.relation, "id": row.id, "key": row.key}
+    if route.shard != shard:
+        found |= {"map_says": route.shard}
+        return Violation(f"{what} lies on {shard}, but belongs on {route.shard}", shard, found)
+    if route.slot != row.slot:
+        found |= {"slot": row.slot, "map_says": route.slot}
+        told = f"{what} says it is in {route.keyspace} {row.slot!r}, but its key is in {route.slot!r}"
+        return Violation(told, shard, found)
+    return None
 
 
 def _route(shard_map: ShardMap, row: Row[tuple[str, str, str, str]]) -> Route:

@@ -18,6 +18,9 @@ from domain.currencies import DECIMALS
 from domain.money import Money
 from shards.audit.findings import VIOLATIONS_SHOWN_MAX, Check, Violation
 
+# What is read at once of a stream: row by row, SQLAlchemy's switch between its two worlds costs more than the row.
+PART_ROWS = 500
+
 _MINOR = "_minor"
 
 
