@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import logging
 
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
+from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig
 from temporalio.service import RPCError
 
 from domain.errors import InvalidInput, Unreachable
@@ -33,10 +36,19 @@ async def connect_to(config: ClientConnectConfig, timeout_seconds: float) -> Cli
     options: ClientConnectConfig = {"namespace": NAMESPACE, **config, "target_host": address}
     try:
         async with asyncio.timeout(timeout_seconds):
-            return await Client.connect(**options, data_converter=pydantic_data_converter)
+            return await Client.connect(**options, data_converter=pydantic_data_converter, runtime=_runtime())
     except (RuntimeError, RPCError, TimeoutError, OSError) as error:
         reason = str(error) or f"no answer within {timeout_seconds:g} s"
         raise Unreachable("temporal_unreachable", f"Temporal at {address} does not answer: {reason}") from error
+
+
+@functools.cache
+def _runtime() -> Runtime:
+    """The client's core would write its warnings to stdout, where a command's one document belongs: they become log
+    records like all others."""
+    logger = logging.getLogger("temporalio.core")
+    forwarding = LogForwardingConfig(logger, append_target_to_name=False, prepend_target_on_message=False)
+    return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(LoggingConfig.default.filter, forwarding)))
 
 
 def _own_config() -> ClientConnectConfig:
