@@ -1,6 +1,7 @@
 """Kills parts of a running stack at random moments and has `up` bring them back.
 
-The seed decides what is killed, in which order and for how long; the orders decide what was going on at that moment.
+The seed decides what is killed, in which order, how long after the last recovery and for how long; the orders decide
+what was going on at that moment.
 """
 
 from __future__ import annotations
@@ -12,52 +13,66 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
-
 from tests.support.command import Shardwise
+from tests.support.freezing import frozen
 
-FREEZE_SECONDS = 20.0
-PAUSE_SECONDS = (1.0, 6.0)
+PAUSE_SECONDS = (0.0, 6.0)
 DOWN_SECONDS = (0.0, 3.0)
 
 # What can happen, and how often in proportion to the others.
 WEIGHTS = {"worker": 5, "shard": 4, "temporal": 2, "catalog": 1, "everything": 2, "frozen shard": 1}
 
 
-@dataclass
-class Chaos:
-    shardwise: Shardwise
-    random: random.Random
-    kills: Counter[str] = field(default_factory=Counter)
+@dataclass(frozen=True)
+class Strike:
+    """`victim` from 0 to 1: which of the parts of its kind, however many there are."""
 
-    def strike(self) -> str:
-        """One kill (or freeze) and the recovery from it; what it was."""
-        what = self.random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+    kind: str
+    pause_seconds: float
+    victim: float
+    down_seconds: float
+
+
+def strikes(seed: str, freeze_seconds: float) -> Iterator[Strike]:
+    """Without end; the first ones are one of each kind. All numbers are drawn here, so that a plan depends on its seed
+    alone and not on how its strikes went."""
+    chance = random.Random(f"{seed}-kills")
+    each_kind = list(WEIGHTS)
+    chance.shuffle(each_kind)
+    while True:
+        kind = each_kind.pop() if each_kind else chance.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+        pause, victim, down = chance.uniform(*PAUSE_SECONDS), chance.random(), chance.uniform(*DOWN_SECONDS)
+        yield Strike(kind, pause, victim, freeze_seconds if kind == "frozen shard" else down)
+
+
+class Chaos:
+    def __init__(self, shardwise: Shardwise) -> None:
+        self.kills: Counter[str] = Counter()
+        self._shardwise = shardwise
+
+    def carry_out(self, strike: Strike) -> None:
+        """Waits, kills or freezes, and recovers by `up`."""
+        time.sleep(strike.pause_seconds)
         parts = self._parts()
-        if what == "frozen shard":
-            with _frozen(parts["shard"][self.random.randrange(len(parts["shard"]))]):
-                time.sleep(FREEZE_SECONDS)
+        if strike.kind == "frozen shard":
+            with frozen(_one_of(parts["shard"], strike)):
+                time.sleep(strike.down_seconds)
         else:
-            victims = [pid for pids in parts.values() for pid in pids]
-            if what != "everything":
-                victims = [self.random.choice(parts[what])]
+            everything = [pid for pids in parts.values() for pid in pids]
+            victims = everything if strike.kind == "everything" else [_one_of(parts[strike.kind], strike)]
             for pid in victims:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            time.sleep(self.random.uniform(*DOWN_SECONDS))
-        up = self.shardwise("up", "--detach")
-        assert up.exit_code == 0, f"up after {what}: {up.stdout}{up.stderr}"
-        self.kills[what] += 1
-        return what
-
-    def pause(self) -> None:
-        time.sleep(self.random.uniform(*PAUSE_SECONDS))
+            time.sleep(strike.down_seconds)
+        up = self._shardwise("up", "--detach")
+        assert up.exit_code == 0, f"up after {strike}: {up.stdout}{up.stderr}"
+        self.kills[strike.kind] += 1
 
     def _parts(self) -> dict[str, list[int]]:
-        status = self.shardwise("status").document
+        status = self._shardwise("status").document
         return {
             "worker": _pids(status["workers"]),
             "shard": _pids(status["shards"]),
@@ -70,16 +85,5 @@ def _pids(parts: list[dict[str, Any]]) -> list[int]:
     return [part["pid"] for part in parts if part["pid"] is not None]
 
 
-@contextlib.contextmanager
-def _frozen(postmaster: int) -> Iterator[None]:
-    """The server and all its backends stopped, as on a disk that does not answer: connections stay open and hang."""
-    family = [psutil.Process(postmaster), *psutil.Process(postmaster).children(recursive=True)]
-    try:
-        for process in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.suspend()
-        yield
-    finally:
-        for process in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.resume()
+def _one_of(pids: list[int], strike: Strike) -> int:
+    return pids[int(strike.victim * len(pids))]

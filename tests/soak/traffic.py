@@ -1,0 +1,128 @@
+"""`import orders` one file after the other, for as long as it is wanted; and all that was told of their orders."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.soak.orders import Wanted, write_orders
+from tests.support.command import Shardwise
+
+FINAL = ("confirmed", "rejected", "cancelled")
+NOT_FINAL = ("pending", "failed")
+SETTLE_ROUNDS_MAX = 20
+LISTED = 10_000
+
+
+@dataclass
+class File:
+    """`counts`: what each import of it that came to its end told, oldest first."""
+
+    path: Path
+    orders: list[Wanted]
+    counts: list[Mapping[str, Any]] = field(default_factory=list)
+
+    @property
+    def is_settled(self) -> bool:
+        """The last import told of every order how it ended."""
+        return bool(self.counts) and sum(self.counts[-1][name] for name in FINAL) == len(self.orders)
+
+
+class Traffic:
+    """Inside the block a thread imports; at its end the file that is being imported is finished."""
+
+    def __init__(self, shardwise: Shardwise, folder: Path, seed: str, batch: int, concurrency: int = 20) -> None:
+        self.files: list[File] = []
+        self.faults: list[str] = []
+        # Every final state that any command told, once: an order told twice differently is a fault.
+        self.told: dict[str, str] = {}
+        self._shardwise = shardwise
+        self._folder = folder
+        self._name = seed
+        self._chance = random.Random(f"{seed}-orders")
+        self._batch = batch
+        self._concurrency = concurrency
+        self._wanted = threading.Event()
+        self._thread = threading.Thread(target=self._import_on)
+        self._failure: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        self._wanted.set()
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._wanted.clear()
+        self._thread.join()
+        if self._failure is not None and error is None:
+            raise self._failure
+
+    @property
+    def orders(self) -> list[Wanted]:
+        return [order for file in self.files for order in file.orders]
+
+    @property
+    def outcomes(self) -> Counter[str]:
+        """As the last import of each file told them."""
+        last = [file.counts[-1] for file in self.files if file.counts]
+        return Counter({name: sum(counts[name] for counts in last) for name in (*FINAL, *NOT_FINAL, "invalid")})
+
+    def settle(self) -> None:
+        """Every file once more, until all of its orders are final: what is not by then is lost."""
+        for file in self.files:
+            for _ in range(SETTLE_ROUNDS_MAX):
+                self._import(file)
+                if file.is_settled:
+                    break
+            else:
+                self.faults.append(f"{file.path.name} does not settle: {file.counts[-1:]}")
+            self.faults += _contradictions(file)
+        self.listen()
+
+    def listen(self) -> None:
+        """Writes down what `order list` tells; a shard may be away, then it tells nothing."""
+        for status in FINAL:
+            listed = self._shardwise("order", "list", "--status", status, "--limit", str(LISTED))
+            if listed.exit_code != 0:
+                continue
+            for order in listed.document["orders"]:
+                before = self.told.setdefault(order["order_id"], status)
+                if before != status:
+                    self.faults.append(f"{order['order_id']} was told {before}, and later {status}")
+
+    def _import_on(self) -> None:
+        try:
+            while self._wanted.is_set():
+                name = f"{self._name}-{len(self.files)}"
+                path = self._folder / f"{name}.jsonl"
+                file = File(path, write_orders(path, self._chance, name, self._batch))
+                self.files.append(file)
+                self._import(file)
+        except BaseException as failure:
+            self._failure = failure
+
+    def _import(self, file: File) -> None:
+        """An import that found nothing to start with, no map or no Temporal, exits with an error and is repeated."""
+        answer = self._shardwise("import", "orders", str(file.path), "--concurrency", str(self._concurrency))
+        if "total" in answer.document:
+            file.counts.append(answer.document)
+        elif answer.exit_code != 3:
+            self.faults.append(f"{file.path.name}: exit {answer.exit_code}: {answer.stdout}{answer.stderr[-500:]}")
+
+
+def _contradictions(file: File) -> list[str]:
+    """What was told as final stays final, so that its counts only grow."""
+    faults = []
+    for earlier, later in zip(file.counts, file.counts[1:], strict=False):
+        shrunk = [name for name in FINAL if later[name] < earlier[name]]
+        if shrunk:
+            faults.append(
+                f"{file.path.name}: fewer orders are {', '.join(shrunk)} than before: {earlier}, then {later}"
+            )
+    return faults
