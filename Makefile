@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 
 .PHONY: help
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("shardwise needs Python 3.11 or newer")'
@@ -43,9 +43,17 @@ check: $(STAMP) ## format, lint, types, layers
 bench: $(STAMP) ## orders per second beside a naive saga, as a ratio measured in one run
 	@$(BIN)/python -m bench.orders $(BENCH_ARGS)
 
+.PHONY: bench-verify
+bench-verify: $(STAMP) ## seconds and memory of verify by the number of orders
+	@$(BIN)/python -m bench.verify $(BENCH_ARGS)
+
 .PHONY: soak
-soak: $(STAMP) ## orders without end while parts are killed: make soak MINUTES=30 [SEED=N]
-	@$(BIN)/python -m tests.soak.run --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+soak: $(STAMP) ## orders while parts are killed, then in peace: make soak MINUTES=30 [QUIET=10] [SEED=N]
+	@$(BIN)/python -m tests.soak.run --minutes $(or $(MINUTES),10) --quiet-minutes $(or $(QUIET),10) $(if $(SEED),--seed $(SEED))
+
+.PHONY: outage
+outage: $(STAMP) ## one shard away for a minute: what the others' orders notice of it, and when all are final again
+	@$(BIN)/python -m tests.soak.outage
 
 .PHONY: format
 format: $(STAMP) ## rewrite the code in the house format
