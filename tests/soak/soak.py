@@ -18,6 +18,7 @@ from tests.soak.verifying import Verifying
 from tests.support.command import Shardwise
 
 STRIKES_PER_VERIFY = 5
+QUIET_WINDOWS_SECONDS = (0.5, 0.0)
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def quiet(shardwise: Shardwise, folder: Path, plan: Plan, verifying: Verifying) 
     """Orders without kills, `verify` asked all the while."""
     ends = time.monotonic() + plan.quiet_seconds
     verifying.in_flight_max = 0
-    with Traffic(shardwise, folder, f"{plan.seed}-quiet", plan.batch) as traffic:
+    with Traffic(shardwise, folder, f"{plan.seed}-quiet", plan.batch, QUIET_WINDOWS_SECONDS) as traffic:
         while time.monotonic() < ends:
             verifying.ask("with nothing killed")
             say(f"verify {verifying.asked}: up to {verifying.in_flight_max} in flight; {len(traffic.orders)} orders")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,7 @@ FINAL = ("confirmed", "rejected", "cancelled")
 NOT_FINAL = ("pending", "failed")
 SETTLE_ROUNDS_MAX = 20
 LISTED = 10_000
+CONCURRENCY = 20
 
 
 @dataclass
@@ -26,6 +28,7 @@ class File:
 
     path: Path
     orders: list[Wanted]
+    window_seconds: float
     counts: list[Mapping[str, Any]] = field(default_factory=list)
 
     @property
@@ -35,9 +38,15 @@ class File:
 
 
 class Traffic:
-    """Inside the block a thread imports; at its end the file that is being imported is finished."""
+    """Inside the block a thread imports; at its end the file that is being imported is finished.
 
-    def __init__(self, shardwise: Shardwise, folder: Path, seed: str, batch: int, concurrency: int = 20) -> None:
+    `windows`: the cancellation windows in seconds that files are given in turn. Without one an order is over in tens of
+    milliseconds, and who looks at it finds it done.
+    """
+
+    def __init__(
+        self, shardwise: Shardwise, folder: Path, seed: str, batch: int, windows: Sequence[float] = (0.0,)
+    ) -> None:
         self.files: list[File] = []
         self.faults: list[str] = []
         # Every final state that any command told, once: an order told twice differently is a fault.
@@ -47,7 +56,7 @@ class Traffic:
         self._name = seed
         self._chance = random.Random(f"{seed}-orders")
         self._batch = batch
-        self._concurrency = concurrency
+        self._windows = itertools.cycle(windows)
         self._wanted = threading.Event()
         self._thread = threading.Thread(target=self._import_on)
         self._failure: BaseException | None = None
@@ -101,7 +110,8 @@ class Traffic:
             while self._wanted.is_set():
                 name = f"{self._name}-{len(self.files)}"
                 path = self._folder / f"{name}.jsonl"
-                file = File(path, write_orders(path, self._chance, name, self._batch))
+                orders = write_orders(path, self._chance, name, self._batch)
+                file = File(path, orders, next(self._windows))
                 self.files.append(file)
                 self._import(file)
         except BaseException as failure:
@@ -109,7 +119,8 @@ class Traffic:
 
     def _import(self, file: File) -> None:
         """An import that found nothing to start with, no map or no Temporal, exits with an error and is repeated."""
-        answer = self._shardwise("import", "orders", str(file.path), "--concurrency", str(self._concurrency))
+        command = ("import", "orders", str(file.path), "--concurrency", str(CONCURRENCY))
+        answer = self._shardwise(*command, cancellation_window_seconds=str(file.window_seconds))
         if "total" in answer.document:
             file.counts.append(answer.document)
         elif answer.exit_code != 3:
