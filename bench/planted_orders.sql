@@ -18,8 +18,14 @@ CREATE TEMPORARY VIEW credited AS
 
 -- ── orders ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-INSERT INTO order_lookup (order_id, bucket, customer_id, content_hash, stock_plan, created_at)
-SELECT order_id, lookup_bucket, customer_id, md5(order_id), jsonb_build_array(
+INSERT INTO order_lookup (order_id, bucket, customer_id, content_hash, request, stock_plan, created_at)
+SELECT order_id, lookup_bucket, customer_id, md5(order_id), jsonb_build_object(
+    'order_id', order_id, 'customer_id', customer_id, 'currency', 'USD', 'ordered_on', NULL, 'ship_to', NULL,
+    'lines', jsonb_build_array(
+        jsonb_build_object('sku', near_sku, 'quantity', 2, 'unit_price', NULL),
+        jsonb_build_object('sku', far_sku, 'quantity', 1, 'unit_price', NULL)
+    )
+), jsonb_build_array(
     jsonb_build_object('sku_range', near_range, 'shard', near_shard, 'quantities', jsonb_build_object(near_sku, 2)),
     jsonb_build_object('sku_range', far_range, 'shard', far_shard, 'quantities', jsonb_build_object(far_sku, 1))
 ), pg_temp.long_ago()

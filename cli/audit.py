@@ -8,10 +8,11 @@ workflow. An order that somebody works on is in flight, not damaged, unless its 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from cli.progress import Report
 from cli.workflow_states import ListedWorkflow, Work, WorkflowState, WorkflowStates
 from domain.orders import OrderState
 from shards.audit.facts import ORDER_PREFIX, Dossier, count_claimed, gather_still, known_orders, read_all
@@ -26,9 +27,6 @@ BATCH = 500
 DESCRIBED_AT_ONCE_MAX = 32
 # A saga's rows move forward some twenty times in its whole life: one that still moves after this many looks is alive.
 LOOKS_MAX = 25
-
-Progress = Callable[[str, int, int | None], None]
-"""What is being done, how far, of how many (None: nobody knows)."""
 
 
 @dataclass(slots=True)
@@ -65,7 +63,7 @@ class Audit:
         self,
         cluster: Cluster,
         workflows: WorkflowStates,
-        progress: Progress,
+        progress: Report,
         forgotten_after_seconds: int = FORGOTTEN_AFTER_SECONDS,
     ) -> None:
         """A prepared transaction older than `forgotten_after_seconds` is damage, a younger one in flight."""

@@ -8,7 +8,12 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
+from rich.progress import MofNCompleteColumn, Progress
+
 from cli.output import Output
+
+Report = Callable[[str, int, int | None], None]
+"""What is being done, how far, of how many (None: nobody knows)."""
 
 LINE_EVERY_SECONDS = 5.0
 
@@ -30,3 +35,22 @@ async def lines(out: Output, so_far: Callable[[], str], every_seconds: float = L
     while True:
         await asyncio.sleep(every_seconds)
         out.progress(so_far())
+
+
+@asynccontextmanager
+async def counted(out: Output) -> AsyncIterator[Report]:
+    """Shows what is reported: a bar on a terminal, otherwise a line now and then."""
+    if out.stderr.is_terminal:
+        columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+        with Progress(*columns, console=out.stderr, transient=True) as bars:
+            bar = bars.add_task("connecting", total=None)
+            yield lambda what, done, total: bars.update(bar, description=what, completed=done, total=total)
+        return
+    so_far = "connecting"
+
+    def report(what: str, done: int, total: int | None) -> None:
+        nonlocal so_far
+        so_far = f"{what}: {done}" if total is None else f"{what}: {done} of {total}"
+
+    async with beside(lines(out, lambda: so_far)):
+        yield report

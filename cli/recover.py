@@ -10,8 +10,8 @@ from rich.console import Group, RenderableType
 from cli.common import DataDir, run_async
 from cli.connections import connected
 from cli.output import Output, output, table
+from cli.progress import counted
 from cli.recovery import Found, Recovery
-from cli.verify import shown_progress
 from stack.settings import Settings, load_settings
 
 ROWS_SHOWN_MAX = 50
@@ -35,7 +35,7 @@ def recover(
 
 
 async def _recover(settings: Settings, dry_run: bool, out: Output) -> Found:
-    async with connected(settings, long_running=True) as to, shown_progress(out) as progress:
+    async with connected(settings, long_running=True) as to, counted(out) as progress:
         recovery = Recovery(to, settings, progress)
         found = await recovery.find()
         if not dry_run:

@@ -11,10 +11,11 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cli.audit import Audit, Progress
+from cli.audit import Audit
 from cli.connections import Connections
 from cli.order_book import OrderBook
 from cli.order_sagas import OrderSagas
+from cli.progress import Report
 from cli.workflow_states import TemporalWorkflowStates
 from domain.errors import Unreachable
 from domain.orders import Order, OrderStatus
@@ -43,7 +44,7 @@ class Found:
 class Recovery:
     """Finds abandoned orders and has them carried out. Needs connections without time limits (`long_running`)."""
 
-    def __init__(self, connections: Connections, settings: Settings, progress: Progress) -> None:
+    def __init__(self, connections: Connections, settings: Settings, progress: Report) -> None:
         self._connections = connections
         self._book = OrderBook(connections.router)
         self._sagas = OrderSagas(connections.temporal, settings)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from typing import Any
 
 import typer
 from rich.console import Group, RenderableType
-from rich.progress import MofNCompleteColumn, Progress
 
 from cli.audit import Audit, InFlight
-from cli.audit import Progress as Report
 from cli.common import DataDir, run_async
 from cli.connections import connected
 from cli.output import Output, output, table
-from cli.progress import beside, lines
+from cli.progress import counted
 from cli.workflow_states import TemporalWorkflowStates
 from shards.audit.findings import Findings
 from shards.audit.rules import told_amount
@@ -40,30 +37,10 @@ def verify(data_dir: DataDir = None) -> int:
 
 
 async def _audit(settings: Settings, out: Output) -> Audit:
-    async with connected(settings, long_running=True) as to, shown_progress(out) as progress:
+    async with connected(settings, long_running=True) as to, counted(out) as progress:
         audit = Audit(to.cluster, TemporalWorkflowStates(await to.temporal()), progress)
         await audit.run()
     return audit
-
-
-@asynccontextmanager
-async def shown_progress(out: Output) -> AsyncIterator[Report]:
-    """A bar on a terminal, otherwise a line now and then."""
-    if out.stderr.is_terminal:
-        with Progress(
-            *Progress.get_default_columns(), MofNCompleteColumn(), console=out.stderr, transient=True
-        ) as bars:
-            bar = bars.add_task("connecting", total=None)
-            yield lambda what, done, total: bars.update(bar, description=what, completed=done, total=total)
-        return
-    so_far = "connecting"
-
-    def report(what: str, done: int, total: int | None) -> None:
-        nonlocal so_far
-        so_far = f"{what}: {done}" if total is None else f"{what}: {done} of {total}"
-
-    async with beside(lines(out, lambda: so_far)):
-        yield report
 
 
 def document_of(audit: Audit) -> dict[str, Any]:

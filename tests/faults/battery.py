@@ -53,6 +53,7 @@ class Battery:
         """
         self._world = world
         self._databases = databases
+        self._whole = whole
         self._at_once, self._ends_within_seconds = (AT_ONCE, 90.0) if whole else (AT_ONCE_BROKEN, 45.0)
         self._sagas: dict[str, WatchedSaga] = {}
         self._client = intercepted(client, self._sagas)
@@ -66,8 +67,7 @@ class Battery:
         self._sagas.update(sagas_by_id(sagas))
         async with new_worker(self._client, self._router, self._settings, TASK_QUEUE):
             await self._live(sagas, say)
-            for saga in sagas:
-                await saga.settle()
+            await asyncio.gather(*(saga.settle() for saga in sagas))
         say("judging")
         return await self._judge(sagas)
 
@@ -110,14 +110,14 @@ class Battery:
         if not terminated:
             return
         recovery = Recovery(Connections(self._world.cluster, self._router, client), self._settings, lambda *_: None)
-        for _ in range(RECOVERIES_MAX):
+        for _ in range(RECOVERIES_MAX if self._whole else 1):
             found = await recovery.find()
             if not found.orders:
                 return
             await recovery.start(found.orders)
             await asyncio.gather(*(self._sagas[f"order/{each.order_id}"].end() for each in found.orders))
         for saga in terminated:
-            saga.faults.append(f"after {RECOVERIES_MAX} recoveries there are still abandoned orders")
+            saga.faults.append("recovered, there are still abandoned orders")
 
     async def _judge(self, sagas: Sequence[WatchedSaga]) -> Verdict:
         ledger = Ledger()

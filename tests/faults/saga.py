@@ -26,6 +26,8 @@ from workflows.order_saga import OrderResult, OrderSaga, workflow_id
 
 T = TypeVar("T")
 
+SETTLES_WITHIN_SECONDS = 20.0
+
 
 class WatchedSaga:
     """`faults` is what was found wrong; empty is a pass."""
@@ -123,12 +125,14 @@ class WatchedSaga:
     async def settle(self) -> None:
         """Everything that goes on beside the workflow has ended."""
         while self._background:
-            ended = await asyncio.gather(*self._background, return_exceptions=True)
-            del self._background[: len(ended)]
-            for each in ended:
-                # A workflow that ended first takes no update any more, and forgets one that it had not begun.
-                if isinstance(each, BaseException) and not isinstance(each, RPCError | WorkflowUpdateFailedError):
-                    self.faults.append(f"beside the workflow: {each!r}")
+            task = self._background.pop()
+            await asyncio.wait([task], timeout=SETTLES_WITHIN_SECONDS)
+            if not task.done():
+                task.cancel()
+                self.faults.append(f"beside the workflow, this does not end: {task.get_coro()}")
+            # A workflow that ended first takes no update any more, and forgets one that it had not begun.
+            elif task.exception() and not isinstance(task.exception(), RPCError | WorkflowUpdateFailedError):
+                self.faults.append(f"beside the workflow: {task.exception()!r}")
 
     # ── what must hold ──────────────────────────────────────────────────────────────────────────────────────
 

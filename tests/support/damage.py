@@ -458,8 +458,8 @@ DAMAGES: dict[Check, tuple[Damage, ...]] = {
             "order {order} has 2 lookup rows: on ",
             CONFIRMED,
             NOT_LOOKUP,
-            "INSERT INTO order_lookup (order_id, bucket, customer_id, content_hash, stock_plan)"
-            " VALUES ('{order}', 1, '{customer}', 'x', '[]')",
+            "INSERT INTO order_lookup (order_id, bucket, customer_id, content_hash, request, stock_plan)"
+            " VALUES ('{order}', 1, '{customer}', 'x', '{{}}', '[]')",
         ),
         Damage(
             "a shipment was requested for order {order}, which is not here",
@@ -629,8 +629,8 @@ DAMAGES: dict[Check, tuple[Damage, ...]] = {
             "order_lookup {order} lies on ",
             CONFIRMED,
             NOT_LOOKUP,
-            "INSERT INTO order_lookup (order_id, bucket, customer_id, content_hash, stock_plan)"
-            " VALUES ('{order}', 1, '{customer}', 'x', '[]')",
+            "INSERT INTO order_lookup (order_id, bucket, customer_id, content_hash, request, stock_plan)"
+            " VALUES ('{order}', 1, '{customer}', 'x', '{{}}', '[]')",
         ),
         Damage(
             "customer {customer} lies on ",
