@@ -9,7 +9,22 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from domain.identifiers import shown
+
 Result = TypeVar("Result")
+
+
+def _folder(text: str) -> Path:
+    """Empty, it would be the current folder: what a shell makes of a variable that is not set."""
+    path = Path(text)
+    try:
+        usable = text != "" and (path.is_dir() or not path.exists())
+    except (OSError, ValueError):  # No name at all, or one that is too long.
+        usable = False
+    if not usable:
+        raise typer.BadParameter(f"expected a folder, got {shown(text)}")
+    return path
+
 
 DataDir = Annotated[
     Path | None,
@@ -17,15 +32,26 @@ DataDir = Annotated[
         "--data-dir",
         help="The stack's folder.  [default: SHARDWISE_DATA_DIR, else .shardwise]",
         show_default=False,
-        file_okay=False,
+        metavar="<dir>",
+        parser=_folder,
     ),
 ]
 """For every command that needs the stack: `data_dir: DataDir = None`, then `load_settings(data_dir)`."""
 
 
 def run_async(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run to the end. Ctrl-C cancels the work, lets it clean up, and raises KeyboardInterrupt."""
-    return asyncio.run(work)
+    """Run to the end. Ctrl-C cancels the work, lets it clean up, and raises KeyboardInterrupt.
+
+    Of several errors at once, as a task group raises them, the first one comes out.
+    """
+    try:
+        return asyncio.run(work)
+    except BaseExceptionGroup as several:
+        raise _first(several) from several
+
+
+def _first(error: BaseException) -> BaseException:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 async def within(work: Coroutine[Any, Any, Result], seconds: float) -> Result:

@@ -87,6 +87,7 @@ class OrderBook:
 
     async def newest(self, states: Sequence[OrderState] | None, limit: int) -> list[OrderRow]:
         """Of all shards, newest first. `Unreachable` when one is away: a list with a hole would mislead."""
+        await self._router.map()  # Which refuses settings that name too few shards: a hole as well.
 
         async def of_shard(name: str) -> list[OrderRow]:
             async with self._router.cluster.shards[name].transaction() as connection:

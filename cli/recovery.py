@@ -52,6 +52,7 @@ class Recovery:
 
     async def find(self) -> Found:
         """As `verify` finds them: an order that is worked on, or ended meanwhile, is none of them. Changes nothing."""
+        await self._connections.router.map()  # With a shard left out of the settings, its orders would seem lost.
         workflows = TemporalWorkflowStates(await self._connections.temporal())
         audit = Audit(self._connections.cluster, workflows, self._progress)
         await audit.check_sagas()

@@ -69,6 +69,11 @@ class ShardMap:
             raise ValueError(f"ranges must begin with '' and grow, got {bounds}")
         object.__setattr__(self, "_bounds", bounds)
 
+    @property
+    def shards(self) -> frozenset[str]:
+        """Every shard that the map sends somebody to."""
+        return frozenset({*self.buckets, *(shard for _, shard in self.ranges), *self.pins.values()})
+
     def of_customer(self, customer_id: str) -> Route:
         """The customer's row, account and orders."""
         return self._of_bucket(customer_id)

@@ -1,8 +1,9 @@
 """Connections to the servers: one small pool each, with a circuit breaker and time limits.
 
 Driver errors are translated here, once: above this file there is only `Unreachable` for a server that does not
-answer. A COMMIT whose acknowledgement is lost is `Unreachable` too, which says nothing about its outcome: the
-caller runs its step again and the barrier decides.
+answer or lacks our tables, and `InvalidInput` for an address that leads to no database of ours. A COMMIT whose
+acknowledgement is lost is `Unreachable` too, which says nothing about its outcome: the caller runs its step again and
+the barrier decides.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from domain.errors import Unreachable
+from domain.errors import InvalidInput, ShardwiseError, Unreachable
 from shards.breaker import CircuitBreaker
+from shards.identity import assert_is_shard, not_migrated
 
 # All below an activity's start-to-close: an attempt that Temporal has given up must not commit much later.
 CONNECT_SECONDS = 2.0
@@ -42,14 +44,24 @@ _GONE = (
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
 )
+_WRONG_ADDRESS = (
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.ClientConfigurationError,
+)
+_OTHER_SCHEMA = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
 
 
 class Database:
     """One Postgres database. `transaction()` is the only way to it."""
 
-    def __init__(self, name: str, dsn: str, pool_size: int = 10, long_running: bool = False) -> None:
-        """`long_running` lifts the time limits, for migrations and audits."""
+    def __init__(
+        self, name: str, dsn: str, pool_size: int = 10, long_running: bool = False, ask_name: bool = False
+    ) -> None:
+        """`long_running` lifts the time limits, for migrations and audits. `ask_name`: before its first use the
+        database is asked whether it is the shard of this name, so that swapped addresses answer nothing wrongly."""
         self.name = name
+        self._ask_name = ask_name
         self._breaker = CircuitBreaker(name)
         self._engine = _engine(dsn, pool_size, long_running)
 
@@ -75,15 +87,31 @@ class Database:
         self._breaker.check()
         try:
             async with self._engine.connect() as connection:
+                await self._assert_name(connection)
                 yield connection
         except Exception as error:
-            if not _server_gone(error):
-                self._breaker.succeeded()
-                raise
-            cause = _cause(error)
-            self._breaker.failed(cause)
-            raise Unreachable("shard_unreachable", f"{self.name} does not answer: {cause}") from error
+            fault = self._fault_of_settings(error)
+            if fault is None and _server_gone(error):
+                reason = _cause(error)
+                self._breaker.failed(reason)
+                raise Unreachable("shard_unreachable", f"{self.name} does not answer: {reason}") from error
+            self._breaker.succeeded()
+            if fault is not None:
+                raise fault from error
+            raise
         self._breaker.succeeded()
+
+    async def _assert_name(self, connection: AsyncConnection) -> None:
+        if self._ask_name:
+            await assert_is_shard(connection, self.name)
+            await connection.rollback()
+            self._ask_name = False
+
+    def _fault_of_settings(self, error: Exception) -> ShardwiseError | None:
+        cause = _driver_error(error)
+        if isinstance(cause, _WRONG_ADDRESS):
+            return InvalidInput(self.name, f"{self.name}: {_first_line(cause)}")
+        return not_migrated(f"{self.name}: {_first_line(cause)}") if isinstance(cause, _OTHER_SCHEMA) else None
 
     async def ping(self) -> None:
         """Returns once it has answered a query; raises `Unreachable`."""
@@ -98,10 +126,19 @@ class Cluster:
     """All servers of the installation, by name."""
 
     def __init__(
-        self, shards: Mapping[str, str], catalog: str, read_model: str, pool_size: int = 10, long_running: bool = False
+        self,
+        shards: Mapping[str, str],
+        catalog: str,
+        read_model: str,
+        pool_size: int = 10,
+        long_running: bool = False,
+        ask_names: bool = True,
     ) -> None:
-        """DSNs in plain form, `postgresql://user:password@host:port/database`. Connects to nothing yet."""
-        self.shards = {name: Database(name, dsn, pool_size, long_running) for name, dsn in shards.items()}
+        """DSNs in plain form, `postgresql://user:password@host:port/database`. Connects to nothing yet.
+
+        `ask_names` false is for who gives the shards their names.
+        """
+        self.shards = {name: Database(name, dsn, pool_size, long_running, ask_names) for name, dsn in shards.items()}
         self.catalog = Database("catalog", catalog, pool_size, long_running)
         self.read_model = Database("read_model", read_model, pool_size, long_running)
 
@@ -140,11 +177,22 @@ def _server_gone(error: BaseException) -> bool:
     if isinstance(error, DBAPIError):
         if error.connection_invalidated or isinstance(error, InterfaceError):
             return True
-        cause = error.orig.__cause__ if error.orig is not None else None
+        cause = _driver_error(error) if error.orig is not None else None
         return isinstance(cause, _GONE) or (isinstance(error, OperationalError) and cause is None)
     return isinstance(error, _GONE)
 
 
 def _cause(error: BaseException) -> str:
-    original = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig is not None else error
-    return f"{type(original or error).__name__}: {original or error}".strip().splitlines()[0][:200]
+    original = _driver_error(error) or error
+    return f"{type(original).__name__}: {original}".rstrip(": ").splitlines()[0][:200]
+
+
+def _driver_error(error: BaseException) -> BaseException | None:
+    """asyncpg's own error. SQLAlchemy 2.0 lets it through while it connects, otherwise wraps it twice."""
+    if isinstance(error, DBAPIError):
+        return error.orig.__cause__ if error.orig is not None else None
+    return error
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -67,6 +67,16 @@ _INSTALL = text("""
 """)
 
 
+async def load_whole_map(cluster: Cluster) -> ShardMap:
+    """The map, all of whose shards are in the cluster; `InvalidInput` where the settings do not name them all: what
+    is on the others would seem not to exist."""
+    shard_map = await load_map(cluster.catalog)
+    if not shard_map.shards <= cluster.shards.keys():
+        needed, named = ", ".join(sorted(shard_map.shards)), ", ".join(sorted(cluster.shards))
+        raise InvalidInput("shards", f"the shard map needs {needed}, but the settings name {named}")
+    return shard_map
+
+
 async def load_map(catalog: Database) -> ShardMap:
     """One consistent version of the whole map. `Unreachable` where none was seeded."""
     async with catalog.snapshot() as connection:

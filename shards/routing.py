@@ -16,7 +16,7 @@ from domain.errors import ShardwiseError, StaleRoute
 from domain.shard_map import Route, ShardMap
 from shards.engines import Cluster, Database
 from shards.integrity import told
-from shards.map_store import load_map
+from shards.map_store import load_whole_map
 
 T = TypeVar("T")
 
@@ -118,7 +118,7 @@ class Router:
         """A map newer than version `than` if the catalog has one; asked once however many callers want it."""
         async with self._loading:
             if self._map is None or self._map.version <= than:
-                self._map = await load_map(self.cluster.catalog)
+                self._map = await load_whole_map(self.cluster)
             return self._map
 
     async def write(self, route_of: Callable[[ShardMap], Route], work: Callable[[ShardTransaction], Awaitable[T]]) -> T:

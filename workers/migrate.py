@@ -10,14 +10,13 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-import asyncpg
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 from temporalio.client import Client
 
-from domain.errors import InvalidInput, ShardwiseError, Unreachable
+from domain.errors import InvalidInput, ShardwiseError
 from shards.engines import Cluster, Database
-from shards.map_store import load_map, seed_map
+from shards.identity import assert_is_shard, not_migrated
+from shards.map_store import load_map, load_whole_map, seed_map
 from stack.settings import Databases, Settings, resolve_databases
 from stack.temporal_client import connect
 from workers.schema import Kind, current_revision, history_of
@@ -25,9 +24,7 @@ from workers.search_attributes import KEYWORDS, missing_search_attributes, regis
 
 T = TypeVar("T")
 
-_WRONG_ADDRESS = (asyncpg.InvalidCatalogNameError, asyncpg.InvalidAuthorizationSpecificationError)
 _NAME_IT = text("INSERT INTO shard_identity (name) VALUES (:name) ON CONFLICT DO NOTHING")
-_ITS_NAME = text("SELECT name FROM shard_identity")
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ async def assert_ready(cluster: Cluster, client: Client) -> None:
     """
     await assert_databases_ready(cluster)
     if missing := await missing_search_attributes(client):
-        raise _not_migrated(f"Temporal lacks the search attributes {_listed(missing)}")
+        raise not_migrated(f"Temporal lacks the search attributes {_listed(missing)}")
 
 
 async def assert_databases_ready(cluster: Cluster) -> None:
@@ -90,10 +87,7 @@ async def assert_databases_ready(cluster: Cluster) -> None:
         _assert_at_head(kind, database) for kind, database in zip(_kinds(cluster), cluster.databases, strict=True)
     )
     await _all(_assert_name(shard) for shard in cluster.shards.values())
-    mapped = set((await load_map(cluster.catalog)).buckets)
-    if not mapped <= cluster.shards.keys():
-        message = f"the shard map needs {_listed(mapped)}, but the settings name {_listed(cluster.shards)}"
-        raise InvalidInput("shards", message)
+    await load_whole_map(cluster)
 
 
 @dataclass(frozen=True)
@@ -114,14 +108,7 @@ async def _upgrade(target: Target, slots: asyncio.Semaphore, report: Callable[[s
 
 
 async def _revision(kind: Kind, database: Database) -> str | None:
-    try:
-        revision = await current_revision(database)
-    except (DBAPIError, asyncpg.PostgresError) as error:
-        # SQLAlchemy 2.0 lets the driver's errors through while it connects, 2.1 wraps them.
-        cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error
-        if isinstance(cause, _WRONG_ADDRESS):
-            raise InvalidInput(database.name, f"{database.name}: {cause}") from error
-        raise
+    revision = await current_revision(database)
     if revision is not None and revision not in history_of(kind).known:
         raise InvalidInput(
             database.name,
@@ -161,27 +148,20 @@ async def _claim_name(shard: Database) -> None:
 
 async def _assert_name(shard: Database) -> None:
     async with shard.transaction() as connection:
-        name = await connection.scalar(_ITS_NAME)
-    if name is None:
-        raise _not_migrated(f"{shard.name} does not know its name")
-    if name != shard.name:
-        raise InvalidInput(
-            "shards", f"the settings call a database {shard.name} that is {name}: are their addresses swapped?"
-        )
+        await assert_is_shard(connection, shard.name)
 
 
 async def _assert_at_head(kind: Kind, database: Database) -> None:
     revision, head = await _revision(kind, database), history_of(kind).head
     if revision != head:
-        raise _not_migrated(f"{database.name} is at schema revision {revision or 'none'}, not {head}")
-
-
-def _not_migrated(what: str) -> Unreachable:
-    return Unreachable("not_migrated", f"{what}: run `shardwise migrate`")
+        raise not_migrated(f"{database.name} is at schema revision {revision or 'none'}, not {head}")
 
 
 def _cluster(addresses: Databases) -> Cluster:
-    return Cluster(addresses.shards, addresses.catalog, addresses.read_model, pool_size=2, long_running=True)
+    """Of shards that may have neither tables nor names yet."""
+    return Cluster(
+        addresses.shards, addresses.catalog, addresses.read_model, pool_size=2, long_running=True, ask_names=False
+    )
 
 
 def _kinds(cluster: Cluster) -> list[Kind]:

@@ -12,7 +12,7 @@ from domain.shard_map import Keyspace, Route, ShardMap, bucket_of
 from shards.audit.findings import VIOLATIONS_SHOWN_MAX, Violation
 from shards.audit.rules import PART_ROWS
 from shards.engines import Cluster, Database
-from shards.map_store import load_map
+from shards.map_store import load_whole_map
 
 # `key` is what the map is asked for, `slot` what the row believes to lie in.
 _PLACED = text("""
@@ -47,10 +47,10 @@ class Placed:
 
 async def check_placement(cluster: Cluster, shard: Database) -> Placed:
     """Reads again where the map changed meanwhile: rows follow their map, so only a map that stood still judges."""
-    shard_map = await load_map(cluster.catalog)
+    shard_map = await load_whole_map(cluster)
     for _ in range(_TRIES_MAX):
         placed = await _check(shard_map, shard)
-        newer = await load_map(cluster.catalog)
+        newer = await load_whole_map(cluster)
         if not placed.violation_count or newer.version == shard_map.version:
             break
         shard_map = newer

@@ -13,9 +13,11 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 from sqlalchemy import text
 
-from domain.errors import Unreachable
+from domain.errors import InvalidInput, Unreachable
 from shards.engines import COMMAND_SECONDS, Database
-from tests.support.postgres import scratch_server
+from stack.settings import Databases
+from tests.conftest import FreshDatabase
+from tests.support.postgres import scratch_server, sibling
 
 SECONDS_MAX = 20
 
@@ -130,3 +132,50 @@ async def test_a_transaction_that_is_left_open_is_ended_by_the_server(database: 
     with pytest.raises(Unreachable):
         await dawdle()
     assert await _one(database) == 1
+
+
+@pytest.mark.parametrize("wrong", ["database", "user", "ssl"])
+async def test_an_address_that_leads_nowhere_is_a_fault_of_the_settings(postgres_server: str, wrong: str) -> None:
+    head, _, host = postgres_server.partition("@")
+    dsns = {
+        "database": sibling(postgres_server, "nowhere"),
+        "user": f"postgresql://nobody:nothing@{host}",
+        "ssl": f"{head}@{host}?ssl=perhaps",
+    }
+    mistaken = Database("shard-x", dsns[wrong], pool_size=1)
+    for _ in range(5):  # Not an outage: the circuit breaker has no say in it.
+        with pytest.raises(InvalidInput, match="^shard-x: ") as told:
+            await _one(mistaken)
+        assert told.value.field == "shard-x"
+    await mistaken.close()
+
+
+async def test_a_database_without_our_tables_is_one_to_migrate(fresh_database: FreshDatabase) -> None:
+    empty = Database("shard-x", await fresh_database(), pool_size=1)
+    with pytest.raises(
+        Unreachable, match=r'shard-x: relation "orders" does not exist: run `shardwise migrate`'
+    ) as told:
+        async with empty.transaction() as connection:
+            await connection.execute(text("SELECT FROM orders"))
+    assert told.value.code == "not_migrated"
+    await empty.close()
+
+
+async def test_another_shards_database_answers_nothing(cluster_dsns: Databases) -> None:
+    swapped = Database("shard-1", cluster_dsns.shards["shard-2"], pool_size=1, ask_name=True)
+    for transaction in (swapped.transaction, swapped.snapshot, swapped.transaction):
+        with pytest.raises(InvalidInput, match=r"shard-1 that is shard-2"):
+            async with transaction():
+                raise AssertionError("it was handed out")
+    await swapped.close()
+
+
+async def test_a_shard_is_asked_for_its_name_once(cluster_dsns: Databases) -> None:
+    shard = Database("shard-1", cluster_dsns.shards["shard-1"], pool_size=1, ask_name=True)
+    async with shard.snapshot() as connection:
+        assert await connection.scalar(text("SHOW transaction_isolation")) == "repeatable read"
+    async with shard.transaction() as connection:
+        await connection.execute(text("UPDATE shard_identity SET name = 'other'"))
+    async with shard.transaction() as connection:
+        await connection.execute(text("UPDATE shard_identity SET name = 'shard-1'"))
+    await shard.close()

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from activities.interfaces import CreditMerchant
-from domain.errors import StaleRoute, Unreachable
+from domain.errors import InvalidInput, StaleRoute, Unreachable
 from domain.money import Money
 from domain.orders import Order, OrderLine
 from domain.shard_map import Keyspace, bucket_of
@@ -155,3 +155,12 @@ async def test_one_refresh_serves_all_who_ask_for_it(cluster: Cluster) -> None:
     first = await router.map()
     assert await router.refreshed(than=first.version - 1) is first
     assert (await router.refreshed(than=first.version)).version == first.version
+
+
+async def test_settings_that_leave_a_shard_out_are_refused_instead_of_answered_in_part(cluster_dsns: Databases) -> None:
+    fewer = dict(list(cluster_dsns.shards.items())[:2])
+    async with Cluster(fewer, cluster_dsns.catalog, cluster_dsns.read_model, pool_size=2) as partial:
+        with pytest.raises(
+            InvalidInput, match="needs shard-1, shard-2, shard-3, but the settings name shard-1, shard-2"
+        ):
+            await Router(partial).map()
