@@ -14,6 +14,7 @@ import typer
 from typer.main import get_command
 
 from cli.output import Output, output, use_output
+from cli.streams import provide_streams
 from domain.errors import InvalidInput, ShardwiseError
 from stack import logs
 
@@ -30,6 +31,7 @@ log = logging.getLogger("shardwise.cli")
 
 def main() -> NoReturn:
     """Leaves through `os._exit`: threads of the Temporal client can crash an ordinary interpreter exit."""
+    provide_streams()
     leave(run(sys.argv[1:]))
 
 

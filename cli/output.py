@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -14,20 +15,28 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 
 from domain.errors import ShardwiseError
+from domain.text import printable
 
 PIPED_COLUMNS = 200
+# In less, tables show borders and no words: let the terminal wrap their lines instead.
+COLUMNS_MIN = 60
 
 
 def _console(stderr: bool) -> Console:
     # Names and amounts are not markup, and not to be coloured by guesswork. A file or pipe has no edge to wrap at.
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else PIPED_COLUMNS
-    return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True, width=width)
+    console = Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True, width=width)
+    console.width = max(console.width, COLUMNS_MIN)
+    return console
 
 
 @dataclass
 class Output:
-    """stdout carries the result, stderr progress and, without `--json`, errors."""
+    """stdout carries the result, stderr progress and, without `--json`, errors.
+
+    A result that cannot be written is an error, `output_failed`. What cannot be told beside it is left untold.
+    """
 
     as_json: bool = False
     stdout: Console = field(default_factory=lambda: _console(stderr=False))
@@ -35,19 +44,30 @@ class Output:
 
     def result(self, document: BaseModel | dict[str, Any], human: RenderableType) -> None:
         """Print a command's one result. Call it once."""
-        if self.as_json:
-            self._document(document.model_dump(mode="json") if isinstance(document, BaseModel) else document)
-        else:
-            self.stdout.print(human)
+        try:
+            if self.as_json:
+                self._document(document.model_dump(mode="json") if isinstance(document, BaseModel) else document)
+            else:
+                self.stdout.print(human)
+            self.stdout.file.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise ShardwiseError("output_failed", f"cannot write the result: {error.strerror}") from error
 
     def error(self, error: ShardwiseError) -> None:
         if self.as_json:
-            self._document({"error": {"code": error.code, "message": error.message, "field": error.field}})
-        else:
-            self.stderr.print(f"shardwise: {error.message}")
+            try:
+                self._document({"error": {"code": error.code, "message": error.message, "field": error.field}})
+                self.stdout.file.flush()
+                return
+            except OSError:
+                pass  # Then at least a person is told.
+        self.progress(f"shardwise: {error.message}")
 
     def progress(self, message: str) -> None:
-        self.stderr.print(message)
+        with contextlib.suppress(OSError):
+            self.stderr.print(printable(message))
 
     def _document(self, document: dict[str, Any]) -> None:
         self.stdout.file.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import unicodedata
 
+# Control characters (Postgres stores no NUL, terminals obey escapes), lone surrogates (they have no UTF-8), separators
+# of lines and paragraphs.
+_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+# Embeddings, overrides and isolates: they turn around what is written behind them, in a table the other columns. The
+# marks that right-to-left names need, and the joiners of scripts and emoji, are none of these.
+_DIRECTIONS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+
 
 def check_text(text: str) -> str:
-    """`text` unchanged, or ValueError: no control characters (Postgres stores no NUL, terminals obey escapes)
-    and no lone surrogates (they have no UTF-8)."""
+    """`text` unchanged, or ValueError: no character that acts on what is written around it."""
     for character in text:
-        if unicodedata.category(character) in {"Cc", "Cs"}:
+        if is_control(character):
             raise ValueError(f"expected no control characters, got {character!a}")
     return text
 
 
 def first_line(text: str) -> str:
     return next(iter(text.splitlines()), "")
+
+
+def printable(text: str) -> str:
+    """`text` with what a terminal would obey written out; line ends stay."""
+    return "".join(ascii(each)[1:-1] if is_control(each) and each != "\n" else each for each in text)
+
+
+def is_control(character: str) -> bool:
+    return unicodedata.category(character) in _CATEGORIES or unicodedata.bidirectional(character) in _DIRECTIONS

@@ -144,7 +144,7 @@ async def test_an_address_that_leads_nowhere_is_a_fault_of_the_settings(postgres
     }
     mistaken = Database("shard-x", dsns[wrong], pool_size=1)
     for _ in range(5):  # Not an outage: the circuit breaker has no say in it.
-        with pytest.raises(InvalidInput, match="^shard-x: ") as told:
+        with pytest.raises(InvalidInput, match=r"^shard-x: ") as told:
             await _one(mistaken)
         assert told.value.field == "shard-x"
     await mistaken.close()

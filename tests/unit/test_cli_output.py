@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
 from collections.abc import Callable
 
 import pytest
 import typer
 
 from cli import app, main
-from cli.output import output, table
+from cli.common import run_async
+from cli.output import COLUMNS_MIN, Output, output, table
 from domain.errors import InvalidInput, Refused, ShardwiseError, Unreachable
 
 Command = Callable[[], int | None]
@@ -117,3 +120,32 @@ def test_a_table_keeps_its_columns_when_nobody_measures_the_terminal(
 
     assert run_command(shows) == 0
     assert "127.0.0.1:5441/shardwise" in capsys.readouterr().out
+
+
+def test_what_a_terminal_would_obey_is_written_out(
+    run_command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails() -> None:
+        output().progress("found \x1b]0;title\x07")
+        raise InvalidInput("file", "first \u202egnp.exe\nsecond \ud800")
+
+    assert run_command(fails) == 2
+    assert capsys.readouterr().err == ("found \\x1b]0;title\\x07\nshardwise: first \\u202egnp.exe\nsecond \\ud800\n")
+
+
+def test_a_narrow_terminal_still_shows_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "20")
+    assert Output().stdout.width == COLUMNS_MIN
+
+
+def test_of_several_errors_at_once_the_first_is_told(run_command: Callable[..., int]) -> None:
+    async def fails() -> None:
+        raise Unreachable("down", "no")
+
+    async def work() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fails())
+            group.create_task(fails())
+
+    assert run_command(lambda: run_async(work())) == 3
