@@ -6,28 +6,72 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
-from pydantic_settings.exceptions import SettingsError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from domain.errors import InvalidInput
-from stack.embedded.record import CATALOG_DATABASE, CATALOG_SERVER, READ_MODEL_DATABASE, StackRecord
+from domain.identifiers import shown
+from domain.json_text import parse_json
+from domain.limits import SECONDS_MAX
+from stack.embedded.record import CATALOG_DATABASE, CATALOG_SERVER, PORT_MAX, READ_MODEL_DATABASE, StackRecord
 
 ENVIRONMENT_PREFIX = "SHARDWISE_"
 OWN_SERVER_FIELDS = frozenset({"shards", "catalog_dsn", "read_model_dsn"})
 
 
+# What the driver takes from an address beside these would be an error at the first connection.
+DSN_PARAMETERS = frozenset({"ssl"})
+WORKER_TASKS_MAX = 100_000
+POOL_SIZE_MAX = 1_000
+# Their databases are called so in messages and by `shardwise status`.
+RESERVED_NAMES = frozenset({CATALOG_SERVER, READ_MODEL_DATABASE})
+
+
 def _postgres_dsn(dsn: str) -> str:
-    parts = urlsplit(dsn)
-    if parts.scheme not in ("postgresql", "postgres") or not parts.hostname or not parts.path.strip("/"):
+    """As it is, in the one spelling of its scheme, or ValueError. Never shows the password."""
+    scheme, separator, rest = dsn.partition("://")
+    try:
+        # The parser that will be asked when a connection is made, and the name as a resolver wants it.
+        url = make_url(f"postgresql{separator}{rest}")
+        named = url.database and url.host and url.host.encode("idna")
+    except (ArgumentError, ValueError):
+        named = None
+    if not named or scheme not in ("postgresql", "postgres") or not dsn.isprintable() or (url.port or 1) > PORT_MAX:
         raise ValueError("must look like postgresql://user:password@host:port/database")
-    return "postgresql" + dsn[len(parts.scheme) :]
+    if unknown := sorted(set(url.query) - DSN_PARAMETERS):
+        raise ValueError(f"expected no parameter but {', '.join(DSN_PARAMETERS)}, got {', '.join(unknown)}")
+    return f"postgresql://{rest}"
+
+
+def _decoded(value: object) -> object:
+    try:
+        return parse_json(value) if isinstance(value, str) else value
+    except InvalidInput as fault:
+        raise ValueError(f"must be JSON: {fault.message}") from None
+
+
+def _shards(shards: dict[str, str]) -> dict[str, str]:
+    if taken := sorted(RESERVED_NAMES & shards.keys()):
+        raise ValueError(f"expected other names than {', '.join(taken)}")
+    if len({name.casefold() for name in shards}) < len(shards):
+        raise ValueError("expected names that differ in more than upper and lower case")
+    return shards
+
+
+def _folder(value: object) -> object:
+    """An empty text would be the current folder, which nobody means who writes nothing."""
+    if value == "":
+        raise ValueError("expected a folder, got nothing")
+    return value
 
 
 PostgresDsn = Annotated[str, AfterValidator(_postgres_dsn)]
 ShardName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,63}$")]
+Shards = Annotated[dict[ShardName, PostgresDsn], NoDecode, BeforeValidator(_decoded), AfterValidator(_shards)]
 
 
 class Settings(BaseSettings):
@@ -35,9 +79,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="ignore")
 
-    data_dir: Path = Path(".shardwise")
+    data_dir: Annotated[Path, BeforeValidator(_folder)] = Path(".shardwise")
 
-    shards: dict[ShardName, PostgresDsn] = Field(default_factory=dict)
+    shards: Shards = Field(default_factory=dict)
     """Your own servers, by shard name. Empty: the embedded stack of `data_dir`."""
     catalog_dsn: PostgresDsn | None = None
     read_model_dsn: PostgresDsn | None = None
@@ -47,13 +91,13 @@ class Settings(BaseSettings):
     temporal_bin: Path | None = None
     temporal_test_server_bin: Path | None = None
 
-    cancellation_window_seconds: float = Field(default=0, ge=0)
-    stuck_after_seconds: float = Field(default=30, gt=0)
+    cancellation_window_seconds: float = Field(default=0, ge=0, le=SECONDS_MAX)
+    stuck_after_seconds: float = Field(default=30, gt=0, le=SECONDS_MAX)
     activity_mode: Literal["local_first", "regular"] = "local_first"
     workflow_sandbox: bool = False
-    max_concurrent_workflow_tasks: int = Field(default=100, ge=1)
-    max_cached_workflows: int = Field(default=1000, ge=1)
-    pool_size: int = Field(default=10, ge=1)
+    max_concurrent_workflow_tasks: int = Field(default=100, ge=1, le=WORKER_TASKS_MAX)
+    max_cached_workflows: int = Field(default=1000, ge=1, le=WORKER_TASKS_MAX)
+    pool_size: int = Field(default=10, ge=1, le=POOL_SIZE_MAX)
     """Connections per shard and process."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     log_format: Literal["text", "json"] = "text"
@@ -83,10 +127,12 @@ def load_settings(data_dir: Path | None = None) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0])
-        raise InvalidInput(_variable(field), f"{_variable(field)}: {first['msg']}") from None
-    except SettingsError as error:
-        field = next((name for name in Settings.model_fields if f'"{name}"' in str(error)), "")
-        raise InvalidInput(_variable(field), f"{_variable(field)}: must be JSON") from None
+        raise InvalidInput(_variable(field), f"{_variable(field)}: {_where(first)}{first['msg']}") from None
+
+
+def _where(fault: ErrorDetails) -> str:
+    """The shard whose address is at fault."""
+    return f"{shown(fault['loc'][1])}: " if len(fault["loc"]) > 1 else ""
 
 
 def _variable(field: str) -> str:

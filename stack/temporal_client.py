@@ -13,6 +13,7 @@ from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, Tele
 from temporalio.service import RPCError
 
 from domain.errors import InvalidInput, Unreachable
+from domain.identifiers import shown
 from stack.embedded.record import StackRecord
 from stack.settings import Settings
 
@@ -33,10 +34,14 @@ async def connect(settings: Settings, timeout_seconds: float = CONNECT_TIMEOUT_S
 
 async def connect_to(config: ClientConnectConfig, timeout_seconds: float) -> Client:
     address = config.get("target_host", "localhost:7233")
+    if "://" in address:
+        raise _no_address(address, "expected host:port")
     options: ClientConnectConfig = {"namespace": NAMESPACE, **config, "target_host": address}
     try:
         async with asyncio.timeout(timeout_seconds):
             return await Client.connect(**options, data_converter=pydantic_data_converter, runtime=_runtime())
+    except ValueError as error:
+        raise _no_address(address, str(error)) from error
     except (RuntimeError, RPCError, TimeoutError, OSError) as error:
         reason = str(error) or f"no answer within {timeout_seconds:g} s"
         raise Unreachable("temporal_unreachable", f"Temporal at {address} does not answer: {reason}") from error
@@ -49,6 +54,10 @@ def _runtime() -> Runtime:
     logger = logging.getLogger("temporalio.core")
     forwarding = LogForwardingConfig(logger, append_target_to_name=False, prepend_target_on_message=False)
     return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(LoggingConfig.default.filter, forwarding)))
+
+
+def _no_address(address: str, reason: str) -> InvalidInput:
+    return InvalidInput("TEMPORAL_ADDRESS", f"TEMPORAL_ADDRESS: {reason}, got {shown(address)}")
 
 
 def _own_config() -> ClientConnectConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -19,12 +19,13 @@ READ_MODEL_DATABASE = "read_model"
 TEMPORAL = "temporal"
 TEMPORAL_UI = "temporal-ui"
 LOOPBACK = "127.0.0.1"
+PORT_MAX = 65535
 
 
 class ProcessMark(BaseModel):
     """A process, told apart from a later one that got the same number."""
 
-    pid: int
+    pid: Annotated[int, Field(ge=1)]
     started_at: float
     """Seconds since the epoch."""
 
@@ -32,8 +33,8 @@ class ProcessMark(BaseModel):
 class StackRecord(BaseModel):
     version: Literal[1] = 1
     shards: list[str]
-    workers: int = 2
-    ports: dict[str, int]
+    workers: Annotated[int, Field(ge=0)] = 2
+    ports: dict[str, Annotated[int, Field(ge=1, le=PORT_MAX)]]
     """By part; chosen once, so that clients survive a restart of a part."""
     password: str = Field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     made: list[str] = Field(default_factory=list)
@@ -78,12 +79,15 @@ class StackRecord(BaseModel):
         """None where no stack was made. Raises InvalidInput where the record cannot be read."""
         path = cls.path(data_dir)
         try:
-            return cls.model_validate_json(path.read_bytes())
+            record = cls.model_validate_json(path.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValidationError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not a record of this version"
             raise InvalidInput("data_dir", f"cannot read {path}: {reason}") from error
+        if not record.shards or not {*record.postgres_servers, TEMPORAL, TEMPORAL_UI} <= record.ports.keys():
+            raise InvalidInput("data_dir", f"cannot read {path}: it lacks the shards, or the port of a part")
+        return record
 
     def save(self, data_dir: Path) -> None:
         """Replace the record. A crash leaves the old one or the new one, never a part."""

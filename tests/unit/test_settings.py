@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -27,6 +28,29 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("SHARDWISE_SHARDS", "not json"),
         ("SHARDWISE_SHARDS", '{"eu": "mysql://eu.example/shop"}'),
         ("SHARDWISE_SHARDS", '{"a/b": "postgresql://eu.example/shop"}'),
+        ("SHARDWISE_SHARDS", ""),
+        ("SHARDWISE_SHARDS", "null"),
+        ("SHARDWISE_SHARDS", "[" * 100_000),
+        ("SHARDWISE_SHARDS", '{"eu": "postgresql://eu.example"}'),
+        ("SHARDWISE_SHARDS", '{"eu": "postgresql:///shop"}'),
+        ("SHARDWISE_SHARDS", '{"eu": "postgresql://eu.example:port/shop"}'),
+        ("SHARDWISE_SHARDS", '{"eu": "postgresql://eu.example:99999/shop"}'),
+        ("SHARDWISE_SHARDS", '{"eu": "postgresql://[::1/shop"}'),
+        ("SHARDWISE_SHARDS", '{"eu": "postgresql://eu.example/shop?sslmode=require"}'),
+        ("SHARDWISE_SHARDS", r'{"eu": "postgresql://eu\u202e.example/shop"}'),
+        ("SHARDWISE_SHARDS", r'{"eu": "postgresql://eu.example/sh\u0000op"}'),
+        ("SHARDWISE_SHARDS", '{"eu": "postgresql://' + "x" * 5000 + '/shop"}'),
+        ("SHARDWISE_SHARDS", '{"eu": "postgresql://a.example/shop", "eu": "postgresql://b.example/shop"}'),
+        ("SHARDWISE_SHARDS", '{"eu": "postgresql://a.example/shop", "EU": "postgresql://b.example/shop"}'),
+        ("SHARDWISE_SHARDS", '{"catalog": "postgresql://a.example/shop"}'),
+        ("SHARDWISE_CATALOG_DSN", ""),
+        ("SHARDWISE_DATA_DIR", ""),
+        ("SHARDWISE_POOL_SIZE", "1000000000"),
+        ("SHARDWISE_MAX_CACHED_WORKFLOWS", "99999999999999999999"),
+        ("SHARDWISE_CANCELLATION_WINDOW_SECONDS", "inf"),
+        ("SHARDWISE_CANCELLATION_WINDOW_SECONDS", "nan"),
+        ("SHARDWISE_CANCELLATION_WINDOW_SECONDS", "1e300"),
+        ("SHARDWISE_STUCK_AFTER_SECONDS", "inf"),
         ("SHARDWISE_POOL_SIZE", "0"),
         ("SHARDWISE_STUCK_AFTER_SECONDS", "soon"),
         ("SHARDWISE_ACTIVITY_MODE", "fast"),
@@ -39,6 +63,7 @@ def test_a_bad_value_is_told_with_its_variable(variable: str, value: str, monkey
         load_settings()
     assert caught.value.field == variable
     assert variable in caught.value.message
+    assert len(caught.value.message) < 300
 
 
 def test_the_option_wins_over_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +96,8 @@ def test_without_a_stack_the_way_to_make_one_is_told(tmp_path: Path) -> None:
 
 
 def test_a_recorded_stack_is_found(tmp_path: Path) -> None:
-    record = StackRecord(shards=["shard-1"], ports={"shard-1": 1, "catalog": 2}, password="p")
+    ports = {"shard-1": 1, "catalog": 2, "temporal": 3, "temporal-ui": 4}
+    record = StackRecord(shards=["shard-1"], ports=ports, password="p")
     record.save(tmp_path)
     databases = resolve_databases(load_settings(tmp_path))
     assert databases.shards == {"shard-1": "postgresql://shardwise:p@127.0.0.1:1/shardwise"}
@@ -79,8 +105,28 @@ def test_a_recorded_stack_is_found(tmp_path: Path) -> None:
     assert databases.read_model == "postgresql://shardwise:p@127.0.0.1:2/read_model"
 
 
-def test_a_record_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path) -> None:
-    StackRecord.path(tmp_path).write_text("{}")
+GOOD_RECORD = StackRecord(
+    shards=["shard-1"], ports={"shard-1": 1, "catalog": 2, "temporal": 3, "temporal-ui": 4}
+).model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{}",
+        "[" * 100_000,
+        json.dumps(GOOD_RECORD | {"version": 2}),
+        json.dumps(GOOD_RECORD | {"shards": []}),
+        json.dumps(GOOD_RECORD | {"shards": ["../shard-1"]}),
+        json.dumps(GOOD_RECORD | {"ports": {"shard-1": 1, "catalog": 2, "temporal": 3}}),
+        json.dumps(GOOD_RECORD | {"ports": GOOD_RECORD["ports"] | {"temporal": 70_000}}),
+        json.dumps(GOOD_RECORD | {"workers": -1}),
+        json.dumps(GOOD_RECORD | {"processes": {"temporal": {"pid": -1, "started_at": 1}}}),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path, content: str) -> None:
+    StackRecord.path(tmp_path).write_text(content)
     with pytest.raises(InvalidInput, match="cannot read"):
         StackRecord.find(tmp_path)
 
