@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import stat
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -16,14 +18,15 @@ Result = TypeVar("Result")
 
 def _folder(text: str) -> Path:
     """Empty, it would be the current folder: what a shell makes of a variable that is not set."""
-    path = Path(text)
     try:
-        usable = text != "" and (path.is_dir() or not path.exists())
-    except (OSError, ValueError):  # No name at all, or one that is too long.
+        usable = text != "" and stat.S_ISDIR(os.stat(text).st_mode)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        usable = True  # So far: who makes or reads it knows more.
+    except (OSError, ValueError):
         usable = False
     if not usable:
         raise typer.BadParameter(f"expected a folder, got {shown(text)}")
-    return path
+    return Path(text)
 
 
 DataDir = Annotated[

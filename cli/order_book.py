@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from shards import order_lookup, order_queries, orders
 from shards.order_lookup import Lookup
 from shards.orders import OrderRow
 from shards.routing import Router, ShardTransaction
+from shards.side_by_side import all_ended
 
 Found = TypeVar("Found")
 
@@ -93,7 +93,7 @@ class OrderBook:
             async with self._router.cluster.shards[name].transaction() as connection:
                 return await orders.list_orders(connection, states, limit)
 
-        found = await asyncio.gather(*(of_shard(name) for name in self._router.cluster.shards))
+        found = await all_ended(of_shard(name) for name in self._router.cluster.shards)
         return sorted((row for part in found for row in part), key=lambda row: row.placed_at, reverse=True)[:limit]
 
     async def customer_currency(self, customer_id: str) -> str | None:
@@ -122,5 +122,5 @@ class OrderBook:
                 return await self._router.read(lambda m: owner(m, part[0]), lambda tx: read(tx, part))
             return {}
 
-        found = await asyncio.gather(*(read_part(part) for part in by_shard.values()))
+        found = await all_ended(read_part(part) for part in by_shard.values())
         return {key: value for part in found for key, value in part.items()}

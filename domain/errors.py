@@ -4,6 +4,7 @@
     ├── InvalidInput   the caller must change something      exit 2
     ├── Refused        a business rule says no               exit 1
     ├── Unreachable    something needed does not answer      exit 3
+    ├── NotMigrated    it answers, and lacks what we need    exit 3
     ├── StaleRoute     this shard does not own the key (any more) at the caller's map version
     └── TryAgain       something else happened at the same moment; nothing was changed
 
@@ -42,6 +43,15 @@ class Refused(ShardwiseError):
 
 class Unreachable(ShardwiseError):
     exit_code = 3
+
+
+class NotMigrated(ShardwiseError):
+    """Not an outage, which passes: nothing goes on without it."""
+
+    exit_code = 3
+
+    def __init__(self, what: str) -> None:
+        super().__init__("not_migrated", f"{what}: run `shardwise migrate`")
 
 
 class StaleRoute(ShardwiseError):

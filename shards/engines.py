@@ -1,9 +1,9 @@
 """Connections to the servers: one small pool each, with a circuit breaker and time limits.
 
 Driver errors are translated here, once: above this file there is only `Unreachable` for a server that does not
-answer or lacks our tables, and `InvalidInput` for an address that leads to no database of ours. A COMMIT whose
-acknowledgement is lost is `Unreachable` too, which says nothing about its outcome: the caller runs its step again and
-the barrier decides.
+answer, `NotMigrated` for a database without our tables, and `InvalidInput` for an address that leads to none. A COMMIT
+whose acknowledgement is lost is `Unreachable` too, which says nothing about its outcome: the caller runs its step again
+and the barrier decides.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from domain.errors import InvalidInput, ShardwiseError, Unreachable
+from domain.errors import InvalidInput, NotMigrated, ShardwiseError, Unreachable
 from shards.breaker import CircuitBreaker
-from shards.identity import assert_is_shard, not_migrated
+from shards.identity import assert_is_shard
 
 # All below an activity's start-to-close: an attempt that Temporal has given up must not commit much later.
 CONNECT_SECONDS = 2.0
@@ -111,7 +111,7 @@ class Database:
         cause = _driver_error(error)
         if isinstance(cause, _WRONG_ADDRESS):
             return InvalidInput(self.name, f"{self.name}: {_first_line(cause)}")
-        return not_migrated(f"{self.name}: {_first_line(cause)}") if isinstance(cause, _OTHER_SCHEMA) else None
+        return NotMigrated(f"{self.name}: {_first_line(cause)}") if isinstance(cause, _OTHER_SCHEMA) else None
 
     async def ping(self) -> None:
         """Returns once it has answered a query; raises `Unreachable`."""

@@ -5,20 +5,16 @@ from __future__ import annotations
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.errors import InvalidInput, Unreachable
+from domain.errors import InvalidInput, NotMigrated
 
 _ITS_NAME = text("SELECT name FROM shard_identity")
 
 
 async def assert_is_shard(connection: AsyncConnection, name: str) -> None:
-    """`InvalidInput` where the database is a shard of another name, `Unreachable` where it has none yet."""
+    """`InvalidInput` where the database is a shard of another name, `NotMigrated` where it has none yet."""
     found = await connection.scalar(_ITS_NAME)
     if found is None:
-        raise not_migrated(f"{name} does not know its name")
+        raise NotMigrated(f"{name} does not know its name")
     if found != name:
         message = f"the settings call a database {name} that is {found}: are their addresses swapped?"
         raise InvalidInput("shards", message)
-
-
-def not_migrated(what: str) -> Unreachable:
-    return Unreachable("not_migrated", f"{what}: run `shardwise migrate`")

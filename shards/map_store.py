@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.errors import InvalidInput, Unreachable
+from domain.errors import InvalidInput, NotMigrated
 from domain.shard_map import ShardMap, bucket_of, cut_ranges, spread_buckets
 from shards.engines import Cluster, Database
 
@@ -78,7 +78,7 @@ async def load_whole_map(cluster: Cluster) -> ShardMap:
 
 
 async def load_map(catalog: Database) -> ShardMap:
-    """One consistent version of the whole map. `Unreachable` where none was seeded."""
+    """One consistent version of the whole map. `NotMigrated` where none was seeded."""
     async with catalog.snapshot() as connection:
         head = await _head(connection, _READ_HEAD)
         buckets = await connection.execute(text("SELECT shard FROM map_bucket ORDER BY bucket"))
@@ -173,7 +173,7 @@ async def _install(shard: Database, slots: Row[Any]) -> None:
 async def _head(connection: AsyncConnection, query: TextClause) -> Row[Any]:
     head = (await connection.execute(query)).first()
     if head is None:
-        raise Unreachable("not_migrated", "there is no shard map yet: run `shardwise migrate`")
+        raise NotMigrated("there is no shard map yet")
     return head
 
 

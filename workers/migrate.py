@@ -6,23 +6,21 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from sqlalchemy import text
 from temporalio.client import Client
 
-from domain.errors import InvalidInput, ShardwiseError
+from domain.errors import InvalidInput, NotMigrated, ShardwiseError
 from shards.engines import Cluster, Database
-from shards.identity import assert_is_shard, not_migrated
+from shards.identity import assert_is_shard
 from shards.map_store import load_map, load_whole_map, seed_map
+from shards.side_by_side import all_ended
 from stack.settings import Databases, Settings, resolve_databases
 from stack.temporal_client import connect
 from workers.schema import Kind, current_revision, history_of
 from workers.search_attributes import KEYWORDS, missing_search_attributes, register_search_attributes
-
-T = TypeVar("T")
 
 _NAME_IT = text("INSERT INTO shard_identity (name) VALUES (:name) ON CONFLICT DO NOTHING")
 
@@ -65,8 +63,8 @@ async def migrate_databases(addresses: Databases, report: Callable[[str], None])
             raise InvalidInput("shards", "the settings give one database two names: each needs one of its own")
         targets = [Target(*each) for each in zip(_kinds(cluster), cluster.databases, dsns, strict=True)]
         slots = asyncio.Semaphore(os.cpu_count() or 1)
-        upgrades = await _all(_upgrade(target, slots, report) for target in targets)
-        await _all(_claim_name(shard) for shard in cluster.shards.values())
+        upgrades = await all_ended(_upgrade(target, slots, report) for target in targets)
+        await all_ended(_claim_name(shard) for shard in cluster.shards.values())
         await seed_map(cluster)
     return upgrades
 
@@ -74,19 +72,19 @@ async def migrate_databases(addresses: Databases, report: Callable[[str], None])
 async def assert_ready(cluster: Cluster, client: Client) -> None:
     """That `migrate` has run: what a worker asks before it polls. Changes nothing.
 
-    `Unreachable` saying what is missing, `InvalidInput` where shards were mixed up.
+    `NotMigrated` saying what is missing, `InvalidInput` where shards were mixed up.
     """
     await assert_databases_ready(cluster)
     if missing := await missing_search_attributes(client):
-        raise not_migrated(f"Temporal lacks the search attributes {_listed(missing)}")
+        raise NotMigrated(f"Temporal lacks the search attributes {_listed(missing)}")
 
 
 async def assert_databases_ready(cluster: Cluster) -> None:
     """The part of `assert_ready` that is about Postgres."""
-    await _all(
+    await all_ended(
         _assert_at_head(kind, database) for kind, database in zip(_kinds(cluster), cluster.databases, strict=True)
     )
-    await _all(_assert_name(shard) for shard in cluster.shards.values())
+    await all_ended(_assert_name(shard) for shard in cluster.shards.values())
     await load_whole_map(cluster)
 
 
@@ -154,7 +152,7 @@ async def _assert_name(shard: Database) -> None:
 async def _assert_at_head(kind: Kind, database: Database) -> None:
     revision, head = await _revision(kind, database), history_of(kind).head
     if revision != head:
-        raise not_migrated(f"{database.name} is at schema revision {revision or 'none'}, not {head}")
+        raise NotMigrated(f"{database.name} is at schema revision {revision or 'none'}, not {head}")
 
 
 def _cluster(addresses: Databases) -> Cluster:
@@ -167,15 +165,6 @@ def _cluster(addresses: Databases) -> Cluster:
 def _kinds(cluster: Cluster) -> list[Kind]:
     """In the order of `cluster.databases`."""
     return [*(Kind.SHARD for _ in cluster.shards), Kind.CATALOG, Kind.READ_MODEL]
-
-
-async def _all(work: Iterable[Awaitable[T]]) -> list[T]:
-    """Side by side, and all ended before the first error is raised: nothing goes on behind the caller's back."""
-    results = await asyncio.gather(*work, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return [result for result in results if not isinstance(result, BaseException)]
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -74,7 +74,7 @@ HOSTED: dict[str, Hosted] = {ORDERS: Hosted([OrderSaga], _order_activities)}
 async def run_worker(settings: Settings, queues: Sequence[str], name: str | None = None) -> None:
     """Polls `queues` (none given: all) until SIGTERM or SIGINT, then drains: what has begun is finished.
 
-    Starts only on a migrated installation, else `Unreachable`. Once it polls it writes the file that
+    Starts only on a migrated installation, else `NotMigrated`. Once it polls it writes the file that
     `SHARDWISE_READY_FILE` names. A crash loses nothing: Temporal gives its tasks to another worker.
     """
     chosen = list(queues) or list(HOSTED)

@@ -7,7 +7,6 @@ between them, and they are a consistent cut.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from sqlalchemy import text
 from domain.identifiers import order_saga_id
 from shards.audit.rules import PART_ROWS
 from shards.engines import Cluster, Database
+from shards.side_by_side import all_ended
 
 ORDER_PREFIX = order_saga_id("")
 
@@ -238,7 +238,7 @@ async def known_orders(cluster: Cluster, order_ids: Sequence[str]) -> dict[str, 
             return known | {row.id: row.state for row in rows}
 
     found: dict[str, str | None] = {}
-    for part in await asyncio.gather(*(read(shard) for shard in cluster.shards.values())):
+    for part in await all_ended(read(shard) for shard in cluster.shards.values()):
         for order_id, state in part.items():
             found[order_id] = state or found.get(order_id)
     return found
@@ -251,4 +251,4 @@ async def count_claimed(cluster: Cluster) -> int:
         async with shard.snapshot() as connection:
             return int((await connection.execute(_COUNT_CLAIMED)).scalar_one())
 
-    return sum(await asyncio.gather(*(count(shard) for shard in cluster.shards.values())))
+    return sum(await all_ended(count(shard) for shard in cluster.shards.values()))

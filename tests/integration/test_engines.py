@@ -13,7 +13,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 from sqlalchemy import text
 
-from domain.errors import InvalidInput, Unreachable
+from domain.errors import InvalidInput, NotMigrated, Unreachable
 from shards.engines import COMMAND_SECONDS, Database
 from stack.settings import Databases
 from tests.conftest import FreshDatabase
@@ -153,7 +153,7 @@ async def test_an_address_that_leads_nowhere_is_a_fault_of_the_settings(postgres
 async def test_a_database_without_our_tables_is_one_to_migrate(fresh_database: FreshDatabase) -> None:
     empty = Database("shard-x", await fresh_database(), pool_size=1)
     with pytest.raises(
-        Unreachable, match=r'shard-x: relation "orders" does not exist: run `shardwise migrate`'
+        NotMigrated, match=r'shard-x: relation "orders" does not exist: run `shardwise migrate`'
     ) as told:
         async with empty.transaction() as connection:
             await connection.execute(text("SELECT FROM orders"))

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
-from domain.errors import InvalidInput, Unreachable
+from domain.errors import InvalidInput, NotMigrated, Unreachable
 from domain.shard_map import BUCKETS, Keyspace
 from shards import map_store
 from shards.engines import Cluster, Database
@@ -67,7 +67,7 @@ async def test_seeding_again_and_at_once_changes_nothing(cluster: Cluster) -> No
 
 async def test_a_missing_map_is_told(cluster: Cluster) -> None:
     await on_catalog(cluster, "DELETE FROM shard_map")
-    with pytest.raises(Unreachable, match="shardwise migrate") as caught:
+    with pytest.raises(NotMigrated, match="shardwise migrate") as caught:
         await load_map(cluster.catalog)
     assert caught.value.code == "not_migrated"
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from domain.errors import InvalidInput, ShardwiseError, Unreachable
+from domain.errors import InvalidInput, NotMigrated, ShardwiseError
 from shards.engines import Cluster, Database
 from shards.map_store import load_map
 from shards.tables import catalog, read_model, shard
@@ -190,7 +190,7 @@ async def test_a_failed_upgrade_leaves_the_database_as_it_was_and_says_why(fresh
 
 async def test_workers_are_told_to_migrate_first(empty: Databases) -> None:
     async with opened(empty) as cluster:
-        with pytest.raises(Unreachable, match="run `shardwise migrate`") as caught:
+        with pytest.raises(NotMigrated, match="run `shardwise migrate`") as caught:
             await assert_databases_ready(cluster)
         assert caught.value.code == "not_migrated"
 
