@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from domain.errors import InvalidInput
 from domain.identifiers import shown
-from domain.limits import LINE_BYTES_MAX
+from domain.limits import LINE_BYTES_MAX, LINE_BYTES_SKIPPED_MAX
 
 BATCH_LINES_MAX = 500
 BATCH_BYTES_MAX = 8_000_000
@@ -68,16 +68,23 @@ async def read_batches(file: BinaryIO) -> AsyncIterator[list[NumberedLine]]:
 
 
 def _batches(file: BinaryIO) -> Iterator[list[NumberedLine]]:
+    """What could be read comes before the error that ended it."""
     batch: list[NumberedLine] = []
     size = 0
-    for line in _lines(file):
-        batch.append(line)
-        size += len(line.text)
-        if len(batch) >= BATCH_LINES_MAX or size >= BATCH_BYTES_MAX:
-            yield batch
-            batch, size = [], 0
+    fault: Exception | None = None
+    try:
+        for line in _lines(file):
+            batch.append(line)
+            size += len(line.text)
+            if len(batch) >= BATCH_LINES_MAX or size >= BATCH_BYTES_MAX:
+                yield batch
+                batch, size = [], 0
+    except (OSError, InvalidInput) as error:
+        fault = error
     if batch:
         yield batch
+    if fault is not None:
+        raise fault
 
 
 def _lines(file: BinaryIO) -> Iterator[NumberedLine]:
@@ -88,6 +95,11 @@ def _lines(file: BinaryIO) -> Iterator[NumberedLine]:
         text = part
         while not part.endswith(b"\n") and (part := file.readline(LINE_BYTES_MAX)):
             size += len(part)
+            if size > LINE_BYTES_SKIPPED_MAX:
+                message = (
+                    f"file: line {number} has no end within {LINE_BYTES_SKIPPED_MAX} bytes: expected one order a line"
+                )
+                raise InvalidInput("file", message)
         text = text.removeprefix(_BYTE_ORDER_MARK) if number == 1 else text
         text = text.rstrip(b"\r\n")
         if text.strip():

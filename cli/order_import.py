@@ -74,16 +74,25 @@ class OrderImport:
 
     async def run(self, batches: AsyncIterator[list[NumberedLine]]) -> Tally:
         """Invalid lines are told and never started, the others all are. With a shard away its orders are started
-        without looking whether they are final: that changes nothing either."""
+        without looking whether they are final: that changes nothing either.
+
+        `InvalidInput` where the file cannot be read on, raised when what was read of it is done.
+        """
+        unreadable: InvalidInput | None = None
         waiting: asyncio.Queue[_Placed] = asyncio.Queue(maxsize=self._concurrency)
         async with asyncio.TaskGroup() as group:
             carriers = [group.create_task(self._carry(waiting)) for _ in range(self._concurrency)]
-            async for batch in batches:
-                for placed in await self._still_to_do(batch):
-                    await waiting.put(placed)
+            try:
+                async for batch in batches:
+                    for placed in await self._still_to_do(batch):
+                        await waiting.put(placed)
+            except InvalidInput as fault:
+                unreadable = fault
             await waiting.join()
             for carrier in carriers:
                 carrier.cancel()
+        if unreadable is not None:
+            raise unreadable
         return self.tally
 
     async def _still_to_do(self, batch: list[NumberedLine]) -> list[_Placed]:

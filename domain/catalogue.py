@@ -75,8 +75,10 @@ def whole_number(text: str, field: str, at_least: int) -> int:
 
 
 def _name(text: str, field: str) -> str:
-    if not 1 <= len(text) <= NAME_CHARS_MAX:
-        raise InvalidInput(field, f"{field}: expected 1 to {NAME_CHARS_MAX} characters, got {shown(text)}")
+    if not text.strip() or len(text) > NAME_CHARS_MAX:
+        raise InvalidInput(
+            field, f"{field}: expected 1 to {NAME_CHARS_MAX} characters, not only blanks, got {shown(text)}"
+        )
     try:
         return check_text(text)
     except ValueError as error:

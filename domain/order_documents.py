@@ -13,7 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from domain.errors import InvalidInput
 from domain.identifiers import check_identifier, shown
-from domain.limits import LINE_BYTES_MAX, NAME_CHARS_MAX, QUANTITY_MAX
+from domain.json_text import parse_json
+from domain.limits import IDENTIFIER_CHARS_MAX, LINE_BYTES_MAX, NAME_CHARS_MAX, QUANTITY_MAX
 from domain.money import Money, check_currency
 from domain.orders import Address, Order, OrderLine, check_order, merge_lines
 from domain.text import check_text
@@ -52,11 +53,12 @@ def parse_order(line: str | bytes) -> Order:
     """The order written in one line of JSON, or `InvalidInput` naming the field and what was expected."""
     size = len(line) if isinstance(line, bytes) else len(line.encode("utf-8", "surrogatepass"))
     if size > LINE_BYTES_MAX:
-        raise InvalidInput(None, f"expected a line of at most {LINE_BYTES_MAX} bytes, got {size}")
+        raise InvalidInput(None, f"expected a line of at most {LINE_BYTES_MAX} bytes")
     try:
         document = _OrderDocument.model_validate_json(line)
     except ValidationError as error:
         raise _first_fault(error) from None
+    parse_json(line)  # After pydantic, which is silent about a repeated field and keeps the last.
     return _order_of(document)
 
 
@@ -92,9 +94,15 @@ def check_price(price: Money, field: str) -> Money:
 def _first_fault(error: ValidationError) -> InvalidInput:
     """pydantic's first complaint as ours; the others would mostly be its consequences."""
     fault = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in fault["loc"]) or None
+    field = ".".join(_printable(part) for part in fault["loc"]) or None
     explained = {"missing", "json_invalid", "value_error"}  # their message already says what was found
     wrong = "" if fault["type"] in explained else f", got {shown(fault['input'])}"
     message = str(fault["ctx"]["error"]) if fault["type"] == "value_error" else fault["msg"]
-    message = message[0].lower() + message[1:]
+    message = message[0].lower() + message[1:].replace("at line 1 column", "at column")
     return InvalidInput(field, f"{field}: {message}{wrong}" if field else f"{message}{wrong}")
+
+
+def _printable(part: str | int) -> str:
+    """The name of an unknown field is whatever somebody wrote."""
+    text = str(part)
+    return text if text.isidentifier() and len(text) <= IDENTIFIER_CHARS_MAX else shown(part)

@@ -5,9 +5,13 @@ Run inside this process: what is tried here are hundreds of commands.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import subprocess
+import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +51,9 @@ AMOUNTS = [
     "$5",
     "\u0663",
 ]
+BAD_NAMES = ["", " ", "\u3000", "x" * 201, "a\x07b", "\x1b]0;x\x07", "a\u202eb", "a\u2066b", "a\u2028b", "a\x85b"]
 CURRENCIES = ["usd", "US", "USDD", "XXX", "XAU", "ABC", "", "U\x00D"]
+ORDERS = str(Path(__file__).parent.parent / "data" / "orders.jsonl")
 HEADER = {
     "customers": "customer_id,name,email,currency,opening_balance",
     "products": "sku,name,currency,unit_price,stock",
@@ -125,8 +131,11 @@ def _clean(values: list[str]) -> list[str]:
         *(("customers", _customer(customer_id=bad), "customer_id") for bad in [*_clean(IDS), "merchant.USD"]),
         *(("customers", _customer(currency=bad), "currency") for bad in CURRENCIES),
         *(("customers", _customer(opening_balance=bad), "opening_balance") for bad in AMOUNTS),
-        *(("customers", _customer(name=bad), "name") for bad in ["", "x" * 201, "a\x07b", "\x1b]0;x\x07"]),
+        *(("customers", _customer(name=bad), "name") for bad in BAD_NAMES),
+        *(("customers", _customer(email=bad), "email") for bad in ["x" * 201, " ", "a\u202eb"]),
         *(("products", _product(sku=bad), "sku") for bad in _clean(IDS)),
+        *(("products", _product(name=bad), "name") for bad in BAD_NAMES),
+        *(("products", _product(currency="JPY", unit_price=bad), "unit_price") for bad in ["5.01", "5.", ".5"]),
         *(("products", _product(unit_price=bad), "unit_price") for bad in AMOUNTS),
         *(("products", _product(stock=bad), "stock") for bad in [x for x in QUANTITIES if x != "0"]),
         ("customers", "only,three,fields", None),
@@ -144,6 +153,154 @@ def test_a_bad_row_of_a_csv_file_is_named_by_line_and_column(
     assert field is None or error["field"] in (field, "file")  # a NUL is a fault of the file
     # All or nothing: the good row is not there either.
     assert run([*(("account", "show", "new") if kind == "customers" else ("stock", "show", "NEW")), "--json"]) == 1
+
+
+ROW = "enc-%s,Name,,USD,1.00"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("bom", ("\ufeff" + HEADER["customers"] + "\n" + ROW % "bom" + "\n").encode()),
+        ("crlf", (HEADER["customers"] + "\r\n" + ROW % "crlf" + "\r\n\r\n").encode()),
+        ("cr", (HEADER["customers"] + "\r" + ROW % "cr").encode()),
+        ("order", b"opening_balance,currency,email,name,customer_id\n1.00,USD,,Name,enc-order\n"),
+        ("twice", (HEADER["customers"] + ("\n" + ROW % "twice") * 2).encode()),
+    ],
+)
+def test_the_same_file_written_in_other_ways(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, name: str, content: bytes
+) -> None:
+    file = tmp_path / "customers.csv"
+    file.write_bytes(content)
+    assert run(["import", "customers", str(file), "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["total"] == 1
+    assert run(["account", "show", f"enc-{name}", "--json"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (f"{HEADER['customers']}\nnew,New,,USD,1\n".encode("utf-16"), "line 1: expected UTF-8"),
+        (f"{HEADER['customers']}\nnew,New,,USD,1\n".encode("utf-16-le"), "line 1: expected UTF-8"),
+        (HEADER["customers"].encode() + b"\nnew,\xe4,,USD,1\n", "line 2: expected UTF-8 text, got the byte 0xe4"),
+        (HEADER["customers"].encode() + b'\nnew,"New,,USD,1\nolder,Old,,USD,1\n', "line 2: not CSV"),
+        (HEADER["customers"].encode() + b'\nnew,"New"er,,USD,1\n', "line 2: not CSV"),
+        (HEADER["customers"].encode() + b"\nnew," + b"x" * 10_000_000 + b",,USD,1\n", "line 2: not CSV"),
+        (HEADER["customers"].encode() + b"\nnew,New,,USD,1\n\nnew,Newer,,USD,1\n", "line 4: customer_id: 'new' is in"),
+        (HEADER["customers"].upper().encode() + b"\n", "line 1: expected the columns"),
+        (HEADER["customers"].replace("email", "name").encode() + b"\n", "line 1: expected the columns"),
+        (HEADER["customers"].replace(",", ";").encode() + b"\n", "line 1: expected the columns"),
+        (HEADER["customers"].encode() + b",more\n", "line 1: expected the columns"),
+        (b"x," * 5000 + b"\n", "line 1: expected the columns"),
+        (b"x" * 10_000_000, "line 1: not CSV"),
+        (b"\xef\xbb\xbf", "is empty"),
+        (b"\n\r\n\n", "is empty"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_what_is_no_such_csv_file_is_told_with_its_line(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, content: bytes, told: str
+) -> None:
+    file = tmp_path / "customers.csv"
+    file.write_bytes(content)
+    assert told in _error(capfd, "import", "customers", str(file))["message"]
+    assert run(["account", "show", "new", "--json"]) == 1
+
+
+@contextlib.contextmanager
+def _ordinary_user() -> Iterator[None]:
+    """Root may read everything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("kind", ["customers", "products", "orders"])
+def test_a_file_that_cannot_be_read(capfd: pytest.CaptureFixture[str], tmp_path: Path, kind: str) -> None:
+    locked = tmp_path / "locked"
+    locked.touch(mode=0)
+    with _ordinary_user():
+        assert "ermission" in str(_error(capfd, "import", kind, str(locked))) or os.geteuid() != 0
+    # The kernel lets a process open its own memory and refuses to read from address zero.
+    assert "cannot read" in _error(capfd, "import", kind, "/proc/self/mem")["message"]
+    assert "bytes" in _error(capfd, "import", kind, "/dev/zero")["message"]
+
+
+def test_what_was_read_before_a_file_broke_off_is_placed(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    master, slave = os.openpty()
+    os.write(slave, (_order(order_id="B-before") + "\n").encode())
+    os.close(slave)  # Then reading goes on to the end of what was written, and to an error.
+    with open(master, encoding="utf-8") as broken:
+        monkeypatch.setattr(sys, "stdin", broken)
+        assert "cannot read on: Input/output error" in _error(capfd, "import", "orders", "-")["message"]
+    assert run(["order", "show", "B-before", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["status"] == "confirmed"
+
+
+def test_without_standard_input_there_is_nothing_to_read(shardwise: Shardwise) -> None:
+    command = f"exec {sys.executable} -P -m cli import orders - --json <&-"
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, json.loads(done.stdout)["error"]["field"]) == (2, "file")
+
+
+def test_a_file_that_shrank_ends_in_a_bad_line(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "orders.jsonl"
+    file.write_text(_order(order_id="B-whole") + "\n" + _order(order_id="B-half")[:-9])
+    assert run(["import", "orders", str(file), "--json"]) == 2
+    out, err = capfd.readouterr()
+    assert (json.loads(out)["confirmed"], json.loads(out)["invalid"]) == (1, 1)
+    assert "line 2: invalid JSON" in err
+    assert "at line 1" not in err
+
+
+@pytest.mark.parametrize("name", ["", "file", "file/below", "x" * 5000, "\ud800", "a\x00b"])
+@pytest.mark.parametrize(
+    "command", [["up", "--detach"], ["down"], ["status"], ["verify"], ["order", "list"]], ids=" ".join
+)
+def test_a_data_directory_that_is_none(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, command: list[str], name: str
+) -> None:
+    (tmp_path / "file").touch()
+    chosen = str(tmp_path / name) if name.startswith("file") else name
+    if name == "file/below" and command[0] != "up":  # Nothing is there, as in any folder without a stack.
+        assert run([*command, "--data-dir", chosen, "--json"]) in (0, 3)
+        return
+    assert _error(capfd, *command, "--data-dir", chosen)["field"] == "data_dir"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *(("order", "place", "--customer", "rich", "--line", "APPLE:1", "--wait", bad) for bad in ["nan", "-1", ""]),
+        *(("order", "list", "--limit", bad) for bad in ["0", "-1", "10001", "1e3", "9" * 30, ""]),
+        *(("order", "list", "--status", bad) for bad in ["", "Confirmed", "\x1b[31m"]),
+        *(("import", "orders", ORDERS, "--concurrency", bad) for bad in ["0", "-1", "1e9", "1001", "nan", ""]),
+        *(("import", "orders", ORDERS, "--stuck-after", bad) for bad in ["nan", "-1", "0", ""]),
+        *(("up", "--shards", bad) for bad in ["0", "65", "1e1", ""]),
+        *(("up", "--workers", bad) for bad in ["-1", "65", "nan"]),
+        *(("worker", "--queue", bad) for bad in ["", "nope", "a\u202eb"]),
+        ("order", "place", "--customer", "rich"),
+        ("order", "show"),
+        ("order", "show", "a", "b"),
+        ("verify", "more"),
+        ("nope",),
+        ("\ud800",),
+    ],
+    ids=lambda option: ascii(" ".join(option)),
+)  # fmt: skip
+def test_options_are_checked_before_anything_is_done(
+    capfd: pytest.CaptureFixture[str], option: tuple[str, ...]
+) -> None:
+    _error(capfd, *option)
 
 
 @pytest.mark.parametrize("kind", ["customers", "products", "orders"])

@@ -236,6 +236,9 @@ LINE: dict[str, Any] = {"sku": "NW-011", "quantity": 1}
         ({"ship_to": {"city": "x" * 201}}, "ship_to.city"),
         ({"ship_to": {"city": "a\u0000b"}}, "ship_to.city"),
         ({"ship_to": {"city": "a\u001b[31m"}}, "ship_to.city"),
+        ({"ship_to": {"city": "a\u202eb"}}, "ship_to.city"),
+        ({"ship_to": {"city": "a\u2066b"}}, "ship_to.city"),
+        ({"ship_to": {"city": "a\u2028b"}}, "ship_to.city"),
         ({"lines": []}, "lines"),
         ({"lines": {}}, "lines"),
         ({"lines": None}, "lines"),
@@ -256,6 +259,9 @@ LINE: dict[str, Any] = {"sku": "NW-011", "quantity": 1}
         ({"lines": [{**LINE, "discount": "1.00"}]}, "lines.0.discount"),
         ({"lines": [{**LINE, "sku": f"S-{n}"} for n in range(ORDER_LINES_MAX + 1)]}, "lines"),
         ({"priority": 1}, "priority"),
+        ({"\u001b[31mred": 1}, r"'\x1b[31mred'"),
+        ({"a\u202eb": 1}, r"'a\u202eb'"),
+        ({"x" * 100_000: 1}, "'" + "x" * 58 + "…"),
     ],
 )
 def test_a_bad_document_is_refused_with_the_field_at_fault(changes: dict[str, Any], field: str) -> None:
@@ -279,6 +285,42 @@ def test_a_missing_field_is_named(field: str) -> None:
 def test_what_is_no_document_at_all_is_refused(line: str | bytes) -> None:
     with pytest.raises(InvalidInput):
         parse_order(line)
+
+
+@pytest.mark.parametrize(
+    ("given", "instead", "name"),
+    [
+        ('"customer_id"', '"order_id": "o", "customer_id"', "order_id"),
+        ('"quantity": 10', '"quantity": 10, "quantity": 10', "quantity"),
+        ('"currency"', r'"curre\u006ecy": "EUR", "currency"', "currency"),
+    ],
+)
+def test_a_field_given_twice_is_refused_whichever_would_count(given: str, instead: str, name: str) -> None:
+    line = json.dumps(DOCUMENT).replace(given, instead, 1)
+    with pytest.raises(InvalidInput, match=f"expected each field once, got '{name}' twice"):
+        parse_order(line)
+
+
+@pytest.mark.parametrize("opening", ["[", '{"order_id":', '{"lines":[{"sku":'])
+def test_deep_nesting_is_a_fault_of_the_line(opening: str) -> None:
+    with pytest.raises(InvalidInput, match="invalid JSON"):
+        parse_order(opening * (100_000 // len(opening)))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Zo\u00eb",
+        "\u0645\u062d\u0645\u062f\u200f",
+        "\u0645\u06cc\u200c\u062e",
+        "\U0001f468\u200d\U0001f467",
+        "e\u0301" * 100,
+    ],
+)
+def test_names_of_all_scripts_are_text(name: str) -> None:
+    order = parsed(ship_to={"name": name})
+    assert order.ship_to is not None
+    assert order.ship_to.name == name
 
 
 def test_a_line_has_a_size_limit() -> None:

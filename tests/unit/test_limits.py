@@ -1,0 +1,38 @@
+"""The README tells users the limits that hold."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from domain import limits
+
+README = Path(__file__).parents[2] / "README.md"
+ROWS = {
+    "IDENTIFIER_CHARS_MAX": "ids",
+    "NAME_CHARS_MAX": "names",
+    "AMOUNT_MINOR_UNITS_MAX": "amounts",
+    "QUANTITY_MAX": "quantities",
+    "ORDER_LINES_MAX": "an order",
+    "LINE_BYTES_MAX": "a line of orders",
+    "LINE_BYTES_SKIPPED_MAX": "a line of orders",
+    "CSV_BYTES_MAX": "a CSV file",
+    "SECONDS_MAX": "seconds",
+}
+
+
+def test_every_limit_stands_in_its_row_of_the_readme_and_no_other_number_does() -> None:
+    section = README.read_text(encoding="utf-8").partition("## Files and limits")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")][2:]
+    told = {start: _numbers(row) for start in ROWS.values() for row in rows if row.startswith(f"| {start}")}
+    held: dict[str, set[int]] = {}
+    for name, value in vars(limits).items():
+        if name.isupper():
+            held.setdefault(ROWS[name], set()).add(value)
+    assert told == held
+
+
+def _numbers(row: str) -> set[int]:
+    """Not what begins a range, and not an example."""
+    numbers = re.findall(r"[0-9][0-9,]*", re.sub(r"`[^`]*`|\b1 to ", "", row))
+    return {int(number.replace(",", "")) for number in numbers}
