@@ -1,0 +1,93 @@
+"""Whatever comes in is taken or refused by an error of ours that can be shown; found by generated input."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from sqlalchemy.engine import make_url
+
+from cli.csv_file import read_csv
+from domain.catalogue import CUSTOMER_COLUMNS, PRODUCT_COLUMNS, customer_of_row, product_of_row
+from domain.errors import InvalidInput
+from domain.order_documents import parse_order
+from domain.text import check_text, printable
+from stack.settings import Settings
+
+MESSAGE_CHARS_MAX = 2000
+CELLS = st.one_of(
+    st.sampled_from(["a", "USD", "JPY", "1.00", "-1", "1e3", '"', '""', "\r", "\n", "\x00", "\u202e", "merchant.USD"]),
+    st.text(max_size=8),
+)
+RECORDS = st.lists(st.lists(CELLS, max_size=7), max_size=6)
+KEYS = st.sampled_from(
+    ["order_id", "customer_id", "currency", "lines", "sku", "quantity", "unit_price", "ship_to", "\x1b"]
+)
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), CELLS),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(KEYS, inner, max_size=6)),
+)
+NO_DEADLINE = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def refusal(work: Callable[[], object]) -> str:
+    """What a person is told; empty where nothing is wrong."""
+    try:
+        work()
+    except InvalidInput as fault:
+        return fault.message
+    return ""
+
+
+@NO_DEADLINE
+@given(records=RECORDS, encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "latin-1"]))
+@example(records=[["a", "A", "", "USD", "1.00"], ["a", "B", "", "USD", "1.00"]], encoding="utf-8")
+def test_any_csv_file(tmp_path: Path, records: list[list[str]], encoding: str) -> None:
+    for columns, read in ((CUSTOMER_COLUMNS, customers), (PRODUCT_COLUMNS, products)):
+        text = "\n".join(",".join(cells) for cells in [list(columns), *records])
+        file = tmp_path / "any.csv"
+        file.write_bytes(text.encode(encoding, errors="replace"))
+        told = refusal(lambda read=read, file=file: read(file))  # type: ignore[misc]
+        assert len(told) <= MESSAGE_CHARS_MAX
+        assert printable(told) == told
+
+
+def customers(file: Path) -> None:
+    read = read_csv(file, CUSTOMER_COLUMNS, customer_of_row, lambda row: row.customer_id)
+    assert len({row.customer_id for row in read}) == len(read)
+
+
+def products(file: Path) -> None:
+    read = read_csv(file, PRODUCT_COLUMNS, product_of_row, lambda row: row.sku)
+    assert len({row.sku for row in read}) == len(read)
+
+
+@NO_DEADLINE
+@given(document=VALUES)
+def test_any_document_as_an_order(document: object) -> None:
+    told = refusal(lambda: parse_order(json.dumps(document)))
+    assert len(told) <= MESSAGE_CHARS_MAX
+    assert printable(told) == told
+
+
+@given(st.text())
+def test_what_is_shown_can_be_written_into_a_terminal(text: str) -> None:
+    shown = printable(text)
+    assert check_text(shown.replace("\n", "")) == shown.replace("\n", "")
+    with contextlib.suppress(ValueError):
+        assert printable(check_text(text)) == text
+
+
+@NO_DEADLINE
+@given(st.one_of(st.text(), st.text(max_size=20).map("postgresql://{}".format)))
+@example("postgresql://u:p@h:5432/d?ssl=require")
+def test_any_address_of_a_database(dsn: str) -> None:
+    with contextlib.suppress(ValidationError):
+        url = make_url(Settings(catalog_dsn=dsn).catalog_dsn or "")
+        assert url.host
+        assert url.database
