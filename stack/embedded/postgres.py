@@ -85,7 +85,9 @@ class PostgresServer(Part):
             there = {row["datname"] for row in await connection.fetch("SELECT datname FROM pg_database")}
             for database in self._databases:
                 if database not in there:
-                    await connection.execute(f'CREATE DATABASE "{database}"')
+                    # The server may still carry out what a start asked for that was killed a moment ago.
+                    with contextlib.suppress(asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
+                        await connection.execute(f'CREATE DATABASE "{database}"')
         finally:
             await connection.close()
 
