@@ -20,6 +20,7 @@ from cli.workflow_states import TemporalWorkflowStates
 from domain.errors import Unreachable
 from domain.orders import Order, OrderStatus
 from shards.audit.findings import Violation
+from shards.side_by_side import all_ended
 from stack.settings import Settings
 
 STARTED_AT_ONCE_MAX = 50
@@ -80,10 +81,7 @@ class Recovery:
             done += 1
             self._progress("started again", done, len(found))
 
-        ended = await asyncio.gather(*(start(each.order_id) for each in found), return_exceptions=True)
-        for failure in ended:
-            if failure is not None:
-                raise failure
+        await all_ended(start(each.order_id) for each in found)
 
     async def _request(self, order_id: str) -> Order:
         """What was asked for: by the row, or by the lost workflow's own history where it had not come to write one."""
