@@ -1,8 +1,9 @@
 """`make battery`: the whole matrix, and what came of it as a table.
 
-    python -m tests.faults.run [--only TEXT] [--broken barrier|decision|shield]
+    python -m tests.faults.run [--only TEXT] [--broken barrier|decision|shield] [--json]
 
-`--only` runs the cases whose names hold the text. `--broken` breaks one of the three things that hold the saga
+`--only` runs the cases whose names hold the text. `--json` takes the names of the cases from a JSON list on stdin and
+prints the verdict as a document. `--broken` breaks one of the three things that hold the saga
 together, to see that the battery notices. Exit code 0 only if every case passed.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -17,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -73,20 +76,29 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="")
     parser.add_argument("--broken", choices=sorted(BREAKS))
+    parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     # Every attempt that fails is meant to: five hundred orders of them.
     logging.getLogger().setLevel(logging.CRITICAL)
-    cases = [case for name, case in CASES.items() if chosen.only in name]
+    names = json.load(sys.stdin) if chosen.json else [name for name in CASES if chosen.only in name]
+    cases = [CASES[name] for name in names]
     began = time.monotonic()
     verdict = asyncio.run(run(cases, chosen.broken))
+    if chosen.json:
+        print(json.dumps(asdict(verdict)))
+    else:
+        tell(cases, verdict, time.monotonic() - began)
+    return 1 if any(verdict.faults.values()) or verdict.unrelated else 0
+
+
+def tell(cases: Sequence[Case], verdict: Verdict, seconds: float) -> None:
     red = {name: faults for name, faults in verdict.faults.items() if faults}
     for name, faults in red.items():
         print(f"{name}\n    " + "\n    ".join(faults))
     for violation in verdict.unrelated:
         print(violation)
     Console(width=200).print(table(cases, verdict))
-    print(f"{len(cases)} cases, {len(red)} failed, in {time.monotonic() - began:.0f} s")
-    return 1 if red or verdict.unrelated else 0
+    print(f"{len(cases)} cases, {len(red)} failed, in {seconds:.0f} s")
 
 
 if __name__ == "__main__":
