@@ -1,7 +1,7 @@
 """Records `histories/*.json`, which test_replaying.py replays, from orders on a running embedded stack:
 
     shardwise up --detach --data-dir DIR
-    python -m tests.workflow.record_histories --data-dir DIR
+    python -m tests.workflow.record_histories --data-dir DIR [--only SCENE]
     shardwise down --data-dir DIR
 
 Kills one shard's server twice and brings it back. Existing files are overwritten. Record again only together with a
@@ -31,6 +31,7 @@ from temporalio.client import Client
 
 from domain.money import Money
 from domain.orders import Order, OrderLine, OrderStatus
+from domain.sagas import Reason
 from domain.shard_map import ShardMap
 from shards import map_store
 from shards.engines import Cluster
@@ -44,6 +45,7 @@ FOLDER = Path(__file__).parent / "histories"
 SKUS = [f"recorded-{n:02}" for n in range(12)]
 CUSTOMER = "recorded-customer"
 HOUR = 3600.0
+STOCK = 1000
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,11 @@ class Recorder:
     async def bring_back(self) -> None:
         await asyncio.to_thread(shardwise, self.settings.data_dir, "up", "--detach")
 
-    async def save(self, name: str, handle: Handle, expected: OrderStatus) -> None:
-        status = (await handle.result()).status
-        if status is not expected:
-            raise SystemExit(f"{name}: expected {expected}, got {status}")
+    async def save(self, name: str, handle: Handle, expected: OrderStatus, because: Reason | None = None) -> None:
+        result = await handle.result()
+        reason = result.refusal.reason if result.refusal else None
+        if (result.status, reason) != (expected, because):
+            raise SystemExit(f"{name}: expected {expected}, {because}, got {result.status}, {reason}")
         history = (await handle.fetch_history()).to_json_dict()
         FOLDER.mkdir(exist_ok=True)
         (FOLDER / f"{name}.json").write_text(json.dumps(scrubbed(history), indent=1) + "\n")
@@ -109,14 +112,15 @@ async def confirmed_on_two_shards(recorder: Recorder, name: str) -> None:
 
 
 async def rejected_after_a_reservation(recorder: Recorder, name: str) -> None:
-    await recorder.save(name, await recorder.place(name, second_quantity=10**6), OrderStatus.REJECTED)
+    handle = await recorder.place(name, second_quantity=STOCK + 1)
+    await recorder.save(name, handle, OrderStatus.REJECTED, Reason.OUT_OF_STOCK)
 
 
 async def cancelled_in_its_window(recorder: Recorder, name: str) -> None:
     handle = await recorder.place(name, window=HOUR)
     await until(lambda: events(handle, EventType.EVENT_TYPE_TIMER_STARTED))
     await handle.execute_update(OrderSaga.cancel)
-    await recorder.save(name, handle, OrderStatus.CANCELLED)
+    await recorder.save(name, handle, OrderStatus.CANCELLED, Reason.CANCELLED)
 
 
 async def confirmed_by_the_durable_fallback(recorder: Recorder, name: str) -> None:
@@ -145,12 +149,12 @@ SCENES: tuple[Callable[[Recorder, str], Awaitable[None]], ...] = (
 )
 
 
-async def record(settings: Settings) -> None:
+async def record(settings: Settings, only: str | None) -> None:
     databases = resolve_databases(settings)
     async with Cluster(databases.shards, databases.catalog, databases.read_model) as cluster:
         shard_map = await map_store.load_map(cluster.catalog)
     recorder = Recorder(settings, await connect(settings), shard_map)
-    for scene in SCENES:
+    for scene in (scene for scene in SCENES if only in (None, scene.__name__)):
         await scene(recorder, scene.__name__)
 
 
@@ -160,7 +164,7 @@ def import_what_is_sold(data_dir: Path) -> None:
         customers.write_text(
             f"customer_id,name,email,currency,opening_balance\n{CUSTOMER},A customer,,USD,1000000.00\n"
         )
-        rows = "".join(f"{sku},A product,USD,5.00,1000\n" for sku in SKUS)
+        rows = "".join(f"{sku},A product,USD,5.00,{STOCK}\n" for sku in SKUS)
         products.write_text("sku,name,currency,unit_price,stock\n" + rows)
         shardwise(data_dir, "import", "customers", str(customers))
         shardwise(data_dir, "import", "products", str(products))
@@ -175,9 +179,11 @@ def shardwise(data_dir: Path, *arguments: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, required=True)
-    data_dir = parser.parse_args().data_dir.resolve()
+    parser.add_argument("--only", choices=[scene.__name__ for scene in SCENES])
+    chosen = parser.parse_args()
+    data_dir = chosen.data_dir.resolve()
     import_what_is_sold(data_dir)
-    asyncio.run(record(load_settings(data_dir)))
+    asyncio.run(record(load_settings(data_dir), chosen.only))
     sys.stdout.flush()
     # The Temporal client's threads can kill the interpreter on its way out.
     os._exit(0)
