@@ -60,6 +60,7 @@ def stack(folder: Path, workers: int = 2) -> Iterator[Shardwise]:
     """A stack of its own in an empty folder."""
     shardwise = Shardwise(folder / "stack")
     try:
+        shardwise.take_free_ports()
         up = shardwise("up", "--detach", "--workers", str(workers))
         assert up.exit_code == 0, up.stderr
         yield shardwise

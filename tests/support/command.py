@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -9,6 +10,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from stack.embedded.stack import EmbeddedStack
+from stack.settings import Settings
 
 COMMAND_SECONDS_MAX = 150
 
@@ -50,6 +54,11 @@ class Shardwise:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def take_free_ports(self) -> None:
+        """Servers on ports that no other stack would choose by itself, so that a dead server's is free when it is back."""
+        settings = Settings(data_dir=self.data_dir)
+        asyncio.run(EmbeddedStack(self.data_dir, settings).start_servers(usual_ports=False))
 
     def money(self, account_id: str) -> tuple[str, str]:
         account = self("account", "show", account_id).document
