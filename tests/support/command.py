@@ -56,7 +56,7 @@ class Shardwise:
         )
 
     def take_free_ports(self) -> None:
-        """Servers on ports that no other stack would choose by itself, so that a dead server's is free when it is back."""
+        """Servers on ports that no other stack chooses first: a dead server's must be free when it is back."""
         settings = Settings(data_dir=self.data_dir)
         asyncio.run(EmbeddedStack(self.data_dir, settings).start_servers(usual_ports=False))
 
