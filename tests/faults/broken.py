@@ -16,12 +16,15 @@ from workflows import order_saga
 
 
 def break_the_barrier() -> None:
-    """Steps run whenever they are called, and so do compensations."""
+    """Its rows are written, and nobody asks them: steps run whenever they are called, and so do compensations."""
 
     async def do(
-        tx: ShardTransaction, saga_id: str, step: str, effect: Callable[[], Awaitable[Any]], _: TypeAdapter[Any]
+        tx: ShardTransaction, saga_id: str, step: str, effect: Callable[[], Awaitable[Any]], kind: TypeAdapter[Any]
     ) -> Any:
-        return await effect()
+        await barrier._claim(tx, saga_id, step, "do")
+        result = await effect()
+        tx.keep_result(saga_id, step, kind.dump_python(result, mode="json"))
+        return result
 
     async def undo(
         tx: ShardTransaction,
@@ -30,6 +33,8 @@ def break_the_barrier() -> None:
         compensation: Callable[[], Awaitable[None]],
         reason: Refusal | None = None,
     ) -> Refusal | None:
+        await barrier._claim(tx, saga_id, step, "undo", TypeAdapter(Refusal | None).dump_python(reason, mode="json"))
+        await barrier._claim(tx, saga_id, step, "do")
         await compensation()
         return reason
 
