@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 from collections.abc import Callable, Coroutine
@@ -17,6 +18,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 log = logging.getLogger("shardwise.step")
+
+GIVEN_UP = ShardwiseError("given_up", "the attempt ran out of time, or nobody waits for it any more")
 
 
 class StepFailure(ApplicationError):
@@ -35,6 +38,9 @@ def failures_told(effect: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Co
     async def told(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return await effect(*args, **kwargs)
+        except asyncio.CancelledError:
+            _log(GIVEN_UP)
+            raise
         except ShardwiseError as error:
             _log(error)
             hopeless = isinstance(error, IntegrityViolation)

@@ -6,11 +6,14 @@ Neither passwords nor payloads are logged: what is said of a failure is its code
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
 from datetime import UTC, datetime
 from typing import Literal
+
+from temporalio.exceptions import CancelledError
 
 Format = Literal["text", "json"]
 
@@ -60,7 +63,7 @@ def configure(level: int, form: Format = "text") -> None:
 def _told_by_the_step(record: logging.LogRecord) -> bool:
     """The step has already logged its failure, with its saga and shard; the library says it again without them."""
     error = record.exc_info[1] if record.exc_info else None
-    return getattr(error, "logged", False)
+    return getattr(error, "logged", False) or isinstance(error, asyncio.CancelledError | CancelledError)
 
 
 def _text(fields: dict[str, object]) -> str:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+from activities.effects import GIVEN_UP
 from cli.app import build_app
-from domain.errors import StaleRoute, TryAgain
+from domain.errors import ShardwiseError, StaleRoute, TryAgain
 from shards.audit.findings import Check
 from shards.integrity import DatabaseFailure, IntegrityViolation
 
@@ -56,8 +57,8 @@ def test_the_runbook_explains_every_check(check: Check) -> None:
     assert f"| `{check}` |" in RUNBOOK.read_text()
 
 
-@pytest.mark.parametrize("error", [StaleRoute(""), TryAgain(""), DatabaseFailure(""), IntegrityViolation("")])
-def test_the_runbook_explains_every_code_of_a_log_line(error: StaleRoute | TryAgain) -> None:
+@pytest.mark.parametrize("error", [GIVEN_UP, StaleRoute(""), TryAgain(""), DatabaseFailure(""), IntegrityViolation("")])
+def test_the_runbook_explains_every_code_of_a_log_line(error: ShardwiseError) -> None:
     assert f"| `{error.code}` |" in RUNBOOK.read_text()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterator
@@ -40,6 +41,24 @@ async def test_a_failed_attempt_is_one_line_with_its_fields(capsys: pytest.Captu
     assert "shardwise.step: shard-2 does not answer" in line
     assert "shard=shard-2" in line
     assert "code=shard_unreachable" in line
+
+
+@failures_told
+async def _step_on_a_frozen_shard() -> None:
+    await asyncio.Event().wait()
+
+
+async def test_an_attempt_that_runs_out_of_time_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(logging.INFO)
+    attempt = asyncio.create_task(_step_on_a_frozen_shard())
+    await asyncio.sleep(0)
+    attempt.cancel()
+    with pytest.raises(asyncio.CancelledError) as raised:
+        await attempt
+    logging.getLogger("temporalio.activity").warning("Completing activity as failed", exc_info=raised.value)
+    [line] = capsys.readouterr().err.splitlines()
+    assert "shardwise.step: the attempt ran out of time" in line
+    assert "code=given_up" in line
 
 
 def test_an_unexpected_failure_is_one_line_and_its_traceback_is_for_debug(capsys: pytest.CaptureFixture[str]) -> None:
