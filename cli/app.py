@@ -21,7 +21,10 @@ TOPICS = (stack_commands, migrate, worker, imports, account, stock, order, watch
 def build_app() -> typer.Typer:
     app = typer.Typer(
         name="shardwise",
-        help="Orders, money transfers and read models as durable Temporal workflows over sharded Postgres.",
+        help=(
+            "Orders, money transfers and read models as durable Temporal workflows over sharded Postgres. "
+            "Every command takes --json and then prints exactly one document."
+        ),
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,

@@ -174,7 +174,8 @@ class Audit:
         if not at_work and len(damage) < len(faults):
             if before != after:
                 return False
-            if damage:
+            # A saga that came to its own end has claimed its id: one without is of other databases than these.
+            if damage or (after.completed and not dossier.lookups):
                 damage = faults
             else:
                 self.abandoned.append(dossier)

@@ -17,7 +17,7 @@ from cli.order_documents import OrderDocument
 from cli.order_trace import trace
 from cli.output import output, table
 from domain.catalogue import whole_number
-from domain.errors import InvalidInput
+from domain.errors import InvalidInput, Unreachable
 from domain.identifiers import check_identifier, shown
 from domain.money import Money, check_currency
 from domain.order_documents import check_price
@@ -102,7 +102,7 @@ def list_orders(
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
     data_dir: DataDir = None,
 ) -> None:
-    """List the newest orders of all shards."""
+    """List the newest orders of all shards. One refused before it had a row is told by `order show` only."""
     found = run_async(_list(load_settings(data_dir), status or [], limit))
     rows = [
         (
@@ -130,13 +130,21 @@ async def _place(
         check_currency(currency)
     async with connected(settings) as to:
         desk = OrderDesk(to, settings)
-        currency = currency or await desk.currency_of(customer) or CURRENCY_OF_UNKNOWN_CUSTOMERS
+        currency = currency or await _currency_of(desk, customer)
         order = check_order(
             Order(order_id, customer, currency, merge_lines([_line_of(*each, currency) for each in split]))
         )
         if not await desk.has_worker():
             output().progress(NO_WORKER)
         return await desk.place(order, wait)
+
+
+async def _currency_of(desk: OrderDesk, customer: str) -> str:
+    try:
+        return await desk.currency_of(customer) or CURRENCY_OF_UNKNOWN_CUSTOMERS
+    except Unreachable as error:
+        message = f"{error.message}; nothing was placed (with --currency it would be, and wait)"
+        raise Unreachable(error.code, message) from error
 
 
 async def _show(settings: Settings, order_id: str) -> OrderDocument:

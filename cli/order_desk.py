@@ -55,12 +55,17 @@ class OrderDesk:
     async def cancel(self, order_id: str, wait_seconds: float) -> OrderDocument:
         """The order as it stands when its workflow has ended, or after `wait_seconds`: whether the cancel won.
 
-        A final order stays as it is. Idempotent.
+        A final order stays as it is. One that lost its workflow gets another, which undoes it. Idempotent.
         """
         before = await self.show(order_id)
         if before.is_final:
             return before
-        await self._sagas.cancel(order_id, wait_seconds)
+        known = await self._book.find(order_id)
+        if known is None:
+            await self._sagas.cancel(order_id, wait_seconds)
+        else:
+            shard = await self._book.customer_shard(known.lookup.customer_id)
+            await self._sagas.cancel_or_begin(known.lookup.request, shard, wait_seconds)
         return await self.show(order_id)
 
     async def retry(self, order_id: str, wait_seconds: float) -> tuple[OrderDocument, bool]:
@@ -76,10 +81,14 @@ class OrderDesk:
     async def list(self, statuses: Collection[OrderStatus], limit: int) -> Sequence[OrderDocument]:
         """The newest orders that have a row, in any of `statuses` (none given: in all).
 
-        Which are `stuck` is as Temporal knew a moment ago; with Temporal away they are told by their rows.
+        Which are `stuck` is as Temporal knew a moment ago; with Temporal away they are told by their rows, unless
+        `stuck` is what is asked for: `Unreachable`.
         """
         wanted = set(statuses) or set(OrderStatus)
-        stuck = set(await self._sagas.stuck_order_ids() or ())
+        known_stuck = await self._sagas.stuck_order_ids()
+        if known_stuck is None and OrderStatus.STUCK in statuses:
+            raise Unreachable("temporal_unreachable", "Temporal, which knows what is stuck, does not answer")
+        stuck = set(known_stuck or ())
         states = sorted(STATE_OF_STATUS[status] for status in wanted if status in STATE_OF_STATUS)
         # More than asked for: some of these will turn out to be stuck instead.
         rows = {row.order_id: row for row in await self._book.newest(states, limit + len(stuck))} if states else {}

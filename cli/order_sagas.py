@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -15,6 +15,7 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import (
     Client,
     RPCError,
+    WithStartWorkflowOperation,
     WorkflowExecutionStatus,
     WorkflowFailureError,
     WorkflowHandle,
@@ -57,6 +58,18 @@ _HOPELESS = frozenset(
 )
 
 Handle = WorkflowHandle[OrderSaga, OrderResult]
+
+
+class _How(TypedDict):
+    """How an order's workflow is started, by whatever call."""
+
+    id: str
+    task_queue: str
+    task_timeout: timedelta
+    id_conflict_policy: WorkflowIDConflictPolicy
+    id_reuse_policy: WorkflowIDReusePolicy
+    search_attributes: TypedSearchAttributes
+    static_summary: str
 
 
 class SagaBroke(Exception):
@@ -123,20 +136,27 @@ class OrderSagas:
             return None
 
     async def _start(self, client: Client, order: Order, customer_shard: str) -> Handle:
-        count = len(order.lines)
-        return await client.start_workflow(
-            OrderSaga.run,
-            PlaceOrder(order, self._options, self._window_seconds),
-            id=workflow_id(order.order_id),
-            task_queue=TASK_QUEUE,
-            task_timeout=TASK_TIMEOUT,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-            search_attributes=TypedSearchAttributes(
-                [SearchAttributePair(ORDER_STATUS, OrderStatus.PENDING), SearchAttributePair(SHARD, customer_shard)]
-            ),
-            static_summary=f"{order.customer_id}: {count} line{'' if count == 1 else 's'}, {order.currency}",
+        return await client.start_workflow(OrderSaga.run, self._request(order), **_how(order, customer_shard))
+
+    def _request(self, order: Order) -> PlaceOrder:
+        return PlaceOrder(order, self._options, self._window_seconds)
+
+    async def cancel_or_begin(self, order: Order, customer_shard: str, seconds: float) -> None:
+        """Like `cancel`; where no workflow runs one is begun with the cancel as the first thing it hears, so that an
+        order whose workflow was lost is undone and not carried out.
+        """
+        client = await self._temporal()
+        begin: WithStartWorkflowOperation[OrderSaga, OrderResult] = WithStartWorkflowOperation(
+            OrderSaga.run, self._request(order), **_how(order, customer_shard)
         )
+
+        async def to_the_end() -> None:
+            await client.execute_update_with_start_workflow(
+                OrderSaga.cancel, start_workflow_operation=begin, id="cancel"
+            )
+            await (await begin.workflow_handle()).result()
+
+        await _as_far_as_it_goes(to_the_end(), seconds)
 
     async def cancel(self, order_id: str, seconds: float) -> None:
         """Asks for a cancel and waits for the workflow's end, at most `seconds`. Nothing where none runs.
@@ -216,6 +236,21 @@ class OrderSagas:
 
     async def _handle(self, order_id: str) -> Handle:
         return (await self._temporal()).get_workflow_handle_for(OrderSaga.run, workflow_id(order_id))
+
+
+def _how(order: Order, customer_shard: str) -> _How:
+    count = len(order.lines)
+    return {
+        "id": workflow_id(order.order_id),
+        "task_queue": TASK_QUEUE,
+        "task_timeout": TASK_TIMEOUT,
+        "id_conflict_policy": WorkflowIDConflictPolicy.USE_EXISTING,
+        "id_reuse_policy": WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        "search_attributes": TypedSearchAttributes(
+            [SearchAttributePair(ORDER_STATUS, OrderStatus.PENDING), SearchAttributePair(SHARD, customer_shard)]
+        ),
+        "static_summary": f"{order.customer_id}: {count} line{'' if count == 1 else 's'}, {order.currency}",
+    }
 
 
 async def _as_far_as_it_goes(work: Coroutine[Any, Any, Any], seconds: float) -> bool:

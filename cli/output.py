@@ -87,7 +87,9 @@ def use_output(chosen: Output) -> None:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> Table:
     """The one look of a table. Numbers go in as text, amounts as decimal strings."""
-    made = Table(*columns, title=title, title_justify="left")
+    made = Table(title=title, title_justify="left")
+    for column in columns:
+        made.add_column(column, overflow="fold")  # An id that is cut cannot be typed again.
     for row in rows:
         made.add_row(*row)
     return made

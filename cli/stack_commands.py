@@ -71,7 +71,10 @@ class Wanted:
 def _embedded_settings(data_dir: DataDir) -> Settings:
     settings = load_settings(data_dir)
     if settings.own_servers:
-        message = "SHARDWISE_SHARDS names your own servers; this command is about the embedded stack: unset it"
+        message = (
+            "SHARDWISE_SHARDS names your own servers; this command is about the embedded stack: unset it, or use "
+            "`shardwise watch`, which tells of your own"
+        )
         raise InvalidInput("SHARDWISE_SHARDS", message)
     return settings
 

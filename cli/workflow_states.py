@@ -27,10 +27,13 @@ class Work(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WorkflowState:
-    """Equal for the same state of the same run: a saga that was started again has another `run_id`."""
+    """Equal for the same state of the same run: a saga that was started again has another `run_id`. `completed`: it
+    came to its own end, and was not terminated.
+    """
 
     work: Work
     run_id: str | None = None
+    completed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,8 @@ class TemporalWorkflowStates:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return WorkflowState(Work.ABSENT)
             raise _no_answer(error) from error
-        return WorkflowState(_work(description.status), description.run_id)
+        completed = description.status is WorkflowExecutionStatus.COMPLETED
+        return WorkflowState(_work(description.status), description.run_id, completed)
 
 
 def _work(status: WorkflowExecutionStatus | None) -> Work:

@@ -76,6 +76,19 @@ async def test_an_order_terminated_in_its_window_is_named_with_its_row(shardwise
     assert shardwise("order", "show", "cut-off").document["status"] == "confirmed"
 
 
+async def test_an_order_that_lost_its_workflow_can_still_be_cancelled(shardwise: Shardwise) -> None:
+    money, goods = shardwise.money("rich"), shardwise.goods("LAMP")
+    place = ("order", "place", "--customer", "rich", "--line", "LAMP:1", "--id", "regretted-late", "--wait", "1")
+    assert shardwise(*place, cancellation_window_seconds="600").document["status"] == "pending"
+    await _terminate(shardwise, "regretted-late")
+
+    cancelled = shardwise("order", "cancel", "regretted-late")
+    assert (cancelled.exit_code, cancelled.document["status"]) == (0, "cancelled")
+    assert (shardwise.money("rich"), shardwise.goods("LAMP")) == (money, goods)
+    assert shardwise("recover").document["orders"] == []
+    assert shardwise("verify").exit_code == 0
+
+
 @dataclass(frozen=True)
 class Stage:
     """An order whose merchant is on a shard of its own: with that one away, the rest of the order goes on."""
