@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from temporalio.exceptions import ApplicationError
 
+from activities.interfaces import DecideOrder
 from domain.errors import Unreachable
 from domain.orders import OrderStatus
 from domain.sagas import Reason
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 MANY = 5
 """More attempts than are made locally: the rest are durable."""
+
+REACHES_THE_ROW_SECONDS = 0.3
+"""From an attempt's begin to the row that another transaction holds."""
 
 
 class Fault(ABC):
@@ -159,6 +163,42 @@ class DoComesLate(Fault):
         return result
 
 
+class CommitsUnderItsUndo(Fault):
+    """The saga is cancelled while the attempt stands before its commit, and it commits with its undo waiting for it."""
+
+    name = "commits while its undo waits for it"
+
+    def applies_to(self, activity: str) -> bool:
+        return _declared(activity).undone_by is not None
+
+    def endings(self, activity: str, natural: Ending) -> Iterable[Ending]:
+        return (CANCELLED,)
+
+    async def around(self, saga: WatchedSaga, attempt: Attempt, effect: Effect) -> Any:
+        if saga.befallen > 1:
+            return await effect()
+
+        async def stop_at(border: Border) -> None:
+            if border is Border.BEFORE:
+                await saga.cancel_by_temporal()
+                await saga.undoing.wait()
+                await asyncio.sleep(REACHES_THE_ROW_SECONDS)
+
+        attempt.stop_at = stop_at
+        # A task of its own: what a cancelled workflow does to its attempts must not roll this one back.
+        return await asyncio.shield(saga.in_background(self._commit(effect)))
+
+    async def _commit(self, effect: Effect) -> Any:
+        return await effect()
+
+    async def beside(self, saga: WatchedSaga, attempt: Attempt, effect: Effect) -> Any:
+        # Where there is no order yet, it is the decision that bars it from ever being opened.
+        bars = isinstance(attempt.request, DecideOrder) and saga.case.activity == "open_order"
+        if saga.befallen and (bars or saga.is_undo_of_target(attempt)):
+            saga.undoing.set()
+        return await effect()
+
+
 class UndoFails(Fault):
     """Done, cancelled, and then the compensation fails five times: not begun, broken off, or its answer lost."""
 
@@ -289,6 +329,7 @@ FAULTS: tuple[Fault, ...] = (
     RunsTwiceAtOnce(),
     UndoComesFirst(),
     DoComesLate(),
+    CommitsUnderItsUndo(),
     UndoFails(),
     Zombie(),
     *(Cancelled(way, border) for way in ("update", "temporal") for border in Border),

@@ -40,6 +40,7 @@ class WatchedSaga:
         self.befallen = 0
         self.undo_attempts = 0
         self.aborting = asyncio.Event()
+        self.undoing = asyncio.Event()
         self.undone = asyncio.Event()
         self.answered = asyncio.Event()
         self.terminated = False
