@@ -103,18 +103,22 @@ class OrderSagas:
         handle = await self.start(order, customer_shard, max(seconds, START_SECONDS_MIN))
         return await self._ended(handle, began + seconds - time.monotonic())
 
-    async def start(self, order: Order, customer_shard: str, seconds: float = START_SECONDS_MIN) -> Handle:
+    async def start(
+        self, order: Order, customer_shard: str, seconds: float = START_SECONDS_MIN, is_decided: bool = False
+    ) -> Handle:
         """Has the order's saga run, under the same id however often it is started; waits for no more than that.
 
-        Joins a workflow that runs. `Unreachable` where it could not be told whether it was started.
+        Joins a workflow that runs. One of an order that `is_decided` has no cancellation window: nothing is left to
+        cancel, and money and stock are on their way. `Unreachable` where it could not be told whether it was started.
         """
+        window_seconds = 0.0 if is_decided else self._window_seconds
         client = await self._temporal()
         reason = "no answer"
         try:
             async with asyncio.timeout(seconds):
                 while True:
                     try:
-                        return await self._start(client, order, customer_shard)
+                        return await self._start(client, order, customer_shard, window_seconds)
                     except RPCError as error:
                         reason = _assert_worth_a_retry(error)
                     await asyncio.sleep(RETRY_SECONDS)
@@ -135,11 +139,9 @@ class OrderSagas:
         except TimeoutError:
             return None
 
-    async def _start(self, client: Client, order: Order, customer_shard: str) -> Handle:
-        return await client.start_workflow(OrderSaga.run, self._request(order), **_how(order, customer_shard))
-
-    def _request(self, order: Order) -> PlaceOrder:
-        return PlaceOrder(order, self._options, self._window_seconds)
+    async def _start(self, client: Client, order: Order, customer_shard: str, window_seconds: float) -> Handle:
+        request = PlaceOrder(order, self._options, window_seconds)
+        return await client.start_workflow(OrderSaga.run, request, **_how(order, customer_shard))
 
     async def cancel_or_begin(self, order: Order, customer_shard: str, seconds: float) -> None:
         """Like `cancel`; where no workflow runs one is begun with the cancel as the first thing it hears, so that an
@@ -147,7 +149,7 @@ class OrderSagas:
         """
         client = await self._temporal()
         begin: WithStartWorkflowOperation[OrderSaga, OrderResult] = WithStartWorkflowOperation(
-            OrderSaga.run, self._request(order), **_how(order, customer_shard)
+            OrderSaga.run, PlaceOrder(order, self._options, self._window_seconds), **_how(order, customer_shard)
         )
 
         async def to_the_end() -> None:

@@ -33,6 +33,10 @@ class AbandonedOrder:
     order_id: str
     status: OrderStatus | None
 
+    @property
+    def is_decided(self) -> bool:
+        return self.status not in (None, OrderStatus.PENDING)
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -72,16 +76,16 @@ class Recovery:
         turns = asyncio.Semaphore(STARTED_AT_ONCE_MAX)
         done = 0
 
-        async def start(order_id: str) -> None:
+        async def start(order: AbandonedOrder) -> None:
             nonlocal done
             async with turns:
-                request = await self._request(order_id)
+                request = await self._request(order.order_id)
                 shard = await self._book.customer_shard(request.customer_id)
-                await self._sagas.start(request, shard)
+                await self._sagas.start(request, shard, is_decided=order.is_decided)
             done += 1
             self._progress("started again", done, len(found))
 
-        await all_ended(start(each.order_id) for each in found)
+        await all_ended(start(each) for each in found)
 
     async def _request(self, order_id: str) -> Order:
         """What was asked for: by the row, or by the lost workflow's own history where it had not come to write one."""

@@ -37,8 +37,8 @@ def _violations(answer: Answer) -> dict[str, list[dict[str, object]]]:
     return {check["name"]: check["violations"] for check in answer.document["checks"] if not check["ok"]}
 
 
-def _recover(shardwise: Shardwise, order_id: str) -> None:
-    recovered = shardwise("recover")
+def _recover(shardwise: Shardwise, order_id: str, **settings: str) -> None:
+    recovered = shardwise("recover", **settings)
     assert [(each["order_id"], each["started"]) for each in recovered.document["orders"]] == [(order_id, True)]
     assert recovered.exit_code == 0
     _until(lambda: shardwise("verify").document["in_flight"]["orders"] == 0, "the recovered order does not end")
@@ -143,5 +143,5 @@ async def test_money_whose_workflow_was_terminated_on_its_way_is_named_with_its_
     assert violation["row"]["saga_id"] == f"order/{stage.order_id}"  # type: ignore[index]
     assert "it never arrived and nobody works on it" in str(violation["what"])
 
-    # The row is final, so that placing the order again would not start anything.
-    _recover(shardwise, stage.order_id)
+    # The row is final, so that placing the order again would not start anything. What is decided waits for no window.
+    _recover(shardwise, stage.order_id, cancellation_window_seconds="600")
