@@ -56,7 +56,7 @@ class InFlight:
 
 class Audit:
     """One run over all shards. `expired`: orders whose workflow Temporal has forgotten, as it may. `abandoned`: sagas
-    that nobody works on any more and that would be right if somebody did: `recover` starts them again.
+    that nobody works on any more and that would be right if somebody did, by id: `recover` starts them again.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Audit:
         self.findings = Findings()
         self.in_flight = InFlight()
         self.expired = 0
-        self.abandoned: list[Dossier] = []
+        self.abandoned: dict[str, Dossier] = {}
         self._cluster = cluster
         self._workflows = workflows
         self._progress = progress
@@ -80,7 +80,7 @@ class Audit:
         """Raises `Unreachable` where a shard, the catalog or Temporal does not answer: then nothing is said."""
         await self._check_shards()
         await self.check_sagas()
-        for dossier in self.abandoned:
+        for dossier in self.abandoned.values():
             self._add(judge(dossier))
 
     async def check_sagas(self) -> None:
@@ -178,7 +178,8 @@ class Audit:
             if damage or (after.completed and not dossier.lookups):
                 damage = faults
             else:
-                self.abandoned.append(dossier)
+                # Once, however many runs of its workflow are listed.
+                self.abandoned[dossier.saga_id] = dossier
         if at_work and (faults or not dossier.lookups):
             self.in_flight.add(dossier)
         self._add(damage)

@@ -61,7 +61,7 @@ class Recovery:
         workflows = TemporalWorkflowStates(await self._connections.temporal())
         audit = Audit(self._connections.cluster, workflows, self._progress)
         await audit.check_sagas()
-        order_ids = sorted({dossier.order_id for dossier in audit.abandoned if dossier.order_id is not None})
+        order_ids = sorted({dossier.order_id for dossier in audit.abandoned.values() if dossier.order_id is not None})
         known = await self._book.read(order_ids)
         orders = [AbandonedOrder(each, known[each].status if each in known else None) for each in order_ids]
         damage = [violation for finding in audit.findings.by_check.values() for violation in finding.violations]

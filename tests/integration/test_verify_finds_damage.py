@@ -269,6 +269,13 @@ async def test_an_order_refused_before_it_had_a_row_is_quiet(shop: Shop) -> None
     assert audit.in_flight.sagas == set()
 
 
+async def test_an_order_whose_workflow_was_lost_twice_is_told_once(shop: Shop) -> None:
+    saga = await shop.order(NOWHERE)
+    shop.workflows.put(saga.saga_id, Work.CLOSED, runs=2)
+
+    assert len(said(await shop.audit())) == 1
+
+
 async def test_an_order_refused_for_lack_of_money_is_quiet(shop: Shop) -> None:
     saga = await shop.world.saga(shop.world.order(await shop.world.customer("1.00"), {await shop.world.product(): 2}))
     refusal = await saga.open()

@@ -11,16 +11,19 @@ class WorkflowsInMemory:
     """Those it was not told of are absent, as after their retention."""
 
     def __init__(self) -> None:
-        self._workflows: dict[str, tuple[Work, str | None]] = {}
+        self._workflows: dict[str, tuple[Work, str | None, int]] = {}
         # Awaited before each answer: what happens between two looks of an audit happens here.
         self.before_state_of: Callable[[str], Awaitable[None]] | None = None
 
-    def put(self, saga_id: str, work: Work, status: str | None = None) -> None:
-        self._workflows[saga_id] = (work, status)
+    def put(self, saga_id: str, work: Work, status: str | None = None, runs: int = 1) -> None:
+        """`runs`: as often it is listed; all but the last have ended."""
+        self._workflows[saga_id] = (work, status, runs)
 
     async def listed(self) -> AsyncGenerator[ListedWorkflow, None]:
-        for saga_id, (work, status) in list(self._workflows.items()):
+        for saga_id, (work, status, runs) in list(self._workflows.items()):
             yield ListedWorkflow(saga_id, work, status)
+            for _ in range(runs - 1):
+                yield ListedWorkflow(saga_id, Work.CLOSED, status)
 
     async def state_of(self, saga_id: str) -> WorkflowState:
         if self.before_state_of is not None:
