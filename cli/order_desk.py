@@ -128,13 +128,15 @@ class OrderDesk:
         return documents.of_request(known.lookup.request, status, shard, known.refusal)
 
     async def _unclaimed(self, order_id: str) -> OrderDocument:
-        """Placed, but no worker has claimed its id yet; or unknown."""
+        """Placed, but its id was not claimed yet, or never will be until `recover`; or unknown."""
         seen = await self._sagas.seen(order_id)
         if seen is None:
             message = f"no shard knows order {order_id}; Temporal, which might, does not answer"
             raise Unreachable("temporal_unreachable", message)
-        if not seen.is_running:
+        if not seen.is_known:
             raise Refused("unknown_order", f"there is no order {order_id}")
+        if not seen.is_running and (known := await self._book.find(order_id)) is not None:
+            return await self._document(known)  # It came to its end since the shards were asked.
         status = OrderStatus.STUCK if seen.is_stuck else OrderStatus.PENDING
         asked = await self._sagas.asked_for(order_id)
         if asked is None:

@@ -78,10 +78,11 @@ class SagaBroke(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What Temporal tells of an order's workflow at this moment."""
+    """What Temporal tells of an order's workflow at this moment. One that is known and does not run has ended."""
 
     is_running: bool
     is_stuck: bool = False
+    is_known: bool = True
 
 
 class OrderSagas:
@@ -186,7 +187,7 @@ class OrderSagas:
                 description = await (await self._handle(order_id)).describe()
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
-                    return Seen(is_running=False)
+                    return Seen(is_running=False, is_known=False)
                 raise
             status = description.typed_search_attributes.get(ORDER_STATUS)
             is_running = description.status is WorkflowExecutionStatus.RUNNING

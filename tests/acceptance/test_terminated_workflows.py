@@ -89,6 +89,20 @@ async def test_an_order_that_lost_its_workflow_can_still_be_cancelled(shardwise:
     assert shardwise("verify").exit_code == 0
 
 
+async def test_an_order_terminated_before_its_id_was_claimed_is_an_order_still(shardwise: Shardwise) -> None:
+    [worker] = shardwise("status").document["workers"]
+    os.kill(worker["pid"], signal.SIGKILL)
+    try:
+        shardwise("order", "place", "--customer", "rich", "--line", "LAMP:1", "--id", "unclaimed", "--wait", "0")
+        await _terminate(shardwise, "unclaimed")
+        shown = shardwise("order", "show", "unclaimed")
+        assert (shown.exit_code, shown.document["status"]) == (0, "pending")
+        assert shardwise("order", "cancel", "unclaimed").exit_code == 3
+    finally:
+        assert shardwise("up", "--detach").exit_code == 0
+    _recover(shardwise, "unclaimed")
+
+
 @dataclass(frozen=True)
 class Stage:
     """An order whose merchant is on a shard of its own: with that one away, the rest of the order goes on."""
