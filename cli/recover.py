@@ -27,8 +27,9 @@ def recover(
 ) -> int:
     """Start the workflows of orders again that nobody works on: terminated, or lost by Temporal. Safe to repeat.
 
-    The orders go on from their rows by themselves, with the cancellation window of the settings: what should not be
-    confirmed any more is for `order cancel`. Exit code 1 where rows are damaged in a way that no workflow mends.
+    The orders go on from their rows by themselves, undecided ones with the cancellation window of the settings: what
+    should not be confirmed any more is for `order cancel`. Exit code 1 where it meets rows that no workflow mends;
+    `verify` looks for all of them.
     """
     found = run_async(_recover(load_settings(data_dir), dry_run, output()))
     output().result(_document(found, dry_run), _told(found, dry_run))

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 MANY = 5
 """More attempts than are made locally: the rest are durable."""
 
-REACHES_THE_ROW_SECONDS = 0.3
-"""From an attempt's begin to the row that another transaction holds."""
-
 
 class Fault(ABC):
     """Befalls the attempts of one activity of one saga; the saga's other activities pass by `beside`."""
@@ -137,7 +134,9 @@ class UndoComesFirst(Fault):
 class DoComesLate(Fault):
     """The attempt is slow, the saga is cancelled and undone meanwhile; then it commits after all, as nothing."""
 
-    name = "its do comes late, after the undo"
+    def __init__(self, way: str) -> None:
+        self.name = f"its do comes late, after an undo by {way}"
+        self._way = way
 
     def applies_to(self, activity: str) -> bool:
         return _declared(activity).undone_by is not None
@@ -147,7 +146,10 @@ class DoComesLate(Fault):
 
     async def around(self, saga: WatchedSaga, attempt: Attempt, effect: Effect) -> Any:
         late = saga.in_background(self._late(saga, effect))
-        await saga.cancel_by_temporal()
+        if self._way == "update":
+            saga.in_background(saga.cancel_by_update())
+        else:
+            await saga.cancel_by_temporal()
         return await asyncio.shield(late)
 
     async def _late(self, saga: WatchedSaga, effect: Effect) -> Any:
@@ -180,22 +182,28 @@ class CommitsUnderItsUndo(Fault):
 
         async def stop_at(border: Border) -> None:
             if border is Border.BEFORE:
-                await saga.cancel_by_temporal()
-                await saga.undoing.wait()
-                await asyncio.sleep(REACHES_THE_ROW_SECONDS)
+                saga.holding.set()
+                await saga.waited_for()
 
         attempt.stop_at = stop_at
         # A task of its own: what a cancelled workflow does to its attempts must not roll this one back.
-        return await asyncio.shield(saga.in_background(self._commit(effect)))
+        return await asyncio.shield(saga.in_background(self._commit(saga, effect)))
 
-    async def _commit(self, effect: Effect) -> Any:
-        return await effect()
+    async def _commit(self, saga: WatchedSaga, effect: Effect) -> Any:
+        """Begins when the undo is about to: a transaction is not left open for as long as a cancel may take."""
+        await saga.cancel_by_temporal()
+        await saga.undoing.wait()
+        try:
+            return await effect()
+        finally:
+            saga.holding.set()
 
     async def beside(self, saga: WatchedSaga, attempt: Attempt, effect: Effect) -> Any:
         # Where there is no order yet, it is the decision that bars it from ever being opened.
         bars = isinstance(attempt.request, DecideOrder) and saga.case.activity == "open_order"
         if saga.befallen and (bars or saga.is_undo_of_target(attempt)):
             saga.undoing.set()
+            await saga.holding.wait()
         return await effect()
 
 
@@ -328,7 +336,7 @@ FAULTS: tuple[Fault, ...] = (
     RunsTwice(),
     RunsTwiceAtOnce(),
     UndoComesFirst(),
-    DoComesLate(),
+    *(DoComesLate(way) for way in ("update", "temporal")),
     CommitsUnderItsUndo(),
     UndoFails(),
     Zombie(),

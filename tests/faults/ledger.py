@@ -12,6 +12,16 @@ from tests.faults.saga import WatchedSaga
 from tests.faults.shop import FAR_QUANTITY, NEAR_QUANTITY, TOTAL_MINOR
 from tests.support.world import World
 
+# `has_row`: one refused before it had a row has no events of its own either.
+_ORDERS = """
+    SELECT id, state, reason, true AS has_row FROM orders
+    UNION ALL SELECT order_id, 'rejected', refused_reason, false FROM order_lookup WHERE refused_reason IS NOT NULL
+"""
+_LAST_EVENTS = """
+    SELECT DISTINCT ON (aggregate_id) aggregate_id, kind FROM outbox WHERE aggregate = 'order'
+    ORDER BY aggregate_id, aggregate_version DESC
+"""
+
 
 class Ledger:
     """Read once, for all cases."""
@@ -19,17 +29,18 @@ class Ledger:
     def __init__(self) -> None:
         self._money: dict[str, tuple[int, int]] = {}
         self._goods: dict[str, tuple[int, int]] = {}
-        self._orders: dict[str, tuple[str, str | None]] = {}
+        self._orders: dict[str, tuple[str, str | None, bool]] = {}
         self._legs: dict[str, list[int]] = {}
-        self._shipped: set[str] = set()
+        self._shipped_to: dict[str, str] = {}
+        self._last_event: dict[str, str] = {}
 
     async def read(self, world: World) -> None:
         everywhere = world.everywhere
         self._money = _by_id(await everywhere("SELECT id, posted, held FROM account WHERE kind = 'customer'"))
         self._goods = _by_id(await everywhere("SELECT sku, on_hand, reserved FROM stock"))
-        refused = "SELECT order_id, 'rejected', refused_reason FROM order_lookup WHERE refused_reason IS NOT NULL"
-        self._orders = _by_id(await everywhere(f"SELECT id, state, reason FROM orders UNION ALL {refused}"))
-        self._shipped = {row[0] for row in await everywhere("SELECT order_id FROM shipment")}
+        self._orders = _by_id(await everywhere(_ORDERS))
+        self._shipped_to = _pairs(await everywhere("SELECT order_id, ship_to ->> 'name' FROM shipment"))
+        self._last_event = _pairs(await everywhere(_LAST_EVENTS))
         for saga_id, amount in await everywhere("SELECT saga_id, amount FROM clearing_leg"):
             self._legs.setdefault(saga_id, []).append(amount)
 
@@ -50,7 +61,11 @@ class Ledger:
             self._expect(saga, f"stock of {product.sku}", self._goods.get(product.sku), expected)
         legs = sorted(self._legs.get(saga.saga_id, []))
         self._expect(saga, "clearing legs", legs, [-TOTAL_MINOR, TOTAL_MINOR] if confirmed else [])
-        self._expect(saga, "shipped", goods.order.order_id in self._shipped, confirmed)
+        shipped_to = self._shipped_to.get(goods.order.order_id)
+        self._expect(saga, "shipped to", shipped_to, goods.customer_id if confirmed else None)
+        if ending is not None and row is not None and row[2]:
+            event = self._last_event.get(goods.order.order_id)
+            self._expect(saga, "last event", event, f"Order{ending.status.capitalize()}")
         self._judge_what_was_told(saga, ending)
 
     def _money_after(self, saga: WatchedSaga, confirmed: bool) -> tuple[int, int] | None:
@@ -77,11 +92,15 @@ def _as_told(ending: Ending) -> tuple[bool, object]:
     return ending.status is OrderStatus.CONFIRMED, ending.reason
 
 
-def _ending(row: tuple[str, str | None] | None) -> Ending | None:
+def _ending(row: tuple[str, str | None, bool] | None) -> Ending | None:
     if row is None or row[0] not in (OrderStatus.CONFIRMED, OrderStatus.REJECTED, OrderStatus.CANCELLED):
         return None
     status = OrderStatus.CANCELLED if row[1] == "cancelled" else OrderStatus(row[0])
     return Ending(status, Reason(row[1]) if row[1] else None)
+
+
+def _pairs(rows: Sequence[tuple[Any, ...]]) -> dict[str, str]:
+    return {row[0]: row[1] for row in rows}
 
 
 def _by_id(rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from temporalio.service import RPCError
 
 from activities.interfaces import AbortOrder, DecideOrder, OpenOrder, StepResult, StockStep
 from domain.sagas import ALREADY_COMPENSATED, Decision, Reason, Refusal
+from stack.embedded.waiting import attempts
 from tests.faults.cases import Case
 from tests.faults.declared import COMPENSATIONS, DECLARED
 from tests.faults.points import Attempt, Effect
@@ -27,6 +28,8 @@ from workflows.order_saga import OrderResult, OrderSaga, workflow_id
 T = TypeVar("T")
 
 SETTLES_WITHIN_SECONDS = 20.0
+WAITED_FOR_SECONDS_MAX = 1.5
+_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 class WatchedSaga:
@@ -41,6 +44,7 @@ class WatchedSaga:
         self.undo_attempts = 0
         self.aborting = asyncio.Event()
         self.undoing = asyncio.Event()
+        self.holding = asyncio.Event()
         self.undone = asyncio.Event()
         self.answered = asyncio.Event()
         self.terminated = False
@@ -117,6 +121,12 @@ class WatchedSaga:
         except WorkflowFailureError as error:
             if not self.terminated:
                 self.faults.append(f"the workflow failed: {error.cause}")
+
+    async def waited_for(self) -> None:
+        """Until some session waits for another's transaction; not for as long as a transaction may last."""
+        async for _ in attempts(WAITED_FOR_SECONDS_MAX):
+            if sum(row[0] for row in await self._world.everywhere(_WAITING)):
+                return
 
     def in_background(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from domain.catalogue import Customer, Product
 from domain.money import Money
-from domain.orders import Order, OrderLine
+from domain.orders import Address, Order, OrderLine
 from domain.sagas import Reason
 from shards.catalogue_import import import_customers, import_products
 from tests.faults.cases import Case
@@ -49,7 +49,7 @@ class Goods:
         # An agreed price is not looked up, so that what is wrong with a SKU is found by its stock step.
         agreed = Money(PRICE_MINOR, "USD") if self._refused and self._refused[0] == "reserve_stock" else None
         lines = (OrderLine(self.near, NEAR_QUANTITY, agreed), OrderLine(self.far, FAR_QUANTITY, agreed))
-        return Order(f"O{self.number}", self.customer_id, "USD", lines)
+        return Order(f"O{self.number}", self.customer_id, "USD", lines, ship_to=Address(name=self.customer_id))
 
     @property
     def first(self) -> Order | None:
