@@ -8,7 +8,7 @@ from temporalio import activity
 from activities.effects import failures_told
 from activities.interfaces import CreditMerchant, PaymentActivities
 from domain.identifiers import merchant_account_id
-from shards import accounts, barrier, outbox
+from shards import barrier, ledger, outbox
 from shards.routing import Router, ShardTransaction
 
 _NOTHING = TypeAdapter(None)
@@ -24,9 +24,7 @@ class ShardedPaymentActivities(PaymentActivities):
         merchant = merchant_account_id(request.amount.currency)
 
         async def credit(tx: ShardTransaction) -> None:
-            version = await accounts.credit_from_clearing(
-                tx, request.saga_id, merchant, request.amount, peer=request.customer_id
-            )
+            version = await ledger.credit(tx, request.saga_id, merchant, request.amount, peer=request.customer_id)
             outbox.append(
                 tx, request.saga_id, "account", merchant, version, "MerchantCredited", amount=str(request.amount)
             )

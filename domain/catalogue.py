@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from domain.content import hash_of_content
 from domain.errors import InvalidInput
 from domain.identifiers import MERCHANT_PREFIX, check_identifier, shown
 from domain.limits import NAME_CHARS_MAX, QUANTITY_MAX
 from domain.money import Money, check_currency
-from domain.orders import hash_of_content
 from domain.text import check_text
 
 CUSTOMER_COLUMNS = ("customer_id", "name", "email", "currency", "opening_balance")

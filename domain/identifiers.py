@@ -36,6 +36,11 @@ def order_saga_id(order_id: str) -> str:
     return f"order/{order_id}"
 
 
+def transfer_saga_id(source: str, transfer_id: str) -> str:
+    """Names the transfer's business transaction, and its workflow. A transfer's id is unique within its source."""
+    return f"transfer/{source}/{transfer_id}"
+
+
 def merchant_account_id(currency: str) -> str:
     """The default merchant account of a currency: who is paid for what is sold."""
     return f"{MERCHANT_PREFIX}{currency}"

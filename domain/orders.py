@@ -8,14 +8,13 @@ The arrow out of `pending` is the decision, one compare-and-set on the order's r
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from datetime import date
 from enum import StrEnum
 
 from pydantic.dataclasses import dataclass
 
+from domain.content import hash_of_content
 from domain.errors import InvalidInput
 from domain.limits import AMOUNT_MINOR_UNITS_MAX, ORDER_LINES_MAX
 from domain.money import Money
@@ -110,12 +109,6 @@ class Order:
             "ship_to": [*_address_fields(self.ship_to)] if self.ship_to else None,
         }
         return hash_of_content(content)
-
-
-def hash_of_content(content: object) -> str:
-    """A fingerprint of plain JSON-like content, stable between processes and releases."""
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
 
 
 def merge_lines(lines: Sequence[OrderLine]) -> tuple[OrderLine, ...]:

@@ -13,17 +13,22 @@ from domain.money import Money
 
 
 class Reason(StrEnum):
-    """Why an order was not confirmed. Stable codes: programs count by them."""
+    """Why an order or a transfer was not confirmed. Stable codes: programs count by them."""
 
     OUT_OF_STOCK = "out_of_stock"
     INSUFFICIENT_FUNDS = "insufficient_funds"
     UNKNOWN_CUSTOMER = "unknown_customer"
     UNKNOWN_SKU = "unknown_sku"
     CURRENCY_MISMATCH = "currency_mismatch"
+    UNKNOWN_ACCOUNT = "unknown_account"
     ACCOUNT_NOT_OPEN = "account_not_open"
     AMOUNT_TOO_LARGE = "amount_too_large"
     ID_CONFLICT = "id_conflict"
     CANCELLED = "cancelled"
+    # Asked to be moved within one shard, and the accounts lie on two: nothing was begun.
+    NOT_LOCAL = "not_local"
+    # A participant of a two-phase commit did not vote in time.
+    NO_VOTE = "no_vote"
     # The step was undone before it ran: the saga was already being aborted. The row knows the true reason.
     ALREADY_COMPENSATED = "already_compensated"
     # A step failed for good (a bug or damage, not a rule): the saga is aborted and the failure is in its history.

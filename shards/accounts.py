@@ -1,26 +1,23 @@
-"""Accounts, holds and the double-entry ledger of one shard.
-
-A hold sets money aside; only an entry moves it. Money for another account always leaves through clearing:
-capture = customer -X, clearing +X; credit = clearing -X, merchant +X, also where both lie on the same shard.
-So each shard balances at every instant, and the two clearing legs tell what is in flight.
-"""
+"""Accounts and their holds. A hold sets money aside; only a movement moves it: see `ledger`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import text
 
-from domain.errors import StaleRoute
-from domain.identifiers import clearing_account_id
 from domain.money import Money
 from domain.sagas import Reason, Refusal
+from shards import ledger
 from shards.integrity import IntegrityViolation
 from shards.routing import ShardTransaction
 
-_LOCK_ACCOUNT = text("""
-    SELECT id, currency, state, posted - held + overdraft AS available FROM account
-    WHERE id = :id AND kind = 'customer' FOR UPDATE
+# FOR NO KEY UPDATE, like the updates that follow: an admission, which only asks that the account stay open, does not
+# wait for it.
+_LOCK_ACCOUNTS = text("""
+    SELECT id, kind, currency, state, posted - held + overdraft AS available FROM account
+    WHERE id = ANY(:ids) AND kind IN ('customer', 'merchant') ORDER BY id FOR NO KEY UPDATE
 """)
 _PLACE_HOLD = text("""
     WITH placed AS (
@@ -35,34 +32,28 @@ _CLOSE_HOLD = text("""
     UPDATE hold SET state = :state WHERE saga_id = :saga_id AND step = :step AND state = 'placed'
     RETURNING account_id, amount
 """)
-_POST = text("""
-    UPDATE account SET posted = posted + :amount, held = held - :held, version = version + 1
-    WHERE id = :id RETURNING version
-""")
-# The clearing account is opened by the first movement that needs it; foreign keys are checked when the statement ends.
-_MOVE_THROUGH_CLEARING = text("""
-    WITH opened AS (
-        INSERT INTO account (id, kind, currency) VALUES (:clearing, 'clearing', :currency) ON CONFLICT DO NOTHING
-    ), moved AS (
-        INSERT INTO movement (saga_id, kind, currency) VALUES (:saga_id, :kind, :currency) RETURNING id
-    ), entries AS (
-        INSERT INTO entry (movement_id, n, account_id, currency, amount)
-        SELECT moved.id, line.n, line.account_id, :currency, line.amount
-        FROM moved, (VALUES (1, CAST(:account_id AS text), -CAST(:to_clearing AS bigint)),
-                            (2, CAST(:clearing AS text), CAST(:to_clearing AS bigint))) AS line (n, account_id, amount)
-    )
-    INSERT INTO clearing_leg (saga_id, role, currency, amount, peer, movement_id)
-    SELECT :saga_id, :role, :currency, CAST(:to_clearing AS bigint), :peer, moved.id FROM moved
-""")
 
 
 @dataclass(frozen=True, slots=True)
 class LockedAccount:
-    """A customer's account, its row locked until the transaction ends. `available` counts holds and overdraft."""
+    """Its row is locked until the transaction ends. `available` counts holds and overdraft."""
 
     account_id: str
+    kind: str
     state: str
     available: Money
+
+    def why_not_spend(self, amount: Money) -> Refusal | None:
+        """Why `amount` cannot leave this account; None where it can."""
+        refusal = why_not_receive(self.account_id, self.state, self.available.currency, amount)
+        if refusal is None and self.available < amount:
+            detail = f"{amount} wanted, {self.available} available on account {self.account_id}"
+            return Refusal(Reason.INSUFFICIENT_FUNDS, detail)
+        return refusal
+
+    def why_not_receive(self, amount: Money) -> Refusal | None:
+        """Why `amount` cannot be brought to this account; None where it can."""
+        return why_not_receive(self.account_id, self.state, self.available.currency, amount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,31 +62,39 @@ class ClosedHold:
     account_version: int
 
 
+def why_not_receive(account_id: str, state: str, currency: str, amount: Money) -> Refusal | None:
+    if currency != amount.currency:
+        return Refusal(Reason.CURRENCY_MISMATCH, f"account {account_id} is in {currency}, not in {amount.currency}")
+    if state != "open":
+        return Refusal(Reason.ACCOUNT_NOT_OPEN, f"account {account_id} is {state}")
+    return None
+
+
 async def lock(tx: ShardTransaction, account_id: str) -> LockedAccount | None:
-    """None where no customer has this account."""
-    row = (await tx.execute(_LOCK_ACCOUNT, id=account_id)).one_or_none()
-    return LockedAccount(row.id, row.state, Money(row.available, row.currency)) if row is not None else None
+    """None where neither a customer nor a merchant has this account."""
+    return (await lock_all(tx, [account_id])).get(account_id)
+
+
+async def lock_all(tx: ShardTransaction, account_ids: Sequence[str]) -> dict[str, LockedAccount]:
+    """Those of these accounts that there are, locked in the one order of their ids."""
+    rows = await tx.execute(_LOCK_ACCOUNTS, ids=list(account_ids))
+    return {row.id: LockedAccount(row.id, row.kind, row.state, Money(row.available, row.currency)) for row in rows}
 
 
 async def place_hold(
     tx: ShardTransaction, saga_id: str, step: str, account: LockedAccount, amount: Money
 ) -> Refusal | int | None:
-    """Sets `amount` aside on the customer's account: the account's new version, or why not.
+    """Sets `amount` aside on the account: the account's new version, or why not.
 
     None for an amount of zero, which needs no hold. Undone by `release_hold`; ended by `capture_hold`. A hold
     never expires.
     """
-    name, available = account.account_id, account.available
-    if available.currency != amount.currency:
-        detail = f"account {name} is in {available.currency}, the order in {amount.currency}"
-        return Refusal(Reason.CURRENCY_MISMATCH, detail)
-    if account.state != "open":
-        return Refusal(Reason.ACCOUNT_NOT_OPEN, f"account {name} is {account.state}")
-    if available < amount:
-        return Refusal(Reason.INSUFFICIENT_FUNDS, f"{amount} wanted, {available} available on account {name}")
+    refusal = account.why_not_spend(amount)
+    if refusal is not None:
+        return refusal
     if amount.minor == 0:
         return None
-    held = await tx.execute(_PLACE_HOLD, saga_id=saga_id, step=step, account_id=name, amount=amount.minor)
+    held = await tx.execute(_PLACE_HOLD, saga_id=saga_id, step=step, account_id=account.account_id, amount=amount.minor)
     return int(held.scalar_one())
 
 
@@ -117,39 +116,5 @@ async def capture_hold(tx: ShardTransaction, saga_id: str, step: str, amount: Mo
     hold = (await tx.execute(_CLOSE_HOLD, saga_id=saga_id, step=step, state="captured")).one_or_none()
     if hold is None or hold.amount != amount.minor:
         raise IntegrityViolation(f"{saga_id}: expected a placed hold of {amount}, found {hold}")
-    await _move_through_clearing(tx, saga_id, "capture", "first", hold.account_id, amount, peer)
-    version = (await tx.execute(_POST, id=hold.account_id, amount=-amount.minor, held=amount.minor)).scalar_one()
+    version = await ledger.capture(tx, saga_id, hold.account_id, amount, peer)
     return ClosedHold(hold.account_id, version)
-
-
-async def credit_from_clearing(tx: ShardTransaction, saga_id: str, account_id: str, amount: Money, peer: str) -> int:
-    """clearing -amount, account +amount, with the `second` leg; the account's new version.
-
-    Forward only, and cannot be refused: a merchant's account always accepts. Raises `StaleRoute` where the
-    account is not here, so that the step looks for it again.
-    """
-    version = (await tx.execute(_POST, id=account_id, amount=amount.minor, held=0)).scalar_one_or_none()
-    if version is None:
-        raise StaleRoute(f"account {account_id} is not on {tx.route.shard}")
-    await _move_through_clearing(tx, saga_id, "credit", "second", account_id, -amount, peer)
-    return int(version)
-
-
-async def _move_through_clearing(
-    tx: ShardTransaction, saga_id: str, kind: str, role: str, account_id: str, to_clearing: Money, peer: str
-) -> None:
-    """One movement of two entries between the account and clearing, with its leg. Posting is the caller's.
-
-    (saga id, kind) is unique: a second movement of the same kind is a constraint error.
-    """
-    await tx.execute(
-        _MOVE_THROUGH_CLEARING,
-        saga_id=saga_id,
-        kind=kind,
-        role=role,
-        account_id=account_id,
-        clearing=clearing_account_id(to_clearing.currency),
-        currency=to_clearing.currency,
-        to_clearing=to_clearing.minor,
-        peer=peer,
-    )

@@ -83,7 +83,7 @@ async def open_order(tx: ShardTransaction, order: Order, lines: Sequence[PricedL
     `abort_order`.
     """
     account = await accounts.lock(tx, order.customer_id)
-    if account is None:
+    if account is None or account.kind != "customer":
         return Refusal(Reason.UNKNOWN_CUSTOMER, f"there is no customer {order.customer_id}")
     await _insert_order(tx, order, lines, total)
     saga_id = order_saga_id(order.order_id)

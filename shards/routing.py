@@ -20,13 +20,16 @@ from shards.map_store import load_whole_map
 
 T = TypeVar("T")
 
-# One statement ends every write: is the slot still ours, the step's stored result, the events. It comes after the
+# One statement ends every write: are the slots still ours, the step's stored result, the events. It comes after the
 # transaction's first write or row lock, as the fence demands: a transaction that has no transaction id yet is
 # invisible to a fence, which would not wait for it.
 _FINISH = text("""
-    WITH owner AS (
-        SELECT 1 FROM ownership
-        WHERE keyspace = :keyspace AND slot = :slot AND state = 'owned' AND map_version <= :version
+    WITH strange AS (
+        SELECT keyspace, slot FROM unnest(CAST(:keyspaces AS text[]), CAST(:slots AS text[])) AS wanted (keyspace, slot)
+        WHERE NOT EXISTS (
+            SELECT FROM ownership AS o WHERE o.keyspace = wanted.keyspace AND o.slot = wanted.slot
+                AND o.state = 'owned' AND o.map_version <= :version
+        )
     ), kept AS (
         UPDATE barrier SET result = given.result
         FROM jsonb_to_recordset(:results) AS given (saga_id text, step text, result jsonb)
@@ -38,23 +41,30 @@ _FINISH = text("""
             saga_id text, aggregate text, aggregate_id text, aggregate_version bigint, kind text, payload jsonb
         )
     )
-    SELECT 1 FROM owner
+    SELECT keyspace, slot FROM strange
 """).bindparams(bindparam("results", type_=JSONB), bindparam("events", type_=JSONB))
 
 
 class ShardTransaction:
     """A write on the shard that `route` names. Ended by `finish`, which `write_on` calls."""
 
-    __slots__ = ("_events", "_results", "connection", "route")
+    __slots__ = ("_also", "_events", "_results", "connection", "route")
 
     def __init__(self, connection: AsyncConnection, route: Route) -> None:
         self.connection = connection
         self.route = route
+        self._also: list[Route] = []
         self._events: list[dict[str, Any]] = []
         self._results: list[dict[str, Any]] = []
 
     async def execute(self, statement: TextClause, **parameters: Any) -> CursorResult[Any]:
         return await self.connection.execute(statement, parameters)
+
+    def also_on(self, route: Route) -> None:
+        """The write is about this slot too, which must then be the same shard's, by the same map."""
+        if (route.shard, route.version) != (self.route.shard, self.route.version):
+            raise StaleRoute(f"{route} does not lie beside {self.route}")
+        self._also.append(route)
 
     def keep_result(self, saga_id: str, step: str, result: object) -> None:
         """What the barrier row of this step will answer from now on."""
@@ -67,18 +77,20 @@ class ShardTransaction:
     async def finish(self) -> None:
         """Writes what was kept and told. Raises `StaleRoute`, so that all is rolled back, where this shard does not
         own the slot at the caller's map version."""
-        route = self.route
-        owned = await self.execute(
+        slots = [self.route, *self._also]
+        strange = await self.execute(
             _FINISH,
-            shard=route.shard,
-            keyspace=route.keyspace,
-            slot=route.slot,
-            version=route.version,
+            shard=self.route.shard,
+            keyspaces=[route.keyspace for route in slots],
+            slots=[route.slot for route in slots],
+            version=self.route.version,
             results=self._results,
             events=self._events,
         )
-        if owned.first() is None:
-            raise StaleRoute(f"{route.shard} does not own {route.keyspace} {route.slot!r} at version {route.version}")
+        first = strange.first()
+        if first is not None:
+            version = self.route.version
+            raise StaleRoute(f"{self.route.shard} does not own {first.keyspace} {first.slot!r} at version {version}")
 
 
 @asynccontextmanager

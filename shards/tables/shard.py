@@ -132,7 +132,7 @@ movement = Table(
     db_time("created_at"),
     UniqueConstraint("saga_id", "kind"),
     UniqueConstraint("id", "currency"),
-    CheckConstraint("kind IN ('opening', 'capture', 'credit')", name="kind"),
+    CheckConstraint("kind IN ('opening', 'capture', 'debit', 'credit', 'transfer')", name="kind"),
 )
 
 # Both foreign keys carry the currency, so entries of a movement cannot mix any.

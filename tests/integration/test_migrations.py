@@ -18,14 +18,14 @@ from sqlalchemy.pool import NullPool
 from domain.errors import InvalidInput, NotMigrated, ShardwiseError
 from shards.engines import Cluster, Database
 from shards.map_store import load_map
-from shards.tables import catalog, read_model, shard
+from shards.tables import catalog, read_model, transfers
 from stack.embedded import binaries
 from stack.settings import Databases, Settings
 from tests.conftest import FreshDatabase
 from workers.migrate import assert_databases_ready, migrate_databases
 from workers.schema import Kind, alembic_config, current_revision, history_of, upgrade
 
-METADATA = {Kind.SHARD: shard.metadata, Kind.CATALOG: catalog.metadata, Kind.READ_MODEL: read_model.metadata}
+METADATA = {Kind.SHARD: transfers.metadata, Kind.CATALOG: catalog.metadata, Kind.READ_MODEL: read_model.metadata}
 
 MIGRATE = """
 import asyncio, json, sys

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.content import hash_of_content
 from domain.errors import InvalidInput
 from domain.limits import AMOUNT_MINOR_UNITS_MAX, LINE_BYTES_MAX, ORDER_LINES_MAX, QUANTITY_MAX
 from domain.money import Money
@@ -28,7 +29,6 @@ from domain.orders import (
     PricedLine,
     check_order,
     closing_state,
-    hash_of_content,
     merge_lines,
     quantities_by_sku,
     total_of,

@@ -1,0 +1,98 @@
+"""Two-phase commit: what its prepared transactions are called, and the rules that resolve one that is in doubt.
+
+    work ──▶ vote yes (PREPARE TRANSACTION) ──▶ decision ──▶ COMMIT PREPARED or ROLLBACK PREPARED
+
+Between its vote and the decision a participant is *in doubt*: it can neither commit nor abort by itself. The decision
+is in the coordinator's durable history; where that is lost, in the outcome rows that the participants' own
+transactions write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+# Postgres keeps no longer name: the documentation says "less than 200 bytes".
+GID_BYTES_MAX = 199
+GID_PREFIX = "shardwise:"
+_STEM_BYTES_MAX = 150
+
+
+class Participant(StrEnum):
+    """The two sides of a transfer. The source's outcome row is the transfer, the target's the admission."""
+
+    SOURCE = "source"
+    TARGET = "target"
+
+
+class Outcome(StrEnum):
+    """What a participant's own rows say of its part. `UNKNOWN`: no row yet, so it may still be prepared or never will
+    be. `ABORTED` also says that a late PREPARE can no longer succeed: the marker is in.
+    """
+
+    COMMITTED = "committed"
+    ABORTED = "aborted"
+    UNKNOWN = "unknown"
+
+
+class Resolution(StrEnum):
+    """`ABORT`: markers on every participant first, then roll back."""
+
+    COMMIT = "commit"
+    ABORT = "abort"
+    WAIT = "wait"
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedName:
+    """A gid of ours, taken apart."""
+
+    gid: str
+    stem: str
+    participant: Participant
+
+
+def gid_stem(saga_id: str) -> str:
+    """What all gids of a saga begin with, after the prefix: the saga's id, or its hash where that would be too long.
+
+    The transfer's row keeps it, since a hash leads back to nothing by itself.
+    """
+    if len(saga_id) <= _STEM_BYTES_MAX:
+        return saga_id
+    return "hash/" + hashlib.blake2b(saga_id.encode(), digest_size=16).hexdigest()
+
+
+def gid_of(saga_id: str, participant: Participant) -> str:
+    """The name of this participant's prepared transaction. It can be no bind parameter, so it is checked here: ids hold
+    no quote, and one that is longer than Postgres takes was hashed."""
+    gid = f"{GID_PREFIX}{gid_stem(saga_id)}:{participant}"
+    if len(gid.encode()) > GID_BYTES_MAX or not gid.isascii() or "'" in gid or not gid.isprintable():
+        raise ValueError(f"not a gid: {gid!r}")
+    return gid
+
+
+def parse_gid(gid: str) -> PreparedName | None:
+    """None for one that no shardwise can have made."""
+    stem, colon, participant = gid.removeprefix(GID_PREFIX).rpartition(":")
+    if not gid.startswith(GID_PREFIX) or not colon or not stem or participant not in set(Participant):
+        return None
+    return PreparedName(gid, stem, Participant(participant))
+
+
+def resolve(decision: Outcome | None, outcomes: Iterable[Outcome | None]) -> Resolution:
+    """What becomes of an in-doubt transaction.
+
+    `decision` is the coordinator's, None where it does not know (any more). `outcomes` are all participants' rows, None
+    for one that cannot be reached. Presuming abort while one participant cannot be asked makes half transfers: it may
+    have committed.
+    """
+    if decision is Outcome.COMMITTED:
+        return Resolution.COMMIT
+    if decision is Outcome.ABORTED:
+        return Resolution.ABORT
+    known = list(outcomes)
+    if Outcome.COMMITTED in known:
+        return Resolution.COMMIT
+    return Resolution.WAIT if None in known else Resolution.ABORT
