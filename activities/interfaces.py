@@ -18,6 +18,7 @@ from temporalio import activity
 from domain.money import Money
 from domain.orders import Order, PricedLine
 from domain.sagas import Decision, Refusal
+from domain.transfers import Protocol, ProtocolChoice, Transfer, TransferState
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,36 @@ class StepResult:
     """`refusal` None: done."""
 
     refusal: Refusal | None = field(default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTransfer:
+    transfer: Transfer
+    protocol: ProtocolChoice = ProtocolChoice.AUTO
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedTransfer:
+    """The transfer's row as it stands, with the protocol that was begun. Without a `state` it has no row: what was
+    asked for is refused and left nothing. `declined_at_once`: by the transaction that opened it, so nothing was begun
+    elsewhere. The shards are for people: routing asks the map again.
+    """
+
+    refusal: Refusal | None
+    source_shard: str
+    target_shard: str
+    protocol: Protocol | None = None
+    state: TransferState | None = None
+    declined_at_once: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DecideTransfer:
+    """`refusal` None asks to confirm, otherwise to decline for that reason."""
+
+    transfer: Transfer
+    protocol: Protocol
+    refusal: Refusal | None = None
 
 
 class OrderActivities(ABC):
@@ -176,3 +207,47 @@ class PaymentActivities(ABC):
         Only after `confirmed`; forward only, cannot be refused. Until it has run, `verify` shows the amount as
         in flight.
         """
+
+
+class TransferActivities(ABC):
+    """Both sides of a transfer. The source's row and the target's admission are the barriers of what happens there."""
+
+    @activity.defn(name="open_transfer")
+    @abstractmethod
+    async def open_transfer(self, request: OpenTransfer) -> OpenedTransfer:
+        """Takes the id on the source's shard and begins: on one shard the whole transfer, across shards by saga the
+        hold, by two-phase commit no more than the id.
+
+        Idempotent by source, id and content. Refuses `id_conflict` and `not_local`, which leave nothing; any other
+        refusal declines the transfer for ever: `unknown_account`, `currency_mismatch`, `account_not_open`,
+        `insufficient_funds`. A hold is undone by `decide_transfer` with a refusal.
+        """
+
+    @activity.defn(name="admit_transfer")
+    @abstractmethod
+    async def admit_transfer(self, transfer: Transfer) -> StepResult:
+        """The target's promise to accept, on its shard. Refuses `unknown_account`, `account_not_open`,
+        `currency_mismatch`. Undone by `withdraw_admission`, kept by `credit_transfer`.
+        """
+
+    @activity.defn(name="decide_transfer")
+    @abstractmethod
+    async def decide_transfer(self, request: DecideTransfer) -> Decision:
+        """The pivot: one compare-and-set on the transfer's row. Confirming captures the hold, declining releases it, in
+        the same transaction. The first decision wins and every call answers it.
+
+        Never undone: after `confirmed` only forward, after anything else the admission is withdrawn.
+        """
+
+    @activity.defn(name="credit_transfer")
+    @abstractmethod
+    async def credit_transfer(self, transfer: Transfer) -> None:
+        """Moves what was captured from clearing to the target. Only after `confirmed`; forward only, cannot be refused.
+
+        Until it has run, `verify` shows the amount as in flight.
+        """
+
+    @activity.defn(name="withdraw_admission")
+    @abstractmethod
+    async def withdraw_admission(self, transfer: Transfer) -> None:
+        """Undoes `admit_transfer`; where that never ran, it never will."""

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import typer
 
-from cli import account, demo, imports, migrate, order, recover, stack_commands, stock, verify, worker
+from cli import account, demo, imports, migrate, order, recover, stack_commands, stock, transfer, verify, worker
 from cli.watch import command as watch
 
-TOPICS = (stack_commands, migrate, worker, imports, account, stock, order, watch, verify, recover, demo)
+TOPICS = (stack_commands, migrate, worker, imports, account, stock, order, transfer, watch, verify, recover, demo)
 
 
 def build_app() -> typer.Typer:

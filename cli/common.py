@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import stat
+import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -40,6 +42,11 @@ DataDir = Annotated[
     ),
 ]
 """For every command that needs the stack: `data_dir: DataDir = None`, then `load_settings(data_dir)`."""
+
+
+def new_id() -> str:
+    """Sorts by the time it was made."""
+    return f"{time.time_ns() // 1_000_000:013d}-{secrets.token_hex(6)}"
 
 
 def run_async(work: Coroutine[Any, Any, Result]) -> Result:

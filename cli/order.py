@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 from rich.console import Group, RenderableType
 
-from cli.common import DataDir, run_async
+from cli.common import DataDir, new_id, run_async
 from cli.connections import connected
 from cli.order_desk import OrderDesk
 from cli.order_documents import OrderDocument
@@ -55,7 +53,7 @@ def place(
     Exit code 0 when confirmed, 1 when refused or cancelled, 3 when not final in time: it goes on by itself.
     """
     placed = run_async(
-        _place(load_settings(data_dir), _new_id() if order_id is None else order_id, customer, line, currency, wait)
+        _place(load_settings(data_dir), new_id() if order_id is None else order_id, customer, line, currency, wait)
     )
     _print(placed)
     if not placed.is_final:
@@ -178,11 +176,6 @@ def _split(line: str) -> tuple[str, int, str | None]:
 def _line_of(sku: str, quantity: int, price: str | None, currency: str) -> OrderLine:
     agreed = check_price(Money.parse(price, currency, "line"), "line") if price is not None else None
     return OrderLine(sku, quantity, agreed)
-
-
-def _new_id() -> str:
-    """Sorts by the time it was made."""
-    return f"{time.time_ns() // 1_000_000:013d}-{secrets.token_hex(6)}"
 
 
 def _print(order: OrderDocument) -> None:

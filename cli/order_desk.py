@@ -9,7 +9,8 @@ from cli import order_documents as documents
 from cli.connections import Connections
 from cli.order_book import KnownOrder, OrderBook
 from cli.order_documents import STATE_OF_STATUS, OrderDocument
-from cli.order_sagas import OrderSagas, SagaBroke
+from cli.order_sagas import OrderSagas
+from cli.saga_calls import SagaBroke
 from domain.errors import Refused, Unreachable
 from domain.identifiers import check_identifier
 from domain.orders import Order, OrderStatus

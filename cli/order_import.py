@@ -10,7 +10,8 @@ from enum import StrEnum
 
 from cli.order_book import KnownOrder, OrderBook
 from cli.order_file import NumberedLine
-from cli.order_sagas import OrderSagas, SagaBroke
+from cli.order_sagas import OrderSagas
+from cli.saga_calls import SagaBroke
 from domain.errors import InvalidInput, Unreachable
 from domain.order_documents import parse_order
 from domain.orders import Order, OrderStatus

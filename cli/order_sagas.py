@@ -2,60 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypedDict, TypeVar
+from typing import TypedDict
 
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
-from temporalio.client import (
-    Client,
-    RPCError,
-    WithStartWorkflowOperation,
-    WorkflowExecutionStatus,
-    WorkflowFailureError,
-    WorkflowHandle,
-    WorkflowUpdateFailedError,
-)
+from temporalio.client import Client, WithStartWorkflowOperation, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.common import (
     SearchAttributePair,
     TypedSearchAttributes,
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
-from temporalio.service import RPCStatusCode
+from temporalio.service import RPCError, RPCStatusCode
 
-from cli.common import within
-from domain.errors import Unreachable
+from cli.saga_calls import (
+    START_SECONDS_MIN,
+    TASK_TIMEOUT,
+    answered,
+    as_far_as_it_goes,
+    ended,
+    first_argument,
+    has_worker,
+    started,
+)
 from domain.orders import Order, OrderStatus
 from stack.settings import Settings
 from workflows.compensation import SagaOptions
 from workflows.order_saga import ORDER_STATUS, SHARD, TASK_QUEUE, OrderResult, OrderSaga, PlaceOrder, workflow_id
 
-T = TypeVar("T")
-
-# After a worker's death its workflow tasks wait this long for another one.
-TASK_TIMEOUT = timedelta(seconds=5)
-RETRY_SECONDS = 0.5
-# Also for a caller that does not want to wait for the end: an order must be known to have started.
-START_SECONDS_MIN = 10.0
-DESCRIBE_SECONDS = 2.0
-# An idle worker's poll lasts a minute: one that has not polled for longer is gone, though still listed.
-POLLED_WITHIN_SECONDS = 75
 STUCK_LISTED_MAX = 1000
-
-_HOPELESS = frozenset(
-    {
-        RPCStatusCode.INVALID_ARGUMENT,
-        RPCStatusCode.PERMISSION_DENIED,
-        RPCStatusCode.UNAUTHENTICATED,
-        RPCStatusCode.UNIMPLEMENTED,
-    }
-)
 
 Handle = WorkflowHandle[OrderSaga, OrderResult]
 
@@ -70,10 +47,6 @@ class _How(TypedDict):
     id_reuse_policy: WorkflowIDReusePolicy
     search_attributes: TypedSearchAttributes
     static_summary: str
-
-
-class SagaBroke(Exception):
-    """The workflow failed, was terminated or timed out: nothing works on the order any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +75,7 @@ class OrderSagas:
         """
         began = time.monotonic()
         handle = await self.start(order, customer_shard, max(seconds, START_SECONDS_MIN))
-        return await self._ended(handle, began + seconds - time.monotonic())
+        return await ended(handle, began + seconds - time.monotonic())
 
     async def start(
         self, order: Order, customer_shard: str, seconds: float = START_SECONDS_MIN, is_decided: bool = False
@@ -114,31 +87,7 @@ class OrderSagas:
         """
         window_seconds = 0.0 if is_decided else self._window_seconds
         client = await self._temporal()
-        reason = "no answer"
-        try:
-            async with asyncio.timeout(seconds):
-                while True:
-                    try:
-                        return await self._start(client, order, customer_shard, window_seconds)
-                    except RPCError as error:
-                        reason = _assert_worth_a_retry(error)
-                    await asyncio.sleep(RETRY_SECONDS)
-        except TimeoutError:
-            raise _no_answer(reason) from None
-
-    async def _ended(self, handle: Handle, seconds: float) -> OrderResult | None:
-        try:
-            async with asyncio.timeout(seconds):
-                while True:
-                    try:
-                        return await handle.result()
-                    except RPCError as error:
-                        _assert_worth_a_retry(error)
-                    except WorkflowFailureError as error:
-                        raise SagaBroke(str(error.cause)) from error
-                    await asyncio.sleep(RETRY_SECONDS)
-        except TimeoutError:
-            return None
+        return await started(lambda: self._start(client, order, customer_shard, window_seconds), seconds)
 
     async def _start(self, client: Client, order: Order, customer_shard: str, window_seconds: float) -> Handle:
         request = PlaceOrder(order, self._options, window_seconds)
@@ -159,7 +108,7 @@ class OrderSagas:
             )
             await (await begin.workflow_handle()).result()
 
-        await _as_far_as_it_goes(to_the_end(), seconds)
+        await as_far_as_it_goes(to_the_end(), seconds)
 
     async def cancel(self, order_id: str, seconds: float) -> None:
         """Asks for a cancel and waits for the workflow's end, at most `seconds`. Nothing where none runs.
@@ -172,12 +121,12 @@ class OrderSagas:
             await handle.execute_update(OrderSaga.cancel, id="cancel")
             await handle.result()
 
-        await _as_far_as_it_goes(to_the_end(), seconds)
+        await as_far_as_it_goes(to_the_end(), seconds)
 
     async def retry(self, order_id: str, seconds: float) -> bool:
         """Has waiting steps tried again at once; False where no workflow took it within `seconds`."""
         handle = await self._handle(order_id)
-        return await _as_far_as_it_goes(handle.execute_update(OrderSaga.retry), seconds)
+        return await as_far_as_it_goes(handle.execute_update(OrderSaga.retry), seconds)
 
     async def seen(self, order_id: str) -> Seen | None:
         """None when Temporal does not answer within two seconds."""
@@ -193,7 +142,7 @@ class OrderSagas:
             is_running = description.status is WorkflowExecutionStatus.RUNNING
             return Seen(is_running, is_running and status == OrderStatus.STUCK)
 
-        return await _answered(describe())
+        return await answered(describe())
 
     async def stuck_order_ids(self) -> list[str] | None:
         """As of a moment ago. None when Temporal does not answer within two seconds."""
@@ -206,36 +155,18 @@ class OrderSagas:
             prefix = workflow_id("")
             return [each.id.removeprefix(prefix) async for each in client.list_workflows(query, limit=STUCK_LISTED_MAX)]
 
-        return await _answered(listed())
+        return await answered(listed())
 
     async def asked_for(self, order_id: str) -> Order | None:
         """The order as it was given to its workflow, while Temporal remembers that."""
 
-        async def read() -> Order | None:
-            client = await self._temporal()
-            handle = client.get_workflow_handle(workflow_id(order_id))
-            async for event in handle.fetch_history_events(page_size=1):
-                payloads = event.workflow_execution_started_event_attributes.input.payloads
-                [request] = await client.data_converter.decode(payloads, [PlaceOrder])
-                order: Order = request.order
-                return order
-            return None
-
-        return await _answered(read())
+        client = await self._temporal()
+        request = await first_argument(client.get_workflow_handle(workflow_id(order_id)), client, PlaceOrder)
+        return request.order if request is not None else None
 
     async def has_worker(self) -> bool:
         """Whether a worker has polled for orders lately. One that was killed counts for another minute."""
-        client = await self._temporal()
-        request = DescribeTaskQueueRequest(
-            namespace=client.namespace,
-            task_queue=TaskQueue(name=TASK_QUEUE),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-        )
-        answer = await _answered(client.workflow_service.describe_task_queue(request))
-        if answer is None:
-            return False
-        oldest = time.time() - POLLED_WITHIN_SECONDS
-        return any(poller.last_access_time.ToSeconds() > oldest for poller in answer.pollers)
+        return await has_worker(await self._temporal(), TASK_QUEUE)
 
     async def _handle(self, order_id: str) -> Handle:
         return (await self._temporal()).get_workflow_handle_for(OrderSaga.run, workflow_id(order_id))
@@ -254,34 +185,3 @@ def _how(order: Order, customer_shard: str) -> _How:
         ),
         "static_summary": f"{order.customer_id}: {count} line{'' if count == 1 else 's'}, {order.currency}",
     }
-
-
-async def _as_far_as_it_goes(work: Coroutine[Any, Any, Any], seconds: float) -> bool:
-    """False where time ran out or no workflow runs (any more). `Unreachable` where Temporal does not answer."""
-    try:
-        await within(work, seconds)
-    except (TimeoutError, WorkflowFailureError, WorkflowUpdateFailedError):
-        return False
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            return False
-        raise _no_answer(error.message) from error
-    return True
-
-
-async def _answered(work: Coroutine[Any, Any, T]) -> T | None:
-    try:
-        return await within(work, DESCRIBE_SECONDS)
-    except (TimeoutError, RPCError, Unreachable):
-        return None
-
-
-def _assert_worth_a_retry(error: RPCError) -> str:
-    """Why it did not work this time; or `Unreachable` at once where no later attempt can have another answer."""
-    if error.status in _HOPELESS:
-        raise Unreachable("temporal_refused", f"Temporal refuses: {error.message}") from error
-    return error.message
-
-
-def _no_answer(reason: str) -> Unreachable:
-    return Unreachable("temporal_unreachable", f"Temporal does not answer: {reason}")

@@ -40,3 +40,9 @@ async def read_balance(connection: AsyncConnection, account_id: str) -> AccountB
         Money(row.available, row.currency),
         row.state,
     )
+
+
+async def read_currency(connection: AsyncConnection, account_id: str) -> str | None:
+    """None for an unknown account."""
+    row = (await connection.execute(_READ, {"id": account_id})).one_or_none()
+    return str(row.currency) if row is not None else None

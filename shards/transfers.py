@@ -58,6 +58,11 @@ class TransferRow:
     created_at: datetime
     decided_at: datetime | None
 
+    @property
+    def declined_at_once(self) -> bool:
+        """By the transaction that opened it: the database's clock stands still within one."""
+        return self.state is TransferState.DECLINED and self.decided_at == self.created_at
+
 
 async def open_transfer(tx: ShardTransaction, transfer: Transfer, protocol: Protocol) -> TransferRow | Refusal:
     """Takes the transfer's id for ever and begins it: `local` moves the money, `saga` holds it, `2pc` does no more.

@@ -21,6 +21,7 @@ from temporalio.worker import Worker
 from activities.orders import ShardedOrderActivities
 from activities.payments import ShardedPaymentActivities
 from activities.stock import ShardedStockActivities
+from activities.transfers import ShardedTransferActivities
 from domain.errors import InvalidInput
 from shards.engines import Cluster
 from shards.routing import Router
@@ -30,6 +31,8 @@ from workers.migrate import assert_ready
 from workers.sandbox import workflow_runner
 from workflows.order_saga import TASK_QUEUE as ORDERS
 from workflows.order_saga import OrderSaga
+from workflows.transfer import TASK_QUEUE as TRANSFERS
+from workflows.transfer import TransferWorkflow
 
 log = logging.getLogger("shardwise.worker")
 
@@ -68,7 +71,21 @@ def _order_activities(router: Router) -> Sequence[Callable[..., Any]]:
     ]
 
 
-HOSTED: dict[str, Hosted] = {ORDERS: Hosted([OrderSaga], _order_activities)}
+def _transfer_activities(router: Router) -> Sequence[Callable[..., Any]]:
+    transfers = ShardedTransferActivities(router)
+    return [
+        transfers.open_transfer,
+        transfers.admit_transfer,
+        transfers.decide_transfer,
+        transfers.credit_transfer,
+        transfers.withdraw_admission,
+    ]
+
+
+HOSTED: dict[str, Hosted] = {
+    ORDERS: Hosted([OrderSaga], _order_activities),
+    TRANSFERS: Hosted([TransferWorkflow], _transfer_activities),
+}
 
 
 async def run_worker(settings: Settings, queues: Sequence[str], name: str | None = None) -> None:

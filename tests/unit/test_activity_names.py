@@ -13,6 +13,7 @@ from activities import interfaces
 from activities.orders import ShardedOrderActivities
 from activities.payments import ShardedPaymentActivities
 from activities.stock import ShardedStockActivities
+from activities.transfers import ShardedTransferActivities
 from shards.routing import Router
 from workers.run import HOSTED
 
@@ -20,6 +21,7 @@ IMPLEMENTATIONS: dict[type, type] = {
     interfaces.OrderActivities: ShardedOrderActivities,
     interfaces.StockActivities: ShardedStockActivities,
     interfaces.PaymentActivities: ShardedPaymentActivities,
+    interfaces.TransferActivities: ShardedTransferActivities,
 }
 METHODS = [(interface, name) for interface in IMPLEMENTATIONS for name in sorted(interface.__abstractmethods__)]  # type: ignore[attr-defined]
 

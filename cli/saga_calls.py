@@ -1,0 +1,140 @@
+"""Sagas' workflows as seen from outside: start, await, ask. Survives a server or a worker that restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from cli.common import within
+from domain.errors import Unreachable
+
+T = TypeVar("T")
+W = TypeVar("W")
+R = TypeVar("R")
+
+# After a worker's death its workflow tasks wait this long for another one.
+TASK_TIMEOUT = timedelta(seconds=5)
+RETRY_SECONDS = 0.5
+# Also for a caller that does not want to wait for the end: a saga must be known to have started.
+START_SECONDS_MIN = 10.0
+DESCRIBE_SECONDS = 2.0
+# An idle worker's poll lasts a minute: one that has not polled for longer is gone, though still listed.
+POLLED_WITHIN_SECONDS = 75
+
+_HOPELESS = frozenset(
+    {
+        RPCStatusCode.INVALID_ARGUMENT,
+        RPCStatusCode.PERMISSION_DENIED,
+        RPCStatusCode.UNAUTHENTICATED,
+        RPCStatusCode.UNIMPLEMENTED,
+    }
+)
+
+
+class SagaBroke(Exception):
+    """The workflow failed, was terminated or timed out: nothing works on the saga any more."""
+
+
+async def started(start: Callable[[], Awaitable[T]], seconds: float) -> T:
+    """The handle that `start` answers, tried until Temporal does. `Unreachable` where it could not be told whether the
+    workflow was started."""
+    reason = "no answer"
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                try:
+                    return await start()
+                except RPCError as error:
+                    reason = _assert_worth_a_retry(error)
+                await asyncio.sleep(RETRY_SECONDS)
+    except TimeoutError:
+        raise no_answer(reason) from None
+
+
+async def ended(handle: WorkflowHandle[W, R], seconds: float) -> R | None:
+    """The workflow's result; None when it has not come within `seconds`. Raises `SagaBroke`."""
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                try:
+                    return await handle.result()
+                except RPCError as error:
+                    _assert_worth_a_retry(error)
+                except WorkflowFailureError as error:
+                    raise SagaBroke(str(error.cause)) from error
+                await asyncio.sleep(RETRY_SECONDS)
+    except TimeoutError:
+        return None
+
+
+async def as_far_as_it_goes(work: Coroutine[Any, Any, Any], seconds: float) -> bool:
+    """False where time ran out or no workflow runs (any more). `Unreachable` where Temporal does not answer."""
+    try:
+        await within(work, seconds)
+    except (TimeoutError, WorkflowFailureError, WorkflowUpdateFailedError):
+        return False
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return False
+        raise no_answer(error.message) from error
+    return True
+
+
+async def answered(work: Coroutine[Any, Any, T]) -> T | None:
+    """None where Temporal does not answer within two seconds."""
+    try:
+        return await within(work, DESCRIBE_SECONDS)
+    except (TimeoutError, RPCError, Unreachable):
+        return None
+
+
+async def first_argument(handle: WorkflowHandle[Any, Any], client: Client, kind: type[T]) -> T | None:
+    """What the workflow was given, while Temporal remembers that."""
+
+    async def read() -> T | None:
+        async for event in _history(handle):
+            payloads = event.workflow_execution_started_event_attributes.input.payloads
+            [argument] = await client.data_converter.decode(payloads, [kind])
+            found: T = argument
+            return found
+        return None
+
+    return await answered(read())
+
+
+def _history(handle: WorkflowHandle[Any, Any]) -> AsyncIterator[Any]:
+    return handle.fetch_history_events(page_size=1)
+
+
+async def has_worker(client: Client, queue: str) -> bool:
+    """Whether a worker has polled the queue lately. One that was killed counts for another minute."""
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace,
+        task_queue=TaskQueue(name=queue),
+        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+    )
+    answer = await answered(client.workflow_service.describe_task_queue(request))
+    if answer is None:
+        return False
+    oldest = time.time() - POLLED_WITHIN_SECONDS
+    return any(poller.last_access_time.ToSeconds() > oldest for poller in answer.pollers)
+
+
+def no_answer(reason: str) -> Unreachable:
+    return Unreachable("temporal_unreachable", f"Temporal does not answer: {reason}")
+
+
+def _assert_worth_a_retry(error: RPCError) -> str:
+    """Why it did not work this time; or `Unreachable` at once where no later attempt can have another answer."""
+    if error.status in _HOPELESS:
+        raise Unreachable("temporal_refused", f"Temporal refuses: {error.message}") from error
+    return error.message

@@ -1,0 +1,140 @@
+"""`transfer SOURCE TARGET AMOUNT` and `transfer show`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from typer.core import TyperGroup
+
+from cli.common import DataDir, new_id, run_async
+from cli.connections import connected
+from cli.output import output, table
+from cli.transfer_desk import TransferDesk
+from cli.transfer_documents import TransferDocument
+from domain.errors import Unreachable
+from domain.identifiers import check_identifier
+from domain.money import Money, check_currency
+from domain.transfers import ProtocolChoice, Transfer, TransferStatus, check_transfer
+from stack.settings import Settings, load_settings
+
+CURRENCY_OF_UNKNOWN_ACCOUNTS = "USD"
+MOST_DECIMALS = "CLF"
+NO_WORKER = "no worker polls for transfers: this one waits for one (`shardwise up` or `shardwise worker`)"
+DEFAULT = "send"
+_EXIT_CODES = {TransferStatus.SETTLED: 0, TransferStatus.DECLINED: 1}
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """As typed."""
+
+    transfer_id: str
+    source: str
+    target: str
+    amount: str
+    currency: str | None
+    reference: str | None
+
+    def checked(self, currency: str) -> Transfer:
+        amount = Money.parse(self.amount, currency)
+        return check_transfer(Transfer(self.transfer_id, self.source, self.target, amount, self.reference))
+
+
+class SendByDefault(TyperGroup):
+    """`transfer ada bob 14.00` is `transfer send ada bob 14.00`, which also accounts named like a command can use."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in self.get_help_option_names(ctx):
+            args = [DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(
+        cls=SendByDefault,
+        help="Money from one account to another: `transfer SOURCE TARGET AMOUNT`. See `transfer send --help`.",
+        no_args_is_help=True,
+    )
+    group.command()(send)
+    group.command()(show)
+    app.add_typer(group, name="transfer")
+
+
+def send(
+    source: str,
+    target: str,
+    amount: Annotated[str, typer.Argument(help="A decimal, such as 14.00.")],
+    currency: Annotated[str | None, typer.Option(help="ISO 4217.  [default: the source's]")] = None,
+    protocol: Annotated[ProtocolChoice, typer.Option(help="Across shards; on one shard all are local.")] = (
+        ProtocolChoice.AUTO
+    ),
+    transfer_id: Annotated[
+        str | None,
+        typer.Option("--id", help="Unique within the source; makes it safe to repeat.  [default: a new one]"),
+    ] = None,
+    reference: Annotated[str | None, typer.Option(help="Free text.")] = None,
+    wait: Annotated[
+        float, typer.Option("--wait", min=0, metavar="SECONDS", help="How long to wait for the end.")
+    ] = 30.0,
+    data_dir: DataDir = None,
+) -> int:
+    """Move money and wait for how it ends.
+
+    Exit code 0 when settled, 1 when declined, 3 when not final in time: it goes on by itself.
+    """
+    chosen_id = new_id() if transfer_id is None else transfer_id
+    asked = _Asked(chosen_id, source, target, amount, currency, reference)
+    sent = run_async(_send(load_settings(data_dir), asked, protocol, wait))
+    _print(sent)
+    return _EXIT_CODES.get(sent.status, 3)
+
+
+def show(source: str, transfer_id: Annotated[str, typer.Argument(metavar="ID")], data_dir: DataDir = None) -> None:
+    """Show a transfer and how it stands."""
+    _print(run_async(_show(load_settings(data_dir), source, transfer_id)))
+
+
+async def _send(settings: Settings, asked: _Asked, protocol: ProtocolChoice, wait: float) -> TransferDocument:
+    check_identifier(asked.transfer_id, "id")
+    # What is wrong whatever the currency is is told before anything is asked.
+    asked.checked(check_currency(asked.currency) if asked.currency is not None else MOST_DECIMALS)
+    async with connected(settings) as to:
+        desk = TransferDesk(to, settings)
+        transfer = asked.checked(asked.currency or await _currency_of(desk, asked.source))
+        if not await desk.has_worker():
+            output().progress(NO_WORKER)
+        return await desk.place(transfer, protocol, wait)
+
+
+async def _currency_of(desk: TransferDesk, source: str) -> str:
+    try:
+        return await desk.currency_of(source) or CURRENCY_OF_UNKNOWN_ACCOUNTS
+    except Unreachable as error:
+        message = f"{error.message}; nothing was begun (with --currency it would be, and wait)"
+        raise Unreachable(error.code, message) from error
+
+
+async def _show(settings: Settings, source: str, transfer_id: str) -> TransferDocument:
+    async with connected(settings) as to:
+        return await TransferDesk(to, settings).show(source, transfer_id)
+
+
+def _print(transfer: TransferDocument) -> None:
+    why = f": {transfer.reason}, {transfer.detail}" if transfer.reason else ""
+    amount = f"{transfer.amount} {transfer.currency}"
+    row = (
+        transfer.source,
+        transfer.source_shard,
+        transfer.target,
+        transfer.target_shard,
+        amount,
+        transfer.protocol or "",
+    )
+    parts: list[RenderableType] = [
+        f"transfer {transfer.transfer_id} is {transfer.status}{why}",
+        table(("source", "on", "target", "on", "amount", "protocol"), [row]),
+    ]
+    output().result(transfer, Group(*parts))

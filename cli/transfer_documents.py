@@ -1,0 +1,64 @@
+"""A transfer as everybody is shown it: the one document of `transfer` and `transfer show`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import BaseModel
+
+from domain.sagas import Reason, Refusal
+from domain.transfers import Protocol, Transfer, TransferStatus
+from shards.transfers import TransferRow
+
+
+class TransferDocument(BaseModel):
+    """`status`: settled, declined or pending. `amount` is a decimal string. `protocol` is null until one was begun."""
+
+    transfer_id: str
+    status: TransferStatus
+    protocol: Protocol | None
+    reason: Reason | None
+    detail: str | None
+    source: str
+    target: str
+    amount: str
+    currency: str
+    reference: str | None
+    source_shard: str
+    target_shard: str
+    created_at: datetime | None = None
+    decided_at: datetime | None = None
+    workflow_id: str | None
+
+
+def of_row(row: TransferRow, status: TransferStatus, shards: tuple[str, str]) -> TransferDocument:
+    told = of_request(row.transfer, status, row.protocol, shards, row.refusal)
+    told.created_at, told.decided_at = row.created_at, row.decided_at
+    if row.batch_id is not None:
+        told.workflow_id = None
+    return told
+
+
+def of_request(
+    transfer: Transfer,
+    status: TransferStatus,
+    protocol: Protocol | None,
+    shards: tuple[str, str],
+    refusal: Refusal | None = None,
+) -> TransferDocument:
+    """As it was asked for, without what only its row knows."""
+    return TransferDocument(
+        transfer_id=transfer.transfer_id,
+        status=status,
+        protocol=protocol,
+        reason=refusal.reason if refusal else None,
+        detail=refusal.detail if refusal else None,
+        source=transfer.source,
+        target=transfer.target,
+        amount=transfer.amount.amount,
+        currency=transfer.amount.currency,
+        reference=transfer.reference,
+        source_shard=shards[0],
+        target_shard=shards[1],
+        workflow_id=transfer.saga_id,
+    )

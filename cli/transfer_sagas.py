@@ -1,0 +1,103 @@
+"""Transfers' workflows as seen from outside: start and await."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+from temporalio.client import Client, WorkflowHandle
+from temporalio.common import (
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.service import RPCError, RPCStatusCode
+
+from cli.saga_calls import START_SECONDS_MIN, TASK_TIMEOUT, answered, ended, first_argument, has_worker, started
+from domain.transfers import ProtocolChoice, Transfer, TransferStatus
+from stack.settings import Settings
+from workflows.compensation import SagaOptions
+from workflows.transfer import (
+    SHARD,
+    TASK_QUEUE,
+    TRANSFER_STATUS,
+    CarryOutTransfer,
+    TransferResult,
+    TransferWorkflow,
+    workflow_id,
+)
+
+Handle = WorkflowHandle[TransferWorkflow, TransferResult]
+
+
+class TransferSagas:
+    def __init__(self, temporal: Callable[[], Awaitable[Client]], settings: Settings) -> None:
+        """`temporal` gives the connected client: asked when it is first needed."""
+        self._temporal = temporal
+        self._options = SagaOptions(settings.activity_mode, settings.stuck_after_seconds)
+
+    async def carry_out(
+        self, transfer: Transfer, protocol: ProtocolChoice, source_shard: str, seconds: float
+    ) -> TransferResult | None:
+        """Has the transfer's workflow run and waits for its end; None when that has not come within `seconds`.
+
+        A workflow that runs already is joined, whatever protocol it runs, and may carry another transfer under the same
+        id: compare the result's `content_hash`. One that has ended is run again, which changes nothing that is decided.
+        Raises `SagaBroke`, or `Unreachable` where it could not be told whether the workflow was started at all.
+        """
+        began = time.monotonic()
+        handle = await self.start(transfer, protocol, source_shard, max(seconds, START_SECONDS_MIN))
+        return await ended(handle, began + seconds - time.monotonic())
+
+    async def start(
+        self, transfer: Transfer, protocol: ProtocolChoice, source_shard: str, seconds: float = START_SECONDS_MIN
+    ) -> Handle:
+        """Has the transfer's workflow run, and waits for no more than that. Joins one that runs."""
+        client = await self._temporal()
+        request = CarryOutTransfer(transfer, protocol, self._options)
+
+        async def start() -> Handle:
+            return await client.start_workflow(
+                TransferWorkflow.run,
+                request,
+                id=workflow_id(transfer),
+                task_queue=TASK_QUEUE,
+                task_timeout=TASK_TIMEOUT,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                search_attributes=TypedSearchAttributes(
+                    [
+                        SearchAttributePair(TRANSFER_STATUS, TransferStatus.PENDING),
+                        SearchAttributePair(SHARD, source_shard),
+                    ]
+                ),
+                static_summary=f"{transfer.amount} from {transfer.source} to {transfer.target}",
+            )
+
+        return await started(start, seconds)
+
+    async def asked_for(self, saga_id: str) -> Transfer | None:
+        """The transfer as it was given to its workflow, while Temporal remembers that."""
+        client = await self._temporal()
+        request = await first_argument(client.get_workflow_handle(saga_id), client, CarryOutTransfer)
+        return request.transfer if request is not None else None
+
+    async def is_known(self, saga_id: str) -> bool | None:
+        """Whether Temporal has a workflow of this transfer; None where it does not answer within two seconds."""
+        client = await self._temporal()
+
+        async def describe() -> bool:
+            try:
+                await client.get_workflow_handle(saga_id).describe()
+            except RPCError as error:
+                if error.status is RPCStatusCode.NOT_FOUND:
+                    return False
+                raise
+            return True
+
+        return await answered(describe())
+
+    async def has_worker(self) -> bool:
+        """Whether a worker has polled for transfers lately."""
+        return await has_worker(await self._temporal(), TASK_QUEUE)

@@ -1,0 +1,113 @@
+"""A transfer of money between two accounts, by the protocol that its caller picked.
+
+open ─┬─ both accounts on one shard: moved in the same transaction, whatever was asked for
+      ├─ saga: `workflows.transfer_saga`
+      └─ 2pc:  `workflows.transfer_two_phase`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import field
+
+from pydantic.dataclasses import dataclass
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey
+
+from activities.interfaces import OpenedTransfer, OpenTransfer, TransferActivities
+from domain.sagas import Decision, Refusal
+from domain.transfers import Protocol, ProtocolChoice, Transfer, TransferStatus
+from workflows.compensation import SagaOptions, SagaSteps, shielded
+from workflows.transfer_saga import TransferSaga, decided
+
+TASK_QUEUE = "transfers"
+
+TRANSFER_STATUS = SearchAttributeKey.for_keyword("TransferStatus")
+PROTOCOL = SearchAttributeKey.for_keyword("Protocol")
+SHARD = SearchAttributeKey.for_keyword("Shard")
+
+
+def workflow_id(transfer: Transfer) -> str:
+    """The workflow is named after its saga."""
+    return transfer.saga_id
+
+
+@dataclass(frozen=True, slots=True)
+class CarryOutTransfer:
+    transfer: Transfer
+    protocol: ProtocolChoice = ProtocolChoice.AUTO
+    options: SagaOptions = field(default_factory=SagaOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class TransferResult:
+    """How the transfer ended. `protocol` is the one that was run, None where nothing was begun. `content_hash` tells a
+    caller whether it was its own transfer that this id names."""
+
+    status: TransferStatus
+    refusal: Refusal | None
+    protocol: Protocol | None
+    source_shard: str
+    target_shard: str
+    content_hash: str
+
+
+@workflow.defn(name="TransferWorkflow")
+class TransferWorkflow:
+    @workflow.init
+    def __init__(self, request: CarryOutTransfer) -> None:
+        self._request = request
+        self._transfer = request.transfer
+        self._steps = SagaSteps(request.options, self._on_stuck_changed)
+        self._saga = TransferSaga(request.transfer, self._steps)
+        self._status = TransferStatus.PENDING
+
+    @workflow.run
+    async def run(self, request: CarryOutTransfer) -> TransferResult:
+        opened = await shielded(self._open(), self._on_cancel)
+        decision = await shielded(self._carry_out(opened), self._on_cancel)
+        self._status = TransferStatus.SETTLED if decision.is_confirmed else TransferStatus.DECLINED
+        self._tell(opened.protocol)
+        await shielded(workflow.wait_condition(workflow.all_handlers_finished), self._on_cancel)
+        return TransferResult(
+            self._status,
+            decision.refusal,
+            opened.protocol,
+            opened.source_shard,
+            opened.target_shard,
+            self._transfer.content_hash,
+        )
+
+    @workflow.update
+    async def retry(self) -> TransferStatus:
+        """Gives every waiting step a fresh attempt at once. Harmless where none is waiting."""
+        self._steps.retry_now()
+        return self._status
+
+    async def _open(self) -> OpenedTransfer:
+        return await self._steps.to_the_end(
+            TransferActivities.open_transfer,
+            OpenTransfer(self._transfer, self._request.protocol),
+            f"open the transfer of {self._transfer.amount} from account {self._transfer.source}",
+        )
+
+    async def _carry_out(self, opened: OpenedTransfer) -> Decision:
+        if opened.protocol is Protocol.SAGA:
+            return await self._saga.carry_out(opened)
+        decision = decided(opened)
+        assert decision is not None, "what is moved within a shard is decided when it is opened"
+        return decision
+
+    def _on_cancel(self) -> None:
+        self._saga.cancel()
+
+    def _on_stuck_changed(self, stuck: Sequence[str]) -> None:
+        workflow.set_current_details("\n".join(f"* stuck: {step}" for step in stuck))
+        status = TransferStatus.STUCK if stuck else self._status
+        workflow.upsert_search_attributes([TRANSFER_STATUS.value_set(status)])
+
+    def _tell(self, protocol: Protocol | None) -> None:
+        told = [TRANSFER_STATUS.value_set(self._status)]
+        if protocol is not None:
+            told.append(PROTOCOL.value_set(protocol))
+        workflow.upsert_search_attributes(told)
