@@ -87,7 +87,7 @@ async def measure(data_dir: Path, planting: Planting, new: range, orders: int) -
     healthy = await verify(data_dir)
     assert (healthy.exit_code, healthy.document["ok"]) == (0, True), healthy.document
     assert healthy.check("orders")["checked"] == healthy.document["expired"] == orders, healthy.document
-    assert healthy.document["in_flight"] == {"orders": 0, "money": {}, "prepared_transactions": 0}
+    assert healthy.document["in_flight"] == {"orders": 0, "transfers": 0, "money": {}, "prepared_transactions": 0}
     async with damaged(planting, next(filter(is_confirmed, range(orders // 2, orders)))) as expected:
         found = await verify(data_dir)
     told = [violation["what"] for violation in found.check("clearing")["violations"]]

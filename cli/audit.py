@@ -8,16 +8,18 @@ workflow. An order that somebody works on is in flight, not damaged, unless its 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from cli.progress import Report
 from cli.workflow_states import ListedWorkflow, Work, WorkflowState, WorkflowStates
-from domain.orders import OrderState
-from shards.audit.facts import ORDER_PREFIX, Dossier, count_claimed, gather_still, known_orders, read_all
-from shards.audit.findings import Check, Findings, Violation
-from shards.audit.judgement import Fault, judge, unpaired_first
+from domain.orders import OrderStatus
+from domain.transfers import TransferStatus
+from shards.audit.facts import TRANSFER_PREFIX, Dossier
+from shards.audit.findings import Check, Fault, Findings, Violation
+from shards.audit.gathering import count_sagas, gather_still, known_states, read_all
+from shards.audit.judgement import judge, unpaired_first
 from shards.audit.local import check_shard
 from shards.audit.placement import check_placement
 from shards.audit.prepared import FORGOTTEN_AFTER_SECONDS
@@ -27,6 +29,9 @@ BATCH = 500
 DESCRIBED_AT_ONCE_MAX = 32
 # A saga's rows move forward some twenty times in its whole life: one that still moves after this many looks is alive.
 LOOKS_MAX = 25
+_CONFIRMED = "confirmed"
+# What workflows tell of what succeeded: the row then says `confirmed`.
+_SUCCEEDED = frozenset({OrderStatus.CONFIRMED, TransferStatus.SETTLED})
 
 
 @dataclass(slots=True)
@@ -45,6 +50,14 @@ class InFlight:
     money: dict[str, MoneyOnTheWay] = field(default_factory=dict)
     prepared_transactions: int = 0
 
+    @property
+    def transfers(self) -> int:
+        return sum(saga_id.startswith(TRANSFER_PREFIX) for saga_id in self.sagas)
+
+    @property
+    def orders(self) -> int:
+        return len(self.sagas) - self.transfers
+
     def add(self, dossier: Dossier) -> None:
         self.sagas.add(dossier.saga_id)
         leg = unpaired_first(dossier)
@@ -55,7 +68,7 @@ class InFlight:
 
 
 class Audit:
-    """One run over all shards. `expired`: orders whose workflow Temporal has forgotten, as it may. `abandoned`: sagas
+    """One run over all shards. `expired`: sagas whose workflow Temporal has forgotten, as it may. `abandoned`: sagas
     that nobody works on any more and that would be right if somebody did, by id: `recover` starts them again.
     """
 
@@ -87,10 +100,10 @@ class Audit:
         """Every saga that Temporal or a shard knows, across the shards and against its workflow. `abandoned` ones are
         kept apart from what is found damaged.
         """
-        claimed = await count_claimed(self._cluster)
-        listed = await self._check_workflows(claimed)
-        self.expired = max(0, claimed - listed)
-        await self._check_rows(claimed)
+        counted = await count_sagas(self._cluster)
+        listed = await self._check_workflows(counted.with_workflow)
+        self.expired = max(0, counted.with_workflow - listed)
+        await self._check_rows(counted.sagas)
 
     async def _check_workflows(self, claimed: int) -> int:
         """Every workflow has left its trace. Listed first and rows read then: a closed one can have no late rows.
@@ -110,19 +123,21 @@ class Audit:
         return with_rows + await self._check_page(page)
 
     async def _check_page(self, page: Sequence[ListedWorkflow]) -> int:
-        known = await known_orders(self._cluster, [each.saga_id.removeprefix(ORDER_PREFIX) for each in page])
-        unknown = []
+        known = await known_states(self._cluster, [each.saga_id for each in page])
+        unknown = {}
         for workflow in page:
-            order_id = workflow.saga_id.removeprefix(ORDER_PREFIX)
-            if order_id not in known:
-                unknown.append(workflow.saga_id)
-            elif workflow.work is Work.CLOSED and workflow.status == OrderState.CONFIRMED != known[order_id]:
-                state = known[order_id] or "nowhere"
-                what = f"the workflow of order {order_id} ended as confirmed, but its row is {state}"
-                row = {"saga_id": workflow.saga_id, "order_id": order_id, "state": known[order_id]}
-                self.findings.add_violations(Check.ORDERS, [Violation(what, None, row)])
+            if workflow.saga_id not in known:
+                unknown[workflow.saga_id] = workflow.saga_id
+            elif workflow.work is Work.CLOSED and workflow.status in _SUCCEEDED:
+                self._check_success(workflow.saga_id, workflow.status, known[workflow.saga_id])
         await self._settle(unknown)
         return len(page) - len(unknown)
+
+    def _check_success(self, saga_id: str, told: str | None, state: str | None) -> None:
+        if state != _CONFIRMED:
+            what = f"the workflow of {_noun(saga_id)} ended as {told}, but its row is {state or 'nowhere'}"
+            check = Check.TRANSFERS if saga_id.startswith(TRANSFER_PREFIX) else Check.ORDERS
+            self.findings.add_violations(check, [Violation(what, None, {"saga_id": saga_id, "state": state})])
 
     async def _check_shards(self) -> None:
         shards = list(self._cluster.shards.values())
@@ -136,34 +151,38 @@ class Audit:
             self.findings.add_violations(Check.PLACEMENT, placed.violations, not_shown)
 
     async def _check_rows(self, claimed: int) -> None:
-        suspects: list[str] = []
+        suspects: dict[str, str] = {}
         done = 0
         async with aclosing(read_all(self._cluster)) as dossiers:
             async for dossier in dossiers:
                 done += 1
                 if judge(dossier):
-                    suspects.append(dossier.saga_id)
+                    suspects[dossier.saga_id] = dossier.workflow_id
                 if len(suspects) == BATCH:
                     await self._settle(suspects)
-                    suspects = []
+                    suspects = {}
                 if done % BATCH == 0:
-                    self._progress("orders", done, max(done, claimed))
+                    self._progress("sagas", done, max(done, claimed))
         await self._settle(suspects)
 
-    async def _settle(self, suspects: Sequence[str]) -> None:
-        """Finds out of each suspect whether it is in flight, damaged, or done meanwhile."""
-        unsettled = list(suspects)
+    async def _settle(self, suspects: Mapping[str, str]) -> None:
+        """Finds out of each suspect whether it is in flight, damaged, or done meanwhile. By saga id, whose workflow's
+        work it is, as far as that is known: a transfer's first facts may lack the row that tells its batch.
+        """
+        unsettled = dict(suspects)
         for _ in range(LOOKS_MAX):
             if not unsettled:
                 return
             before = await self._states(unsettled)
-            still = await gather_still(self._cluster, unsettled)
-            after = await self._states(list(still))
-            unsettled = [
+            still = await gather_still(self._cluster, list(unsettled))
+            after = await self._states({saga_id: unsettled[saga_id] for saga_id in still})
+            settled = {
                 saga_id
-                for saga_id in unsettled
-                if saga_id not in still or not self._settled(still[saga_id], before[saga_id], after[saga_id])
-            ]
+                for saga_id, dossier in still.items()
+                if dossier.workflow_id == unsettled[saga_id] and self._settled(dossier, before[saga_id], after[saga_id])
+            }
+            workflows = unsettled | {saga_id: dossier.workflow_id for saga_id, dossier in still.items()}
+            unsettled = {saga_id: workflows[saga_id] for saga_id in unsettled if saga_id not in settled}
         self.in_flight.sagas.update(unsettled)
 
     def _settled(self, dossier: Dossier, before: WorkflowState, after: WorkflowState) -> bool:
@@ -174,13 +193,16 @@ class Audit:
         if not at_work and len(damage) < len(faults):
             if before != after:
                 return False
-            # A saga that came to its own end has claimed its id: one without is of other databases than these.
-            if damage or (after.completed and not dossier.lookups):
+            without_row = after.completed and not dossier.is_known
+            if without_row and dossier.is_transfer and not damage:
+                return True  # Refused before it had one, and nothing was moved.
+            # An order that came to its own end has claimed its id: one without is of other databases than these.
+            if damage or without_row:
                 damage = faults
             else:
                 # Once, however many runs of its workflow are listed.
                 self.abandoned[dossier.saga_id] = dossier
-        if at_work and (faults or not dossier.lookups):
+        if at_work and (faults or not dossier.is_known):
             self.in_flight.add(dossier)
         self._add(damage)
         return True
@@ -189,12 +211,18 @@ class Audit:
         for fault in damage:
             self.findings.add_violations(fault.check, [fault.violation])
 
-    async def _states(self, saga_ids: Sequence[str]) -> dict[str, WorkflowState]:
+    async def _states(self, workflow_ids: Mapping[str, str]) -> dict[str, WorkflowState]:
+        """By saga id. A workflow that many sagas share is asked once."""
         turns = asyncio.Semaphore(DESCRIBED_AT_ONCE_MAX)
 
-        async def ask(saga_id: str) -> WorkflowState:
+        async def ask(workflow_id: str) -> WorkflowState:
             async with turns:
-                return await self._workflows.state_of(saga_id)
+                return await self._workflows.state_of(workflow_id)
 
-        states = await asyncio.gather(*(ask(saga_id) for saga_id in saga_ids))
-        return dict(zip(saga_ids, states, strict=True))
+        distinct = list(dict.fromkeys(workflow_ids.values()))
+        states = dict(zip(distinct, await asyncio.gather(*(ask(each) for each in distinct)), strict=True))
+        return {saga_id: states[workflow_id] for saga_id, workflow_id in workflow_ids.items()}
+
+
+def _noun(saga_id: str) -> str:
+    return saga_id.replace("/", " ", 1)

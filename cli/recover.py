@@ -1,4 +1,4 @@
-"""`recover`: give orders that lost their workflow a new one."""
+"""`recover`: give orders and transfers that lost their workflow a new one."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def recover(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be started again.")] = False,
     data_dir: DataDir = None,
 ) -> int:
-    """Start the workflows of orders again that nobody works on: terminated, or lost by Temporal. Safe to repeat.
+    """Start the workflows of orders and transfers again that nobody works on: terminated, or lost by Temporal.
 
-    The orders go on from their rows by themselves, undecided ones with the cancellation window of the settings: what
-    should not be confirmed any more is for `order cancel`. Exit code 1 where it meets rows that no workflow mends;
-    `verify` looks for all of them.
+    Safe to repeat. They go on from their rows by themselves, undecided orders with the cancellation window of the
+    settings: what should not be confirmed any more is for `order cancel`. Exit code 1 where it meets rows that no
+    workflow mends; `verify` looks for all of them.
     """
     found = run_async(_recover(load_settings(data_dir), dry_run, output()))
     output().result(_document(found, dry_run), _told(found, dry_run))
@@ -41,7 +41,7 @@ async def _recover(settings: Settings, dry_run: bool, out: Output) -> Found:
         recovery = Recovery(to, settings, progress)
         found = await recovery.find()
         if not dry_run:
-            await recovery.start(found.orders)
+            await recovery.start(found)
     return found
 
 
@@ -49,18 +49,25 @@ def _document(found: Found, dry_run: bool) -> dict[str, Any]:
     return {
         "dry_run": dry_run,
         "orders": [{"order_id": each.order_id, "status": each.status, "started": not dry_run} for each in found.orders],
+        "transfers": [
+            {"source": each.key[0], "transfer_id": each.key[1], "state": each.state, "started": not dry_run}
+            for each in found.transfers
+        ],
         "damage": [{"what": each.what, "shard": each.shard, "row": dict(each.row)} for each in found.damage],
     }
 
 
 def _told(found: Found, dry_run: bool) -> RenderableType:
-    if not found.orders and not found.damage:
-        return "nothing to recover: somebody works on every order that is not final"
+    if not found.orders and not found.transfers and not found.damage:
+        return "nothing to recover: somebody works on all that is not final"
     verb = "would be started" if dry_run else "started"
     parts: list[RenderableType] = []
     if found.orders:
         rows = [(each.order_id, each.status or "not begun") for each in found.orders[:ROWS_SHOWN_MAX]]
         parts.append(table(("order", "stood at"), rows, f"{verb} again: {len(found.orders)}"))
+    if found.transfers:
+        told = [(*each.key, each.state or "not begun") for each in found.transfers[:ROWS_SHOWN_MAX]]
+        parts.append(table(("source", "transfer", "stood at"), told, f"{verb} again: {len(found.transfers)}"))
     if found.damage:
         parts.append(table(("shard", "damage that no workflow mends"), [(x.shard or "", x.what) for x in found.damage]))
     return Group(*parts)

@@ -1,26 +1,30 @@
-"""Orders that lost their workflow, and how they get it back.
+"""Orders and transfers that lost their workflow, and how they get it back.
 
 A terminated workflow compensates nothing, and a Temporal that lost its store knows of none. The rows know how far each
-order came, and the lookup row what was asked for: the saga is started again under the same id, every step answers what
-it answered before, and the order goes on from there, forward or back as its row has decided.
+saga came and what was asked for: it is started again under the same id, every step answers what it answered before, and
+it goes on from there, forward or back as its row has decided.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cli.audit import Audit
 from cli.connections import Connections
 from cli.order_book import OrderBook
 from cli.order_sagas import OrderSagas
 from cli.progress import Report
+from cli.transfer_sagas import TransferSagas
 from cli.workflow_states import TemporalWorkflowStates
 from domain.errors import Unreachable
 from domain.orders import Order, OrderStatus
+from domain.transfers import TransferState
 from shards.audit.findings import Violation
 from shards.side_by_side import all_ended
+from shards.transfer_reads import read_transfers
 from stack.settings import Settings
 
 STARTED_AT_ONCE_MAX = 50
@@ -39,53 +43,93 @@ class AbandonedOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class AbandonedTransfer:
+    """`state` is its row's, where it goes on from; None where the workflow ended before it wrote one."""
+
+    saga_id: str
+    state: TransferState | None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(source, id)."""
+        _, source, transfer_id = self.saga_id.split("/")
+        return source, transfer_id
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """`damage`: what is wrong beside, or instead; starting a workflow cannot mend it."""
 
     orders: Sequence[AbandonedOrder]
+    transfers: Sequence[AbandonedTransfer]
     damage: Sequence[Violation]
 
 
 class Recovery:
-    """Finds abandoned orders and has them carried out. Needs connections without time limits (`long_running`)."""
+    """Finds abandoned sagas and has them carried out. Needs connections without time limits (`long_running`)."""
 
     def __init__(self, connections: Connections, settings: Settings, progress: Report) -> None:
         self._connections = connections
         self._book = OrderBook(connections.router)
         self._sagas = OrderSagas(connections.temporal, settings)
+        self._transfers = TransferSagas(connections.temporal, settings)
         self._progress = progress
 
     async def find(self) -> Found:
-        """As `verify` finds them: an order that is worked on, or ended meanwhile, is none of them. Changes nothing."""
-        await self._connections.router.map()  # With a shard left out of the settings, its orders would seem lost.
+        """As `verify` finds them: a saga that is worked on, or ended meanwhile, is none of them. Changes nothing."""
+        await self._connections.router.map()  # With a shard left out of the settings, its sagas would seem lost.
         workflows = TemporalWorkflowStates(await self._connections.temporal())
         audit = Audit(self._connections.cluster, workflows, self._progress)
         await audit.check_sagas()
         order_ids = sorted({dossier.order_id for dossier in audit.abandoned.values() if dossier.order_id is not None})
         known = await self._book.read(order_ids)
         orders = [AbandonedOrder(each, known[each].status if each in known else None) for each in order_ids]
+        transfers = [
+            AbandonedTransfer(saga_id, TransferState(dossier.transfers[0].state) if dossier.transfers else None)
+            for saga_id, dossier in sorted(audit.abandoned.items())
+            if dossier.is_transfer
+        ]
         damage = [violation for finding in audit.findings.by_check.values() for violation in finding.violations]
-        return Found(orders, damage)
+        return Found(orders, transfers, damage)
 
-    async def start(self, found: Sequence[AbandonedOrder]) -> None:
+    async def start(self, found: Found) -> None:
         """Starts their sagas again and does not wait for them. Safe to repeat, and beside another process's: a workflow
         that runs is joined, one that has ended runs again and changes nothing that is decided.
 
         A crash in the middle leaves some started; the others are found again. Raises `Unreachable`.
         """
         turns = asyncio.Semaphore(STARTED_AT_ONCE_MAX)
+        total = len(found.orders) + len(found.transfers)
         done = 0
 
-        async def start(order: AbandonedOrder) -> None:
+        async def in_turn(starting: Coroutine[Any, Any, None]) -> None:
             nonlocal done
             async with turns:
-                request = await self._request(order.order_id)
-                shard = await self._book.customer_shard(request.customer_id)
-                await self._sagas.start(request, shard, is_decided=order.is_decided)
+                await starting
             done += 1
-            self._progress("started again", done, len(found))
+            self._progress("started again", done, total)
 
-        await all_ended(start(each) for each in found)
+        work = [*map(self._start_order, found.orders), *map(self._start_transfer, found.transfers)]
+        await all_ended(in_turn(each) for each in work)
+
+    async def _start_order(self, order: AbandonedOrder) -> None:
+        request = await self._request(order.order_id)
+        shard = await self._book.customer_shard(request.customer_id)
+        await self._sagas.start(request, shard, is_decided=order.is_decided)
+
+    async def _start_transfer(self, abandoned: AbandonedTransfer) -> None:
+        """With the protocol that was begun; where the row is not there yet, with the one that was asked for."""
+        router, source = self._connections.router, abandoned.key[0]
+        rows = await router.read(lambda m: m.of_account(source), lambda tx: read_transfers(tx, [abandoned.key]))
+        if rows:
+            transfer, protocol = rows[0].transfer, rows[0].protocol.as_choice()
+        else:
+            asked = await self._transfers.asked_for(abandoned.saga_id)
+            if asked is None:
+                raise Unreachable("temporal_unreachable", f"Temporal does not tell what {abandoned.saga_id} is about")
+            transfer, protocol = asked.transfer, asked.protocol
+        shard = (await router.map()).of_account(source).shard
+        await self._transfers.start(transfer, protocol, shard)
 
     async def _request(self, order_id: str) -> Order:
         """What was asked for: by the row, or by the lost workflow's own history where it had not come to write one."""

@@ -113,7 +113,8 @@ class TransferDesk:
             return await self._document(row)
         if asked is None:
             raise Refused("unknown_transfer", f"account {source} has no transfer {transfer_id}")
-        return of_request(asked, TransferStatus.PENDING, None, await self._shards(asked))
+        transfer = asked.transfer
+        return of_request(transfer, TransferStatus.PENDING, None, await self._shards(transfer))
 
     async def _shards(self, transfer: Transfer) -> tuple[str, str]:
         shard_map = await self._router.map()

@@ -77,11 +77,10 @@ class TransferSagas:
 
         return await started(start, seconds)
 
-    async def asked_for(self, saga_id: str) -> Transfer | None:
-        """The transfer as it was given to its workflow, while Temporal remembers that."""
+    async def asked_for(self, saga_id: str) -> CarryOutTransfer | None:
+        """What its workflow was given, while Temporal remembers that."""
         client = await self._temporal()
-        request = await first_argument(client.get_workflow_handle(saga_id), client, CarryOutTransfer)
-        return request.transfer if request is not None else None
+        return await first_argument(client.get_workflow_handle(saga_id), client, CarryOutTransfer)
 
     async def is_known(self, saga_id: str) -> bool | None:
         """Whether Temporal has a workflow of this transfer; None where it does not answer within two seconds."""

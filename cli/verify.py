@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(data_dir: DataDir = None) -> int:
-    """Check ledger, holds, clearing, stock and orders on all shards and against Temporal. Right while orders run.
+    """Check every cent, unit, order and transfer, on all shards and against Temporal. Right while they run.
 
     Exit code 1 where something does not agree, 3 where a server does not answer.
     """
@@ -47,7 +47,8 @@ def document_of(audit: Audit) -> dict[str, Any]:
     return {
         "ok": audit.findings.ok,
         "in_flight": {
-            "orders": len(audit.in_flight.sagas),
+            "orders": audit.in_flight.orders,
+            "transfers": audit.in_flight.transfers,
             "money": _money(audit.in_flight),
             "prepared_transactions": audit.in_flight.prepared_transactions,
         },
@@ -106,7 +107,7 @@ def _in_flight(audit: Audit) -> str:
     money = ", ".join(
         f"{each['amount']} {currency} in {each['count']} payments" for currency, each in _money(audit.in_flight).items()
     )
-    told = f"in flight: {len(audit.in_flight.sagas)} orders, {money or 'no money'}"
+    told = f"in flight: {audit.in_flight.orders} orders, {audit.in_flight.transfers} transfers, {money or 'no money'}"
     if audit.in_flight.prepared_transactions:
         told += f", {audit.in_flight.prepared_transactions} prepared transactions"
     return told + (f"; {audit.expired} older than Temporal's memory" if audit.expired else "")

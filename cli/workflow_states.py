@@ -1,4 +1,4 @@
-"""What `verify` asks Temporal: which orders' workflows there are, and whether one of them is still at work."""
+"""What `verify` asks Temporal: which sagas' workflows there are, and whether one of them is still at work."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from domain.errors import Unreachable
 from workflows.order_saga import ORDER_STATUS
+from workflows.transfer import TRANSFER_STATUS
 
 PAGE_SIZE = 1000
-_QUERY = 'WorkflowType = "OrderSaga"'
+_QUERY = 'WorkflowType IN ("OrderSaga", "TransferWorkflow")'
 
 
 class Work(StrEnum):
@@ -38,7 +39,7 @@ class WorkflowState:
 
 @dataclass(frozen=True, slots=True)
 class ListedWorkflow:
-    """`status` is what the workflow told last: its search attribute `OrderStatus`."""
+    """`status` is what the workflow told last: its search attribute `OrderStatus` or `TransferStatus`."""
 
     saga_id: str
     work: Work
@@ -47,9 +48,9 @@ class ListedWorkflow:
 
 class WorkflowStates(Protocol):
     def listed(self) -> AsyncGenerator[ListedWorkflow, None]:
-        """Every order's workflow, as known a moment ago. Raises `Unreachable`."""
+        """Every order's and transfer's workflow, as known a moment ago. Raises `Unreachable`."""
 
-    async def state_of(self, saga_id: str) -> WorkflowState:
+    async def state_of(self, workflow_id: str) -> WorkflowState:
         """As it is now. Raises `Unreachable`."""
 
 
@@ -60,13 +61,15 @@ class TemporalWorkflowStates:
     async def listed(self) -> AsyncGenerator[ListedWorkflow, None]:
         try:
             async for each in self._client.list_workflows(_QUERY, page_size=PAGE_SIZE):
-                yield ListedWorkflow(each.id, _work(each.status), each.typed_search_attributes.get(ORDER_STATUS))
+                told = each.typed_search_attributes
+                status = told.get(ORDER_STATUS) or told.get(TRANSFER_STATUS)
+                yield ListedWorkflow(each.id, _work(each.status), status)
         except RPCError as error:
             raise _no_answer(error) from error
 
-    async def state_of(self, saga_id: str) -> WorkflowState:
+    async def state_of(self, workflow_id: str) -> WorkflowState:
         try:
-            description = await self._client.get_workflow_handle(saga_id).describe()
+            description = await self._client.get_workflow_handle(workflow_id).describe()
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return WorkflowState(Work.ABSENT)

@@ -35,6 +35,10 @@ class Protocol(StrEnum):
     TWO_PHASE = "2pc"
     BULK = "bulk"
 
+    def as_choice(self) -> ProtocolChoice:
+        """What to ask for so that a transfer goes on as it was begun; `auto` for what no caller can ask for."""
+        return ProtocolChoice(self.value) if self.value in set(ProtocolChoice) else ProtocolChoice.AUTO
+
 
 class ProtocolChoice(StrEnum):
     """What a caller may ask for. On one shard every choice runs as `local`; `auto` is `saga` across shards."""

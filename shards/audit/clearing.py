@@ -40,14 +40,15 @@ CLEARING = LocalCheck(
             WHERE c.amount IS DISTINCT FROM l.amount
                OR m.saga_id IS DISTINCT FROM l.saga_id
                OR m.currency IS DISTINCT FROM l.currency
-               OR m.kind IS DISTINCT FROM CASE l.role WHEN 'first' THEN 'capture' ELSE 'credit' END
+               OR m.kind IS NULL
+               OR NOT m.kind = ANY(CASE l.role WHEN 'first' THEN ARRAY['capture', 'debit'] ELSE ARRAY['credit'] END)
             """,
         ),
         Rule(
             "movement {movement_id} ({kind} of {saga_id}) passed through clearing without a leg",
             """
             SELECT m.id AS movement_id, m.saga_id, m.kind, m.currency FROM movement AS m
-            WHERE m.kind IN ('capture', 'credit')
+            WHERE m.kind IN ('capture', 'debit', 'credit')
               AND NOT EXISTS (SELECT FROM clearing_leg WHERE movement_id = m.id)
             """,
         ),

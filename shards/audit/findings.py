@@ -18,6 +18,7 @@ class Check(StrEnum):
     CLEARING = "clearing"
     STOCK = "stock"
     ORDERS = "orders"
+    TRANSFERS = "transfers"
     ORPHANS = "orphans"
     PLACEMENT = "placement"
     PREPARED_TRANSACTIONS = "prepared_transactions"
@@ -30,6 +31,18 @@ class Violation:
     what: str
     shard: str | None
     row: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`while_open`: as it should be while the saga's workflow still works on it, damage once nobody does.
+
+    Any other fault is damage in every consistent cut.
+    """
+
+    check: Check
+    while_open: bool
+    violation: Violation
 
 
 @dataclass(slots=True)

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from domain.orders import OrderState
 from shards.audit.facts import Dossier, LegFact, OrderFact, ReservationFact
-from shards.audit.findings import Check, Violation
+from shards.audit.findings import Check, Fault, Violation
 from shards.audit.rules import told_amount
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """`while_open`: as it should be while the saga's workflow still works on it, damage once nobody does.
-
-    Any other fault is damage in every consistent cut.
-    """
-
-    check: Check
-    while_open: bool
-    violation: Violation
+from shards.audit.transfer_judgement import transfer_faults
 
 
 def judge(dossier: Dossier) -> list[Fault]:
     """Empty for a saga that has come to its end and left everything as it should be."""
     faults = list(_clearing_faults(dossier))
+    if dossier.is_transfer:
+        return [*faults, *transfer_faults(dossier)]
     if dossier.order_id is None:
         for reservation in dossier.reservations:
             what = f"{reservation.sku} is {reservation.state} for {dossier.saga_id}, which is no order"

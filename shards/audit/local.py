@@ -15,9 +15,10 @@ from shards.audit.orphans import ORPHANS
 from shards.audit.prepared import prepared_check
 from shards.audit.rules import LocalCheck
 from shards.audit.stock import STOCK
+from shards.audit.transfers import TRANSFERS
 from shards.engines import Database
 
-_BY_TABLES = (LEDGER, HOLDS, CLEARING, STOCK, ORDERS, ORPHANS)
+_BY_TABLES = (LEDGER, HOLDS, CLEARING, STOCK, ORDERS, TRANSFERS, ORPHANS)
 
 
 async def check_shard(shard: Database, findings: Findings, forgotten_after_seconds: int) -> int:

@@ -72,7 +72,7 @@ ORPHANS = LocalCheck(
             "{amount} of account {account_id} was held for {saga_id} without a barrier",
             """
             SELECT h.saga_id, h.step, h.account_id, a.currency, h.amount AS amount_minor, h.state
-            FROM hold AS h LEFT JOIN account AS a ON a.id = h.account_id
+            FROM hold AS h LEFT JOIN account AS a ON a.id = h.account_id WHERE h.saga_id LIKE 'order/%'
             """,
             "effect.step",
         ),

@@ -21,6 +21,8 @@ _PLACED = text("""
     UNION ALL SELECT 'merchant', id, id, id FROM account WHERE kind = 'merchant'
     UNION ALL SELECT 'orders', id, customer_id, CAST(bucket AS text) FROM orders
     UNION ALL SELECT 'order_lookup', order_id, order_id, CAST(bucket AS text) FROM order_lookup
+    UNION ALL SELECT 'transfer', source || '/' || id, source, slot FROM transfer
+    UNION ALL SELECT 'admission', saga_id, account_id, slot FROM admission
     UNION ALL SELECT 'stock', sku, sku, sku_range FROM stock
 """)
 _BARRIERS = text("SELECT DISTINCT keyspace, slot FROM barrier")
@@ -86,7 +88,7 @@ def _route(shard_map: ShardMap, row: Row[tuple[str, str, str, str]]) -> Route:
     match row.relation:
         case "stock":
             return shard_map.of_sku(row.key)
-        case "merchant":
+        case "merchant" | "transfer" | "admission":
             return shard_map.of_account(row.key)
         case "order_lookup":
             return shard_map.of_order_id(row.key)

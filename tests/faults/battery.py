@@ -114,7 +114,7 @@ class Battery:
             found = await recovery.find()
             if not found.orders:
                 return
-            await recovery.start(found.orders)
+            await recovery.start(found)
             await asyncio.gather(*(self._sagas[f"order/{each.order_id}"].end() for each in found.orders))
         for saga in terminated:
             saga.faults.append("recovered, there are still abandoned orders")

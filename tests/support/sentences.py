@@ -13,7 +13,7 @@ import shards.audit
 
 # Where a sentence is written: first of what is given to a rule, anywhere in what is given to a fault, or in a variable.
 _RULES = {"Violation", "Rule", "_without_barrier"}
-_FAULTS = {"_leg_fault", "_order_fault", "_stock_fault"}
+_FAULTS = {"_leg_fault", "_order_fault", "_stock_fault", "_fault"}
 _VARIABLES = {"what", "told"}
 _COLUMN = re.compile(r"\{[^}]*\}")
 _ANYTHING = ".*"
@@ -33,8 +33,10 @@ def sentence_of(what: str, sentences: Sequence[Sentence]) -> Sentence | None:
     return max(fitting, key=lambda each: len(each.text), default=None)
 
 
-def all_sentences() -> list[Sentence]:
+def all_sentences(of_transfers: bool) -> list[Sentence]:
+    """Those of the modules that are about transfers, or those of all others."""
     files = [Path(str(cli.audit.__file__)), *sorted(Path(shards.audit.__path__[0]).glob("*.py"))]
+    files = [file for file in files if file.name.startswith("transfer") is of_transfers]
     return [sentence for file in files for sentence in _sentences_of(ast.parse(file.read_text()))]
 
 

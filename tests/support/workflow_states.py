@@ -25,9 +25,9 @@ class WorkflowsInMemory:
             for _ in range(runs - 1):
                 yield ListedWorkflow(saga_id, Work.CLOSED, status)
 
-    async def state_of(self, saga_id: str) -> WorkflowState:
+    async def state_of(self, workflow_id: str) -> WorkflowState:
         if self.before_state_of is not None:
-            await self.before_state_of(saga_id)
-        if saga_id not in self._workflows:
+            await self.before_state_of(workflow_id)
+        if workflow_id not in self._workflows:
             return WorkflowState(Work.ABSENT)
-        return WorkflowState(self._workflows[saga_id][0], run_id="1")
+        return WorkflowState(self._workflows[workflow_id][0], run_id="1")

@@ -13,19 +13,24 @@ from activities.interfaces import (
     AbortOrder,
     CreditMerchant,
     DecideOrder,
+    DecideTransfer,
+    OpenedTransfer,
     OpenOrder,
+    OpenTransfer,
     StockShare,
     StockStep,
 )
 from activities.orders import ShardedOrderActivities
 from activities.payments import ShardedPaymentActivities
 from activities.stock import ShardedStockActivities
+from activities.transfers import ShardedTransferActivities
 from domain.catalogue import Customer, Product
 from domain.identifiers import merchant_account_id, order_saga_id
 from domain.money import Money
 from domain.orders import Order, OrderLine, PricedLine, total_of
 from domain.sagas import Decision, Refusal
 from domain.shard_map import Route
+from domain.transfers import Protocol, ProtocolChoice, Transfer
 from shards.catalogue_import import import_customers, import_products
 from shards.engines import Cluster
 from shards.routing import Router, ShardTransaction, write_on
@@ -87,6 +92,7 @@ class World:
         self.orders = ShardedOrderActivities(self.router)
         self.stock = ShardedStockActivities(self.router)
         self.payments = ShardedPaymentActivities(self.router)
+        self.transfers = ShardedTransferActivities(self.router)
 
     # ── who and what there is ───────────────────────────────────────────────────────────────────────────────
 
@@ -114,6 +120,11 @@ class World:
         agreed = Money.parse(price, currency)
         lines = tuple(OrderLine(sku, quantity, agreed) for sku, quantity in quantities.items())
         return Order(f"O{next(_numbers)}", customer_id, currency, lines)
+
+    async def transfer(self, source: str, target: str, amount: str = "10.00", currency: str = "USD") -> TransferByHand:
+        """A new transfer between these accounts, of which nothing has happened yet."""
+        wanted = Transfer(f"T{next(_numbers)}", source, target, Money.parse(amount, currency))
+        return TransferByHand(self, wanted)
 
     async def saga(self, order: Order) -> SagaByHand:
         claimed = await self.orders.claim_order_id(order)
@@ -221,6 +232,30 @@ class SagaByHand:
 
     def _stock_step(self, share: int) -> StockStep:
         return StockStep(self.saga_id, self.order.currency, self.shares[share])
+
+
+class TransferByHand:
+    """The steps of one transfer in the workflow's own words, one call each, in whatever order a test wants."""
+
+    def __init__(self, world: World, transfer: Transfer) -> None:
+        self.world = world
+        self.transfer = transfer
+        self.saga_id = transfer.saga_id
+
+    async def open(self, protocol: ProtocolChoice = ProtocolChoice.AUTO) -> OpenedTransfer:
+        return await self.world.transfers.open_transfer(OpenTransfer(self.transfer, protocol))
+
+    async def admit(self) -> Refusal | None:
+        return (await self.world.transfers.admit_transfer(self.transfer)).refusal
+
+    async def decide(self, refusal: Refusal | None = None) -> Decision:
+        return await self.world.transfers.decide_transfer(DecideTransfer(self.transfer, Protocol.SAGA, refusal))
+
+    async def credit(self) -> None:
+        await self.world.transfers.credit_transfer(self.transfer)
+
+    async def withdraw(self) -> None:
+        await self.world.transfers.withdraw_admission(self.transfer)
 
 
 class RolledBack(Exception):

@@ -12,6 +12,7 @@ from typer.main import get_command
 
 from activities.effects import GIVEN_UP
 from cli.app import build_app
+from cli.transfer import DEFAULT, SendByDefault
 from domain.errors import ShardwiseError, StaleRoute, TryAgain
 from shards.audit.findings import Check
 from shards.integrity import DatabaseFailure, IntegrityViolation
@@ -38,7 +39,8 @@ def test_what_is_told_to_be_typed_exists(line: str) -> None:
     words = shlex.split(line.split(" > ")[0])[1:]
     command = SHARDWISE
     while getattr(command, "commands", None):
-        name = words.pop(0)
+        by_default = isinstance(command, SendByDefault) and words[0] not in command.commands
+        name = DEFAULT if by_default else words.pop(0)
         assert name in command.commands, f"{line}: there is no command {name}"
         command = command.commands[name]
     options = {option for parameter in command.params for option in parameter.opts}
