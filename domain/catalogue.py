@@ -18,16 +18,21 @@ PRODUCT_COLUMNS = ("sku", "name", "currency", "unit_price", "stock")
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """Opens one account with the customer's id, in this currency, with this balance."""
+    """Opens one account with the customer's id, in this currency, with this balance.
+
+    `overdraft`: how far below zero the account may go; None where not at all. Files of customers have no column for it.
+    """
 
     customer_id: str
     name: str
     email: str | None
     opening_balance: Money
+    overdraft: Money | None = None
 
     @property
     def content_hash(self) -> str:
-        return hash_of_content([self.name, self.email, str(self.opening_balance)])
+        content = [self.name, self.email, str(self.opening_balance)]
+        return hash_of_content(content if self.overdraft is None else [*content, str(self.overdraft)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +49,34 @@ class Product:
 
 def customer_of_row(row: Mapping[str, str]) -> Customer:
     """`InvalidInput` naming the column and what was expected."""
-    customer_id = check_identifier(row["customer_id"], "customer_id")
-    if customer_id.startswith(MERCHANT_PREFIX):
-        raise InvalidInput("customer_id", f"customer_id: ids that begin with '{MERCHANT_PREFIX}' are the merchants'")
-    currency = check_currency(row["currency"])
     return Customer(
-        customer_id=customer_id,
+        customer_id=_customer_id(row["customer_id"], "customer_id"),
         name=_name(row["name"], "name"),
         email=_name(row["email"], "email") if row["email"] else None,
-        opening_balance=_not_negative(Money.parse(row["opening_balance"], currency, "opening_balance")),
+        opening_balance=_amount(row["opening_balance"], check_currency(row["currency"]), "opening_balance"),
+    )
+
+
+def customer_of_account(
+    account_id: str, currency: str, balance: str, overdraft: str, name: str | None, email: str | None
+) -> Customer:
+    """One customer for one account: without a name, the id is the name. `InvalidInput` naming the argument."""
+    allowed = _amount(overdraft, check_currency(currency), "overdraft")
+    return Customer(
+        customer_id=_customer_id(account_id, "account_id"),
+        name=account_id if name is None else _name(name, "name"),
+        email=None if email is None else _name(email, "email"),
+        opening_balance=_amount(balance, currency, "balance"),
+        overdraft=allowed if allowed.minor > 0 else None,
     )
 
 
 def product_of_row(row: Mapping[str, str]) -> Product:
     """`InvalidInput` naming the column and what was expected."""
-    price = Money.parse(row["unit_price"], check_currency(row["currency"]), "unit_price")
     return Product(
         sku=check_identifier(row["sku"], "sku"),
         name=_name(row["name"], "name"),
-        unit_price=_not_negative(price, "unit_price"),
+        unit_price=_amount(row["unit_price"], check_currency(row["currency"]), "unit_price"),
         stock=whole_number(row["stock"], "stock", at_least=0),
     )
 
@@ -72,6 +86,12 @@ def whole_number(text: str, field: str, at_least: int) -> int:
     if text.isascii() and text.isdigit() and len(text) <= 10 and at_least <= int(text) <= QUANTITY_MAX:
         return int(text)
     raise InvalidInput(field, f"{field}: expected a whole number from {at_least} to {QUANTITY_MAX}, got {shown(text)}")
+
+
+def _customer_id(text: str, field: str) -> str:
+    if check_identifier(text, field).startswith(MERCHANT_PREFIX):
+        raise InvalidInput(field, f"{field}: ids that begin with '{MERCHANT_PREFIX}' are the merchants'")
+    return text
 
 
 def _name(text: str, field: str) -> str:
@@ -85,7 +105,8 @@ def _name(text: str, field: str) -> str:
         raise InvalidInput(field, f"{field}: {error}") from None
 
 
-def _not_negative(amount: Money, field: str = "opening_balance") -> Money:
+def _amount(text: str, currency: str, field: str) -> Money:
+    amount = Money.parse(text, currency, field)
     if amount.minor < 0:
         raise InvalidInput(field, f"{field}: expected zero or more, got {amount.amount}")
     return amount

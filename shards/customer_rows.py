@@ -23,10 +23,11 @@ _REGISTER = text("""
     ON CONFLICT DO NOTHING RETURNING id
 """)
 _OPEN_ACCOUNTS = text("""
-    INSERT INTO account (id, kind, currency, bucket, posted)
-    SELECT id, 'customer', currency, bucket, posted
+    INSERT INTO account (id, kind, currency, bucket, posted, overdraft)
+    SELECT id, 'customer', currency, bucket, posted, overdraft
     FROM unnest(CAST(:ids AS text[]), CAST(:currencies AS text[]), CAST(:buckets AS smallint[]),
-                CAST(:balances AS bigint[])) AS opened (id, currency, bucket, posted)
+                CAST(:balances AS bigint[]), CAST(:overdrafts AS bigint[]))
+        AS opened (id, currency, bucket, posted, overdraft)
 """)
 _OPEN_EQUITY = text("""
     INSERT INTO account (id, kind, currency)
@@ -83,6 +84,7 @@ async def _open_accounts(tx: BulkTransaction, customers: Sequence[Customer]) -> 
         currencies=[customer.opening_balance.currency for customer in customers],
         buckets=[bucket_of(customer.customer_id) for customer in customers],
         balances=[customer.opening_balance.minor for customer in customers],
+        overdrafts=[customer.overdraft.minor if customer.overdraft else 0 for customer in customers],
     )
     paid_in = [customer for customer in customers if customer.opening_balance.minor > 0]
     if not paid_in:
@@ -103,7 +105,10 @@ async def _open_accounts(tx: BulkTransaction, customers: Sequence[Customer]) -> 
 def _events(customer: Customer) -> tuple[FirstEvent, FirstEvent]:
     key = customer.customer_id
     saga_id = opening_saga_id(key)
+    opened = {"balance": str(customer.opening_balance)}
+    if customer.overdraft is not None:
+        opened["overdraft"] = str(customer.overdraft)
     return (
         FirstEvent(saga_id, "customer", key, "CustomerRegistered", {"name": customer.name, "email": customer.email}),
-        FirstEvent(saga_id, "account", key, "AccountOpened", {"balance": str(customer.opening_balance)}),
+        FirstEvent(saga_id, "account", key, "AccountOpened", opened),
     )

@@ -1,0 +1,135 @@
+"""Whether an account is open, frozen or closed.
+
+    open ◀──▶ frozen
+      └──▶ closed ◀──┘
+
+A frozen account takes on nothing new, neither holds nor debits nor admissions; what was promised before is still
+captured and credited. A closed one is empty, and final.
+
+Who changes the state locks the account FOR UPDATE, which excludes both who moves its money (FOR NO KEY UPDATE) and who
+admits a transfer to it (FOR KEY SHARE): whichever comes second sees what the first one did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from sqlalchemy import text
+
+from domain.catalogue import Customer
+from domain.errors import Refused
+from domain.money import Money
+from shards import outbox
+from shards.account_reads import AccountBalance, read_account, read_balance, unknown_account
+from shards.catalogue_import import import_customers
+from shards.routing import Router, ShardTransaction
+
+OPEN, FROZEN, CLOSED = "open", "frozen", "closed"
+
+# A refusal is returned, not raised: it counts only where the shard owns the account, and that is asked last.
+Change = Callable[[ShardTransaction, str], Awaitable[AccountBalance | Refused]]
+
+_LOCK = text("SELECT kind, state FROM account WHERE id = :id AND kind IN ('customer', 'merchant') FOR UPDATE")
+# A statement of its own, behind the lock: its snapshot has what those committed for whom the lock waited.
+_IN_THE_WAY = text("""
+    SELECT kind, currency, posted, held,
+           (SELECT count(*) FROM hold WHERE account_id = account.id AND state = 'placed') AS holds,
+           (SELECT count(*) FROM admission WHERE account_id = account.id AND state = 'open') AS admissions
+    FROM account WHERE id = :id
+""")
+_SET_STATE = text("UPDATE account SET state = :state, version = version + 1 WHERE id = :id RETURNING version")
+
+
+async def open_account(router: Router, customer: Customer) -> AccountBalance:
+    """Registers the customer with its account, as a line of `import customers` does, in turns with imports.
+
+    Idempotent by id and content: a repeat answers the account as it stands now. Never undone. A crash leaves all of it
+    or nothing. `Refused` with `id_conflict` for other content, with `account_closed` where that was its end. Needs a
+    cluster without time limits (`long_running`), since an import may have the turn.
+    """
+    account_id = customer.customer_id
+    conflict: Refused | None = None
+    try:
+        await import_customers(router, [customer])
+    except Refused:
+        told = f"account {account_id} is there already with other content, nothing was changed"
+        conflict = Refused("id_conflict", told, "account_id")
+    account = await read_account(router, account_id)
+    if account.state == CLOSED:
+        raise _closed(account_id)
+    if conflict is not None:
+        raise conflict
+    return account
+
+
+async def change_account(router: Router, account_id: str, change: Change) -> AccountBalance:
+    """`freeze`, `unfreeze` or `close` in one transaction on the account's shard. Raises what it refuses, and
+    `Refused` with `unknown_account` or `account_closed`."""
+    answer = await router.write(lambda m: m.of_account(account_id), lambda tx: change(tx, account_id))
+    if isinstance(answer, Refused):
+        raise answer
+    return answer
+
+
+async def freeze(tx: ShardTransaction, account_id: str) -> AccountBalance | Refused:
+    """From now on nothing new: no hold, no debit, no admission. Idempotent. Undone by `unfreeze`."""
+    return await _become(tx, account_id, FROZEN, "AccountFrozen")
+
+
+async def unfreeze(tx: ShardTransaction, account_id: str) -> AccountBalance | Refused:
+    """Undoes `freeze`. Idempotent."""
+    return await _become(tx, account_id, OPEN, "AccountUnfrozen")
+
+
+async def close(tx: ShardTransaction, account_id: str) -> AccountBalance | Refused:
+    """Ends an account that is empty and to which nothing is on its way. Idempotent. Never undone.
+
+    Refuses `merchant_account`, `account_has_holds`, `account_has_open_admissions`, `account_not_empty`.
+    """
+    return await _become(tx, account_id, CLOSED, "AccountClosed", _why_not_close)
+
+
+async def _become(
+    tx: ShardTransaction,
+    account_id: str,
+    state: str,
+    event: str,
+    why_not: Callable[[ShardTransaction, str], Awaitable[Refused | None]] | None = None,
+) -> AccountBalance | Refused:
+    account = (await tx.execute(_LOCK, id=account_id)).one_or_none()
+    if account is None:
+        return unknown_account(account_id)
+    if account.state != state:
+        if account.state == CLOSED:
+            return _closed(account_id)
+        refused = await why_not(tx, account_id) if why_not is not None else None
+        if refused is not None:
+            return refused
+        version = (await tx.execute(_SET_STATE, id=account_id, state=state)).scalar_one()
+        outbox.append(tx, f"account/{account_id}", "account", account_id, version, event)
+    return await read_balance(tx.connection, account_id)
+
+
+async def _why_not_close(tx: ShardTransaction, account_id: str) -> Refused | None:
+    """What will change the balance by itself is told before the balance."""
+    account = (await tx.execute(_IN_THE_WAY, id=account_id)).one()
+    if account.kind == "merchant":
+        return _open_still("merchant_account", account_id, "orders must always be able to pay their merchant")
+    if account.holds or account.held:
+        held = Money(account.held, account.currency)
+        return _open_still("account_has_holds", account_id, f"{held} is held on it (holds: {account.holds})")
+    if account.admissions:
+        on_their_way = f"transfers were admitted to it and are not credited yet ({account.admissions})"
+        return _open_still("account_has_open_admissions", account_id, on_their_way)
+    if account.posted:
+        balance = Money(account.posted, account.currency)
+        return _open_still("account_not_empty", account_id, f"its balance is {balance}")
+    return None
+
+
+def _open_still(code: str, account_id: str, what: str) -> Refused:
+    return Refused(code, f"account {account_id} cannot be closed: {what}", "account_id")
+
+
+def _closed(account_id: str) -> Refused:
+    return Refused("account_closed", f"account {account_id} is closed, and stays so", "account_id")
