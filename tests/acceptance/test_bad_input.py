@@ -84,7 +84,8 @@ def test_ids_are_checked_everywhere(capfd: pytest.CaptureFixture[str], bad: str)
     assert "order_id" in str(_error(capfd, "order", "trace", bad)["field"])
     assert "order_id" in str(_error(capfd, "order", "cancel", bad)["field"])
     assert "order_id" in str(_error(capfd, "order", "retry", bad)["field"])
-    assert "account" in str(_error(capfd, "account", "show", bad)["field"])
+    for command in ("show", "freeze", "unfreeze", "close", "statement"):
+        assert _error(capfd, "account", command, bad)["field"] == "account_id"
     assert "sku" in str(_error(capfd, "stock", "show", bad)["field"])
     assert "sku" in str(_error(capfd, "stock", "receive", bad, "1")["field"])
     assert "id" in str(_error(capfd, "stock", "receive", "APPLE", "1", "--id", bad)["field"])
@@ -108,6 +109,30 @@ def test_prices_are_decimal_strings_of_their_currency(capfd: pytest.CaptureFixtu
 def test_currencies_are_iso_4217(capfd: pytest.CaptureFixture[str], bad: str) -> None:
     place = ("order", "place", "--customer", "rich", "--line", "APPLE:1", "--currency")
     assert _error(capfd, *place, bad)["field"] == "currency"
+
+
+@pytest.mark.parametrize(
+    ("option", "field"),
+    [
+        *((("--account", bad), "account_id") for bad in [*IDS, "merchant.USD", "merchant.x"]),
+        *((("--currency", bad), "currency") for bad in CURRENCIES),
+        *((("--balance", bad), "balance") for bad in AMOUNTS),
+        *((("--overdraft", bad), "overdraft") for bad in AMOUNTS),
+        *((("--name", bad), "name") for bad in [*BAD_NAMES, "\ud800"]),
+        *((("--email", bad), "email") for bad in [*BAD_NAMES, "\ud800"]),
+        (("--currency", "JPY", "--balance", "5.01"), "balance"),
+        (("--currency", "JPY", "--overdraft", "5.01"), "overdraft"),
+        (("--surprise", "1"), None),
+    ],
+    ids=lambda value: ascii(value)[:40],
+)
+def test_an_account_is_opened_with_what_it_should_be_or_not_at_all(
+    capfd: pytest.CaptureFixture[str], option: tuple[str, ...], field: str | None
+) -> None:
+    account_id, options = (option[1], ()) if option[0] == "--account" else ("acc-bad", option)
+    error = _error(capfd, "account", "open", "--currency", "USD", *options, "--", account_id)
+    assert field is None or error["field"] == field
+    assert run(["account", "show", "acc-bad", "--json"]) == 1
 
 
 def _customer(**changes: str) -> str:
@@ -282,6 +307,7 @@ def test_a_data_directory_that_is_none(
     [
         *(("order", "place", "--customer", "rich", "--line", "APPLE:1", "--wait", bad) for bad in ["nan", "-1", ""]),
         *(("order", "list", "--limit", bad) for bad in ["0", "-1", "10001", "1e3", "9" * 30, ""]),
+        *(("account", "statement", "rich", "--limit", bad) for bad in ["0", "-1", "10001", "1e3", "9" * 30, ""]),
         *(("order", "list", "--status", bad) for bad in ["", "Confirmed", "\x1b[31m"]),
         *(("import", "orders", ORDERS, "--concurrency", bad) for bad in ["0", "-1", "1e9", "1001", "nan", ""]),
         *(("import", "orders", ORDERS, "--stuck-after", bad) for bad in ["nan", "-1", "0", ""]),
@@ -289,6 +315,10 @@ def test_a_data_directory_that_is_none(
         *(("up", "--workers", bad) for bad in ["-1", "65", "nan"]),
         *(("worker", "--queue", bad) for bad in ["", "nope", "a\u202eb"]),
         ("order", "place", "--customer", "rich"),
+        ("account", "open", "acc-bad"),
+        ("account", "open", "--currency", "USD"),
+        ("account", "close"),
+        ("account", "freeze", "a", "b"),
         ("order", "show"),
         ("order", "show", "a", "b"),
         ("verify", "more"),
