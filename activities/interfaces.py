@@ -19,6 +19,7 @@ from domain.money import Money
 from domain.orders import Order, PricedLine
 from domain.sagas import Decision, Refusal
 from domain.transfers import Protocol, ProtocolChoice, Transfer, TransferState
+from domain.two_phase import Ended, Participant, Vote
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,19 @@ class DecideTransfer:
     transfer: Transfer
     protocol: Protocol
     refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParticipantStep:
+    transfer: Transfer
+    participant: Participant
+
+
+@dataclass(frozen=True, slots=True)
+class AbortParticipant:
+    transfer: Transfer
+    participant: Participant
+    refusal: Refusal
 
 
 class OrderActivities(ABC):
@@ -251,3 +265,44 @@ class TransferActivities(ABC):
     @abstractmethod
     async def withdraw_admission(self, transfer: Transfer) -> None:
         """Undoes `admit_transfer`; where that never ran, it never will."""
+
+
+class TwoPhaseActivities(ABC):
+    """The phases of a two-phase commit, for one participant each. Run them as regular activities only: the votes and
+    the decision have to be in the history, and scheduling the first commit is what records the decision.
+
+    The source's row is where the decision falls: it is committed or aborted first, and the target follows its answer.
+    """
+
+    @activity.defn(name="prepare_participant")
+    @abstractmethod
+    async def prepare_participant(self, request: ParticipantStep) -> Vote:
+        """Phase one: the participant's whole part, prepared on its shard. One participant after the other, in the order
+        of `in_prepare_order`.
+
+        Votes no with `unknown_account`, `account_not_open`, `currency_mismatch`, `insufficient_funds`, or
+        `already_compensated` where it was aborted before. Undone by `abort_participant`.
+
+        If we crash during this phase, each participant has voted or has not: what was prepared stays so, with its
+        locks, and is found by the next attempt. Nothing is decided, so whoever comes next may still abort.
+        """
+
+    @activity.defn(name="commit_participant")
+    @abstractmethod
+    async def commit_participant(self, request: ParticipantStep) -> Ended:
+        """Phase two, after every vote was yes. Forward only. The source answers `aborted` where another coordinator was
+        first; then the target has to be aborted.
+
+        If we crash during this phase, the decision is in the history, and in the source's row once that is committed;
+        the money is debited and perhaps not yet credited. The next attempt commits the rest.
+        """
+
+    @activity.defn(name="abort_participant")
+    @abstractmethod
+    async def abort_participant(self, request: AbortParticipant) -> Ended:
+        """Phase two, for any no. Bars the participant from being prepared late. The source answers `committed` where
+        another coordinator was first; then the target has to be committed.
+
+        If we crash during this phase, the source's row is declined or still pending; what is still prepared keeps its
+        locks until the next attempt rolls it back. No money has moved.
+        """

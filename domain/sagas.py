@@ -29,6 +29,8 @@ class Reason(StrEnum):
     NOT_LOCAL = "not_local"
     # A participant of a two-phase commit did not vote in time.
     NO_VOTE = "no_vote"
+    # Whoever decides a two-phase commit was gone before it had, and nobody had committed.
+    COORDINATOR_LOST = "coordinator_lost"
     # The step was undone before it ran: the saga was already being aborted. The row knows the true reason.
     ALREADY_COMPENSATED = "already_compensated"
     # A step failed for good (a bug or damage, not a rule): the saga is aborted and the failure is in its history.

@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from domain.sagas import Refusal
+
 # Postgres keeps no longer name: the documentation says "less than 200 bytes".
 GID_BYTES_MAX = 199
 GID_PREFIX = "shardwise:"
@@ -37,12 +39,56 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Coordinator(StrEnum):
+    """What is known of who decides. `AT_WORK`: it will end the transaction itself. `COMMITTING`, `ABORTING`: it is
+    gone, and had decided. `GONE`: it had decided nothing, or nobody knows (any more).
+    """
+
+    AT_WORK = "at work"
+    COMMITTING = "committing"
+    ABORTING = "aborting"
+    GONE = "gone"
+
+    @property
+    def decision(self) -> Outcome | None:
+        match self:
+            case Coordinator.COMMITTING:
+                return Outcome.COMMITTED
+            case Coordinator.ABORTING:
+                return Outcome.ABORTED
+            case _:
+                return None
+
+
 class Resolution(StrEnum):
-    """`ABORT`: markers on every participant first, then roll back."""
+    """`ABORT`: the source first, since its row may say that it is committed after all."""
 
     COMMIT = "commit"
     ABORT = "abort"
     WAIT = "wait"
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """`refusal` None: yes. A participant that voted yes can be committed at any later time, whatever crashes."""
+
+    refusal: Refusal | None = None
+
+    @property
+    def is_yes(self) -> bool:
+        return self.refusal is None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a participant's part ended. `refusal` is the row's reason where it is `ABORTED`: the first one that won."""
+
+    outcome: Outcome
+    refusal: Refusal | None = None
+
+    @property
+    def is_committed(self) -> bool:
+        return self.outcome is Outcome.COMMITTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +125,16 @@ def parse_gid(gid: str) -> PreparedName | None:
     if not gid.startswith(GID_PREFIX) or not colon or not stem or participant not in set(Participant):
         return None
     return PreparedName(gid, stem, Participant(participant))
+
+
+def in_prepare_order(source_shard: str, target_shard: str) -> list[tuple[Participant, str]]:
+    """The participants with their shards in the one order in which every transfer prepares: by the shards' names.
+
+    In any other, two transfers between the same servers can each wait for what the other has prepared, and no server
+    sees that they do.
+    """
+    shards = {Participant.SOURCE: source_shard, Participant.TARGET: target_shard}
+    return sorted(shards.items(), key=lambda part: (part[1], part[0]))
 
 
 def resolve(decision: Outcome | None, outcomes: Iterable[Outcome | None]) -> Resolution:

@@ -60,7 +60,7 @@ async def credit(tx: ShardTransaction, transfer: Transfer) -> None:
         version = await ledger.credit(tx, transfer.saga_id, transfer.target, transfer.amount, peer=transfer.source)
         tell_account(tx, transfer, transfer.target, version, "TransferReceived")
         return
-    state = await _state(tx, transfer)
+    state = await state_of(tx, transfer)
     if state != "credited":
         raise IntegrityViolation(f"{transfer.saga_id}: expected an open admission, found {state}")
 
@@ -73,7 +73,7 @@ async def withdraw(tx: ShardTransaction, transfer: Transfer) -> None:
     """
     if await _claim(tx, transfer, "withdrawn") or await _advance(tx, transfer, "withdrawn"):
         return
-    state = await _state(tx, transfer)
+    state = await state_of(tx, transfer)
     if state == "credited":
         raise IntegrityViolation(f"{transfer.saga_id}: was declined, but account {transfer.target} was credited")
 
@@ -86,16 +86,17 @@ async def credit_unadmitted(tx: ShardTransaction, transfer: Transfer) -> bool:
     return await _claim(tx, transfer, "credited")
 
 
+async def state_of(tx: ShardTransaction, transfer: Transfer) -> str | None:
+    """None where the target has heard nothing of it."""
+    row = (await tx.execute(_READ, saga_id=transfer.saga_id)).one_or_none()
+    return str(row.state) if row is not None else None
+
+
 async def _standing(tx: ShardTransaction, transfer: Transfer) -> Refusal | None:
     row = (await tx.execute(_READ, saga_id=transfer.saga_id)).one()
     if row.state == "refused":
         return Refusal(Reason(row.reason), row.detail)
     return ALREADY_COMPENSATED if row.state == "withdrawn" else None
-
-
-async def _state(tx: ShardTransaction, transfer: Transfer) -> str | None:
-    row = (await tx.execute(_READ, saga_id=transfer.saga_id)).one_or_none()
-    return str(row.state) if row is not None else None
 
 
 async def _claim(tx: ShardTransaction, transfer: Transfer, state: str) -> bool:

@@ -34,6 +34,8 @@ _SERVER_SETTINGS = {
     "transaction_timeout": "4s",
     "idle_in_transaction_session_timeout": "4s",
 }
+# Beside the usual pool, so that what ends a prepared transaction never waits behind what waits for its locks.
+PHASE_TWO_POOL_SIZE = 4
 _PING = text("SELECT 1")
 _GONE = (
     OSError,
@@ -53,7 +55,7 @@ _OTHER_SCHEMA = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
 
 
 class Database:
-    """One Postgres database. `transaction()` is the only way to it."""
+    """One Postgres database. `transaction()` is the way to it, and `autocommit()` for what can be in no transaction."""
 
     def __init__(
         self, name: str, dsn: str, pool_size: int = 10, long_running: bool = False, ask_name: bool = False
@@ -81,6 +83,21 @@ class Database:
             await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             async with connection.begin():
                 yield connection
+
+    @asynccontextmanager
+    async def autocommit(self) -> AsyncIterator[AsyncConnection]:
+        """Each statement by itself, for `PREPARE TRANSACTION` after a `BEGIN` of one's own, and for what ends it.
+
+        The pool's reset does not see such a BEGIN: a connection that still is in a transaction when the block ends,
+        however it ends, is closed, which rolls back on the server.
+        """
+        async with self._connected() as connection:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            try:
+                yield connection
+            finally:
+                if _in_transaction(connection):
+                    await connection.invalidate()
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
@@ -136,9 +153,13 @@ class Cluster:
     ) -> None:
         """DSNs in plain form, `postgresql://user:password@host:port/database`. Connects to nothing yet.
 
-        `ask_names` false is for who gives the shards their names.
+        `ask_names` false is for who gives the shards their names. `phase_two` are the shards once more, each with a
+        small pool and a circuit breaker of its own, for what ends prepared transactions.
         """
         self.shards = {name: Database(name, dsn, pool_size, long_running, ask_names) for name, dsn in shards.items()}
+        self.phase_two = {
+            name: Database(name, dsn, PHASE_TWO_POOL_SIZE, long_running, ask_names) for name, dsn in shards.items()
+        }
         self.catalog = Database("catalog", catalog, pool_size, long_running)
         self.read_model = Database("read_model", read_model, pool_size, long_running)
 
@@ -147,7 +168,7 @@ class Cluster:
         return [*self.shards.values(), self.catalog, self.read_model]
 
     async def close(self) -> None:
-        await asyncio.gather(*(database.close() for database in self.databases))
+        await asyncio.gather(*(database.close() for database in [*self.databases, *self.phase_two.values()]))
 
     async def __aenter__(self) -> Self:
         return self
@@ -171,6 +192,14 @@ def _engine(dsn: str, pool_size: int, long_running: bool) -> AsyncEngine:
             "server_settings": {"application_name": "shardwise"} if long_running else _SERVER_SETTINGS,
         },
     )
+
+
+def _in_transaction(connection: AsyncConnection) -> bool:
+    """By the server's last word to this connection. Awaits nothing, so that no cancel can come between."""
+    if connection.invalidated or connection.sync_connection is None:
+        return False
+    driver = connection.sync_connection.connection.driver_connection
+    return driver is not None and bool(driver.is_in_transaction())
 
 
 def _server_gone(error: BaseException) -> bool:

@@ -22,7 +22,21 @@ class DatabaseFailure(ShardwiseError):
         super().__init__("database_error", message)
 
 
+class LockTimedOut(DatabaseFailure):
+    """Somebody else holds what the transaction waited for, perhaps a prepared one."""
+
+
+_LOCK_NOT_AVAILABLE = "55P03"
+
+
 def told(error: DBAPIError) -> IntegrityViolation | DatabaseFailure:
     """The database's own first line, without the statement and its parameters."""
     first_line = next(iter(str(error.orig).splitlines()), "")
-    return IntegrityViolation(first_line) if isinstance(error, IntegrityError) else DatabaseFailure(first_line)
+    if isinstance(error, IntegrityError):
+        return IntegrityViolation(first_line)
+    return LockTimedOut(first_line) if sqlstate(error) == _LOCK_NOT_AVAILABLE else DatabaseFailure(first_line)
+
+
+def sqlstate(error: DBAPIError) -> str | None:
+    state: str | None = getattr(error.orig, "sqlstate", None)
+    return state

@@ -8,6 +8,7 @@ also where customer and merchant share a shard.
 from __future__ import annotations
 
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import StaleRoute
 from domain.identifiers import clearing_account_id
@@ -33,6 +34,11 @@ _MOVE_THROUGH_CLEARING = text("""
     INSERT INTO clearing_leg (saga_id, role, currency, amount, peer, movement_id)
     SELECT :saga_id, :role, :currency, CAST(:to_clearing AS bigint), :peer, moved.id FROM moved
 """)
+_OPEN_CLEARING = text("""
+    INSERT INTO account (id, kind, currency)
+    SELECT CAST(:clearing AS text), 'clearing', CAST(:currency AS text)
+    WHERE NOT EXISTS (SELECT FROM account WHERE id = CAST(:clearing AS text)) ON CONFLICT DO NOTHING
+""")
 _MOVE_WITHIN = text("""
     WITH moved AS (
         INSERT INTO movement (saga_id, kind, currency) VALUES (:saga_id, 'transfer', :currency) RETURNING id
@@ -42,6 +48,12 @@ _MOVE_WITHIN = text("""
     FROM moved, (VALUES (1, CAST(:source AS text), -CAST(:amount AS bigint)),
                         (2, CAST(:target AS text), CAST(:amount AS bigint))) AS line (n, account_id, amount)
 """)
+
+
+async def open_clearing(connection: AsyncConnection, currency: str) -> None:
+    """Before a transaction that will be prepared: a clearing account that only such a one has opened would bar every
+    other movement of the currency from this shard until it is decided. Commits by itself. Idempotent."""
+    await connection.execute(_OPEN_CLEARING, {"clearing": clearing_account_id(currency), "currency": currency})
 
 
 async def capture(tx: ShardTransaction, saga_id: str, account_id: str, amount: Money, peer: str) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import CursorResult, TextClause, bindparam, text
@@ -103,15 +103,22 @@ async def write_on(database: Database, route: Route) -> AsyncIterator[ShardTrans
 
 @asynccontextmanager
 async def _read_on(database: Database, route: Route) -> AsyncIterator[ShardTransaction]:
-    try:
+    with failures_on(route.shard):
         async with database.transaction() as connection:
             yield ShardTransaction(connection, route)
+
+
+@contextmanager
+def failures_on(shard: str) -> Iterator[None]:
+    """Only errors of ours leave the block, with the shard where they happened."""
+    try:
+        yield
     except DBAPIError as error:
         failure = told(error)
-        failure.shard = route.shard
+        failure.shard = shard
         raise failure from error
     except ShardwiseError as failure:
-        failure.shard = route.shard
+        failure.shard = shard
         raise
 
 
@@ -135,12 +142,16 @@ class Router:
 
     async def write(self, route_of: Callable[[ShardMap], Route], work: Callable[[ShardTransaction], Awaitable[T]]) -> T:
         """`work` in one transaction on the owner of the key; once more with a fresh map if ours was stale."""
+        return await self.routed(route_of, lambda route: self._attempt(route, work))
+
+    async def routed(self, route_of: Callable[[ShardMap], Route], attempt: Callable[[Route], Awaitable[T]]) -> T:
+        """`attempt` where the key lives; once more by a fresh map where that raises `StaleRoute`."""
         shard_map = await self.map()
         try:
-            return await self._attempt(route_of(shard_map), work)
+            return await attempt(route_of(shard_map))
         except StaleRoute:
             shard_map = await self.refreshed(than=shard_map.version)
-            return await self._attempt(route_of(shard_map), work)
+            return await attempt(route_of(shard_map))
 
     async def read(self, route_of: Callable[[ShardMap], Route], work: Callable[[ShardTransaction], Awaitable[T]]) -> T:
         """Like `write`, for work that only reads and therefore needs no fence."""

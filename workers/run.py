@@ -22,6 +22,7 @@ from activities.orders import ShardedOrderActivities
 from activities.payments import ShardedPaymentActivities
 from activities.stock import ShardedStockActivities
 from activities.transfers import ShardedTransferActivities
+from activities.two_phase import ShardedTwoPhaseActivities
 from domain.errors import InvalidInput
 from shards.engines import Cluster
 from shards.routing import Router
@@ -72,13 +73,16 @@ def _order_activities(router: Router) -> Sequence[Callable[..., Any]]:
 
 
 def _transfer_activities(router: Router) -> Sequence[Callable[..., Any]]:
-    transfers = ShardedTransferActivities(router)
+    transfers, two_phase = ShardedTransferActivities(router), ShardedTwoPhaseActivities(router)
     return [
         transfers.open_transfer,
         transfers.admit_transfer,
         transfers.decide_transfer,
         transfers.credit_transfer,
         transfers.withdraw_admission,
+        two_phase.prepare_participant,
+        two_phase.commit_participant,
+        two_phase.abort_participant,
     ]
 
 

@@ -70,12 +70,13 @@ class SagaSteps:
                     raise
         return await self._run_durably(step, argument, summary, give_up=True)
 
-    async def to_the_end(self, step: StepMethod[A, R], argument: A, summary: str) -> R:
+    async def to_the_end(self, step: StepMethod[A, R], argument: A, summary: str, durable: bool = False) -> R:
         """Runs a step that must succeed, a compensation or anything after the decision: never gives up.
 
-        Even a bug is waited for: the saga is stuck until an operator's retry. Call it under `shielded`.
+        Even a bug is waited for: the saga is stuck until an operator's retry. Call it under `shielded`. `durable`: not
+        even at first locally, for a step that has to be in the history before it runs.
         """
-        if self._options.mode == "local_first":
+        if self._options.mode == "local_first" and not durable:
             try:
                 return await self._run_locally(step, argument, summary)
             except (ApplicationError, ActivityError):

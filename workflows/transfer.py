@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import field
+from datetime import timedelta
 
 from pydantic.dataclasses import dataclass
 from temporalio import workflow
@@ -19,6 +20,7 @@ from domain.sagas import Decision, Refusal
 from domain.transfers import Protocol, ProtocolChoice, Transfer, TransferStatus
 from workflows.compensation import SagaOptions, SagaSteps, shielded
 from workflows.transfer_saga import TransferSaga, decided
+from workflows.transfer_two_phase import VOTE_WITHIN, commit_across
 
 TASK_QUEUE = "transfers"
 
@@ -34,9 +36,12 @@ def workflow_id(transfer: Transfer) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CarryOutTransfer:
+    """`vote_within_seconds`: how long two-phase commit waits for each participant's vote before it aborts."""
+
     transfer: Transfer
     protocol: ProtocolChoice = ProtocolChoice.AUTO
     options: SagaOptions = field(default_factory=SagaOptions)
+    vote_within_seconds: float = VOTE_WITHIN.total_seconds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ class TransferWorkflow:
         self._steps = SagaSteps(request.options, self._on_stuck_changed)
         self._saga = TransferSaga(request.transfer, self._steps)
         self._status = TransferStatus.PENDING
+        self._cancel_requested = False
 
     @workflow.run
     async def run(self, request: CarryOutTransfer) -> TransferResult:
@@ -94,11 +100,22 @@ class TransferWorkflow:
     async def _carry_out(self, opened: OpenedTransfer) -> Decision:
         if opened.protocol is Protocol.SAGA:
             return await self._saga.carry_out(opened)
+        if opened.protocol is Protocol.TWO_PHASE:
+            return await self._commit_across(opened)
         decision = decided(opened)
         assert decision is not None, "what is moved within a shard is decided when it is opened"
         return decision
 
+    async def _commit_across(self, opened: OpenedTransfer) -> Decision:
+        assert opened.state is not None
+        shards = (opened.source_shard, opened.target_shard)
+        within = timedelta(seconds=self._request.vote_within_seconds)
+        return await commit_across(
+            self._transfer, self._steps, shards, lambda: self._cancel_requested, within, opened.state
+        )
+
     def _on_cancel(self) -> None:
+        self._cancel_requested = True
         self._saga.cancel()
 
     def _on_stuck_changed(self, stuck: Sequence[str]) -> None:

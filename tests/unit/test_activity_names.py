@@ -14,6 +14,7 @@ from activities.orders import ShardedOrderActivities
 from activities.payments import ShardedPaymentActivities
 from activities.stock import ShardedStockActivities
 from activities.transfers import ShardedTransferActivities
+from activities.two_phase import ShardedTwoPhaseActivities
 from shards.routing import Router
 from workers.run import HOSTED
 
@@ -22,6 +23,7 @@ IMPLEMENTATIONS: dict[type, type] = {
     interfaces.StockActivities: ShardedStockActivities,
     interfaces.PaymentActivities: ShardedPaymentActivities,
     interfaces.TransferActivities: ShardedTransferActivities,
+    interfaces.TwoPhaseActivities: ShardedTwoPhaseActivities,
 }
 METHODS = [(interface, name) for interface in IMPLEMENTATIONS for name in sorted(interface.__abstractmethods__)]  # type: ignore[attr-defined]
 
