@@ -71,6 +71,10 @@ async def open_transfer(tx: ShardTransaction, transfer: Transfer, protocol: Prot
     leaves everything as it was. Idempotent by source, id and content. A hold is undone by deciding to decline. For
     `local` the target's slot has to be this shard's too: `also_on`. A crash leaves all of it or nothing.
     """
+    # Looked for first: an insert would wait for a prepared transaction that has written the row, which waits for us.
+    found = await find(tx, transfer)
+    if found is not None:
+        return found
     if await _claim(tx, transfer, protocol, TransferState.PENDING):
         _tell(tx, transfer, 1, "TransferOpened", target=transfer.target, amount=str(transfer.amount), protocol=protocol)
         if protocol is Protocol.LOCAL:

@@ -1,6 +1,6 @@
 """Runs any part of the matrix at once on three real shards and a real Temporal server, and judges it at rest.
 
-place every order ─▶ each under its fault ─▶ all have ended ─▶ recover the terminated ones ─▶ `verify`, and each
+place each ─▶ each under its fault ─▶ all have ended ─▶ recover the terminated ones ─▶ `verify`, and each
                                                                  until none is left           order's own rows
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -18,8 +18,10 @@ from cli.audit import Audit
 from cli.connections import Connections
 from cli.recovery import Recovery
 from cli.workflow_states import TemporalWorkflowStates
+from domain.identifiers import order_saga_id
 from shards.engines import Cluster
 from stack.settings import Databases, Settings
+from tests.faults import shop, town
 from tests.faults.cases import Case
 from tests.faults.deaths import Surroundings, batched_by_death, live_through
 from tests.faults.faults import WorkerDies
@@ -27,10 +29,13 @@ from tests.faults.ledger import Ledger, sagas_by_id
 from tests.faults.placing import place
 from tests.faults.points import StoppingRouter, intercepted
 from tests.faults.saga import WatchedSaga
-from tests.faults.shop import Goods, fill
+from tests.faults.shop import Goods
+from tests.faults.town import Payment, payments_of
+from tests.faults.transfer_ledger import PREPARED, TransferLedger
 from tests.support.world import World
 from workers.run import new_worker
-from workflows.order_saga import TASK_QUEUE
+from workflows.order_saga import TASK_QUEUE as ORDERS
+from workflows.transfer import TASK_QUEUE as TRANSFERS
 
 AT_ONCE, AT_ONCE_BROKEN = 40, 60
 DEATHS_AT_ONCE = 4
@@ -61,11 +66,17 @@ class Battery:
         self._router = StoppingRouter(world.cluster)
 
     async def run(self, cases: Sequence[Case], say: Callable[[str], None]) -> Verdict:
-        goods = [Goods(case, number) for number, case in enumerate(cases)]
-        await fill(self._world, goods)
-        sagas = [WatchedSaga(each, self._world, self._client, self._ends_within_seconds) for each in goods]
+        goods = [Goods(case, number) for number, case in enumerate(cases) if not case.is_of_transfers]
+        payments = await payments_of(self._world, [case for case in cases if case.is_of_transfers])
+        await shop.fill(self._world, goods)
+        await town.fill(self._world, payments)
+        every: list[Goods | Payment] = [*goods, *payments]
+        sagas = [WatchedSaga(each, self._world, self._client, self._ends_within_seconds) for each in every]
         self._sagas.update(sagas_by_id(sagas))
-        async with new_worker(self._client, self._router, self._settings, TASK_QUEUE):
+        async with AsyncExitStack() as workers:
+            for queue in (ORDERS, TRANSFERS):
+                worker = new_worker(self._client, self._router, self._settings, queue)
+                await workers.enter_async_context(worker)
             await self._live(sagas, say)
             await asyncio.gather(*(saga.settle() for saga in sagas))
         say("judging")
@@ -78,11 +89,11 @@ class Battery:
         async def live(saga: WatchedSaga) -> None:
             nonlocal done
             async with turns:
-                await place(saga, self._client, TASK_QUEUE, TASK_TIMEOUT)
+                await place(saga, self._client, saga.queue, TASK_TIMEOUT)
                 await saga.end()
             done += 1
             if done % AT_ONCE == 0:
-                say(f"{done} orders ended")
+                say(f"{done} ended")
 
         alive = [saga for saga in sagas if not isinstance(saga.case.fault, WorkerDies)]
         dying = batched_by_death([saga for saga in sagas if isinstance(saga.case.fault, WorkerDies)])
@@ -112,18 +123,26 @@ class Battery:
         recovery = Recovery(Connections(self._world.cluster, self._router, client), self._settings, lambda *_: None)
         for _ in range(RECOVERIES_MAX if self._whole else 1):
             found = await recovery.find()
-            if not found.orders:
+            ids = [
+                *(order_saga_id(each.order_id) for each in found.orders),
+                *(each.saga_id for each in found.transfers),
+            ]
+            if not ids:
                 return
             await recovery.start(found)
-            await asyncio.gather(*(self._sagas[f"order/{each.order_id}"].end() for each in found.orders))
+            await asyncio.gather(*(self._sagas[saga_id].end() for saga_id in ids))
         for saga in terminated:
-            saga.faults.append("recovered, there are still abandoned orders")
+            saga.faults.append("recovered, there are still abandoned sagas")
 
     async def _judge(self, sagas: Sequence[WatchedSaga]) -> Verdict:
-        ledger = Ledger()
+        ledger, transfer_ledger = Ledger(), TransferLedger()
         await ledger.read(self._world)
+        await transfer_ledger.read(self._world)
         for saga in sagas:
-            ledger.judge(saga)
+            if isinstance(saga.about, Goods):
+                ledger.judge(saga, saga.about)
+            else:
+                transfer_ledger.judge(saga, saga.about)
         audit = Audit(self._world.cluster, TemporalWorkflowStates(self._client), lambda *_: None)
         await audit.run()
         unrelated = [f"in flight at rest: {saga_id}" for saga_id in audit.in_flight.sagas]
@@ -131,7 +150,15 @@ class Battery:
             for violation in finding.violations:
                 mine = self._sagas.get(str(violation.row.get("saga_id")))
                 (mine.faults if mine is not None else unrelated).append(f"verify: {violation.what}")
+        await self._roll_back_prepared()
         return Verdict({saga.case.name: saga.faults for saga in sagas}, unrelated)
+
+    async def _roll_back_prepared(self) -> None:
+        """What is left prepared is told already; it would keep its database from being dropped."""
+        for shard in self._world.cluster.shards.values():
+            async with shard.autocommit() as connection:
+                for gid in (await connection.exec_driver_sql(PREPARED)).scalars().all():
+                    await connection.exec_driver_sql(f"ROLLBACK PREPARED '{gid}'")
 
 
 @asynccontextmanager

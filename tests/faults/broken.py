@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from types import ModuleType
 from typing import Any
 
 from pydantic import TypeAdapter
 from sqlalchemy import text
 
 from domain.sagas import Refusal
-from shards import barrier, orders
+from shards import admissions, barrier, orders, transfers
 from shards.routing import ShardTransaction
-from workflows import order_saga
+from workflows import order_saga, transfer
 
 
 def break_the_barrier() -> None:
@@ -40,13 +41,15 @@ def break_the_barrier() -> None:
 
     setattr(barrier, "do_once", do)  # noqa: B010
     setattr(barrier, "undo_once", undo)  # noqa: B010
+    # A transfer's admission is its own barrier.
+    _unconditional(admissions, "_ADVANCE", "AND state = 'open'")
 
 
 def break_the_decision() -> None:
     """The row takes every decision, whatever it has decided before."""
     for name in ("_CONFIRM_AND_SHIP", "_ABORT"):
-        statement = str(getattr(orders, name)).replace("AND state = 'pending'", "")
-        setattr(orders, name, text(statement))
+        _unconditional(orders, name, "AND state = 'pending'")
+    _unconditional(transfers, "_DECIDE", "AND state = 'pending'")
 
 
 def break_the_shield() -> None:
@@ -56,6 +59,11 @@ def break_the_shield() -> None:
         return await asyncio.shield(work)
 
     setattr(order_saga, "shielded", shielded)  # noqa: B010
+    setattr(transfer, "shielded", shielded)  # noqa: B010
+
+
+def _unconditional(module: ModuleType, statement: str, condition: str) -> None:
+    setattr(module, statement, text(str(getattr(module, statement)).replace(condition, "")))
 
 
 BREAKS: dict[str, Callable[[], None]] = {

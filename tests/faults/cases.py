@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
-from domain.orders import OrderStatus
-from tests.faults.declared import DECLARED, ENDINGS, Ending, Kind
+from tests.faults.declared import DECLARED, ENDINGS, TRANSFERS, Ending, Kind, Mode
 from tests.faults.faults import FAULTS, Fault, Refuses
-
-Mode = Literal["local_first", "regular"]
-MODES: tuple[Mode, ...] = ("local_first", "regular")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One order of this kind, its activities run in this mode, and what befalls one of them."""
+    """One order or transfer of this kind, its activities run in this mode, and what befalls one of them."""
 
     activity: str
     kind: Kind
@@ -29,19 +24,23 @@ class Case:
         return f"{self.activity}{kind}: {self.fault.name} [{self.mode}]"
 
     @property
+    def is_of_transfers(self) -> bool:
+        return self.kind in TRANSFERS
+
+    @property
     def endings(self) -> Collection[Ending]:
         return set(self.fault.endings(self.activity, ENDINGS[self.kind]))
 
     @property
     def may_be_confirmed(self) -> bool:
-        return any(ending.status is OrderStatus.CONFIRMED for ending in self.endings)
+        return any(ending.is_success for ending in self.endings)
 
 
 def _generated() -> Iterator[Case]:
     for activity, declared in DECLARED.items():
-        for mode in MODES:
+        for mode in declared.modes:
             for reason in declared.refuses:
-                yield Case(activity, Kind.SOUND, Refuses(reason), mode)
+                yield Case(activity, declared.kinds[0], Refuses(reason), mode)
             for kind in declared.kinds:
                 for fault in FAULTS:
                     if fault.applies_to(activity):

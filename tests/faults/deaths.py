@@ -18,7 +18,6 @@ from tests.faults.faults import WorkerDies
 from tests.faults.placing import place
 from tests.faults.saga import WatchedSaga
 from workers.run import HOSTED, new_worker
-from workflows.order_saga import TASK_QUEUE
 
 DIES_WITHIN_SECONDS = 45.0
 
@@ -36,7 +35,7 @@ def batched_by_death(sagas: Sequence[WatchedSaga]) -> list[list[WatchedSaga]]:
     for saga in sagas:
         fault = saga.case.fault
         assert isinstance(fault, WorkerDies)
-        batches[fault.border, fault.way, saga.case.mode].append(saga)
+        batches[fault.border, fault.way, saga.case.mode, saga.queue].append(saga)
     return list(batches.values())
 
 
@@ -64,7 +63,7 @@ async def live_through(batch: Sequence[WatchedSaga], around: Surroundings, queue
             await saga.cancel_by_temporal()
         elif fault.way == "update":
             saga.in_background(saga.cancel_by_update())
-    HOSTED[queue] = HOSTED[TASK_QUEUE]
+    HOSTED[queue] = HOSTED[batch[0].queue]
     async with new_worker(around.client, around.router, around.settings, queue):
         await asyncio.gather(*(saga.end() for saga in batch))
 
@@ -90,8 +89,9 @@ async def _start(
         },
         "temporal": around.client.service_client.config.target_host,
         "queue": queue,
+        "like": batch[0].queue,
         "border": fault.border,
-        "activities": {saga.saga_id: saga.case.activity for saga in batch},
+        "activities": {saga.saga_id: (saga.case.activity, saga.participant) for saga in batch},
     }
     worker = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.faults.dying_worker"),

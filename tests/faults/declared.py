@@ -1,16 +1,21 @@
-"""What the battery must know of each activity of the order saga. An activity that is not declared here fails a test."""
+"""What the battery must know of each activity of the sagas. An activity that is not declared here fails a test."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from domain.orders import OrderStatus
 from domain.sagas import Reason
+from domain.transfers import TransferStatus
+
+Mode = Literal["local_first", "regular"]
+MODES: tuple[Mode, ...] = ("local_first", "regular")
 
 
 class Kind(StrEnum):
-    """Kinds of orders, by how they end when nothing goes wrong."""
+    """Kinds of orders and transfers, by how they end when nothing goes wrong."""
 
     SOUND = "sound"
     SHORT = "short of stock"
@@ -18,32 +23,75 @@ class Kind(StrEnum):
     STRANGER = "a stranger's"
     """Of a customer who does not exist: refused before it has a row."""
 
+    SENT = "sent by saga"
+    UNWELCOME = "to a frozen account"
+    LOCAL = "within a shard"
+    SOURCE = "by 2pc, the source"
+    """Of the two participants, the fault befalls the source."""
+    TARGET = "by 2pc, the target"
+    SOURCE_VETOED = "vetoed by the target, the source"
+    TARGET_VETOED = "vetoed by the source, the target"
+
+
+TWO_PHASE = frozenset({Kind.SOURCE, Kind.TARGET, Kind.SOURCE_VETOED, Kind.TARGET_VETOED})
+OF_TARGET = frozenset({Kind.TARGET, Kind.TARGET_VETOED})
+TRANSFERS = TWO_PHASE | {Kind.SENT, Kind.UNWELCOME, Kind.LOCAL}
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    status: OrderStatus
+    status: OrderStatus | TransferStatus
     reason: Reason | None = None
+
+    @property
+    def is_success(self) -> bool:
+        return self.reason is None
 
 
 ENDINGS = {
     Kind.SOUND: Ending(OrderStatus.CONFIRMED),
     Kind.SHORT: Ending(OrderStatus.REJECTED, Reason.OUT_OF_STOCK),
     Kind.STRANGER: Ending(OrderStatus.REJECTED, Reason.UNKNOWN_CUSTOMER),
+    Kind.SENT: Ending(TransferStatus.SETTLED),
+    Kind.UNWELCOME: Ending(TransferStatus.DECLINED, Reason.ACCOUNT_NOT_OPEN),
+    Kind.LOCAL: Ending(TransferStatus.SETTLED),
+    Kind.SOURCE: Ending(TransferStatus.SETTLED),
+    Kind.TARGET: Ending(TransferStatus.SETTLED),
+    Kind.SOURCE_VETOED: Ending(TransferStatus.DECLINED, Reason.ACCOUNT_NOT_OPEN),
+    Kind.TARGET_VETOED: Ending(TransferStatus.DECLINED, Reason.INSUFFICIENT_FUNDS),
 }
-CANCELLED = Ending(OrderStatus.CANCELLED, Reason.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """`kinds`: orders whose sagas come to this activity. `refuses`: every reason that it can answer by itself.
-    `undone_by`: the activity that compensates it. `undecided`: it runs before the decision, so a cancel can win.
+    """`kinds`: those whose sagas come to this activity. `refuses`: every reason that it can answer by itself, of the
+    first kind. `undone_by`: the activity that compensates it. `undecided`: it runs before the decision, so a cancel can
+    win. `modes`: the same for both where it is never run locally. `commits_by_itself`: its transaction has no border
+    to stop at, because it is prepared and ended in statements of its own.
     """
 
     kinds: tuple[Kind, ...]
     refuses: tuple[Reason, ...] = ()
     undone_by: str | None = None
     undecided: bool = False
+    modes: tuple[Mode, ...] = MODES
+    commits_by_itself: bool = False
 
+    @property
+    def is_of_transfers(self) -> bool:
+        return self.kinds[0] in TRANSFERS
+
+    def refused(self, reason: Reason) -> Ending:
+        return Ending(TransferStatus.DECLINED if self.is_of_transfers else OrderStatus.REJECTED, reason)
+
+    @property
+    def cancelled(self) -> Ending:
+        status = TransferStatus.DECLINED if self.is_of_transfers else OrderStatus.CANCELLED
+        return Ending(status, Reason.CANCELLED)
+
+
+REGULAR: tuple[Mode, ...] = ("regular",)
+_OF_ACCOUNTS = (Reason.UNKNOWN_ACCOUNT, Reason.CURRENCY_MISMATCH, Reason.ACCOUNT_NOT_OPEN)
 
 DECLARED: dict[str, Declared] = {
     "claim_order_id": Declared((Kind.SOUND,), refuses=(Reason.ID_CONFLICT,), undecided=True),
@@ -71,6 +119,27 @@ DECLARED: dict[str, Declared] = {
     "release_stock": Declared((Kind.SHORT,)),
     "abort_order": Declared((Kind.SHORT, Kind.STRANGER)),
     "refuse_order_id": Declared((Kind.STRANGER,)),
+    "open_transfer": Declared(
+        (Kind.SENT, Kind.LOCAL, Kind.SOURCE),
+        refuses=(*_OF_ACCOUNTS, Reason.INSUFFICIENT_FUNDS, Reason.ID_CONFLICT, Reason.NOT_LOCAL),
+        undecided=True,
+    ),
+    "admit_transfer": Declared((Kind.SENT,), refuses=_OF_ACCOUNTS, undone_by="withdraw_admission", undecided=True),
+    "decide_transfer": Declared((Kind.SENT, Kind.UNWELCOME)),
+    "credit_transfer": Declared((Kind.SENT,)),
+    "withdraw_admission": Declared((Kind.UNWELCOME,)),
+    "prepare_participant": Declared(
+        (Kind.SOURCE, Kind.TARGET),
+        refuses=(*_OF_ACCOUNTS, Reason.INSUFFICIENT_FUNDS),
+        undone_by="abort_participant",
+        undecided=True,
+        modes=REGULAR,
+        commits_by_itself=True,
+    ),
+    "commit_participant": Declared((Kind.SOURCE, Kind.TARGET), modes=REGULAR, commits_by_itself=True),
+    "abort_participant": Declared((Kind.SOURCE_VETOED, Kind.TARGET_VETOED), modes=REGULAR),
 }
 
-COMPENSATIONS = frozenset({"release_stock", "abort_order", "refuse_order_id"})
+COMPENSATIONS = frozenset(
+    {"release_stock", "abort_order", "refuse_order_id", "withdraw_admission", "abort_participant"}
+)

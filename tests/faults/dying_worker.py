@@ -1,7 +1,8 @@
 """A worker that kills itself (-9) when every order of its plan has come to the border where it must die.
 
-The plan is one JSON document on stdin: `{"settings": {...}, "temporal": address, "queue": name, "border": border,
-"activities": {saga id: activity}}`. On stdout it says the saga ids of those that have come there, one a line.
+The plan is one JSON document on stdin: `{"databases": {...}, "temporal": address, "queue": name, "like": the queue
+whose work it does, "border": border, "activities": {saga id: [activity, participant]}}`. On stdout it says the saga ids
+of those that have come there, one a line.
 """
 
 from __future__ import annotations
@@ -16,25 +17,28 @@ from typing import Any
 from shards.engines import Cluster
 from stack.settings import Settings
 from stack.temporal_client import connect_to
+from tests.faults.declared import DECLARED
 from tests.faults.points import Attempt, Border, Effect, StoppingRouter, intercepted
 from workers.run import HOSTED, new_worker
-from workflows.order_saga import TASK_QUEUE
 
 
 class DoomedSaga:
-    def __init__(self, saga_id: str, activity: str, border: Border, missing: set[str]) -> None:
+    def __init__(self, saga_id: str, activity: str, participant: str, border: Border, missing: set[str]) -> None:
         """`missing`: the sagas that have not come to the border yet."""
         self._saga_id = saga_id
         self._activity = activity
+        self._participant = participant
         self._border = border
         self._missing = missing
 
     async def around(self, attempt: Attempt, effect: Effect) -> Any:
-        if attempt.activity != self._activity or attempt.is_near:
+        if attempt.activity != self._activity or not attempt.is_of(self._participant):
             return await effect()
+        if DECLARED[self._activity].commits_by_itself and self._border is Border.BEFORE:
+            await self._meet(self._border)
         attempt.stop_at = self._meet
         result = await effect()
-        # Only a read comes here: it has no transaction with borders.
+        # What comes here has no transaction with borders: a read, or what commits by itself.
         await self._meet(self._border)
         return result
 
@@ -53,11 +57,11 @@ async def main() -> None:
     databases, queue = plan["databases"], plan["queue"]
     missing = set(plan["activities"])
     sagas = {
-        saga_id: DoomedSaga(saga_id, activity, Border(plan["border"]), missing)
-        for saga_id, activity in plan["activities"].items()
+        saga_id: DoomedSaga(saga_id, activity, participant, Border(plan["border"]), missing)
+        for saga_id, (activity, participant) in plan["activities"].items()
     }
     client = intercepted(await connect_to({"target_host": plan["temporal"]}, timeout_seconds=10), sagas)
-    HOSTED[queue] = HOSTED[TASK_QUEUE]
+    HOSTED[queue] = HOSTED[plan["like"]]
     async with (
         Cluster(databases["shards"], databases["catalog"], databases["read_model"], pool_size=20) as cluster,
         new_worker(client, StoppingRouter(cluster), Settings(), queue),

@@ -11,9 +11,8 @@ from temporalio.exceptions import ApplicationError
 
 from activities.interfaces import DecideOrder
 from domain.errors import Unreachable
-from domain.orders import OrderStatus
 from domain.sagas import Reason
-from tests.faults.declared import CANCELLED, COMPENSATIONS, DECLARED, Declared, Ending
+from tests.faults.declared import COMPENSATIONS, DECLARED, Declared, Ending
 from tests.faults.points import Attempt, Border, Effect
 
 if TYPE_CHECKING:
@@ -51,6 +50,11 @@ def _declared(activity: str) -> Declared:
     return DECLARED[activity]
 
 
+def _can_be_cancelled_by(way: str, activity: str) -> bool:
+    """A transfer is cancelled by Temporal's own cancel only."""
+    return way == "temporal" or not _declared(activity).is_of_transfers
+
+
 async def _fail(border: Border) -> None:
     raise Unreachable("shard_unreachable", f"the connection broke {border}")
 
@@ -72,7 +76,7 @@ class Refuses(Nothing):
         self.name = f"refuses: {reason}"
 
     def endings(self, activity: str, natural: Ending) -> Iterable[Ending]:
-        return (Ending(OrderStatus.REJECTED, self.reason),)
+        return (_declared(activity).refused(self.reason),)
 
 
 class FailsAt(Fault):
@@ -86,6 +90,8 @@ class FailsAt(Fault):
     async def around(self, saga: WatchedSaga, attempt: Attempt, effect: Effect) -> Any:
         if saga.befallen > self._times:
             return await effect()
+        if _declared(attempt.activity).commits_by_itself and self._border is Border.BEFORE:
+            await _fail(self._border)
 
         async def stop_at(border: Border) -> None:
             if border is self._border:
@@ -93,7 +99,7 @@ class FailsAt(Fault):
 
         attempt.stop_at = stop_at
         await effect()
-        # Only a read comes here: it has no transaction to break.
+        # What comes here has no transaction to break: a read, or what commits by itself.
         raise ApplicationError("the answer was lost", type="shard_unreachable")
 
 
@@ -124,7 +130,7 @@ class UndoComesFirst(Fault):
         return _declared(activity).undone_by is not None
 
     def endings(self, activity: str, natural: Ending) -> Iterable[Ending]:
-        return (Ending(OrderStatus.REJECTED, Reason.ALREADY_COMPENSATED),)
+        return (_declared(activity).refused(Reason.ALREADY_COMPENSATED),)
 
     async def around(self, saga: WatchedSaga, attempt: Attempt, effect: Effect) -> Any:
         await saga.undo(attempt)
@@ -139,10 +145,10 @@ class DoComesLate(Fault):
         self._way = way
 
     def applies_to(self, activity: str) -> bool:
-        return _declared(activity).undone_by is not None
+        return _declared(activity).undone_by is not None and _can_be_cancelled_by(self._way, activity)
 
     def endings(self, activity: str, natural: Ending) -> Iterable[Ending]:
-        return (CANCELLED,)
+        return (_declared(activity).cancelled,)
 
     async def around(self, saga: WatchedSaga, attempt: Attempt, effect: Effect) -> Any:
         late = saga.in_background(self._late(saga, effect))
@@ -171,10 +177,10 @@ class CommitsUnderItsUndo(Fault):
     name = "commits while its undo waits for it"
 
     def applies_to(self, activity: str) -> bool:
-        return _declared(activity).undone_by is not None
+        return _declared(activity).undone_by is not None and not _declared(activity).commits_by_itself
 
     def endings(self, activity: str, natural: Ending) -> Iterable[Ending]:
-        return (CANCELLED,)
+        return (_declared(activity).cancelled,)
 
     async def around(self, saga: WatchedSaga, attempt: Attempt, effect: Effect) -> Any:
         if saga.befallen > 1:
@@ -216,7 +222,7 @@ class UndoFails(Fault):
         return _declared(activity).undone_by is not None
 
     def endings(self, activity: str, natural: Ending) -> Iterable[Ending]:
-        return (CANCELLED,)
+        return (_declared(activity).cancelled,)
 
     async def around(self, saga: WatchedSaga, attempt: Attempt, effect: Effect) -> Any:
         result = await effect()
@@ -269,9 +275,12 @@ class Cancelled(Fault):
         self._way = way
         self._border = border
 
+    def applies_to(self, activity: str) -> bool:
+        return _can_be_cancelled_by(self._way, activity)
+
     def endings(self, activity: str, natural: Ending) -> Iterable[Ending]:
         # Whether the cancel or the saga comes first to the row, the row decides; what was told must agree with it.
-        return (natural, CANCELLED)
+        return (natural, _declared(activity).cancelled)
 
     async def around(self, saga: WatchedSaga, attempt: Attempt, effect: Effect) -> Any:
         if saga.befallen > 1 and attempt.activity not in COMPENSATIONS:
@@ -304,8 +313,11 @@ class WorkerDies(Nothing):
         self.border = border
         self.way = way
 
+    def applies_to(self, activity: str) -> bool:
+        return self.way is None or _can_be_cancelled_by(self.way, activity)
+
     def endings(self, activity: str, natural: Ending) -> Iterable[Ending]:
-        return (natural, CANCELLED) if self.way else (natural,)
+        return (natural, _declared(activity).cancelled) if self.way else (natural,)
 
 
 class Terminated(Fault):

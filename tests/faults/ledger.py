@@ -9,7 +9,7 @@ from domain.orders import OrderStatus
 from domain.sagas import Reason
 from tests.faults.declared import Ending
 from tests.faults.saga import WatchedSaga
-from tests.faults.shop import FAR_QUANTITY, NEAR_QUANTITY, TOTAL_MINOR
+from tests.faults.shop import FAR_QUANTITY, NEAR_QUANTITY, TOTAL_MINOR, Goods
 from tests.support.world import World
 
 # `has_row`: one refused before it had a row has no events of its own either.
@@ -44,9 +44,9 @@ class Ledger:
         for saga_id, amount in await everywhere("SELECT saga_id, amount FROM clearing_leg"):
             self._legs.setdefault(saga_id, []).append(amount)
 
-    def judge(self, saga: WatchedSaga) -> None:
+    def judge(self, saga: WatchedSaga, goods: Goods) -> None:
         """Adds to the saga's faults what its rows have against it."""
-        goods, case = saga.goods, saga.case
+        case = saga.case
         if goods.first is not None:
             return  # The rows are the first order's; `verify` has looked at them.
         row = self._orders.get(goods.order.order_id)
@@ -54,22 +54,22 @@ class Ledger:
         if ending not in case.endings:
             saga.faults.append(f"ended as {row}, expected one of {sorted(map(str, case.endings))}")
         confirmed = ending is not None and ending.status is OrderStatus.CONFIRMED
-        self._expect(saga, "money", self._money.get(goods.customer_id), self._money_after(saga, confirmed))
+        expect(saga, "money", self._money.get(goods.customer_id), self._money_after(goods, confirmed))
         left = {goods.near: NEAR_QUANTITY, goods.far: FAR_QUANTITY} if confirmed else {}
         for product in goods.products:
             expected = (product.stock - left.get(product.sku, 0), 0)
-            self._expect(saga, f"stock of {product.sku}", self._goods.get(product.sku), expected)
+            expect(saga, f"stock of {product.sku}", self._goods.get(product.sku), expected)
         legs = sorted(self._legs.get(saga.saga_id, []))
-        self._expect(saga, "clearing legs", legs, [-TOTAL_MINOR, TOTAL_MINOR] if confirmed else [])
+        expect(saga, "clearing legs", legs, [-TOTAL_MINOR, TOTAL_MINOR] if confirmed else [])
         shipped_to = self._shipped_to.get(goods.order.order_id)
-        self._expect(saga, "shipped to", shipped_to, goods.customer_id if confirmed else None)
+        expect(saga, "shipped to", shipped_to, goods.customer_id if confirmed else None)
         if ending is not None and row is not None and row[2]:
             event = self._last_event.get(goods.order.order_id)
-            self._expect(saga, "last event", event, f"Order{ending.status.capitalize()}")
+            expect(saga, "last event", event, f"Order{ending.status.capitalize()}")
         self._judge_what_was_told(saga, ending)
 
-    def _money_after(self, saga: WatchedSaga, confirmed: bool) -> tuple[int, int] | None:
-        customer = saga.goods.customer
+    def _money_after(self, goods: Goods, confirmed: bool) -> tuple[int, int] | None:
+        customer = goods.customer
         if customer is None:
             return None
         return customer.opening_balance.minor - (TOTAL_MINOR if confirmed else 0), 0
@@ -77,15 +77,16 @@ class Ledger:
     def _judge_what_was_told(self, saga: WatchedSaga, ending: Ending | None) -> None:
         if saga.result is not None and ending is not None:
             told = Ending(saga.result.status, saga.result.refusal.reason if saga.result.refusal else None)
-            self._expect(saga, "the workflow's result", told, ending)
+            expect(saga, "the workflow's result", told, ending)
         for decision in saga.told:
             reason = decision.refusal.reason if decision.refusal else None
             if ending is not None:
-                self._expect(saga, "a cancel's answer", (decision.is_confirmed, reason), _as_told(ending))
+                expect(saga, "a cancel's answer", (decision.is_confirmed, reason), _as_told(ending))
 
-    def _expect(self, saga: WatchedSaga, what: str, found: object, expected: object) -> None:
-        if found != expected:
-            saga.faults.append(f"{what}: {found}, expected {expected}")
+
+def expect(saga: WatchedSaga, what: str, found: object, expected: object) -> None:
+    if found != expected:
+        saga.faults.append(f"{what}: {found}, expected {expected}")
 
 
 def _as_told(ending: Ending) -> tuple[bool, object]:

@@ -1,4 +1,4 @@
-"""Starting an order of the battery, in its case's mode."""
+"""Starting an order or a transfer of the battery, in its case's mode."""
 
 from __future__ import annotations
 
@@ -8,27 +8,42 @@ from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
 
 from domain.orders import Order
+from domain.transfers import Transfer
 from tests.faults.saga import WatchedSaga
+from tests.faults.shop import Goods
+from tests.faults.town import Payment
 from workflows.compensation import SagaOptions
-from workflows.order_saga import OrderSaga, PlaceOrder, workflow_id
+from workflows.order_saga import PlaceOrder
+from workflows.transfer import CarryOutTransfer
 
 STUCK_AFTER_SECONDS = 3.0
 
 
 async def place(saga: WatchedSaga, client: Client, queue: str, task_timeout: timedelta) -> None:
-    """The case's order; before it, to its end, the one that takes its id where the case wants that."""
-    first = saga.goods.first
-    if first is not None:
-        await _start(first, saga, client, queue, task_timeout)
+    """The case's own; before it, to its end, the one that takes its id where the case wants that."""
+    about = saga.about
+    if about.first is not None:
+        await _start(about.first, saga, client, queue, task_timeout)
         await saga.handle.result()
-    await _start(saga.goods.order, saga, client, queue, task_timeout)
+    wanted = about.order if isinstance(about, Goods) else about.transfer
+    await _start(wanted, saga, client, queue, task_timeout)
 
 
-async def _start(order: Order, saga: WatchedSaga, client: Client, queue: str, task_timeout: timedelta) -> None:
+async def _start(
+    wanted: Order | Transfer, saga: WatchedSaga, client: Client, queue: str, task_timeout: timedelta
+) -> None:
+    options = SagaOptions(saga.case.mode, STUCK_AFTER_SECONDS)
+    request: PlaceOrder | CarryOutTransfer
+    if isinstance(saga.about, Payment):
+        assert isinstance(wanted, Transfer)
+        request = CarryOutTransfer(wanted, saga.about.protocol, options)
+    else:
+        assert isinstance(wanted, Order)
+        request = PlaceOrder(wanted, options)
     await client.start_workflow(
-        OrderSaga.run,
-        PlaceOrder(order, SagaOptions(saga.case.mode, STUCK_AFTER_SECONDS)),
-        id=workflow_id(order.order_id),
+        "OrderSaga" if isinstance(request, PlaceOrder) else "TransferWorkflow",
+        request,
+        id=saga.saga_id,
         task_queue=queue,
         task_timeout=task_timeout,
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,

@@ -18,7 +18,7 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
-from activities.interfaces import StockStep
+from activities.interfaces import AbortParticipant, ParticipantStep, StockStep
 from domain.shard_map import Route
 from shards.routing import Router, ShardTransaction
 
@@ -44,10 +44,13 @@ class Attempt:
     number: int
     stop_at: Callable[[Border], Awaitable[None]] | None = None
 
-    @property
-    def is_near(self) -> bool:
-        """Of an order's two stock steps, the one that is left alone."""
-        return isinstance(self.request, StockStep) and self.request.share.sku_range != FAR_RANGE
+    def is_of(self, participant: str) -> bool:
+        """Of an order's two stock steps the near one is left alone, of a two-phase commit's the other participant's."""
+        if isinstance(self.request, StockStep):
+            return self.request.share.sku_range == FAR_RANGE
+        if isinstance(self.request, ParticipantStep | AbortParticipant):
+            return self.request.participant == participant
+        return True
 
 
 class Watcher(Protocol):

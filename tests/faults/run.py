@@ -27,8 +27,8 @@ from rich.table import Table
 
 from tests.faults.battery import Verdict, battery_on
 from tests.faults.broken import BREAKS
-from tests.faults.cases import CASES, MODES, Case
-from tests.faults.declared import DECLARED
+from tests.faults.cases import CASES, Case
+from tests.faults.declared import DECLARED, MODES
 from tests.support.postgres import lasting_databases, migrated_templates, scratch_server
 from tests.support.temporal import scratch_temporal
 
@@ -53,12 +53,14 @@ async def run(cases: Sequence[Case], broken: str | None) -> Verdict:
             return await battery.run(cases, lambda line: print(line, file=sys.stderr))
 
 
-def table(cases: Sequence[Case], verdict: Verdict) -> Table:
+def table(cases: Sequence[Case], verdict: Verdict, of_transfers: bool) -> Table:
     """A cell tells how many cases passed of how many, local first and regular together."""
-    made = Table("fault", *(activity.replace("_", " ") for activity in DECLARED), *MODES)
-    for fault in dict.fromkeys(map(_fault, cases)):
-        row = [case for case in cases if _fault(case) == fault]
-        by_activity = [[case for case in row if case.activity == activity] for activity in DECLARED]
+    activities = [activity for activity, declared in DECLARED.items() if declared.is_of_transfers is of_transfers]
+    made = Table("fault", *(activity.replace("_", " ") for activity in activities), *MODES)
+    mine = [case for case in cases if case.is_of_transfers is of_transfers]
+    for fault in dict.fromkeys(map(_fault, mine)):
+        row = [case for case in mine if _fault(case) == fault]
+        by_activity = [[case for case in row if case.activity == activity] for activity in activities]
         by_mode = [[case for case in row if case.mode == mode] for mode in MODES]
         made.add_row(fault, *(_passed(cell, verdict) for cell in (*by_activity, *by_mode)))
     return made
@@ -97,7 +99,8 @@ def tell(cases: Sequence[Case], verdict: Verdict, seconds: float) -> None:
         print(f"{name}\n    " + "\n    ".join(faults))
     for violation in verdict.unrelated:
         print(violation)
-    Console(width=200).print(table(cases, verdict))
+    for of_transfers in sorted({case.is_of_transfers for case in cases}):
+        Console(width=200).print(table(cases, verdict, of_transfers))
     print(f"{len(cases)} cases, {len(red)} failed, in {seconds:.0f} s")
 
 

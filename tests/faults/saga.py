@@ -1,4 +1,4 @@
-"""One order under a fault: the watcher between its worker and its activities, and what it was told."""
+"""One order or transfer under a fault: the watcher between its worker and its activities, and what it was told."""
 
 from __future__ import annotations
 
@@ -15,15 +15,29 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError
 
-from activities.interfaces import AbortOrder, DecideOrder, OpenOrder, StepResult, StockStep
+from activities.interfaces import (
+    AbortOrder,
+    AbortParticipant,
+    DecideOrder,
+    DecideTransfer,
+    OpenOrder,
+    ParticipantStep,
+    StepResult,
+    StockStep,
+)
 from domain.sagas import ALREADY_COMPENSATED, Decision, Reason, Refusal
+from domain.transfers import Transfer
+from domain.two_phase import Participant, Vote
 from stack.embedded.waiting import attempts
 from tests.faults.cases import Case
-from tests.faults.declared import COMPENSATIONS, DECLARED
+from tests.faults.declared import COMPENSATIONS, DECLARED, OF_TARGET
 from tests.faults.points import Attempt, Effect
 from tests.faults.shop import Goods
+from tests.faults.town import Payment
 from tests.support.world import World
-from workflows.order_saga import OrderResult, OrderSaga, workflow_id
+from workflows import order_saga, transfer
+from workflows.order_saga import OrderResult, OrderSaga
+from workflows.transfer import TransferResult
 
 T = TypeVar("T")
 
@@ -35,10 +49,13 @@ _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_databa
 class WatchedSaga:
     """`faults` is what was found wrong; empty is a pass."""
 
-    def __init__(self, goods: Goods, world: World, client: Client, ends_within_seconds: float) -> None:
-        self.goods = goods
-        self.case: Case = goods.case
-        self.saga_id = workflow_id(goods.order.order_id)
+    def __init__(self, about: Goods | Payment, world: World, client: Client, ends_within_seconds: float) -> None:
+        self.about = about
+        self.case: Case = about.case
+        if isinstance(about, Goods):
+            self.saga_id, self.queue = order_saga.workflow_id(about.order.order_id), order_saga.TASK_QUEUE
+        else:
+            self.saga_id, self.queue = transfer.workflow_id(about.transfer), transfer.TASK_QUEUE
         self.faults: list[str] = []
         self.befallen = 0
         self.undo_attempts = 0
@@ -50,22 +67,28 @@ class WatchedSaga:
         self.terminated = False
         self.answer: Any = None
         self.told: list[Decision] = []
-        self.result: OrderResult | None = None
+        self.result: OrderResult | TransferResult | None = None
         self._world = world
         self._client = client
         self._ends_within_seconds = ends_within_seconds
         self._background: list[asyncio.Task[Any]] = []
 
     @property
-    def handle(self) -> WorkflowHandle[OrderSaga, OrderResult]:
+    def handle(self) -> WorkflowHandle[Any, Any]:
         """Of the newest run."""
-        return self._client.get_workflow_handle_for(OrderSaga.run, self.saga_id)
+        kind: Any = OrderSaga.run if isinstance(self.about, Goods) else transfer.TransferWorkflow.run
+        return self._client.get_workflow_handle_for(kind, self.saga_id)
+
+    @property
+    def participant(self) -> Participant:
+        """Which of two the fault befalls, in a two-phase commit."""
+        return Participant.TARGET if self.case.kind in OF_TARGET else Participant.SOURCE
 
     # ── between the worker and the activities ───────────────────────────────────────────────────────────────
 
     async def around(self, attempt: Attempt, effect: Effect) -> Any:
         if attempt.activity in COMPENSATIONS or (
-            isinstance(attempt.request, DecideOrder) and attempt.request.refusal is not None
+            isinstance(attempt.request, DecideOrder | DecideTransfer) and attempt.request.refusal is not None
         ):
             self.aborting.set()
         if not self._is_target(attempt, self.case.activity):
@@ -74,7 +97,7 @@ class WatchedSaga:
         return await self.case.fault.around(self, attempt, effect)
 
     def _is_target(self, attempt: Attempt, activity: str) -> bool:
-        return attempt.activity == activity and not attempt.is_near
+        return attempt.activity == activity and attempt.is_of(self.participant)
 
     def is_undo_of_target(self, attempt: Attempt) -> bool:
         undo = DECLARED[self.case.activity].undone_by
@@ -88,6 +111,11 @@ class WatchedSaga:
         elif isinstance(request, OpenOrder):
             nobody = Refusal(Reason.CANCELLED, "undone before it ran")
             await self._world.orders.abort_order(AbortOrder(request.order.order_id, request.order.customer_id, nobody))
+        elif isinstance(request, Transfer):
+            await self._world.transfers.withdraw_admission(request)
+        elif isinstance(request, ParticipantStep):
+            undo = AbortParticipant(request.transfer, request.participant, ALREADY_COMPENSATED)
+            await self._world.two_phase.abort_participant(undo)
         else:
             raise AssertionError(f"the battery does not know how {attempt.activity} is undone")
 
@@ -152,5 +180,6 @@ class WatchedSaga:
             self.faults.append(f"{self.case.activity} answered {first}, and then {second}")
 
     def expect_refused_as_undone(self, answer: Any) -> None:
-        if answer != StepResult(ALREADY_COMPENSATED):
+        undone = not answer.is_yes if isinstance(answer, Vote) else answer == StepResult(ALREADY_COMPENSATED)
+        if not undone:
             self.faults.append(f"{self.case.activity} ran after its undo and answered {answer}")

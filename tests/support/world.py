@@ -24,6 +24,7 @@ from activities.orders import ShardedOrderActivities
 from activities.payments import ShardedPaymentActivities
 from activities.stock import ShardedStockActivities
 from activities.transfers import ShardedTransferActivities
+from activities.two_phase import ShardedTwoPhaseActivities
 from domain.catalogue import Customer, Product
 from domain.identifiers import merchant_account_id, order_saga_id
 from domain.money import Money
@@ -122,6 +123,7 @@ class World:
         self.stock = ShardedStockActivities(self.router)
         self.payments = ShardedPaymentActivities(self.router)
         self.transfers = ShardedTransferActivities(self.router)
+        self.two_phase = ShardedTwoPhaseActivities(self.router)
 
     # ── who and what there is ───────────────────────────────────────────────────────────────────────────────
 
