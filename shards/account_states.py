@@ -17,11 +17,12 @@ from collections.abc import Awaitable, Callable
 from sqlalchemy import text
 
 from domain.catalogue import Customer
-from domain.errors import Refused
+from domain.errors import Refused, Unreachable
 from domain.money import Money
 from shards import outbox
 from shards.account_reads import AccountBalance, read_account, read_balance, unknown_account
 from shards.catalogue_import import import_customers
+from shards.integrity import DatabaseFailure
 from shards.routing import Router, ShardTransaction
 
 OPEN, FROZEN, CLOSED = "open", "frozen", "closed"
@@ -64,8 +65,13 @@ async def open_account(router: Router, customer: Customer) -> AccountBalance:
 
 async def change_account(router: Router, account_id: str, change: Change) -> AccountBalance:
     """`freeze`, `unfreeze` or `close` in one transaction on the account's shard. Raises what it refuses, and
-    `Refused` with `unknown_account` or `account_closed`."""
-    answer = await router.write(lambda m: m.of_account(account_id), lambda tx: change(tx, account_id))
+    `Refused` with `unknown_account` or `account_closed`. `Unreachable` with `account_busy` where it did not get its
+    turn, behind a transaction in doubt for example: nothing was changed."""
+    try:
+        answer = await router.write(lambda m: m.of_account(account_id), lambda tx: change(tx, account_id))
+    except DatabaseFailure as failure:
+        told = f"account {account_id} was not changed ({failure.message}): try again"
+        raise Unreachable("account_busy", told) from failure
     if isinstance(answer, Refused):
         raise answer
     return answer

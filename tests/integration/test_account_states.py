@@ -10,7 +10,7 @@ import pytest
 
 from activities.interfaces import DecideTransfer, OpenTransfer
 from domain.catalogue import Customer
-from domain.errors import Refused
+from domain.errors import Refused, Unreachable
 from domain.identifiers import merchant_account_id
 from domain.money import Money
 from domain.sagas import Reason, Refusal
@@ -346,6 +346,18 @@ async def test_a_freeze_and_an_admission_that_meet(world: World, freeze_first: b
         await world.until_waiting(route.shard)
     assert (await freezing).state == "frozen"
     assert (await world.transfers.admit_transfer(transfer)).refusal is None
+
+
+async def test_a_change_that_does_not_get_its_turn_is_told_and_changes_nothing(world: World) -> None:
+    """Behind whoever keeps the account's row, as a prepared transaction does."""
+    name = await world.customer()
+    async with world.transaction(await world.customer_route(name)) as tx:
+        await accounts.lock(tx, name)
+        with pytest.raises(Unreachable) as unreachable:
+            await change_account(world.router, name, freeze)
+    assert (unreachable.value.code, unreachable.value.exit_code) == ("account_busy", 3)
+    assert name in unreachable.value.message
+    assert await standing(world, name) == ("open", 1)
 
 
 async def test_many_transfers_of_one_account_while_it_is_frozen_and_thawed_never_lock_each_other_out(
