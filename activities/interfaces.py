@@ -15,6 +15,7 @@ from dataclasses import field
 from pydantic.dataclasses import dataclass
 from temporalio import activity
 
+from domain.in_doubt import InDoubtReport
 from domain.money import Money
 from domain.orders import Order, PricedLine
 from domain.sagas import Decision, Refusal
@@ -136,6 +137,11 @@ class AbortParticipant:
     transfer: Transfer
     participant: Participant
     refusal: Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveInDoubt:
+    older_than_seconds: float
 
 
 class OrderActivities(ABC):
@@ -305,4 +311,18 @@ class TwoPhaseActivities(ABC):
 
         If we crash during this phase, the source's row is declined or still pending; what is still prepared keeps its
         locks until the next attempt rolls it back. No money has moved.
+        """
+
+
+class InDoubtActivities(ABC):
+    """Prepared transactions whose coordinator is gone."""
+
+    @activity.defn(name="resolve_in_doubt")
+    @abstractmethod
+    async def resolve_in_doubt(self, request: ResolveInDoubt) -> InDoubtReport:
+        """Ends what is in doubt on all shards and older than this: by the decision in its workflow's history, else by
+        the participants' rows. What a running workflow works on is left alone, and what may have been committed on a
+        shard that does not answer waits.
+
+        Idempotent. If we crash here, some are ended and the next sweep finds the others.
         """

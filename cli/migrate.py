@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
 
 
 def migrate(data_dir: DataDir = None) -> None:
-    """Upgrade every database, seed the shard map, register Temporal's search attributes. Safe to repeat."""
+    """Upgrade every database, seed the shard map, register what Temporal needs to know. Safe to repeat."""
     from workers.migrate import migrate as run
 
     out = output()
@@ -22,6 +22,7 @@ def migrate(data_dir: DataDir = None) -> None:
     document = {
         "databases": [{"name": each.name, "from": each.before, "to": each.after} for each in done.databases],
         "search_attributes": done.search_attributes,
+        "schedules": done.schedules,
         "map_version": done.map_version,
     }
     rows = [(each.name, each.before or "empty", each.after) for each in done.databases]

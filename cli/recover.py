@@ -1,4 +1,4 @@
-"""`recover`: give orders and transfers that lost their workflow a new one."""
+"""`recover`: give orders and transfers that lost their workflow a new one, and end what is in doubt."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group, RenderableType
 
+from cli import in_doubt
 from cli.common import DataDir, run_async
 from cli.connections import connected
 from cli.output import Output, output, table
 from cli.progress import counted
 from cli.recovery import Found, Recovery
+from domain.in_doubt import InDoubtReport
 from stack.settings import Settings, load_settings
 
 ROWS_SHOWN_MAX = 50
@@ -27,22 +29,26 @@ def recover(
 ) -> int:
     """Start the workflows of orders and transfers again that nobody works on: terminated, or lost by Temporal.
 
-    Safe to repeat. They go on from their rows by themselves, undecided orders with the cancellation window of the
+    Ends the two-phase commits first that nobody decides any more, as a schedule does every half minute.
+
+    Safe to repeat. Sagas go on from their rows by themselves, undecided orders with the cancellation window of the
     settings: what should not be confirmed any more is for `order cancel`. Exit code 1 where it meets rows that no
     workflow mends; `verify` looks for all of them.
     """
-    found = run_async(_recover(load_settings(data_dir), dry_run, output()))
-    output().result(_document(found, dry_run), _told(found, dry_run))
+    swept, found = run_async(_recover(load_settings(data_dir), dry_run, output()))
+    document = {**_document(found, dry_run), "in_doubt": in_doubt.document_of(swept)}
+    output().result(document, Group(*in_doubt.told(swept, dry_run), _told(found, dry_run)))
     return 1 if found.damage else 0
 
 
-async def _recover(settings: Settings, dry_run: bool, out: Output) -> Found:
+async def _recover(settings: Settings, dry_run: bool, out: Output) -> tuple[InDoubtReport, Found]:
     async with connected(settings, long_running=True) as to, counted(out) as progress:
+        swept = await in_doubt.resolve_in_doubt(to, dry_run)
         recovery = Recovery(to, settings, progress)
         found = await recovery.find()
         if not dry_run:
             await recovery.start(found)
-    return found
+    return swept, found
 
 
 def _document(found: Found, dry_run: bool) -> dict[str, Any]:

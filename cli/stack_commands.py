@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import typer
 from rich.console import Group, RenderableType
 
 from cli.common import DataDir, run_async
+from cli.in_doubt import alarm, forgotten
 from cli.output import Output, output, table
 from domain.errors import InvalidInput
+from domain.in_doubt import InDoubt
 from stack.embedded.stack import EmbeddedStack
 from stack.embedded.status import ServerStatus, StackStatus
 from stack.settings import Settings, load_settings
@@ -52,11 +54,20 @@ def down(data_dir: DataDir = None) -> None:
 
 
 def status(data_dir: DataDir = None) -> int:
-    """Ask every part whether it is up. Exit code 3 when one is not."""
+    """Ask every part whether it is up. Exit code 3 when one is not, 1 where a transaction is in doubt for too long."""
     settings = _embedded_settings(data_dir)
-    found = run_async(EmbeddedStack(settings.data_dir, settings).status())
-    output().result(found, what_runs_where(found))
-    return 0 if found.all_up else 3
+    found, in_doubt = run_async(_status(settings))
+    document = {**found.model_dump(mode="json"), "in_doubt": [asdict(each) for each in in_doubt]}
+    told = what_runs_where(found)
+    output().result(document, Group(told, alarm(in_doubt)) if in_doubt else told)
+    if not found.all_up:
+        return 3
+    return 1 if in_doubt else 0
+
+
+async def _status(settings: Settings) -> tuple[StackStatus, list[InDoubt]]:
+    found = await EmbeddedStack(settings.data_dir, settings).status()
+    return found, await forgotten(settings, found)
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,20 @@ async def abort(router: Router, transfer: Transfer, participant: Participant, re
     raise TryAgain(f"the {participant} of {transfer.saga_id} is being prepared over and over")
 
 
+async def end(router: Router, transfer: Transfer, refusal: Refusal | None) -> Ended:
+    """Commits both where `refusal` is None, else aborts both: the source, then the target as the source has answered.
+
+    How the source ended is how the transfer ended. Idempotent. A crash leaves the target for the next call.
+    """
+    source = Participant.SOURCE
+    ended = await (abort(router, transfer, source, refusal) if refusal else commit(router, transfer, source))
+    if ended.is_committed:
+        await commit(router, transfer, Participant.TARGET)
+    else:
+        await abort(router, transfer, Participant.TARGET, ended.refusal or refusal or ALREADY_COMPENSATED)
+    return ended
+
+
 async def outcome_of(router: Router, transfer: Transfer, participant: Participant) -> Ended:
     """What the participant's own row says. Only reads, and waits for no lock."""
 

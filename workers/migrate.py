@@ -19,6 +19,7 @@ from shards.map_store import load_map, load_whole_map, seed_map
 from shards.side_by_side import all_ended
 from stack.settings import Databases, Settings, resolve_databases
 from stack.temporal_client import connect
+from workers.schedules import register_schedules
 from workers.schema import Kind, current_revision, history_of
 from workers.search_attributes import KEYWORDS, missing_search_attributes, register_search_attributes
 
@@ -38,11 +39,13 @@ class Upgrade:
 class Migrated:
     databases: list[Upgrade]
     search_attributes: list[str]
+    schedules: list[str]
     map_version: int
 
 
 async def migrate(settings: Settings, report: Callable[[str], None]) -> Migrated:
-    """Upgrade every database, have the shards know their names and slots, register Temporal's search attributes.
+    """Upgrade every database, have the shards know their names and slots, register Temporal's search attributes and
+    schedules.
 
     Safe to repeat, to kill at any point and to run twice at once. `InvalidInput` where the settings do not fit what
     the databases hold, `Unreachable` where a server does not answer.
@@ -51,8 +54,9 @@ async def migrate(settings: Settings, report: Callable[[str], None]) -> Migrated
     upgrades = await migrate_databases(addresses, report)
     async with _cluster(addresses) as cluster:
         version = (await load_map(cluster.catalog)).version
-    await register_search_attributes(await connect(settings))
-    return Migrated(upgrades, list(KEYWORDS), version)
+    client = await connect(settings)
+    await register_search_attributes(client)
+    return Migrated(upgrades, list(KEYWORDS), await register_schedules(client), version)
 
 
 async def migrate_databases(addresses: Databases, report: Callable[[str], None]) -> list[Upgrade]:

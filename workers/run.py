@@ -18,6 +18,7 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from activities.in_doubt import ShardedInDoubtActivities
 from activities.orders import ShardedOrderActivities
 from activities.payments import ShardedPaymentActivities
 from activities.stock import ShardedStockActivities
@@ -30,6 +31,7 @@ from stack.settings import Settings, resolve_databases
 from stack.temporal_client import connect
 from workers.migrate import assert_ready
 from workers.sandbox import workflow_runner
+from workflows.in_doubt_recovery import InDoubtRecovery
 from workflows.order_saga import TASK_QUEUE as ORDERS
 from workflows.order_saga import OrderSaga
 from workflows.transfer import TASK_QUEUE as TRANSFERS
@@ -74,6 +76,7 @@ def _order_activities(router: Router) -> Sequence[Callable[..., Any]]:
 
 def _transfer_activities(router: Router) -> Sequence[Callable[..., Any]]:
     transfers, two_phase = ShardedTransferActivities(router), ShardedTwoPhaseActivities(router)
+    in_doubt = ShardedInDoubtActivities(router)
     return [
         transfers.open_transfer,
         transfers.admit_transfer,
@@ -83,12 +86,13 @@ def _transfer_activities(router: Router) -> Sequence[Callable[..., Any]]:
         two_phase.prepare_participant,
         two_phase.commit_participant,
         two_phase.abort_participant,
+        in_doubt.resolve_in_doubt,
     ]
 
 
 HOSTED: dict[str, Hosted] = {
     ORDERS: Hosted([OrderSaga], _order_activities),
-    TRANSFERS: Hosted([TransferWorkflow], _transfer_activities),
+    TRANSFERS: Hosted([TransferWorkflow, InDoubtRecovery], _transfer_activities),
 }
 
 

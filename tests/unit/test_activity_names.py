@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from activities import interfaces
+from activities.in_doubt import ShardedInDoubtActivities
 from activities.orders import ShardedOrderActivities
 from activities.payments import ShardedPaymentActivities
 from activities.stock import ShardedStockActivities
@@ -24,6 +25,7 @@ IMPLEMENTATIONS: dict[type, type] = {
     interfaces.PaymentActivities: ShardedPaymentActivities,
     interfaces.TransferActivities: ShardedTransferActivities,
     interfaces.TwoPhaseActivities: ShardedTwoPhaseActivities,
+    interfaces.InDoubtActivities: ShardedInDoubtActivities,
 }
 METHODS = [(interface, name) for interface in IMPLEMENTATIONS for name in sorted(interface.__abstractmethods__)]  # type: ignore[attr-defined]
 

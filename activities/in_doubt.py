@@ -1,0 +1,25 @@
+"""The sweep over what is in doubt. Contract: `activities.interfaces.InDoubtActivities`."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from temporalio import activity
+
+from activities.coordinators import coordinator_of
+from activities.effects import failures_told
+from activities.interfaces import InDoubtActivities, ResolveInDoubt
+from domain.in_doubt import InDoubtReport
+from shards.in_doubt import Sweep
+from shards.routing import Router
+
+
+class ShardedInDoubtActivities(InDoubtActivities):
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    @activity.defn(name="resolve_in_doubt")
+    @failures_told
+    async def resolve_in_doubt(self, request: ResolveInDoubt) -> InDoubtReport:
+        ask = partial(coordinator_of, activity.client())
+        return await Sweep(self._router, ask, request.older_than_seconds).run()
