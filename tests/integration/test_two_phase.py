@@ -14,7 +14,7 @@ from domain.catalogue import Customer
 from domain.errors import TryAgain
 from domain.money import Money
 from domain.sagas import Reason, Refusal
-from domain.transfers import Transfer
+from domain.transfers import Transfer, TransferState
 from domain.two_phase import Outcome, Participant
 from shards import two_phase
 from shards.catalogue_import import import_customers
@@ -132,6 +132,14 @@ async def test_a_prepare_after_the_commit_votes_yes_and_prepares_nothing(
         await transfer.commit(each)
     assert (await transfer.prepare(participant)).is_yes
     assert (await transfer.prepared(), await transfer.money()) == ([], (70_00, 30_00))
+
+
+async def test_to_open_what_is_in_doubt_waits_for_nobody(world: World) -> None:
+    transfer = await new_transfer(world)
+    await transfer.prepare_both()
+    # A workflow that is started again begins with this, and is the one that has to end what is prepared.
+    async with asyncio.timeout(1):
+        assert await transfer.open() is TransferState.PENDING
 
 
 async def test_a_source_that_was_never_opened_is_not_prepared(world: World) -> None:
