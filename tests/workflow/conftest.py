@@ -21,8 +21,10 @@ from temporalio.testing import WorkflowEnvironment
 from domain.money import Money
 from stack.embedded.binaries import temporal_test_server_bin
 from stack.settings import load_settings
+from tests.workflow.bank import Bank
 from tests.workflow.desk import ALL_MODES, MODES, Desk, Mode, new_worker
 from tests.workflow.fakes import Shelf, Shop
+from tests.workflow.teller import Teller, bank_worker
 from workers.search_attributes import KEYWORDS
 from workflows.order_saga import workflow_id
 
@@ -80,5 +82,23 @@ async def desk(env: WorkflowEnvironment, shops: dict[str, Shop], shop: Shop, mod
     """What was placed in a test is replayed after it."""
     made = Desk(env, shop, mode, order_id=f"o{next(_numbers)}", queue=str(mode))
     shops[workflow_id(made.order_id)] = shop
+    yield made
+    await made.replay_all()
+
+
+@pytest.fixture(scope="module")
+async def banks(env: WorkflowEnvironment) -> AsyncIterator[dict[str, Bank]]:
+    by_saga: dict[str, Bank] = {}
+    async with contextlib.AsyncExitStack() as workers:
+        for mode in MODES:
+            await workers.enter_async_context(bank_worker(env, by_saga, mode))
+        yield by_saga
+
+
+@pytest.fixture
+async def teller(env: WorkflowEnvironment, banks: dict[str, Bank], mode: Mode) -> AsyncIterator[Teller]:
+    """What was sent in a test is replayed after it."""
+    made = Teller(env, Bank(), mode)
+    banks[made.transfer().saga_id] = made.bank
     yield made
     await made.replay_all()

@@ -1,0 +1,107 @@
+"""What the tests do with transfers: send them, and read what was told."""
+
+from __future__ import annotations
+
+import itertools
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import WorkflowHandle
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Replayer, Worker
+
+from domain.money import Money
+from domain.sagas import Reason, Refusal
+from domain.transfers import Protocol, ProtocolChoice, Transfer, TransferStatus
+from tests.workflow.bank import Bank, Banks, activities_of
+from tests.workflow.desk import Mode, events
+from tests.workflow.faults import Fails, Hangs
+from workers.sandbox import workflow_runner
+from workflows.compensation import SagaOptions
+from workflows.transfer import CarryOutTransfer, TransferResult, TransferWorkflow, workflow_id
+
+TEN = Money(10_00, "USD")
+TWO_PHASE = ProtocolChoice.TWO_PHASE
+CANCELLED = Refusal(Reason.CANCELLED, "by hand")
+
+Handle = WorkflowHandle[TransferWorkflow, TransferResult]
+_numbers = itertools.count(1)
+
+
+class Teller:
+    """One transfer of ten dollars from ada, and the bank that it happens in."""
+
+    def __init__(self, env: WorkflowEnvironment, bank: Bank, mode: Mode) -> None:
+        self.env = env
+        self.bank = bank
+        self._mode = mode
+        self._id = f"t{next(_numbers)}"
+        self._sent: list[Handle] = []
+
+    def transfer(self, target: str = "bob", amount: Money = TEN) -> Transfer:
+        return Transfer(self._id, "ada", target, amount)
+
+    async def send(
+        self, protocol: ProtocolChoice = ProtocolChoice.AUTO, target: str = "bob", amount: Money = TEN
+    ) -> Handle:
+        transfer = self.transfer(target, amount)
+        request = CarryOutTransfer(transfer, protocol, SagaOptions(self._mode.mode, 30))
+        handle = await self.env.client.start_workflow(
+            TransferWorkflow.run, request, id=workflow_id(transfer), task_queue=f"bank {self._mode}"
+        )
+        self._sent.append(handle)
+        return handle
+
+    @property
+    def local_attempts(self) -> int:
+        return 2 if self._mode.mode == "local_first" else 0
+
+    def hang_durably(self, step: str, durable: bool = False) -> Hangs:
+        """As a regular activity in every mode. `durable`: it never is another."""
+        hang = Hangs()
+        self.bank.inject(step, *[Fails()] * (0 if durable else self.local_attempts), hang)
+        return hang
+
+    async def replay_all(self) -> None:
+        replayer = Replayer(
+            workflows=[TransferWorkflow],
+            workflow_runner=workflow_runner(sandboxed=True),
+            data_converter=pydantic_data_converter,
+        )
+        for handle in self._sent:
+            await replayer.replay_workflow(await handle.fetch_history())
+
+
+def bank_worker(env: WorkflowEnvironment, banks: Banks, mode: Mode) -> Worker:
+    return Worker(
+        env.client,
+        task_queue=f"bank {mode}",
+        workflows=[TransferWorkflow],
+        activities=activities_of(banks),
+        workflow_runner=workflow_runner(sandboxed=True),
+    )
+
+
+async def statuses(handle: Handle) -> list[str]:
+    kind = EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES
+    told = [
+        event.upsert_workflow_search_attributes_event_attributes.search_attributes.indexed_fields
+        for event in await events(handle, kind)
+    ]
+    return [fields["TransferStatus"].data.decode().strip('"[]') for fields in told]
+
+
+async def let_go(hang: Hangs) -> None:
+    """An attempt that nobody waits for any more would keep the server's clock from skipping."""
+    hang.release()
+    await hang.ended.wait()
+
+
+def assert_settled(result: TransferResult, protocol: Protocol) -> None:
+    assert (result.status, result.refusal, result.protocol) == (TransferStatus.SETTLED, None, protocol)
+
+
+def assert_declined(result: TransferResult, reason: Reason) -> None:
+    assert result.status is TransferStatus.DECLINED
+    assert result.refusal is not None
+    assert result.refusal.reason is reason
