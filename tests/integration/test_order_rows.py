@@ -96,20 +96,22 @@ async def test_a_refused_opening_leaves_an_undecided_row_without_a_hold(world: W
 
 
 @pytest.mark.parametrize(
-    ("state", "currency", "refused"),
+    ("state", "balance", "currency", "refused"),
     [
-        ("frozen", "USD", Reason.ACCOUNT_NOT_OPEN),
-        ("closed", "USD", Reason.ACCOUNT_NOT_OPEN),
-        ("open", "EUR", Reason.CURRENCY_MISMATCH),
+        ("frozen", 10000, "USD", Reason.ACCOUNT_NOT_OPEN),
+        ("closed", 0, "USD", Reason.ACCOUNT_NOT_OPEN),
+        ("open", 10000, "EUR", Reason.CURRENCY_MISMATCH),
     ],
 )
-async def test_an_account_that_cannot_pay_refuses(world: World, state: str, currency: str, refused: Reason) -> None:
-    customer_id = await world.customer("100.00")
+async def test_an_account_that_cannot_pay_refuses(
+    world: World, state: str, balance: int, currency: str, refused: Reason
+) -> None:
+    customer_id = await world.customer(Money(balance, "USD").amount)
     await world.everywhere("UPDATE account SET state = :state WHERE id = :id", state=state, id=customer_id)
     refusal = await (await world.saga(world.order(customer_id, {"a": 1}, currency=currency))).open()
     assert refusal is not None
     assert refusal.reason is refused
-    assert await world.money_of(customer_id) == (10000, 0)
+    assert await world.money_of(customer_id) == (balance, 0)
 
 
 # ── one decision ────────────────────────────────────────────────────────────────────────────────────────────
