@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 
 from sqlalchemy import text
 
-from domain.errors import ShardwiseError, Unreachable
+from domain.errors import ShardwiseError, TryAgain, Unreachable
 from domain.in_doubt import InDoubt, InDoubtReport, Resolved, Waiting
 from domain.sagas import Reason, Refusal
 from domain.transfers import Transfer
@@ -22,6 +23,9 @@ from shards.routing import Router, failures_on
 
 Ask = Callable[[str], Awaitable[Coordinator]]
 """What is known of the coordinator of a saga. Raises `Unreachable`."""
+
+# A pool's first connection after its server's restart is a dead one.
+ATTEMPTS_MAX = 3
 
 COORDINATOR_LOST = Refusal(Reason.COORDINATOR_LOST, "whoever decides it was gone before anybody had committed")
 
@@ -129,8 +133,16 @@ class Sweep:
         if self._dry_run:
             outcome = Outcome.ABORTED if refusal else Outcome.COMMITTED
         else:
-            outcome = (await two_phase.end(self._router, transfer, refusal)).outcome
+            outcome = await self._insist(transfer, refusal)
         self._resolved += [Resolved(each.gid, each.shard, transfer.saga_id, outcome) for each in group]
+
+    async def _insist(self, transfer: Transfer, refusal: Refusal | None) -> Outcome:
+        """Once begun it is not left to the next sweep at the first failure: that finds only what is still prepared, and
+        not the marker that is missing."""
+        for _ in range(ATTEMPTS_MAX - 1):
+            with suppress(Unreachable, TryAgain):
+                return (await two_phase.end(self._router, transfer, refusal)).outcome
+        return (await two_phase.end(self._router, transfer, refusal)).outcome
 
     def _wait(self, group: Sequence[InDoubt], why: str) -> None:
         self._waiting += [Waiting(each.gid, each.shard, each.seconds, why) for each in group]

@@ -12,7 +12,7 @@ nothing here waits for one longer than its `lock_timeout`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 
 from sqlalchemy import text
@@ -26,7 +26,7 @@ from domain.transfers import Protocol, Transfer, TransferState
 from domain.two_phase import Ended, Outcome, Participant, Vote, gid_of
 from shards import accounts, admissions, ledger, transfers
 from shards.integrity import IntegrityViolation, LockTimedOut, sqlstate
-from shards.routing import Router, ShardTransaction, failures_on
+from shards.routing import Router, ShardTransaction, failures_on, write_on
 
 # The effects wait for two rows at most, the transfer's and the account's, and stay below `transaction_timeout`.
 PREPARE_LOCK_TIMEOUT = "1500ms"
@@ -104,9 +104,9 @@ async def abort(router: Router, transfer: Transfer, participant: Participant, re
 
     Idempotent. The source answers `COMMITTED` where it turns out to be; then commit the target.
 
-    If we crash here, the participant is still prepared, or rolled back without its marker, in which case it could be
-    prepared anew, or aborted: the next call ends it. `TryAgain` where somebody keeps preparing; `IntegrityViolation`
-    where the target is credited, though the source was declined.
+    If we crash here, the participant is still prepared, or rolled back without its marker: the next call ends it.
+    Should nobody call again, a late PREPARE could succeed, and would be in doubt until the sweep finds it. `TryAgain`
+    where somebody keeps preparing; `IntegrityViolation` where the target is credited, though the source was declined.
     """
     for _ in range(MARKER_ROUNDS_MAX):
         # A marker first would wait for its own prepared transaction.
@@ -225,17 +225,14 @@ async def end_prepared(router: Router, shard: str, gid: str, verb: str) -> bool:
 
 async def _leave_marker(router: Router, transfer: Transfer, participant: Participant, refusal: Refusal) -> Ended:
     async def decline(tx: ShardTransaction) -> Ended:
-        await _limit_lock_waits(tx, MARKER_LOCK_TIMEOUT)
         decision = await transfers.decide(tx, transfer, Protocol.TWO_PHASE, refusal)
         return COMMITTED if decision.is_confirmed else Ended(Outcome.ABORTED, decision.refusal)
 
     async def withdraw(tx: ShardTransaction) -> Ended:
-        await _limit_lock_waits(tx, MARKER_LOCK_TIMEOUT)
         await admissions.withdraw(tx, transfer)
         return Ended(Outcome.ABORTED, refusal)
 
-    marker = decline if participant is Participant.SOURCE else withdraw
-    return await router.write(_place_of(transfer, participant), marker)
+    return await _write(router, transfer, participant, decline if participant is Participant.SOURCE else withdraw)
 
 
 async def _credit_unprepared(router: Router, transfer: Transfer) -> Ended:
@@ -244,15 +241,30 @@ async def _credit_unprepared(router: Router, transfer: Transfer) -> Ended:
     if not source.is_committed:
         raise IntegrityViolation(f"{transfer.saga_id}: the target was to be committed, but the source is not")
 
-    async def credit(tx: ShardTransaction) -> None:
-        await _limit_lock_waits(tx, MARKER_LOCK_TIMEOUT)
+    async def credit(tx: ShardTransaction) -> Ended:
         if await admissions.credit_unadmitted(tx, transfer):
             await _pay(tx, transfer)
         elif (state := await admissions.state_of(tx, transfer)) != "credited":
             raise IntegrityViolation(f"{transfer.saga_id}: was confirmed, but its admission is {state}")
+        return COMMITTED
 
-    await router.write(_place_of(transfer, Participant.TARGET), credit)
-    return COMMITTED
+    return await _write(router, transfer, Participant.TARGET, credit)
+
+
+async def _write(
+    router: Router,
+    transfer: Transfer,
+    participant: Participant,
+    work: Callable[[ShardTransaction], Awaitable[Ended]],
+) -> Ended:
+    """An ordinary write, but like all of phase two by the pool in which nobody waits to prepare."""
+
+    async def attempt(route: Route) -> Ended:
+        async with write_on(router.cluster.phase_two[route.shard], route) as tx:
+            await _limit_lock_waits(tx, MARKER_LOCK_TIMEOUT)
+            return await work(tx)
+
+    return await router.routed(_place_of(transfer, participant), attempt)
 
 
 # ── what all of it needs ────────────────────────────────────────────────────────────────────────────────────

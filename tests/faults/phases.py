@@ -47,7 +47,7 @@ BORDERS = {
 
 
 class PhaseWatcher:
-    """Calls `reached` at its border, in the first attempt only."""
+    """Calls `reached` in each attempt that comes to its border."""
 
     def __init__(self, saga_id: str, border: PhaseBorder, reached: Callable[[str], Awaitable[None]]) -> None:
         self._saga_id = saga_id
@@ -56,11 +56,7 @@ class PhaseWatcher:
 
     async def around(self, attempt: Attempt, effect: Effect) -> Any:
         border = self._border
-        met = (
-            attempt.activity == border.activity
-            and attempt.request.participant is border.participant
-            and attempt.number == 1
-        )
+        met = attempt.activity == border.activity and attempt.request.participant is border.participant
         if met and not border.after:
             await self._reached(self._saga_id)
         result = await effect()

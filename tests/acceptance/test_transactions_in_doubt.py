@@ -1,0 +1,191 @@
+"""Two-phase commits on a whole stack: servers that are killed between the phases, and what nobody decides any more."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+from temporalio.client import Client, ScheduleHandle
+
+from domain.errors import Unreachable
+from domain.transfers import ProtocolChoice, TransferStatus
+from shards.engines import Cluster
+from shards.routing import Router
+from stack.embedded.waiting import attempts
+from stack.settings import Settings, resolve_databases
+from stack.temporal_client import connect
+from tests.faults.phases import BORDERS, PhaseWatcher
+from tests.faults.points import intercepted
+from tests.support.command import Shardwise
+from tests.support.two_phase import BOTH, SOURCE, TransferByHand, new_transfer, nothing_left_prepared
+from tests.support.world import World
+from workers.run import HOSTED, new_worker
+from workers.schedules import IN_DOUBT_RECOVERY
+from workflows.transfer import TASK_QUEUE, CarryOutTransfer, TransferWorkflow, workflow_id
+
+SECONDS_MAX = 60
+SERVERS = ("shard-1", "shard-2")
+KILLED_AT = (
+    "after the first vote",
+    "between the votes",
+    "between the decision and the first commit",
+    "between the commits",
+)
+
+_queues = (f"in-doubt-{n}" for n in itertools.count())
+
+
+@pytest.fixture
+async def world(shardwise: Shardwise) -> AsyncIterator[World]:
+    databases = resolve_databases(Settings(data_dir=shardwise.data_dir))
+    async with (
+        Cluster(databases.shards, databases.catalog, databases.read_model, pool_size=4) as cluster,
+        nothing_left_prepared(cluster),
+    ):
+        yield World(cluster)
+
+
+@pytest.fixture
+async def client(shardwise: Shardwise) -> Client:
+    return await connect(Settings(data_dir=shardwise.data_dir))
+
+
+@pytest.fixture
+async def paused(client: Client) -> AsyncIterator[ScheduleHandle]:
+    """The schedule, which does nothing by itself during the test."""
+    schedule = client.get_schedule_handle(IN_DOUBT_RECOVERY)
+    await schedule.pause()
+    yield schedule
+    await schedule.unpause()
+
+
+class Arrivals:
+    """Transfers that wait at their borders until they are let go."""
+
+    def __init__(self, expected: int) -> None:
+        self._expected = expected
+        self._arrived: set[str] = set()
+        self.all_there = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def __call__(self, saga_id: str) -> None:
+        self._arrived.add(saga_id)
+        if len(self._arrived) == self._expected:
+            self.all_there.set()
+        await self.go_on.wait()
+
+
+@asynccontextmanager
+async def _worker(world: World, client: Client, watchers: dict[str, PhaseWatcher], queue: str) -> AsyncIterator[None]:
+    HOSTED[queue] = HOSTED[TASK_QUEUE]
+    async with new_worker(intercepted(client, watchers), Router(world.cluster), Settings(workflow_sandbox=True), queue):
+        yield
+
+
+async def test_servers_that_are_killed_between_the_phases_keep_what_is_prepared(
+    shardwise: Shardwise, world: World, client: Client
+) -> None:
+    transfers = {name: await new_transfer(world, opened=False) for name in KILLED_AT}
+    arrivals, queue = Arrivals(len(transfers)), next(_queues)
+    sagas = {name: workflow_id(each.transfer) for name, each in transfers.items()}
+    watchers = {sagas[name]: PhaseWatcher(sagas[name], BORDERS[name], arrivals) for name in KILLED_AT}
+    async with _worker(world, client, watchers, queue):
+        handles = [
+            await client.start_workflow(
+                TransferWorkflow.run,
+                # To bring servers back takes longer than a vote may.
+                CarryOutTransfer(each.transfer, ProtocolChoice.TWO_PHASE, vote_within_seconds=600),
+                id=workflow_id(each.transfer),
+                task_queue=queue,
+            )
+            for each in transfers.values()
+        ]
+        async with asyncio.timeout(SECONDS_MAX):
+            await arrivals.all_there.wait()
+        before = {name: await each.prepared() for name, each in transfers.items()}
+        try:
+            for server in shardwise("status").document["shards"]:
+                if server["name"] in SERVERS:
+                    os.kill(server["pid"], signal.SIGKILL)
+        finally:
+            assert shardwise("up", "--detach").exit_code == 0
+        await _until_answering(world)
+        assert {name: await each.prepared() for name, each in transfers.items()} == before
+        assert before["between the decision and the first commit"] == list(BOTH)
+        arrivals.go_on.set()
+        results = [await handle.result() for handle in handles]
+    assert {result.status for result in results} == {TransferStatus.SETTLED}
+    for each in transfers.values():
+        assert (await each.prepared(), await each.states()) == ([], ("confirmed", "credited"))
+        assert await each.money() == (70_00, 30_00)
+    assert shardwise("verify").exit_code == 0
+
+
+async def _until_answering(world: World) -> None:
+    """Its connections were to the servers that were killed."""
+    for server in SERVERS:
+        for database in (world.cluster.shards[server], world.cluster.phase_two[server]):
+            async for _ in attempts(SECONDS_MAX):
+                with suppress(Unreachable):
+                    await database.ping()
+                    break
+
+
+async def test_what_nobody_decides_raises_the_alarm_and_is_ended_by_recover(
+    shardwise: Shardwise, world: World, paused: ScheduleHandle
+) -> None:
+    abandoned, committed = await new_transfer(world), await new_transfer(world)
+    for each in (abandoned, committed):
+        await each.prepare_both()
+    await committed.by_hand(SOURCE, "COMMIT")
+    in_doubt = {*_gids(abandoned), *_gids(committed)} - {committed.gid(SOURCE)}
+
+    quiet = shardwise("status")
+    assert (quiet.exit_code, quiet.document["in_doubt"]) == (0, [])
+    alarm = shardwise("status", in_doubt_alarm_seconds="0.001")
+    assert alarm.exit_code == 1
+    assert {each["gid"] for each in alarm.document["in_doubt"]} == in_doubt
+
+    dry = shardwise("recover", "--dry-run").document
+    assert dry["in_doubt"]["waiting"] == dry["in_doubt"]["unreachable"] == []
+    assert {each["gid"] for each in dry["in_doubt"]["resolved"]} == in_doubt
+    assert await abandoned.prepared() == list(BOTH)
+
+    recovered = shardwise("recover")
+    assert (recovered.exit_code, recovered.document["in_doubt"]) == (0, dry["in_doubt"])
+    outcomes = {each["saga_id"]: each["outcome"] for each in recovered.document["in_doubt"]["resolved"]}
+    assert outcomes == {abandoned.transfer.saga_id: "aborted", committed.transfer.saga_id: "committed"}
+    assert (await abandoned.states(), await abandoned.money()) == (("declined", "withdrawn"), (100_00, 0))
+    assert (await committed.states(), await committed.money()) == (("confirmed", "credited"), (70_00, 30_00))
+    assert shardwise("status", in_doubt_alarm_seconds="0.001").exit_code == 0
+    assert shardwise("recover").document["in_doubt"] == {"resolved": [], "waiting": [], "unreachable": []}
+    verified = shardwise("verify")
+    assert verified.exit_code == 0, verified.stdout
+
+
+async def test_a_schedule_ends_it_with_nobodys_help(shardwise: Shardwise, world: World, client: Client) -> None:
+    transfer = await new_transfer(world)
+    await transfer.prepare_both()
+    async for _ in attempts(2 * SECONDS_MAX):
+        if await transfer.states() == ("declined", "withdrawn"):
+            break
+    assert (await transfer.states(), await transfer.money()) == (("declined", "withdrawn"), (100_00, 0))
+    assert await transfer.prepared() == []
+    description = await client.get_schedule_handle(IN_DOUBT_RECOVERY).describe()
+    assert description.info.num_actions > 0
+
+
+async def test_migrating_again_leaves_the_schedule_as_an_operator_has_set_it(
+    shardwise: Shardwise, paused: ScheduleHandle
+) -> None:
+    assert shardwise("migrate").document["schedules"] == [IN_DOUBT_RECOVERY]
+    assert (await paused.describe()).schedule.state.paused
+
+
+def _gids(transfer: TransferByHand) -> list[str]:
+    return [transfer.gid(each) for each in BOTH]
