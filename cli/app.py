@@ -13,9 +13,24 @@ from __future__ import annotations
 import typer
 
 from cli import account, demo, imports, migrate, order, recover, stack_commands, stock, transfer, verify, worker
+from cli.contrast import command as contrast
 from cli.watch import command as watch
 
-TOPICS = (stack_commands, migrate, worker, imports, account, stock, order, transfer, watch, verify, recover, demo)
+TOPICS = (
+    stack_commands,
+    migrate,
+    worker,
+    imports,
+    account,
+    stock,
+    order,
+    transfer,
+    contrast,
+    watch,
+    verify,
+    recover,
+    demo,
+)
 
 
 def build_app() -> typer.Typer:

@@ -32,9 +32,12 @@ Handle = WorkflowHandle[TransferWorkflow, TransferResult]
 
 
 class TransferSagas:
-    def __init__(self, temporal: Callable[[], Awaitable[Client]], settings: Settings) -> None:
-        """`temporal` gives the connected client: asked when it is first needed."""
+    def __init__(
+        self, temporal: Callable[[], Awaitable[Client]], settings: Settings, task_queue: str = TASK_QUEUE
+    ) -> None:
+        """`temporal` gives the connected client: asked when it is first needed. `task_queue`: whose workers run it."""
         self._temporal = temporal
+        self._task_queue = task_queue
         self._options = SagaOptions(settings.activity_mode, settings.stuck_after_seconds)
 
     async def carry_out(
@@ -62,7 +65,7 @@ class TransferSagas:
                 TransferWorkflow.run,
                 request,
                 id=workflow_id(transfer),
-                task_queue=TASK_QUEUE,
+                task_queue=self._task_queue,
                 task_timeout=TASK_TIMEOUT,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
@@ -99,4 +102,4 @@ class TransferSagas:
 
     async def has_worker(self) -> bool:
         """Whether a worker has polled for transfers lately."""
-        return await has_worker(await self._temporal(), TASK_QUEUE)
+        return await has_worker(await self._temporal(), self._task_queue)

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 import asyncpg
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -129,6 +129,11 @@ class Database:
         if isinstance(cause, _WRONG_ADDRESS):
             return InvalidInput(self.name, f"{self.name}: {_first_line(cause)}")
         return NotMigrated(f"{self.name}: {_first_line(cause)}") if isinstance(cause, _OTHER_SCHEMA) else None
+
+    @property
+    def events(self) -> Engine:
+        """Where SQLAlchemy's events of this database are listened to: see `shards.tracing`."""
+        return self._engine.sync_engine
 
     async def ping(self) -> None:
         """Returns once it has answered a query; raises `Unreachable`."""

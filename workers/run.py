@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.worker import Interceptor, Worker
 
 from activities.in_doubt import ShardedInDoubtActivities
 from activities.orders import ShardedOrderActivities
@@ -130,12 +130,21 @@ async def polling(
         yield
 
 
-def new_worker(client: Client, router: Router, settings: Settings, queue: str, name: str | None = None) -> Worker:
-    """One queue's worker, not yet polling."""
+def new_worker(
+    client: Client,
+    router: Router,
+    settings: Settings,
+    queue: str,
+    name: str | None = None,
+    polled: str | None = None,
+    interceptors: Sequence[Interceptor] = (),
+) -> Worker:
+    """One queue's worker, not yet polling. `polled`: another queue that gets what `queue` offers."""
     hosted = HOSTED[queue]
     return Worker(
         client,
-        task_queue=queue,
+        task_queue=polled or queue,
+        interceptors=interceptors,
         workflows=hosted.workflows,
         activities=hosted.activities(router),
         workflow_runner=workflow_runner(settings.workflow_sandbox),

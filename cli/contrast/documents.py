@@ -1,0 +1,175 @@
+"""What a contrast has measured: the document of `--json`, from which the table and the plot are made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from enum import StrEnum
+
+from pydantic import BaseModel
+
+from domain.sagas import Reason
+from domain.transfers import Protocol
+
+PROTOCOLS = (Protocol.LOCAL, Protocol.SAGA, Protocol.TWO_PHASE)
+
+
+class Place(StrEnum):
+    """`spread`: each transfer in flight between accounts of its own. `hot source`: all of them out of one account."""
+
+    SPREAD = "spread"
+    HOT = "hot source"
+
+
+class Border(StrEnum):
+    """Where a transfer is held back to be looked at."""
+
+    SAGA_IN_CLEARING = "after the capture, before the credit"
+    VOTES_IN = "after the last vote, before the first commit"
+    HALF_COMMITTED = "after the source's commit, before the target's"
+
+    @property
+    def protocol(self) -> Protocol:
+        return Protocol.SAGA if self is Border.SAGA_IN_CLEARING else Protocol.TWO_PHASE
+
+
+class Side(StrEnum):
+    SOURCE = "source"
+    TARGET = "target"
+
+
+class Cell(BaseModel):
+    """One protocol at one place with `concurrency` transfers at once. Latencies count declined transfers too, from the
+    call to its answer, in milliseconds; `per_second` counts settled ones only."""
+
+    protocol: Protocol
+    place: Place
+    concurrency: int
+    transfers: int
+    settled: int
+    declined: dict[Reason, int]
+    seconds: float
+    per_second: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+
+
+class Cost(BaseModel):
+    """One transfer with nothing beside it: medians of `transfers` runs, one after the other.
+
+    `round_trips` between worker and Postgres, BEGIN and COMMIT included; `commits`, prepared ones included, each waited
+    for until it is on disk. `locked_ms`: the longest that an account's row was locked; `locked_total_ms`: all of them.
+    """
+
+    protocol: Protocol
+    transfers: int
+    latency_ms: float
+    history_events: int
+    round_trips: float
+    commits: float
+    locked_ms: float
+    locked_total_ms: float
+
+
+class Balances(BaseModel):
+    """Decimal strings. `missing`: what the two together have less than before."""
+
+    source: str
+    target: str
+    missing: str
+    read_ms: float
+
+
+class Writer(BaseModel):
+    """Somebody else who writes the paused transfer's account on this side.
+
+    `row_waited_ms` for the row's lock, `row_free` false where `lock_timeout_ms` ended that wait. An ordinary transfer
+    of the same account was sent meanwhile: whether it settled in the pause, and how long it took in all.
+    """
+
+    side: Side
+    row_free: bool
+    row_waited_ms: float
+    lock_timeout_ms: int
+    settled_in_pause: bool
+    transfer_ms: float
+
+
+class Server(BaseModel):
+    """The server of this side, after transfers between accounts that the paused one has nothing to do with.
+
+    `watermark_moved`: whether readers of the outbox got on. `hidden_events` are committed and unreadable all the same.
+    `dead_rows_kept` and `horizon_age` (in transactions) are what VACUUM says of the table of accounts.
+    """
+
+    side: Side
+    shard: str
+    unrelated_transfers: int
+    watermark_moved: bool
+    hidden_events: int
+    dead_rows_kept: int | None
+    horizon_age: int | None
+
+
+class Middle(BaseModel):
+    """One transfer of `amount`, held back at `border` for `paused_ms`, and what others noticed of it meanwhile."""
+
+    protocol: Protocol
+    border: Border
+    amount: str
+    currency: str
+    paused_ms: float
+    before: Balances
+    middle: Balances
+    after: Balances
+    writers: list[Writer]
+    servers: list[Server]
+    settled: bool
+
+
+class Machine(BaseModel):
+    """`load_average` of one minute, before and after: what else the machine had to do shows in it."""
+
+    cpus: int
+    system: str
+    python: str
+    postgres: str
+    load_average_before: float
+    load_average_after: float
+
+
+class ContrastDocument(BaseModel):
+    """`ok`: every paused transfer was settled in the end."""
+
+    ok: bool
+    run_id: str
+    accounts: int
+    shards: list[str]
+    machine: Machine
+    seconds: float
+    cells: list[Cell]
+    costs: list[Cost]
+    middles: list[Middle]
+
+    def cell(self, protocol: Protocol, place: Place, concurrency: int) -> Cell:
+        return next(
+            each
+            for each in self.cells
+            if (each.protocol, each.place, each.concurrency) == (protocol, place, concurrency)
+        )
+
+    def cost(self, protocol: Protocol) -> Cost:
+        return next(each for each in self.costs if each.protocol is protocol)
+
+    def middle(self, border: Border) -> Middle:
+        return next(each for each in self.middles if each.border is border)
+
+    @property
+    def concurrencies(self) -> list[int]:
+        return sorted({each.concurrency for each in self.cells})
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """By nearest rank: always a value that was measured. `values` is not empty."""
+    return sorted(values)[max(math.ceil(len(values) * percent / 100), 1) - 1]
