@@ -47,6 +47,12 @@ bench: $(STAMP) ## orders per second beside a naive saga, as a ratio measured in
 bench-verify: $(STAMP) ## seconds and memory of verify by the number of orders
 	@$(BIN)/python -m bench.verify $(BENCH_ARGS)
 
+.PHONY: contrast
+contrast: $(STAMP) ## saga, two-phase commit and local side by side: docs/contrast.md and its picture, on a stack of its own
+	@folder=$$(mktemp -d) && trap '$(BIN)/shardwise down --data-dir $$folder >&2; rm -rf $$folder' EXIT && \
+		$(BIN)/shardwise up --detach --data-dir $$folder >&2 && \
+		$(BIN)/shardwise contrast --data-dir $$folder --plot docs/contrast --markdown docs/contrast.md $(CONTRAST_ARGS)
+
 .PHONY: soak
 soak: $(STAMP) ## orders while parts are killed, then in peace: make soak MINUTES=30 [QUIET=10] [SEED=N]
 	@$(BIN)/python -m tests.soak.run --minutes $(or $(MINUTES),10) --quiet-minutes $(or $(QUIET),10) $(if $(SEED),--seed $(SEED))

@@ -60,7 +60,8 @@ def register(app: typer.Typer) -> None:
 
 def contrast(
     concurrency: Annotated[str, typer.Option(help="Transfers at once, several numbers with commas.")] = "1,8,32",
-    transfers: Annotated[int, typer.Option(min=2, max=100_000, help="In each cell.")] = 96,
+    transfers: Annotated[int, typer.Option(min=2, max=100_000, help="In each cell and round.")] = 96,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Of the whole load.")] = 2,
     quick: Annotated[bool, typer.Option("--quick", help="A look in seconds. Its figures say little.")] = False,
     plot: Annotated[Path, typer.Option(metavar="PATH", help="Where the figure goes, as PATH.svg and PATH.png.")] = Path(
         "contrast"
@@ -76,7 +77,7 @@ def contrast(
     Runs against the stack that is up, on accounts of its own, which stay. It pauses transfers on purpose, two-phase
     ones with their locks: not for an installation that has work to do. Exit code 1 if one is not settled in the end.
     """
-    size = QUICK if quick else Size(Load(_concurrencies(concurrency), transfers), 20, 1000)
+    size = QUICK if quick else Size(Load(_concurrencies(concurrency), transfers, rounds), 20, 1000)
     out = output()
     document = run_async(_contrast(load_settings(data_dir), size, out))
     # Takes half a second to load, and no other command needs it.

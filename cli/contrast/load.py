@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import product
 
 from cli.contrast.cast import CURRENCY, Cast
 from cli.contrast.documents import PROTOCOLS, Cell, Place, percentile
@@ -26,10 +27,11 @@ WARM_UP_TRANSFERS_MAX = 16
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """`transfers` in each cell, at each of these numbers at once."""
+    """`transfers` in each cell and each round, at each of these numbers at once."""
 
     concurrencies: Sequence[int]
     transfers: int
+    rounds: int = 1
 
     @property
     def accounts_per_shard(self) -> int:
@@ -57,6 +59,44 @@ class Lanes:
         return source, self._targets[there][account_number], here
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    at_once: int
+    transfers: int
+
+
+@dataclass(slots=True)
+class _Measured:
+    """`taken` in seconds, one for each transfer, declined ones too."""
+
+    ended: list[TransferResult] = field(default_factory=list)
+    taken: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def add(self, other: _Measured) -> None:
+        self.ended += other.ended
+        self.taken += other.taken
+        self.seconds += other.seconds
+
+    def cell(self, protocol: Protocol, place: Place, concurrency: int) -> Cell:
+        settled = sum(result.status is TransferStatus.SETTLED for result in self.ended)
+        reasons: Counter[Reason] = Counter(result.refusal.reason for result in self.ended if result.refusal)
+        p50, p95, p99 = (round(percentile(self.taken, percent) * 1000, 1) for percent in (50, 95, 99))
+        return Cell(
+            protocol=protocol,
+            place=place,
+            concurrency=concurrency,
+            transfers=len(self.ended),
+            settled=settled,
+            declined=dict(reasons),
+            seconds=round(self.seconds, 3),
+            per_second=round(settled / self.seconds, 2),
+            p50_ms=p50,
+            p95_ms=p95,
+            p99_ms=p99,
+        )
+
+
 class Loader:
     def __init__(self, sagas: TransferSagas, cast: Cast, load: Load, say: Callable[[str], None]) -> None:
         self._sagas = sagas
@@ -66,24 +106,31 @@ class Loader:
         self._say = say
 
     async def run(self) -> list[Cell]:
-        """Protocols in turn within each cell, so that a machine whose speed drifts slows all three."""
-        warm_up = min(self._load.transfers, WARM_UP_TRANSFERS_MAX)
+        """Everything once in each round and the protocols in turn, so that a machine whose speed drifts slows all of
+        them; a round that only warms up goes before."""
+        warm_up = Batch(self._load.concurrencies[-1], min(self._load.transfers, WARM_UP_TRANSFERS_MAX))
         for protocol in PROTOCOLS:
-            await self._cell(protocol, Place.SPREAD, max(self._load.concurrencies), warm_up, "warm-up")
-        cells = []
-        for place in Place:
-            for concurrency in self._load.concurrencies:
-                for protocol in PROTOCOLS:
-                    name = f"{place.name.lower()}-{concurrency}"
-                    cell = await self._cell(protocol, place, concurrency, self._load.transfers, name)
-                    cells.append(cell)
-                    self._say(f"{place}, {concurrency} at once, {protocol}: {cell.per_second:.1f} transfers/s")
-        return cells
+            await self._carry_out(protocol, Place.SPREAD, warm_up, "warm-up")
+        cells = list(product(Place, self._load.concurrencies, PROTOCOLS))
+        measured = {cell: _Measured() for cell in cells}
+        for number, cell in product(range(self._load.rounds), cells):
+            place, concurrency, protocol = cell
+            name = f"{number}-{place.name.lower()}-{concurrency}"
+            batch = await self._carry_out(protocol, place, Batch(concurrency, self._load.transfers), name)
+            measured[cell].add(batch)
+            so_far = measured[cell].cell(protocol, place, concurrency)
+            self._say(
+                f"round {number + 1} of {self._load.rounds}: {place}, {concurrency} at once, {protocol}: "
+                f"{so_far.per_second:.1f} transfers/s"
+            )
+        return [
+            measured[place, concurrency, protocol].cell(protocol, place, concurrency)
+            for place, concurrency, protocol in cells
+        ]
 
-    async def _cell(self, protocol: Protocol, place: Place, concurrency: int, transfers: int, name: str) -> Cell:
-        turns = asyncio.Semaphore(concurrency)
-        taken: list[float] = []
-        ended: list[TransferResult] = []
+    async def _carry_out(self, protocol: Protocol, place: Place, batch: Batch, name: str) -> _Measured:
+        turns = asyncio.Semaphore(batch.at_once)
+        measured = _Measured()
 
         async def one(number: int) -> None:
             source, target, shard = self._lanes.of(protocol, place, number)
@@ -91,14 +138,15 @@ class Loader:
             async with turns:
                 began = time.perf_counter()
                 result = await self._carried_out(Transfer(transfer_id, source, target, CENT), protocol, shard)
-                taken.append(time.perf_counter() - began)
-            ended.append(result)
+                measured.taken.append(time.perf_counter() - began)
+            measured.ended.append(result)
 
         began = time.perf_counter()
         async with asyncio.TaskGroup() as group:
-            for number in range(transfers):
+            for number in range(batch.transfers):
                 group.create_task(one(number))
-        return _cell(protocol, place, concurrency, ended, taken, time.perf_counter() - began)
+        measured.seconds = time.perf_counter() - began
+        return measured
 
     async def _carried_out(self, transfer: Transfer, protocol: Protocol, shard: str) -> TransferResult:
         try:
@@ -108,29 +156,3 @@ class Loader:
         if result is None:
             raise Unreachable("contrast_stalled", f"{transfer.saga_id} is not final after {WAIT_SECONDS:.0f} s")
         return result
-
-
-def _cell(
-    protocol: Protocol,
-    place: Place,
-    concurrency: int,
-    ended: Sequence[TransferResult],
-    taken: Sequence[float],
-    seconds: float,
-) -> Cell:
-    settled = sum(result.status is TransferStatus.SETTLED for result in ended)
-    reasons: Counter[Reason] = Counter(result.refusal.reason for result in ended if result.refusal is not None)
-    p50, p95, p99 = (round(percentile(taken, percent) * 1000, 1) for percent in (50, 95, 99))
-    return Cell(
-        protocol=protocol,
-        place=place,
-        concurrency=concurrency,
-        transfers=len(ended),
-        settled=settled,
-        declined=dict(reasons),
-        seconds=round(seconds, 3),
-        per_second=round(settled / seconds, 2),
-        p50_ms=p50,
-        p95_ms=p95,
-        p99_ms=p99,
-    )

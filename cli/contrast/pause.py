@@ -15,7 +15,8 @@ from domain.errors import Unreachable
 from domain.money import Money
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus
 from shards.account_reads import read_account
-from shards.horizon import Horizon, look, vacuum_accounts
+from shards.engines import Database
+from shards.horizon import Horizon, Vacuumed, look, vacuum_accounts
 from shards.routing import Router
 from shards.row_waits import wait_for_account
 from workflows.transfer import TransferResult
@@ -25,9 +26,10 @@ UNRELATED_TRANSFERS = 5
 # On each shard of one pause: the paused account, its neighbour, and two that have nothing to do with it.
 ACCOUNTS_PER_SHARD = 4 * len(Border)
 ANSWER_SECONDS_MAX = 60.0
-# What hides events for a moment, as any transaction does, is not what the paused one hides.
+# What is kept back for a moment, as any transaction does, is not what the paused one keeps back.
 LOOKS_MAX = 10
 LOOK_EVERY_SECONDS = 0.05
+VACUUMS_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,8 @@ class Watch:
         seen = await self._balances(source, target, before)
         writers = await asyncio.gather(*(self._writer(border, part) for part in (source, target)))
         servers = await asyncio.gather(*(self._server(border, part) for part in (source, target)))
+        for writer, other in writers:
+            writer.settled_in_pause = other.done() and other.exception() is None
         return _Noticed(seen, writers, servers, time.perf_counter() - began)
 
     async def _balances(self, source: Part, target: Part, before: Balances | None) -> Balances:
@@ -109,28 +113,27 @@ class Watch:
         )
 
     async def _writer(self, border: Border, part: Part) -> tuple[Writer, asyncio.Task[float]]:
-        """An ordinary transfer of the account is sent, out of the source and in to the target, and the row asked for.
+        """The row is asked for, and an ordinary transfer of the account sent: out of the source, in to the target.
 
-        Where the row is free, the transfer is waited for; where it is not, that wait was long enough.
+        Where the row is free, the transfer is waited for; where it is not, it waits until the pause is over.
         """
         debited, credited = part.account, part.neighbour
         if part.side is Side.TARGET:
             debited, credited = credited, debited
-        other = asyncio.create_task(self._send(self._id(border, f"other-{part.side}"), debited, credited))
+        # First, so that only the paused transfer can be in its way.
         waited = await wait_for_account(self.router, part.account, self.lock_timeout_ms)
+        other = asyncio.create_task(self._send(self._id(border, f"other-{part.side}"), debited, credited))
         if waited.got_it:
-            await asyncio.wait({other}, timeout=ANSWER_SECONDS_MAX)
-        return (
-            Writer(
-                side=part.side,
-                row_free=waited.got_it,
-                row_waited_ms=round(waited.seconds * 1000, 2),
-                lock_timeout_ms=self.lock_timeout_ms,
-                settled_in_pause=other.done() and other.exception() is None,
-                transfer_ms=0.0,
-            ),
-            other,
+            await asyncio.wait({other})
+        writer = Writer(
+            side=part.side,
+            row_free=waited.got_it,
+            row_waited_ms=round(waited.seconds * 1000, 2),
+            lock_timeout_ms=self.lock_timeout_ms,
+            settled_in_pause=False,
+            transfer_ms=0.0,
         )
+        return writer, other
 
     async def _server(self, border: Border, part: Part) -> Server:
         database = self.router.cluster.shards[part.shard]
@@ -138,7 +141,7 @@ class Watch:
         for number in range(UNRELATED_TRANSFERS):
             await self._send(self._id(border, f"unrelated-{part.side}-{number}"), *part.strangers)
         after = await self._rested_horizon(part.shard)
-        vacuumed = await vacuum_accounts(database)
+        vacuumed = await self._rested_vacuum(database)
         return Server(
             side=part.side,
             shard=part.shard,
@@ -156,6 +159,13 @@ class Watch:
                 break
             await asyncio.sleep(LOOK_EVERY_SECONDS)
         return horizon
+
+    async def _rested_vacuum(self, database: Database) -> Vacuumed:
+        for _ in range(VACUUMS_MAX):
+            vacuumed = await vacuum_accounts(database)
+            if vacuumed.dead_rows_kept == 0:
+                break
+        return vacuumed
 
     async def _send(self, transfer_id: str, source: str, target: str) -> float:
         """An ordinary transfer within a shard, by the stack's workers; how long it took, in seconds."""

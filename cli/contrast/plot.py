@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -11,7 +11,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from cli.contrast.documents import PROTOCOLS, ContrastDocument, Cost, Place
 from cli.contrast.facts import finding
@@ -68,37 +68,33 @@ def write_plot(document: ContrastDocument, path: Path) -> list[Path]:
 
 
 def _figure(document: ContrastDocument) -> Figure:
-    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1, wspace=0.04, hspace=0.06)
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1, wspace=0.05, hspace=0.08)
     figure = Figure(figsize=INCHES, layout=layout)
-    figure.suptitle(fill(finding(document), 88), x=0.012, ha="left", fontsize=13, fontweight="bold")
+    figure.suptitle(fill(finding(document), 84), x=0.012, ha="left", fontsize=13, fontweight="bold")
     (spread, hot, latency), (locked, events, trips) = figure.subplots(2, 3)
-    _throughput(spread, document, Place.SPREAD, "Spread over many accounts")
-    _throughput(hot, document, Place.HOT, "All out of one hot account")
+    top = 1.08 * max(each.per_second for each in document.cells)
+    _throughput(spread, document, Place.SPREAD, "Spread over many accounts", top)
+    _throughput(hot, document, Place.HOT, "Out of one hot account", top)
     _latency(latency, document)
-    top = max(spread.get_ylim()[1], hot.get_ylim()[1])
-    spread.set_ylim(0, top)
-    hot.set_ylim(0, top)
-    _bars(locked, document, "An account's row is locked", "ms, longest", lambda cost: cost.locked_ms, "{:.1f}")
-    _bars(events, document, "Temporal history", "events a transfer", lambda cost: cost.history_events, "{:.0f}")
     _bars(
-        trips,
-        document,
-        "Between worker and Postgres",
-        "round trips a transfer",
-        lambda cost: cost.round_trips,
-        "{:.0f}",
+        locked, document, "An account is locked", "ms, the longest of a transfer", lambda cost: cost.locked_ms, "{:.1f}"
     )
+    _bars(events, document, "Temporal history", "events of a transfer", lambda cost: cost.history_events, "{:.0f}")
+    _bars(trips, document, "SQL round trips", "of a transfer", lambda cost: cost.round_trips, "{:.0f}")
     return figure
 
 
-def _throughput(axes: Axes, document: ContrastDocument, place: Place, title: str) -> None:
+def _throughput(axes: Axes, document: ContrastDocument, place: Place, title: str, top: float) -> None:
     concurrencies = document.concurrencies
+    last: dict[Protocol, float] = {}
     for protocol in PROTOCOLS:
         rates = [document.cell(protocol, place, concurrency).per_second for concurrency in concurrencies]
-        _line(axes, protocol, range(len(concurrencies)), rates)
-    axes.set_title(title)
-    axes.set_ylabel("transfers settled per second")
-    axes.set_ylim(bottom=0)
+        axes.plot(range(len(rates)), rates, marker=MARKERS[protocol], color=COLOURS[protocol], lw=2, ms=6)
+        last[protocol] = rates[-1]
+    axes.set_ylim(0, top)
+    for protocol, height in apart(last, least=top * 0.075).items():
+        _name(axes, protocol, (len(concurrencies) - 1, height))
+    _titled(axes, title, "transfers settled per second")
     _concurrency_axis(axes, concurrencies)
 
 
@@ -108,57 +104,65 @@ def _latency(axes: Axes, document: ContrastDocument) -> None:
     for offset, protocol in zip((-0.18, 0.0, 0.18), PROTOCOLS, strict=True):
         cells = [document.cell(protocol, Place.HOT, concurrency) for concurrency in concurrencies]
         places = [number + offset for number in range(len(concurrencies))]
-        axes.vlines(places, [each.p50_ms for each in cells], [each.p99_ms for each in cells], COLOURS[protocol], lw=2)
         p50 = [each.p50_ms for each in cells]
-        axes.plot(places, p50, MARKERS[protocol], color=COLOURS[protocol], ms=6, label=NAMES[protocol])
+        axes.vlines(places, p50, [each.p99_ms for each in cells], COLOURS[protocol], lw=2)
+        axes.plot(places, p50, MARKERS[protocol], color=COLOURS[protocol], ms=6)
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_title("Latency, hot account: p50 to p99")
-    axes.set_ylabel("ms")
-    axes.legend(frameon=False, loc="upper left", handletextpad=0.2, borderpad=0)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    _titled(axes, "Out of one hot account", "latency in ms: p50, with a line to p99")
     _concurrency_axis(axes, concurrencies)
 
 
-def _line(axes: Axes, protocol: Protocol, places: Sequence[int], values: Sequence[float]) -> None:
-    colour = COLOURS[protocol]
-    axes.plot(places, values, marker=MARKERS[protocol], color=colour, lw=2, ms=6, clip_on=False)
+def apart(heights: Mapping[Protocol, float], least: float) -> dict[Protocol, float]:
+    """The same in the same order, moved up as far as it takes to be `least` apart: names that can be read."""
+    placed: dict[Protocol, float] = {}
+    floor = float("-inf")
+    for protocol, height in sorted(heights.items(), key=lambda each: each[1]):
+        placed[protocol] = max(height, floor)
+        floor = placed[protocol] + least
+    return placed
+
+
+def _name(axes: Axes, protocol: Protocol, place: tuple[float, float]) -> None:
     axes.annotate(
         NAMES[protocol],
-        (places[-1], values[-1]),
-        xytext=(8, 0),
+        place,
+        xytext=(9, 0),
         textcoords="offset points",
         va="center",
-        color=colour,
+        color=COLOURS[protocol],
         fontweight="bold",
         annotation_clip=False,
     )
 
 
+def _titled(axes: Axes, title: str, unit: str) -> None:
+    """The unit stands under the title instead of on its side."""
+    axes.set_title(title, pad=20)
+    axes.annotate(unit, (0, 1), xytext=(0, 7), xycoords="axes fraction", textcoords="offset points", fontsize=9)
+
+
 def _concurrency_axis(axes: Axes, concurrencies: Sequence[int]) -> None:
     axes.set_xticks(range(len(concurrencies)), [str(each) for each in concurrencies])
     axes.set_xlabel("transfers at once")
-    axes.margins(x=0.08)
+    axes.set_xlim(-0.3, len(concurrencies) - 0.4)
     axes.grid(axis="y", color=FAINT, lw=0.7)
     axes.set_axisbelow(True)
 
 
 def _bars(
-    axes: Axes,
-    document: ContrastDocument,
-    title: str,
-    unit: str,
-    value_of: Callable[[Cost], float],
-    form: str,
+    axes: Axes, document: ContrastDocument, title: str, unit: str, value_of: Callable[[Cost], float], form: str
 ) -> None:
     """Lying, so that names and values are read in one line; the value stands at its bar, and no axis is needed."""
     values = [value_of(document.cost(protocol)) for protocol in PROTOCOLS]
-    bars = axes.barh(
-        [NAMES[protocol] for protocol in PROTOCOLS], values, color=[COLOURS[each] for each in PROTOCOLS], height=0.62
-    )
+    names = [NAMES[protocol] for protocol in PROTOCOLS]
+    bars = axes.barh(names, values, color=[COLOURS[protocol] for protocol in PROTOCOLS], height=0.62)
     axes.bar_label(bars, [form.format(value) for value in values], padding=4, fontweight="bold")
     axes.invert_yaxis()
-    axes.set_title(f"{title} ({unit})")
+    _titled(axes, title, unit)
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
     axes.tick_params(left=False)
-    axes.margins(x=0.15)
+    axes.margins(x=0.16)

@@ -1,0 +1,102 @@
+"""`contrast` on a real stack: what must be so at any speed, and that nothing is left of its pauses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.command import Answer, Shardwise
+
+BOTH = {"source", "target"}
+
+
+@pytest.fixture(scope="module")
+def contrasted(shardwise: Shardwise, tmp_path_factory: pytest.TempPathFactory) -> tuple[Answer, Path]:
+    folder = tmp_path_factory.mktemp("contrast")
+    files = ("--plot", str(folder / "picture"), "--markdown", str(folder / "table.md"))
+    return shardwise("contrast", "--quick", *files), folder
+
+
+@pytest.fixture(scope="module")
+def document(contrasted: tuple[Answer, Path]) -> dict[str, Any]:
+    answer, _ = contrasted
+    assert answer.exit_code == 0, answer.stdout + answer.stderr
+    return answer.document
+
+
+def middle(document: dict[str, Any], border: str) -> dict[str, Any]:
+    [found] = [each for each in document["middles"] if each["border"] == border]
+    return dict(found)
+
+
+def sides(found: dict[str, Any], of: str, fact: str) -> set[str]:
+    return {each["side"] for each in found[of] if each[fact]}
+
+
+def test_every_cell_is_measured_and_every_transfer_accounted_for(document: dict[str, Any]) -> None:
+    cells = document["cells"]
+    assert {(each["protocol"], each["place"], each["concurrency"]) for each in cells} == {
+        (protocol, place, at_once)
+        for protocol in ("local", "saga", "2pc")
+        for place in ("spread", "hot source")
+        for at_once in (1, 4)
+    }
+    assert all(each["settled"] + sum(each["declined"].values()) == each["transfers"] for each in cells)
+    assert all(0 < each["p50_ms"] <= each["p95_ms"] <= each["p99_ms"] for each in cells)
+
+
+def test_what_a_transfer_costs_is_counted_from_what_was_sent(document: dict[str, Any]) -> None:
+    costs = {each["protocol"]: each for each in document["costs"]}
+    assert {protocol: each["commits"] for protocol, each in costs.items()} == {"local": 1, "saga": 4, "2pc": 5}
+    assert costs["local"]["round_trips"] < costs["saga"]["round_trips"] < costs["2pc"]["round_trips"]
+    assert costs["local"]["history_events"] < costs["saga"]["history_events"] < costs["2pc"]["history_events"]
+    assert all(0 < each["locked_ms"] <= each["locked_total_ms"] for each in costs.values())
+    assert costs["local"]["locked_ms"] == costs["local"]["locked_total_ms"]
+
+
+def test_in_the_middle_of_a_saga_money_is_missing_and_everybody_goes_on(document: dict[str, Any]) -> None:
+    found = middle(document, "after the capture, before the credit")
+    assert found["middle"]["missing"] == found["amount"] == "30.00"
+    assert sides(found, "writers", "row_free") == sides(found, "writers", "settled_in_pause") == BOTH
+    assert sides(found, "servers", "watermark_moved") == BOTH
+    assert sides(found, "servers", "hidden_events") == set()
+    assert sides(found, "servers", "dead_rows_kept") == set()
+
+
+def test_in_doubt_readers_see_the_old_balances_and_writers_wait_for_the_lock_timeout(document: dict[str, Any]) -> None:
+    found = middle(document, "after the last vote, before the first commit")
+    assert found["middle"]["missing"] == "0.00"
+    assert [found["middle"][side] for side in sorted(BOTH)] == [found["before"][side] for side in sorted(BOTH)]
+    assert sides(found, "writers", "row_free") == sides(found, "writers", "settled_in_pause") == set()
+    assert all(each["row_waited_ms"] >= each["lock_timeout_ms"] for each in found["writers"])
+
+
+def test_in_doubt_the_watermark_and_vacuum_stand_still_on_both_servers(document: dict[str, Any]) -> None:
+    found = middle(document, "after the last vote, before the first commit")
+    assert sides(found, "servers", "watermark_moved") == set()
+    assert all(each["hidden_events"] >= each["unrelated_transfers"] for each in found["servers"])
+    assert all(each["dead_rows_kept"] >= each["unrelated_transfers"] for each in found["servers"])
+    assert all(each["horizon_age"] >= each["unrelated_transfers"] for each in found["servers"])
+
+
+def test_between_the_two_commits_money_is_missing_and_only_the_target_is_kept(document: dict[str, Any]) -> None:
+    found = middle(document, "after the source's commit, before the target's")
+    assert found["middle"]["missing"] == "30.00"
+    assert sides(found, "writers", "row_free") == sides(found, "servers", "watermark_moved") == {"source"}
+    assert sides(found, "servers", "hidden_events") == sides(found, "servers", "dead_rows_kept") == {"target"}
+
+
+def test_afterwards_all_is_settled_and_verified(shardwise: Shardwise, document: dict[str, Any]) -> None:
+    assert document["ok"]
+    assert all(each["settled"] and each["after"]["missing"] == "0.00" for each in document["middles"])
+    verified = shardwise("verify")
+    assert verified.exit_code == 0, verified.stdout
+    assert verified.document["in_flight"] == {"orders": 0, "transfers": 0, "money": {}, "prepared_transactions": 0}
+
+
+def test_the_table_and_the_picture_are_written(contrasted: tuple[Answer, Path], document: dict[str, Any]) -> None:
+    _, folder = contrasted
+    assert {file.name for file in folder.iterdir()} == {"picture.svg", "picture.png", "table.md"}
+    assert "| what a crash leaves | " in (folder / "table.md").read_text()
