@@ -60,7 +60,7 @@ def register(app: typer.Typer) -> None:
 
 def contrast(
     concurrency: Annotated[str, typer.Option(help="Transfers at once, several numbers with commas.")] = "1,8,32",
-    transfers: Annotated[int, typer.Option(min=2, max=100_000, help="In each cell and round.")] = 96,
+    transfers: Annotated[int, typer.Option(min=2, max=100_000, help="In each cell and round.")] = 64,
     rounds: Annotated[int, typer.Option(min=1, max=100, help="Of the whole load.")] = 2,
     quick: Annotated[bool, typer.Option("--quick", help="A look in seconds. Its figures say little.")] = False,
     plot: Annotated[Path, typer.Option(metavar="PATH", help="Where the figure goes, as PATH.svg and PATH.png.")] = Path(
@@ -164,9 +164,11 @@ async def _machine(to: Connections, cast: Cast, load_before: float) -> Machine:
 
 
 def _page(document: ContrastDocument, files: list[Path]) -> RenderableType:
-    return Group(
+    parts: list[RenderableType] = [
         table(facts.COLUMNS, facts.rows(document)),
         f"{facts.finding(document)}.",
         f"written: {', '.join(str(file) for file in files)}; in {document.seconds:.0f} s",
-        "" if document.ok else "NOT every paused transfer was settled: see `shardwise verify`",
-    )
+    ]
+    if not document.ok:
+        parts.append("NOT every paused transfer was settled: see `shardwise verify`")
+    return Group(*parts)

@@ -139,6 +139,8 @@ def _outbox(middle: Middle) -> str:
 
 
 def _vacuum(middle: Middle) -> str:
+    if all(server.dead_rows_kept == 0 for server in middle.servers):
+        return "removes every dead row"
     kept = " + ".join(_number(server.dead_rows_kept) for server in middle.servers)
     ages = " and ".join(_number(server.horizon_age) for server in middle.servers)
     return f"{kept} dead rows cannot be removed; its horizon is {ages} transactions old"
