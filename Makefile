@@ -53,6 +53,10 @@ contrast: $(STAMP) ## saga, two-phase commit and local side by side: docs/contra
 		$(BIN)/shardwise up --detach --data-dir $$folder >&2 && \
 		$(BIN)/shardwise contrast --data-dir $$folder --plot docs/contrast --markdown docs/contrast.md $(CONTRAST_ARGS)
 
+.PHONY: bench-bulk
+bench-bulk: $(STAMP) ## transfers per second of the bulk lane beside plain SQL and single workflows, as ratios
+	@$(BIN)/python -m bench.bulk $(BENCH_ARGS)
+
 .PHONY: soak
 soak: $(STAMP) ## orders while parts are killed, then in peace: make soak MINUTES=30 [QUIET=10] [SEED=N]
 	@$(BIN)/python -m tests.soak.run --minutes $(or $(MINUTES),10) --quiet-minutes $(or $(QUIET),10) $(if $(SEED),--seed $(SEED))

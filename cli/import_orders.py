@@ -59,7 +59,7 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
 
 async def _import(settings: Settings, source: BinaryIO, concurrency: int, limit_seconds: float) -> int:
     out = output()
-    faults = _Faults(out)
+    faults = Faults(out)
     started = time.monotonic()
     async with connected(settings) as to:
         # Both before any order: with either away nothing could be told apart from nothing to do.
@@ -76,7 +76,7 @@ async def _import(settings: Settings, source: BinaryIO, concurrency: int, limit_
     return _exit_code(tally)
 
 
-class _Faults:
+class Faults:
     def __init__(self, out: Output) -> None:
         self._out = out
         self._count = 0

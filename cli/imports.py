@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from cli import import_catalogue, import_orders
+from cli import import_catalogue, import_orders, import_transfers
 
-KINDS = (import_catalogue, import_orders)
+KINDS = (import_catalogue, import_orders, import_transfers)
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Read customers, products and orders from files.", no_args_is_help=True)
+    group = typer.Typer(help="Read customers, products, orders and transfers from files.", no_args_is_help=True)
     for kind in KINDS:
         kind.register(group)
     app.add_typer(group, name="import")

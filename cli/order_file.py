@@ -97,7 +97,7 @@ def _lines(file: BinaryIO) -> Iterator[NumberedLine]:
             size += len(part)
             if size > LINE_BYTES_SKIPPED_MAX:
                 message = (
-                    f"file: line {number} has no end within {LINE_BYTES_SKIPPED_MAX} bytes: expected one order a line"
+                    f"file: line {number} has no end within {LINE_BYTES_SKIPPED_MAX} bytes: expected one record a line"
                 )
                 raise InvalidInput("file", message)
         text = text.removeprefix(_BYTE_ORDER_MARK) if number == 1 else text

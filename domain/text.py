@@ -14,6 +14,8 @@ _DIRECTIONS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI",
 
 def check_text(text: str) -> str:
     """`text` unchanged, or ValueError: no character that acts on what is written around it."""
+    if text.isascii() and text.isprintable():
+        return text
     for character in text:
         if is_control(character):
             raise ValueError(f"expected no control characters, got {character!a}")

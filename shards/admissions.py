@@ -30,7 +30,7 @@ _LOOK_AT_ACCOUNT = text("""
 """)
 _REFUSE = text("UPDATE admission SET state = 'refused', reason = :reason, detail = :detail WHERE saga_id = :saga_id")
 _ADVANCE = text("UPDATE admission SET state = :state WHERE saga_id = :saga_id AND state = 'open'")
-_READ = text("SELECT state, reason, detail FROM admission WHERE saga_id = :saga_id")
+_READ = text("SELECT state, reason, detail, account_id, currency, amount FROM admission WHERE saga_id = :saga_id")
 
 
 async def admit(tx: ShardTransaction, transfer: Transfer) -> Refusal | None:
@@ -94,6 +94,10 @@ async def state_of(tx: ShardTransaction, transfer: Transfer) -> str | None:
 
 async def _standing(tx: ShardTransaction, transfer: Transfer) -> Refusal | None:
     row = (await tx.execute(_READ, saga_id=transfer.saga_id)).one()
+    amount = transfer.amount
+    if (row.account_id, row.currency, row.amount) != (transfer.target, amount.currency, amount.minor):
+        # A batch admits before it takes the transfer's id: somebody else has this id in one of its lines.
+        return Refusal(Reason.ID_CONFLICT, f"{transfer.saga_id} is being admitted with other content")
     if row.state == "refused":
         return Refusal(Reason(row.reason), row.detail)
     return ALREADY_COMPENSATED if row.state == "withdrawn" else None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import StaleRoute
 from domain.shard_map import Route
+from shards.engines import Database
+from shards.routing import failures_on
 
+# Everything here is found by its key. A plan that was kept from when its table was empty, also one of a foreign key's
+# check, would go on reading it whole while the batch fills it.
+_BY_KEY = text("SELECT set_config('enable_seqscan', 'off', true)")
+# Only for what reads: a check of a foreign key would be planned anew for each row, which costs more than the check.
+_PLAN_EACH = text("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
 _NOT_OWNED = text("""
     SELECT keyspace, slot
     FROM unnest(CAST(:keyspaces AS text[]), CAST(:slots AS text[]), CAST(:versions AS bigint[]))
@@ -22,7 +30,6 @@ _NOT_OWNED = text("""
         WHERE o.keyspace = wanted.keyspace AND o.slot = wanted.slot
           AND o.state = 'owned' AND o.map_version <= wanted.version
     )
-    LIMIT 1
 """)
 _APPEND = text("""
     INSERT INTO outbox (origin_shard, saga_id, aggregate, aggregate_id, aggregate_version, kind, payload)
@@ -44,6 +51,12 @@ class FirstEvent:
     payload: dict[str, Any]
 
 
+def listed(values: Iterable[object]) -> str:
+    """Ids or numbers as one text, for `string_to_array(…, ' ')`: the driver looks at each element of an array several
+    times, which in a large one costs more than the statement."""
+    return " ".join(map(str, values))
+
+
 @dataclass(frozen=True, slots=True)
 class BulkTransaction:
     """A transaction on `shard` about keys of many slots, unlike `ShardTransaction`, which is about one."""
@@ -53,6 +66,10 @@ class BulkTransaction:
 
     async def execute(self, statement: TextClause, **parameters: Any) -> CursorResult[Any]:
         return await self.connection.execute(statement, parameters)
+
+    async def plan_each_time(self) -> None:
+        """For joins of whole pages: how large tables are changes while a batch runs. Not before a write."""
+        await self.execute(_PLAN_EACH)
 
     async def assert_owned(self, routes: Iterable[Route]) -> None:
         """Raises `StaleRoute` where this shard does not own all the slots at the caller's map version.
@@ -81,3 +98,13 @@ class BulkTransaction:
             kinds=[event.kind for event in events],
             payloads=[json.dumps(event.payload) for event in events],
         )
+
+
+@asynccontextmanager
+async def bulk_on(database: Database, shard: str) -> AsyncIterator[BulkTransaction]:
+    """One transaction of few and large statements: committed when the block ends, rolled back when it raises. Raises
+    errors of ours."""
+    with failures_on(shard):
+        async with database.transaction() as connection:
+            await connection.execute(_BY_KEY)
+            yield BulkTransaction(connection, shard)

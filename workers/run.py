@@ -22,6 +22,7 @@ from activities.in_doubt import ShardedInDoubtActivities
 from activities.orders import ShardedOrderActivities
 from activities.payments import ShardedPaymentActivities
 from activities.stock import ShardedStockActivities
+from activities.transfer_batches import ShardedTransferBatchActivities
 from activities.transfers import ShardedTransferActivities
 from activities.two_phase import ShardedTwoPhaseActivities
 from domain.errors import InvalidInput
@@ -36,6 +37,7 @@ from workflows.order_saga import TASK_QUEUE as ORDERS
 from workflows.order_saga import OrderSaga
 from workflows.transfer import TASK_QUEUE as TRANSFERS
 from workflows.transfer import TransferWorkflow
+from workflows.transfer_batch import TransferBatchWorkflow
 
 log = logging.getLogger("shardwise.worker")
 
@@ -76,7 +78,7 @@ def _order_activities(router: Router) -> Sequence[Callable[..., Any]]:
 
 def _transfer_activities(router: Router) -> Sequence[Callable[..., Any]]:
     transfers, two_phase = ShardedTransferActivities(router), ShardedTwoPhaseActivities(router)
-    in_doubt = ShardedInDoubtActivities(router)
+    in_doubt, batches = ShardedInDoubtActivities(router), ShardedTransferBatchActivities(router)
     return [
         transfers.open_transfer,
         transfers.admit_transfer,
@@ -87,12 +89,14 @@ def _transfer_activities(router: Router) -> Sequence[Callable[..., Any]]:
         two_phase.commit_participant,
         two_phase.abort_participant,
         in_doubt.resolve_in_doubt,
+        batches.carry_out_lines,
+        batches.finish_batch,
     ]
 
 
 HOSTED: dict[str, Hosted] = {
     ORDERS: Hosted([OrderSaga], _order_activities),
-    TRANSFERS: Hosted([TransferWorkflow, InDoubtRecovery], _transfer_activities),
+    TRANSFERS: Hosted([TransferWorkflow, TransferBatchWorkflow, InDoubtRecovery], _transfer_activities),
 }
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.pool import NullPool
 from domain.errors import InvalidInput, NotMigrated, ShardwiseError
 from shards.engines import Cluster, Database
 from shards.map_store import load_map
-from shards.tables import catalog, read_model, transfers
+from shards.tables import catalog, read_model, transfer_batches, transfers
 from stack.embedded import binaries
 from stack.settings import Databases, Settings
 from tests.conftest import FreshDatabase
@@ -26,6 +26,7 @@ from workers.migrate import assert_databases_ready, migrate_databases
 from workers.schema import Kind, alembic_config, current_revision, history_of, upgrade
 
 METADATA = {Kind.SHARD: transfers.metadata, Kind.CATALOG: catalog.metadata, Kind.READ_MODEL: read_model.metadata}
+assert transfer_batches.metadata is transfers.metadata
 
 MIGRATE = """
 import asyncio, json, sys

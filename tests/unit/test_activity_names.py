@@ -14,6 +14,7 @@ from activities.in_doubt import ShardedInDoubtActivities
 from activities.orders import ShardedOrderActivities
 from activities.payments import ShardedPaymentActivities
 from activities.stock import ShardedStockActivities
+from activities.transfer_batches import ShardedTransferBatchActivities
 from activities.transfers import ShardedTransferActivities
 from activities.two_phase import ShardedTwoPhaseActivities
 from shards.routing import Router
@@ -23,6 +24,7 @@ IMPLEMENTATIONS: dict[type, type] = {
     interfaces.OrderActivities: ShardedOrderActivities,
     interfaces.StockActivities: ShardedStockActivities,
     interfaces.PaymentActivities: ShardedPaymentActivities,
+    interfaces.TransferBatchActivities: ShardedTransferBatchActivities,
     interfaces.TransferActivities: ShardedTransferActivities,
     interfaces.TwoPhaseActivities: ShardedTwoPhaseActivities,
     interfaces.InDoubtActivities: ShardedInDoubtActivities,

@@ -17,6 +17,7 @@ ROWS = {
     "LINE_BYTES_MAX": "a line of orders",
     "LINE_BYTES_SKIPPED_MAX": "a line of orders",
     "CSV_BYTES_MAX": "a CSV file",
+    "TRANSFERS_BYTES_MAX": "a file of transfers",
     "SECONDS_MAX": "seconds",
 }
 

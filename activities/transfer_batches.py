@@ -1,0 +1,162 @@
+"""Batches of transfers, over the shards. Contracts: `activities.interfaces.TransferBatchActivities`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+from temporalio import activity
+
+from activities.effects import failures_told
+from activities.interfaces import BatchCounts, BatchStretch, StretchDone, TransferBatchActivities
+from domain.errors import StaleRoute
+from domain.sagas import Refusal
+from domain.shard_map import ShardMap
+from domain.transfer_batch import Decisions, Line
+from shards import batch_admissions, batch_staging
+from shards.batch_debits import Turn, debit
+from shards.batch_lines import Routes, read_chunk
+from shards.bulk import bulk_on
+from shards.engines import Cluster
+from shards.routing import Router
+from shards.side_by_side import all_ended
+
+T = TypeVar("T")
+
+CHUNK_LINES_MIN = 250
+
+
+class ShardedTransferBatchActivities(TransferBatchActivities):
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self._routes: Routes | None = None
+
+    @activity.defn(name="carry_out_lines")
+    @failures_told
+    async def carry_out_lines(self, stretch: BatchStretch) -> StretchDone:
+        stretch = _within_the_limits(stretch)
+        last, counts, seen = stretch.after, BatchCounts(), 0
+        # What was decided arrives while the next lines are decided: shards are different servers.
+        arriving = asyncio.create_task(_nothing())
+        try:
+            while seen < stretch.lines:
+                chunk = await self._by_a_fresh_map(stretch, partial(_ChunkWork.decide, after=last))
+                await arriving
+                activity.heartbeat()
+                if chunk.last is None:
+                    return StretchDone(None, counts)
+                arriving = asyncio.create_task(self._by_a_fresh_map(stretch, partial(_ChunkWork.bring, chunk=chunk)))
+                last, counts, seen = chunk.last, counts + chunk.counts, seen + stretch.chunk_lines
+            await arriving
+            return StretchDone(last, counts)
+        finally:
+            await asyncio.wait({arriving})
+
+    @activity.defn(name="finish_batch")
+    @failures_told
+    async def finish_batch(self, batch_id: str) -> None:
+        await batch_staging.finish(self._router.cluster, batch_id)
+
+    async def _by_a_fresh_map(self, stretch: BatchStretch, step: Callable[[_ChunkWork], Awaitable[T]]) -> T:
+        """`step`; once more if our map was stale."""
+        shard_map = await self._router.map()
+        try:
+            return await step(self._work(stretch, shard_map))
+        except StaleRoute:
+            return await step(self._work(stretch, await self._router.refreshed(than=shard_map.version)))
+
+    def _work(self, stretch: BatchStretch, shard_map: ShardMap) -> _ChunkWork:
+        if self._routes is None or self._routes.version != shard_map.version:
+            self._routes = Routes(shard_map)
+        return _ChunkWork(self._router.cluster, self._routes, stretch)
+
+
+@dataclass(frozen=True, slots=True)
+class _DecidedChunk:
+    """`last` None: there was no line any more."""
+
+    last: int | None
+    confirmed: list[Line]
+    declined: list[Line]
+    conflicts: list[Line]
+    counts: BatchCounts
+
+
+class _ChunkWork:
+    """One chunk by one version of the map. Each step is a transaction on one shard, or one on each target's."""
+
+    def __init__(self, cluster: Cluster, routes: Routes, stretch: BatchStretch) -> None:
+        self._shards = cluster.shards
+        self._routes = routes
+        self._stretch = stretch
+        self._turn = Turn(stretch.batch_id, stretch.round_)
+
+    async def decide(self, after: int) -> _DecidedChunk:
+        """Reads the next lines, has them admitted, decides them. Those of an earlier attempt stay as they are."""
+        stretch = self._stretch
+        async with bulk_on(self._shards[stretch.shard], stretch.shard) as tx:
+            chunk = await read_chunk(tx, stretch.batch_id, stretch.round_, after, stretch.chunk_lines)
+        activity.heartbeat()
+        not_admitted = await self._admit(chunk.fresh)
+        activity.heartbeat()
+        decisions = await self._debit(chunk.fresh, not_admitted)
+        activity.heartbeat()
+        confirmed = [*chunk.confirmed, *(each.line for each in decisions.decided if each.refusal is None)]
+        declined = [*chunk.declined, *(each.line for each in decisions.decided if each.refusal is not None)]
+        others = len(chunk.others) + len(chunk.conflicts)
+        counts = BatchCounts(len(confirmed), len(declined), len(decisions.postponed), others)
+        return _DecidedChunk(chunk.last, confirmed, declined, chunk.conflicts, counts)
+
+    async def bring(self, chunk: _DecidedChunk) -> None:
+        """Credits or takes back what was admitted, shard by shard side by side."""
+        to_credit, to_withdraw = self._elsewhere(chunk.confirmed), self._elsewhere(chunk.declined)
+        to_forget = self._elsewhere(chunk.conflicts)
+
+        async def end(shard: str) -> None:
+            async with bulk_on(self._shards[shard], shard) as tx:
+                if shard in to_credit:
+                    await batch_admissions.credit(tx, self._turn, to_credit[shard], self._routes)
+                if shard in to_withdraw:
+                    await batch_admissions.withdraw(tx, to_withdraw[shard], self._routes)
+                if shard in to_forget:
+                    await batch_admissions.forget(tx, to_forget[shard], self._routes)
+
+        await all_ended(end(shard) for shard in {*to_credit, *to_withdraw, *to_forget})
+
+    async def _admit(self, lines: Sequence[Line]) -> Mapping[int, Refusal]:
+        async def admit(shard: str, of_shard: Sequence[Line]) -> dict[int, Refusal]:
+            async with bulk_on(self._shards[shard], shard) as tx:
+                return await batch_admissions.admit(tx, of_shard, self._routes)
+
+        refused = await all_ended(admit(shard, group) for shard, group in self._elsewhere(lines).items())
+        return {n: refusal for of_shard in refused for n, refusal in of_shard.items()}
+
+    async def _debit(self, lines: Sequence[Line], not_admitted: Mapping[int, Refusal]) -> Decisions:
+        if not lines:
+            return Decisions([], [])
+        shard = self._stretch.shard
+        async with bulk_on(self._shards[shard], shard) as tx:
+            return await debit(tx, self._turn, lines, not_admitted, self._routes)
+
+    def _elsewhere(self, lines: Sequence[Line]) -> dict[str, list[Line]]:
+        """Those that go to another shard, by that."""
+        by_shard: dict[str, list[Line]] = defaultdict(list)
+        for line in lines:
+            shard = self._routes[line.target].shard
+            if shard != self._stretch.shard:
+                by_shard[shard].append(line)
+        return by_shard
+
+
+def _within_the_limits(stretch: BatchStretch) -> BatchStretch:
+    """Half as many lines in a transaction at each further attempt: that one may have been too long for the server."""
+    lines = max(stretch.chunk_lines >> (activity.info().attempt - 1), min(stretch.chunk_lines, CHUNK_LINES_MIN))
+    return replace(stretch, chunk_lines=lines)
+
+
+async def _nothing() -> None:
+    pass

@@ -1,0 +1,90 @@
+"""A batch of transfers: many lines of one file, each with an outcome of its own.
+
+Money runs down per source account in the order of the file. A line that does not fit is passed over, and a smaller one
+behind it may fit. What the batch itself brings to an account counts only in its second round, for the lines that the
+money did not suffice for in the first; what that one brings no longer counts. So each outcome depends on the file and
+on the accounts as they were, and not on which shard was quicker or what was killed when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+from domain.money import Money
+from domain.sagas import Reason, Refusal
+
+BATCH_PREFIX = "transfer-batch/"
+
+
+class Round(IntEnum):
+    """The second is for the lines that the first postponed, begins when the first has credited everything, and is the
+    last."""
+
+    FIRST = 1
+    SECOND = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One transfer of a file; `n` is its line there."""
+
+    n: int
+    transfer_id: str
+    source: str
+    target: str
+    currency: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """`refusal` None: confirmed."""
+
+    line: Line
+    refusal: Refusal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """Lines in the order of the file, each in one of the two. `postponed` ones the money did not suffice for yet."""
+
+    decided: list[Decided]
+    postponed: list[Line]
+
+
+def batch_workflow_id(batch_id: str) -> str:
+    """Names the workflow of a batch, and in events the batch itself."""
+    return f"{BATCH_PREFIX}{batch_id}"
+
+
+def decide(
+    lines: Iterable[Line], spendable: Mapping[str, int], refused: Mapping[int, Refusal], round_: Round
+) -> Decisions:
+    """What becomes of `lines`, which come in the order of the file.
+
+    `spendable` is in minor units, by source account, what counts in this round. `refused` tells by line what a rule
+    forbids whatever the money: such a line takes none. Every source that is not refused must be in `spendable`.
+    """
+    left = dict(spendable)
+    decided: list[Decided] = []
+    postponed: list[Line] = []
+    for line in lines:
+        refusal = refused.get(line.n)
+        if refusal is None:
+            available = left[line.source]
+            if line.amount <= available:
+                left[line.source] = available - line.amount
+            elif round_ is Round.FIRST:
+                postponed.append(line)
+                continue
+            else:
+                refusal = _insufficient(line, available)
+        decided.append(Decided(line, refusal))
+    return Decisions(decided, postponed)
+
+
+def _insufficient(line: Line, available: int) -> Refusal:
+    wanted, left = Money(line.amount, line.currency), Money(max(available, 0), line.currency)
+    return Refusal(Reason.INSUFFICIENT_FUNDS, f"{wanted} wanted, {left} available on account {line.source}")

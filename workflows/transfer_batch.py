@@ -1,0 +1,125 @@
+"""A batch of transfers: two rounds over all source shards side by side, in the order of the file on each of them.
+
+The rows know what has become of each line. The workflow keeps no more than how far it has come on each shard, and says
+so to whoever asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import field, replace
+from datetime import timedelta
+
+from pydantic.dataclasses import dataclass
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+
+from activities.interfaces import BatchCounts, BatchStretch, TransferBatchActivities
+from domain.transfer_batch import Round
+from workflows.compensation import shielded
+
+TASK_QUEUE = "transfers"
+
+# A stretch is some chunks of some transactions, and is heard of after each of these.
+START_TO_CLOSE = timedelta(minutes=5)
+RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=5))
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """`stretch_lines` are one activity, `chunk_lines` one transaction, which is then heard of within
+    `heartbeat_seconds`. `events_max`: the history is begun anew when it is longer, or when Temporal suggests it.
+    """
+
+    chunk_lines: int = 5_000
+    stretch_lines: int = 20_000
+    heartbeat_seconds: float = 12.0
+    events_max: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class BatchProgress:
+    """How far it has come: by shard, behind which line this round goes on; None where it is done.
+
+    `counts` are of both rounds together: what was postponed is then counted again by how it ended.
+    """
+
+    round_: Round
+    after: dict[str, int | None]
+    counts: BatchCounts = field(default_factory=BatchCounts)
+
+
+@dataclass(frozen=True, slots=True)
+class TransferBatch:
+    """`lines`: by source shard, how many are staged there. `progress` is of the run before this one."""
+
+    batch_id: str
+    lines: dict[str, int]
+    options: BatchOptions = field(default_factory=BatchOptions)
+    progress: BatchProgress | None = None
+
+
+@workflow.defn(name="TransferBatchWorkflow")
+class TransferBatchWorkflow:
+    @workflow.init
+    def __init__(self, batch: TransferBatch) -> None:
+        self._batch = batch
+        self._progress = batch.progress or _beginning(Round.FIRST, batch.lines)
+
+    @workflow.run
+    async def run(self, batch: TransferBatch) -> BatchProgress:
+        # A cancel is not heard: each line has an outcome of its own, and what has left one account must arrive.
+        return await shielded(self._carry_out(), lambda: None)
+
+    @workflow.query
+    def progress(self) -> BatchProgress:
+        return self._progress
+
+    async def _carry_out(self) -> BatchProgress:
+        await self._round()
+        if self._progress.round_ is Round.FIRST:
+            # All that the first round moved has arrived, and can be spent.
+            second = _beginning(Round.SECOND, self._batch.lines)
+            self._progress = replace(second, counts=self._progress.counts)
+            await self._round()
+        await workflow.execute_activity_method(
+            TransferBatchActivities.finish_batch,
+            self._batch.batch_id,
+            summary="the staged lines are no longer needed",
+            start_to_close_timeout=timedelta(seconds=10),
+            retry_policy=RETRY,
+        )
+        return self._progress
+
+    async def _round(self) -> None:
+        await asyncio.gather(*(self._on_shard(shard) for shard in sorted(self._progress.after)))
+        if any(after is not None for after in self._progress.after.values()):
+            workflow.continue_as_new(replace(self._batch, progress=self._progress))
+
+    async def _on_shard(self, shard: str) -> None:
+        """Until the round is done there, or the history is long enough."""
+        round_, options = self._progress.round_, self._batch.options
+        while (after := self._progress.after[shard]) is not None and not self._history_is_long():
+            stretch = BatchStretch(
+                self._batch.batch_id, shard, round_, after, options.stretch_lines, options.chunk_lines
+            )
+            done = await workflow.execute_activity_method(
+                TransferBatchActivities.carry_out_lines,
+                stretch,
+                summary=f"round {round_}: lines on {shard} behind line {after}",
+                start_to_close_timeout=START_TO_CLOSE,
+                heartbeat_timeout=timedelta(seconds=options.heartbeat_seconds),
+                retry_policy=RETRY,
+            )
+            self._progress = BatchProgress(
+                round_, {**self._progress.after, shard: done.last}, self._progress.counts + done.counts
+            )
+
+    def _history_is_long(self) -> bool:
+        info = workflow.info()
+        return info.is_continue_as_new_suggested() or info.get_current_history_length() > self._batch.options.events_max
+
+
+def _beginning(round_: Round, lines: Mapping[str, int]) -> BatchProgress:
+    return BatchProgress(round_, dict.fromkeys(lines, 0))
