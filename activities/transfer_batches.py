@@ -130,7 +130,7 @@ class _ChunkWork:
     async def _admit(self, lines: Sequence[Line]) -> Mapping[int, Refusal]:
         async def admit(shard: str, of_shard: Sequence[Line]) -> dict[int, Refusal]:
             async with bulk_on(self._shards[shard], shard) as tx:
-                return await batch_admissions.admit(tx, of_shard, self._routes)
+                return await batch_admissions.admit(tx, self._stretch.batch_id, of_shard, self._routes)
 
         refused = await all_ended(admit(shard, group) for shard, group in self._elsewhere(lines).items())
         return {n: refusal for of_shard in refused for n, refusal in of_shard.items()}

@@ -41,11 +41,6 @@ def transfer_saga_id(source: str, transfer_id: str) -> str:
     return f"transfer/{source}/{transfer_id}"
 
 
-def batch_workflow_id(batch_id: str) -> str:
-    """Names the workflow that carries out a file of transfers."""
-    return f"transfer-batch/{batch_id}"
-
-
 def merchant_account_id(currency: str) -> str:
     """The default merchant account of a currency: who is paid for what is sold."""
     return f"{MERCHANT_PREFIX}{currency}"

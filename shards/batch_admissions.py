@@ -27,9 +27,9 @@ _LOOK_AT_ACCOUNTS = text("""
     WHERE id = ANY(string_to_array(:ids, ' ')) AND kind IN ('customer', 'merchant') ORDER BY id FOR KEY SHARE
 """)
 _ADMIT = text("""
-    INSERT INTO admission (saga_id, account_id, keyspace, slot, currency, amount, state, reason, detail)
+    INSERT INTO admission (saga_id, account_id, keyspace, slot, currency, amount, state, reason, detail, batch_id)
     SELECT saga_id, account_id, keyspace, slot, currency, amount,
-           CASE WHEN reason IS NULL THEN 'open' ELSE 'refused' END, reason, detail
+           CASE WHEN reason IS NULL THEN 'open' ELSE 'refused' END, reason, detail, :batch_id
     FROM unnest(string_to_array(:saga_ids, ' '), string_to_array(:account_ids, ' '), string_to_array(:currencies, ' '),
                 CAST(string_to_array(:amounts, ' ') AS bigint[])) AS given (saga_id, account_id, currency, amount)
     JOIN unnest(string_to_array(:accounts, ' '), string_to_array(:keyspaces, ' '), string_to_array(:slots, ' '))
@@ -102,7 +102,7 @@ _FORGET = text("""
 """)
 
 
-async def admit(tx: BulkTransaction, lines: Sequence[Line], routes: Routes) -> dict[int, Refusal]:
+async def admit(tx: BulkTransaction, batch_id: str, lines: Sequence[Line], routes: Routes) -> dict[int, Refusal]:
     """Promises that the targets will accept; by line, why one does not. Idempotent by saga id, refusals included.
 
     Undone by `withdraw`, kept by `credit`.
@@ -114,6 +114,7 @@ async def admit(tx: BulkTransaction, lines: Sequence[Line], routes: Routes) -> d
     admitted = await tx.execute(
         _ADMIT,
         **_given(lines),
+        batch_id=batch_id,
         refused=saga_ids,
         reasons=[refusal.reason.value for refusal in refused.values()],
         details=[refusal.detail for refusal in refused.values()],

@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.CheckConstraint("repeats < n", name="batch_line_repeats_check"),
     )
     op.create_table("batch_postponed", *_line_key())
+    op.add_column("admission", sa.Column("batch_id", sa.Text))
     op.create_table(
         "batch_credit",
         sa.Column("batch_id", sa.Text, primary_key=True),
@@ -39,6 +40,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_column("admission", "batch_id")
     for table in ("batch_credit", "batch_postponed", "batch_line"):
         op.drop_table(table)
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-from domain.identifiers import batch_workflow_id, order_saga_id
+from domain.identifiers import order_saga_id
+from domain.transfer_batch import BATCH_PREFIX, batch_workflow_id
 
 ORDER_PREFIX = order_saga_id("")
 TRANSFER_PREFIX = "transfer/"
@@ -46,10 +47,11 @@ class TransferFact(NamedTuple):
 
 
 class AdmissionFact(NamedTuple):
-    """`amount` in minor units."""
+    """`amount` in minor units. `batch_id` of one that a batch asked for, before it took the transfer's id."""
 
     shard: str
     account_id: str
+    batch_id: str | None
     state: str
     currency: str
     amount: int
@@ -105,8 +107,15 @@ class Dossier:
     @property
     def workflow_id(self) -> str:
         """Whose work it is: a saga's own workflow, or the batch that its transfer is of."""
-        batches = [each.batch_id for each in self.transfers if each.batch_id is not None]
+        rows: Sequence[TransferFact | AdmissionFact] = self.transfers or self.admissions
+        batches = [each.batch_id for each in rows if each.batch_id is not None]
         return batch_workflow_id(batches[0]) if batches else self.saga_id
+
+    @property
+    def batch_id(self) -> str | None:
+        """Of the batch whose work it is."""
+        batch_id = self.workflow_id.removeprefix(BATCH_PREFIX)
+        return batch_id if batch_id != self.workflow_id else None
 
     @property
     def is_known(self) -> bool:

@@ -47,6 +47,7 @@ def _facts_query(of_orders: str = "", of_lookups: str = "", of_transfers: str = 
             FROM transfer {of_transfers}
             UNION ALL
             SELECT saga_id, jsonb_build_object('kind', 'admission', 'account_id', account_id, 'state', state,
+                'batch_id', batch_id,
                 'currency', currency, 'amount', amount)
             FROM admission WHERE {of_sagas}
             UNION ALL

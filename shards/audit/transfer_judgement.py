@@ -10,6 +10,9 @@ from shards.audit.facts import AdmissionFact, Dossier, TransferFact
 from shards.audit.findings import Check, Fault, Violation
 from shards.audit.rules import told_amount
 
+# A batch admits its lines before it takes their ids.
+_PROMISED = {"open", "refused"}
+
 
 def transfer_faults(dossier: Dossier) -> Iterator[Fault]:
     saga_id = dossier.saga_id
@@ -37,6 +40,10 @@ def transfer_faults(dossier: Dossier) -> Iterator[Fault]:
 
 
 def _without_row(dossier: Dossier) -> Fault:
+    if dossier.batch_id is not None and not dossier.legs and {each.state for each in dossier.admissions} <= _PROMISED:
+        admission = dossier.admissions[0]
+        what = f"{dossier.saga_id} was admitted for batch {dossier.batch_id}, which has not decided it and does not run"
+        return _fault(dossier, what, admission.shard, while_open=True, admission_state=admission.state)
     known_on = [*(each.shard for each in dossier.admissions), *(each.shard for each in dossier.legs)]
     if not known_on:
         what = f"the workflow of {dossier.saga_id} is closed, but no shard knows the transfer"

@@ -62,6 +62,8 @@ admission = Table(
     Column("reason", Text),
     Column("detail", Text),
     db_time("created_at"),
+    # The batch that had it admitted, which does so before it takes the transfer's id.
+    Column("batch_id", Text),
     CheckConstraint("amount > 0", name="amount"),
     CheckConstraint("state IN ('open', 'credited', 'refused', 'withdrawn')", name="state"),
     CheckConstraint("(reason IS NOT NULL) = (state = 'refused')", name="reason"),

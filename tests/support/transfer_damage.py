@@ -96,6 +96,13 @@ TRANSFER_DAMAGES = (
         ADMITTED,
         sql="DELETE FROM transfer " + _THIS_ROW,
     ),
+    TransferDamage(
+        "{saga} was admitted for batch 7, which has not decided it and does not run",
+        NOWHERE,
+        TARGET,
+        _ADMISSION.replace("state)", "state, batch_id)").replace("'open')", "'open', '7')"),
+        Work.ABSENT,
+    ),
     TransferDamage("{saga} is pending, and nobody works on it", PENDING),
     TransferDamage(
         "10.00 USD passed through clearing for {saga}, which is declined",
