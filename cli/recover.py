@@ -59,12 +59,13 @@ def _document(found: Found, dry_run: bool) -> dict[str, Any]:
             {"source": each.key[0], "transfer_id": each.key[1], "state": each.state, "started": not dry_run}
             for each in found.transfers
         ],
+        "batches": [{"batch_id": each, "started": not dry_run} for each in found.batches],
         "damage": [{"what": each.what, "shard": each.shard, "row": dict(each.row)} for each in found.damage],
     }
 
 
 def _told(found: Found, dry_run: bool) -> RenderableType:
-    if not found.orders and not found.transfers and not found.damage:
+    if not any((found.orders, found.transfers, found.batches, found.damage)):
         return "nothing to recover: somebody works on all that is not final"
     verb = "would be started" if dry_run else "started"
     parts: list[RenderableType] = []
@@ -74,6 +75,8 @@ def _told(found: Found, dry_run: bool) -> RenderableType:
     if found.transfers:
         told = [(*each.key, each.state or "not begun") for each in found.transfers[:ROWS_SHOWN_MAX]]
         parts.append(table(("source", "transfer", "stood at"), told, f"{verb} again: {len(found.transfers)}"))
+    if found.batches:
+        parts.append(table(("batch of transfers",), [(each,) for each in found.batches], f"{verb} again"))
     if found.damage:
         parts.append(table(("shard", "damage that no workflow mends"), [(x.shard or "", x.what) for x in found.damage]))
     return Group(*parts)

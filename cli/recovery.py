@@ -17,15 +17,19 @@ from cli.connections import Connections
 from cli.order_book import OrderBook
 from cli.order_sagas import OrderSagas
 from cli.progress import Report
+from cli.transfer_batches import TransferBatches
 from cli.transfer_sagas import TransferSagas
-from cli.workflow_states import TemporalWorkflowStates
-from domain.errors import Unreachable
+from cli.workflow_states import TemporalWorkflowStates, Work
+from domain.errors import Refused, Unreachable
 from domain.orders import Order, OrderStatus
+from domain.transfer_batch import batch_workflow_id
 from domain.transfers import TransferState
+from shards import batch_staging
 from shards.audit.findings import Violation
 from shards.side_by_side import all_ended
 from shards.transfer_reads import read_transfers
 from stack.settings import Settings
+from workflows.transfer_batch import TransferBatch
 
 STARTED_AT_ONCE_MAX = 50
 
@@ -58,10 +62,13 @@ class AbandonedTransfer:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`damage`: what is wrong beside, or instead; starting a workflow cannot mend it."""
+    """`transfers` have workflows of their own, `batches` are ids of batches that nobody leads to their end. `damage`:
+    what is wrong beside, or instead; starting a workflow cannot mend it.
+    """
 
     orders: Sequence[AbandonedOrder]
     transfers: Sequence[AbandonedTransfer]
+    batches: Sequence[str]
     damage: Sequence[Violation]
 
 
@@ -87,10 +94,18 @@ class Recovery:
         transfers = [
             AbandonedTransfer(saga_id, TransferState(dossier.transfers[0].state) if dossier.transfers else None)
             for saga_id, dossier in sorted(audit.abandoned.items())
-            if dossier.is_transfer
+            if dossier.is_transfer and dossier.batch_id is None
         ]
+        batches = {each.batch_id for each in audit.abandoned.values() if each.batch_id is not None}
+        batches |= await self._batches_without_workflow(workflows)
         damage = [violation for finding in audit.findings.by_check.values() for violation in finding.violations]
-        return Found(orders, transfers, damage)
+        return Found(orders, transfers, sorted(batches), damage)
+
+    async def _batches_without_workflow(self, workflows: TemporalWorkflowStates) -> set[str]:
+        """One may have stopped between two transfers, so that no row shows it."""
+        unfinished = await batch_staging.unfinished(self._connections.cluster)
+        states = {batch_id: await workflows.state_of(batch_workflow_id(batch_id)) for batch_id in unfinished}
+        return {batch_id for batch_id, state in states.items() if state.work is not Work.OPEN}
 
     async def start(self, found: Found) -> None:
         """Starts their sagas again and does not wait for them. Safe to repeat, and beside another process's: a workflow
@@ -99,7 +114,7 @@ class Recovery:
         A crash in the middle leaves some started; the others are found again. Raises `Unreachable`.
         """
         turns = asyncio.Semaphore(STARTED_AT_ONCE_MAX)
-        total = len(found.orders) + len(found.transfers)
+        total = len(found.orders) + len(found.transfers) + len(found.batches)
         done = 0
 
         async def in_turn(starting: Coroutine[Any, Any, None]) -> None:
@@ -109,7 +124,11 @@ class Recovery:
             done += 1
             self._progress("started again", done, total)
 
-        work = [*map(self._start_order, found.orders), *map(self._start_transfer, found.transfers)]
+        work = [
+            *map(self._start_order, found.orders),
+            *map(self._start_transfer, found.transfers),
+            *map(self._start_batch, found.batches),
+        ]
         await all_ended(in_turn(each) for each in work)
 
     async def _start_order(self, order: AbandonedOrder) -> None:
@@ -130,6 +149,13 @@ class Recovery:
             transfer, protocol = asked.transfer, asked.protocol
         shard = (await router.map()).of_account(source).shard
         await self._transfers.start(transfer, protocol, shard)
+
+    async def _start_batch(self, batch_id: str) -> None:
+        """From its staged lines; every line that is decided stays so."""
+        staged = await batch_staging.resume(self._connections.cluster, batch_id)
+        if staged is None:
+            raise Refused("batch_not_staged", f"the lines of batch {batch_id} are gone: import its file again")
+        await TransferBatches(self._connections.temporal).start(TransferBatch(batch_id, dict(staged.lines)))
 
     async def _request(self, order_id: str) -> Order:
         """What was asked for: by the row, or by the lost workflow's own history where it had not come to write one."""

@@ -40,6 +40,7 @@ _STAGED = text("UPDATE transfer_batch SET lines = :lines, staged_at = now() WHER
     bindparam("lines", type_=JSONB)
 )
 _FINISH = text("UPDATE transfer_batch SET finished_at = now() WHERE id = :id AND staged_at IS NOT NULL")
+_UNFINISHED = text("SELECT id FROM transfer_batch WHERE staged_at IS NOT NULL AND finished_at IS NULL ORDER BY id")
 _RESUME = text("UPDATE transfer_batch SET finished_at = NULL WHERE id = :id")
 _OLD = text("""
     SELECT id FROM transfer_batch
@@ -81,10 +82,7 @@ class Staging:
 
     async def found(self) -> Staged | None:
         """What an earlier run has staged, whole; it is kept from then on until the batch is finished again."""
-        async with self._cluster.catalog.transaction() as connection:
-            lines = (await connection.execute(_READ, {"id": self._batch_id})).scalar_one_or_none()
-            await connection.execute(_RESUME, {"id": self._batch_id})
-        return Staged(lines) if lines is not None else None
+        return await resume(self._cluster, self._batch_id)
 
     async def begin(self) -> None:
         """Throws away what a run that was killed has left."""
@@ -145,6 +143,22 @@ async def staging_turn(cluster: Cluster, shard_map: ShardMap, batch_id: str) -> 
     async with cluster.catalog.transaction() as connection:
         await connection.execute(_TAKE_TURN)
         yield Staging(cluster, shard_map, batch_id)
+
+
+async def resume(cluster: Cluster, batch_id: str) -> Staged | None:
+    """What is staged of a batch, kept from now on until it is finished again; None where that is not all of it."""
+    with failures_on("catalog"):
+        async with cluster.catalog.transaction() as connection:
+            lines = (await connection.execute(_READ, {"id": batch_id})).scalar_one_or_none()
+            await connection.execute(_RESUME, {"id": batch_id})
+    return Staged(lines) if lines is not None else None
+
+
+async def unfinished(cluster: Cluster) -> list[str]:
+    """The batches that are staged and have not come to their end."""
+    with failures_on("catalog"):
+        async with cluster.catalog.transaction() as connection:
+            return list((await connection.execute(_UNFINISHED)).scalars())
 
 
 async def finish(cluster: Cluster, batch_id: str) -> None:
