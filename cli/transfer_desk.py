@@ -8,6 +8,7 @@ from cli.connections import Connections
 from cli.saga_calls import SagaBroke
 from cli.transfer_documents import TransferDocument, of_request, of_row
 from cli.transfer_sagas import TransferSagas
+from cli.workflow_states import Work
 from domain.errors import Refused, Unreachable
 from domain.identifiers import check_identifier, transfer_saga_id
 from domain.sagas import Reason
@@ -101,13 +102,14 @@ class TransferDesk:
         return await self._document(row)
 
     async def _without_row(self, source: str, transfer_id: str) -> TransferDocument:
-        """Placed, but not opened yet; or unknown."""
+        """Placed, but not opened yet, or not until `recover`. Unknown: also what was refused with nothing begun."""
         saga_id = transfer_saga_id(source, transfer_id)
-        known = await self._sagas.is_known(saga_id)
-        if known is None:
+        workflow = await self._sagas.state_of(saga_id)
+        if workflow is None:
             message = f"no shard knows transfer {transfer_id}; Temporal, which might, does not answer"
             raise Unreachable("temporal_unreachable", message)
-        asked = await self._sagas.asked_for(saga_id) if known else None
+        may_come = workflow.work is not Work.ABSENT and not workflow.completed
+        asked = await self._sagas.asked_for(saga_id) if may_come else None
         row = await self._row(source, transfer_id)
         if row is not None:
             return await self._document(row)

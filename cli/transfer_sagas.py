@@ -12,9 +12,9 @@ from temporalio.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
-from temporalio.service import RPCError, RPCStatusCode
 
 from cli.saga_calls import START_SECONDS_MIN, TASK_TIMEOUT, answered, ended, first_argument, has_worker, started
+from cli.workflow_states import TemporalWorkflowStates, WorkflowState
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus
 from stack.settings import Settings
 from workflows.compensation import SagaOptions
@@ -85,20 +85,9 @@ class TransferSagas:
         client = await self._temporal()
         return await first_argument(client.get_workflow_handle(saga_id), client, CarryOutTransfer)
 
-    async def is_known(self, saga_id: str) -> bool | None:
-        """Whether Temporal has a workflow of this transfer; None where it does not answer within two seconds."""
-        client = await self._temporal()
-
-        async def describe() -> bool:
-            try:
-                await client.get_workflow_handle(saga_id).describe()
-            except RPCError as error:
-                if error.status is RPCStatusCode.NOT_FOUND:
-                    return False
-                raise
-            return True
-
-        return await answered(describe())
+    async def state_of(self, saga_id: str) -> WorkflowState | None:
+        """None where Temporal does not answer within two seconds."""
+        return await answered(TemporalWorkflowStates(await self._temporal()).state_of(saga_id))
 
     async def has_worker(self) -> bool:
         """Whether a worker has polled for transfers lately."""
