@@ -54,7 +54,7 @@ class ShardedTransferBatchActivities(TransferBatchActivities):
             await arriving
             return StretchDone(last, counts)
         finally:
-            await asyncio.wait({arriving})
+            await asyncio.gather(arriving, return_exceptions=True)
 
     @activity.defn(name="finish_batch")
     @failures_told

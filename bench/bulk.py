@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
 import statistics
 import subprocess
@@ -18,15 +19,23 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
 
 from bench import plain_batch
 from cli.connections import Connections, connected
+from cli.transfer_file import GoodLine, open_transfers, read_transfers
+from cli.transfer_sagas import TransferSagas
 from domain.catalogue import Customer
 from domain.money import Money
 from domain.shard_map import ShardMap
+from domain.transfers import ProtocolChoice, Transfer, TransferStatus
 from shards.catalogue_import import import_customers
+from stack.embedded.record import TEMPORAL, StackRecord
 from stack.embedded.stack import EmbeddedStack
 from stack.settings import Settings, load_settings, resolve_databases
 from workers.migrate import migrate
@@ -35,6 +44,9 @@ BALANCE = Money(1_000_000_00, "USD")
 TOO_MUCH = "2000000.00"
 DECLINED_OF = 50
 READY_SECONDS = 60
+SINGLE_TRANSFERS = 400
+SINGLE_CONCURRENCY = 50
+SINGLE_SECONDS_MAX = 120.0
 
 
 async def main(transfers: int, accounts: int, rounds: int) -> None:
@@ -50,9 +62,17 @@ async def main(transfers: int, accounts: int, rounds: int) -> None:
             await stack.stop()
 
 
+@dataclass
+class Measured:
+    """Transfers a second; and microseconds of CPU a transfer, which neighbours on the machine change less: of Postgres,
+    the worker and the command, without Temporal, whose idling counts for more than what a batch asks of it."""
+
+    rates: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+
 async def compare(settings: Settings, data_dir: Path, transfers: int, accounts: int, rounds: int) -> None:
-    bulk: list[float] = []
-    plain: list[float] = []
+    bulk, plain = Measured(), Measured()
     peaks: list[int] = []
     async with connected(settings, long_running=True) as to:
         for number in range(rounds):
@@ -61,14 +81,42 @@ async def compare(settings: Settings, data_dir: Path, transfers: int, accounts: 
                 prefix = f"{name}{number}-"
                 file = data_dir / f"{prefix}.csv"
                 write_file(file, await open_accounts(to, prefix, accounts), await to.router.map(), transfers)
+                measured = plain if name == "plain" else bulk
+                before = cpu_seconds(data_dir)
                 if name == "plain":
-                    plain.append(transfers / await measure_plain(settings, to, file))
+                    seconds = await measure_plain(settings, to, file)
                 else:
                     seconds, peak = await asyncio.to_thread(measure_bulk, data_dir, file, transfers)
-                    bulk.append(transfers / seconds)
                     peaks.append(peak)
-                print(f"round {number}: {name} {(plain if name == 'plain' else bulk)[-1]:.0f}/s", file=sys.stderr)
-    report(bulk, plain, peaks, transfers, accounts)
+                measured.rates.append(transfers / seconds)
+                measured.cpu.append((cpu_seconds(data_dir) - before) / transfers * 1e6)
+                print(f"round {number}: {name} {measured.rates[-1]:.0f}/s", file=sys.stderr)
+        file = data_dir / "single.csv"
+        write_file(file, await open_accounts(to, "single-", accounts), await to.router.map(), SINGLE_TRANSFERS)
+        single = 1 / await measure_single(settings, to, data_dir, file)
+    report(bulk, plain, single, peaks, transfers, accounts)
+
+
+async def measure_single(settings: Settings, to: Connections, data_dir: Path, file: Path) -> float:
+    """Seconds for each of the first transfers of the file as a workflow of its own."""
+    with open_transfers(file) as source:
+        lines = [line async for batch in read_transfers(source) for line in batch if isinstance(line, GoodLine)]
+    transfers = [line.transfer for line in lines[:SINGLE_TRANSFERS]]
+    sagas = TransferSagas(to.temporal, settings)
+    shard_map, gate = await to.router.map(), asyncio.Semaphore(SINGLE_CONCURRENCY)
+
+    async def one(transfer: Transfer) -> None:
+        async with gate:
+            shard = shard_map.of_account(transfer.source).shard
+            result = await sagas.carry_out(transfer, ProtocolChoice.AUTO, shard, SINGLE_SECONDS_MAX)
+            assert result is not None
+            assert result.status in (TransferStatus.SETTLED, TransferStatus.DECLINED)
+
+    with worker(data_dir):
+        await one(transfers.pop())
+        started = time.perf_counter()
+        await asyncio.gather(*map(one, transfers))
+        return (time.perf_counter() - started) / len(transfers)
 
 
 async def open_accounts(to: Connections, prefix: str, count: int) -> list[str]:
@@ -104,32 +152,53 @@ async def measure_plain(settings: Settings, to: Connections, file: Path) -> floa
 
 def measure_bulk(data_dir: Path, file: Path, transfers: int) -> tuple[float, int]:
     """Seconds of the whole command, and the worker's peak memory in bytes."""
+    command = [sys.executable, "-m", "cli", "import", "transfers", str(file), "--data-dir", str(data_dir), "--json"]
+    with worker(data_dir) as pid:
+        started = time.perf_counter()
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=_environment())
+        seconds = time.perf_counter() - started
+        peak = _peak_bytes(pid)
+    document = json.loads(done.stdout)
+    assert document["settled"] == transfers - transfers // DECLINED_OF, document
+    return seconds, peak
+
+
+@contextmanager
+def worker(data_dir: Path) -> Iterator[int]:
+    """Its process id, once it polls."""
     ready = data_dir / "ready.json"
     ready.unlink(missing_ok=True)
     command = [sys.executable, "-m", "cli", "worker", "--data-dir", str(data_dir)]
-    worker = subprocess.Popen(
-        command, env={**_environment(), "SHARDWISE_READY_FILE": str(ready)}, stderr=subprocess.DEVNULL
-    )
+    environment = {**_environment(), "SHARDWISE_READY_FILE": str(ready)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + READY_SECONDS
         while not ready.exists():
             assert time.monotonic() < deadline, "the worker does not start"
             time.sleep(0.05)
-        started = time.perf_counter()
-        command = [sys.executable, "-m", "cli", "import", "transfers", str(file), "--data-dir", str(data_dir), "--json"]
-        done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=_environment())
-        seconds = time.perf_counter() - started
-        document = json.loads(done.stdout)
-        assert document["settled"] == transfers - transfers // DECLINED_OF, document
-        return seconds, _peak_bytes(worker.pid)
+        yield process.pid
     finally:
-        worker.terminate()
-        worker.wait()
+        process.terminate()
+        process.wait()
+
+
+def cpu_seconds(data_dir: Path) -> float:
+    """Of the database servers, and of this process and its children that have ended."""
+    total = 0.0
+    for name, mark in StackRecord.load(data_dir).processes.items():
+        if name == TEMPORAL:
+            continue
+        server = psutil.Process(mark.pid)
+        for process in (server, *server.children()):
+            times = process.cpu_times()
+            total += times.user + times.system
+            # Sessions that have ended are their server's children.
+            total += times.children_user + times.children_system
+    own = os.times()
+    return total + own.user + own.system + own.children_user + own.children_system
 
 
 def _environment() -> dict[str, str]:
-    import os
-
     return {name: value for name, value in os.environ.items() if not name.startswith("SHARDWISE_")}
 
 
@@ -138,12 +207,16 @@ def _peak_bytes(pid: int) -> int:
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
-def report(bulk: list[float], plain: list[float], peaks: list[int], transfers: int, accounts: int) -> None:
+def report(bulk: Measured, plain: Measured, single: float, peaks: list[int], transfers: int, accounts: int) -> None:
     print(f"\n{transfers} transfers over {accounts} accounts on 3 shards, half across shards, 2 % declined\n")
-    print(f"bulk lane   {statistics.median(bulk):>10.0f} transfers/s, the whole command")
-    print(f"plain SQL   {statistics.median(plain):>10.0f} transfers/s")
-    ratios = [a / b for a, b in zip(bulk, plain, strict=True)]
-    print(f"\nratio bulk / plain SQL, round by round: median {statistics.median(ratios):.2f}")
+    for name, each in (("bulk lane, the whole command", bulk), ("plain SQL", plain)):
+        rate, cpu = statistics.median(each.rates), statistics.median(each.cpu)
+        print(f"{name:32}{rate:>8.0f} transfers/s{cpu:>8.0f} us of CPU a transfer")
+    print(f"{f'a workflow each, {SINGLE_CONCURRENCY} at once':32}{single:>8.0f} transfers/s")
+    rates = statistics.median(a / b for a, b in zip(bulk.rates, plain.rates, strict=True))
+    cpu = statistics.median(b / a for a, b in zip(bulk.cpu, plain.cpu, strict=True))
+    print(f"\nratio bulk / plain SQL, round by round, median: {rates:.2f} by time, {cpu:.2f} by CPU")
+    print(f"ratio bulk / single: {statistics.median(bulk.rates) / single:.0f}")
     print(f"worker's peak memory: {max(peaks) / 1e6:.0f} MB")
 
 

@@ -16,7 +16,8 @@ from cli.connections import Connections, connected
 from cli.import_orders import Faults
 from cli.output import Output, output
 from cli.progress import Report, counted
-from cli.transfer_batches import BatchBroke, TransferBatches
+from cli.saga_calls import SagaBroke
+from cli.transfer_batches import TransferBatches
 from cli.transfer_file import GoodLine, batch_id_of, open_transfers, read_transfers
 from cli.transfer_outcomes import InvalidLines, Tally, outcomes_file, outcomes_path, write_outcomes
 from domain.errors import InvalidInput
@@ -127,6 +128,8 @@ class _BatchImport:
     async def _carry_out(self, staged: Staged, report: Report, quiet_seconds: float) -> bool:
         """Whether the batch came to its end."""
         batches = TransferBatches(self._to.temporal)
+        if not await batches.has_worker():
+            self._out.progress("no worker polls for transfers: the batch waits for one (`shardwise up` or `worker`)")
         handle = await batches.start(TransferBatch(self.batch_id, dict(staged.lines)))
         began = time.monotonic()
 
@@ -138,7 +141,7 @@ class _BatchImport:
 
         try:
             ended = await batches.ended(handle, shown, quiet_seconds)
-        except BatchBroke as broke:
+        except SagaBroke as broke:
             self._out.progress(f"the batch ended before its end, the same command goes on with it: {broke}")
             return False
         if not ended:

@@ -33,10 +33,11 @@ _LOCK_ACCOUNTS = text("""
     SELECT id, currency, state, posted - held + overdraft AS available FROM account
     WHERE id = ANY(string_to_array(:ids, ' ')) AND kind IN ('customer', 'merchant') ORDER BY id FOR NO KEY UPDATE
 """)
-# Apart from the lock: a statement that waited for it would see the account as it is now, and this as it was before.
+# Apart from the lock: a statement that waited for it would see the account as it is now, and this as it was before. A
+# late attempt of the first round must not spend what the second has brought either.
 _CREDITS = text("""
-    SELECT account_id, amount FROM batch_credit
-    WHERE batch_id = :batch_id AND round = :round AND account_id = ANY(string_to_array(:ids, ' '))
+    SELECT account_id, CAST(sum(amount) AS bigint) AS amount FROM batch_credit
+    WHERE batch_id = :batch_id AND round >= :round AND account_id = ANY(string_to_array(:ids, ' ')) GROUP BY account_id
 """)
 _WRITE_TRANSFERS = text("""
     WITH decided AS MATERIALIZED (

@@ -49,7 +49,9 @@ _OLD = text("""
 """)
 _DROP = text("DELETE FROM transfer_batch WHERE id = :id")
 _CLEAR = [
-    text(f"DELETE FROM {table} WHERE batch_id = :batch_id")
+    text(f"""
+        DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE batch_id = :batch_id LIMIT :most))
+    """)
     for table in ("batch_line", "batch_postponed", "batch_credit")
 ]
 _MARK_REPEATED = text("""
@@ -116,9 +118,11 @@ class Staging:
 
     async def _clear(self, batch_id: str) -> None:
         async def clear(shard: str) -> None:
-            async with bulk_on(self._cluster.shards[shard], shard) as tx:
-                for statement in _CLEAR:
-                    await tx.execute(statement, batch_id=batch_id)
+            for statement in _CLEAR:
+                deleted = COPY_LINES
+                while deleted == COPY_LINES:
+                    async with bulk_on(self._cluster.shards[shard], shard) as tx:
+                        deleted = (await tx.execute(statement, batch_id=batch_id, most=COPY_LINES)).rowcount
 
         await all_ended(clear(shard) for shard in self._cluster.shards)
 

@@ -29,7 +29,7 @@ from workflows.transfer_batch import BatchOptions, TransferBatch, TransferBatchW
 
 DATA = Path(__file__).parent.parent / "data"
 ACCOUNTS = 40
-LINES = 1500
+LINES = 900
 SECONDS_MAX = 90
 
 
@@ -166,7 +166,7 @@ def open_accounts(shardwise: Shardwise, folder: Path, prefix: str) -> None:
 
 
 def balances(shardwise: Shardwise, prefix: str) -> list[str]:
-    return [shardwise.money(f"{prefix}{number}")[0] for number in range(0, ACCOUNTS, 8)]
+    return [shardwise.money(f"{prefix}{number}")[0] for number in range(0, ACCOUNTS, 13)]
 
 
 async def good_lines(file: Path) -> list[GoodLine]:
@@ -218,6 +218,7 @@ def amounts(lines: Sequence[GoodLine]) -> list[Transfer]:
     return [line.transfer for line in lines]
 
 
+@pytest.mark.timeout(400)
 async def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(shardwise: Shardwise, tmp_path: Path) -> None:
     killed, calm = tmp_path / "killed.csv", tmp_path / "calm.csv"
     for file, prefix in ((killed, "k-"), (calm, "c-")):
@@ -227,7 +228,7 @@ async def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(shardwi
     assert undisturbed.exit_code == 0, undisturbed.stderr
 
     async with begun(shardwise, killed) as handle:
-        for lines, kill in ((100, kill_worker), (500, kill_worker), (900, lambda s: kill_shard(s, "shard-2"))):
+        for lines, kill in ((80, kill_worker), (300, kill_worker), (550, lambda s: kill_shard(s, "shard-2"))):
             await until_done(handle, lines)
             kill(shardwise)
             assert shardwise("up", "--detach").exit_code == 0

@@ -13,13 +13,18 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.interfaces import BatchStretch, DecideTransfer, OpenTransfer
 from activities.transfers import ShardedTransferActivities
+from cli.audit import Audit
+from cli.verify import document_of
+from cli.workflow_states import Work
 from domain.money import Money
 from domain.sagas import Outcome
-from domain.transfer_batch import Round
+from domain.transfer_batch import Round, batch_workflow_id
 from domain.transfers import Protocol, ProtocolChoice, Transfer
 from shards.batch_outcomes import LineStatus
 from shards.batch_staging import finish, staging_turn
+from shards.engines import Cluster
 from tests.support.batches import BatchByHand, settled_by_the_rules, transfer
+from tests.support.workflow_states import WorkflowsInMemory
 from tests.support.world import World
 
 SETTLED = (LineStatus.SETTLED, "")
@@ -386,3 +391,28 @@ async def test_a_reference_may_hold_whatever_copy_gives_a_meaning_to(world: Worl
     await batch.carry_out()
     rows = await world.everywhere("SELECT reference, content_hash FROM transfer WHERE source = :id", id=ada)
     assert rows == [(line.reference, line.content_hash)]
+
+
+@pytest.mark.parametrize("work", [Work.OPEN, Work.CLOSED])
+async def test_verify_sees_what_a_batch_has_begun_as_its_workflows(cluster: Cluster, work: Work) -> None:
+    world = World(cluster)
+    ada, bob = await accounts(world, "10.00", "0.00")
+    batch = BatchByHand(world, [transfer(ada, bob, "4.00"), transfer(ada, bob, "9.00"), transfer(ada, bob, "1.00")])
+    await batch.stage()
+    async with _refusing_movements(world, "shard-2"):
+        with pytest.raises(ApplicationError, match=r"killed|does not answer"):
+            await batch.round(Round.FIRST)
+    workflows = WorkflowsInMemory()
+    workflows.put(batch_workflow_id(batch.batch_id), work)
+    audit = Audit(cluster, workflows, lambda *_: None)
+    await audit.run()
+    document = document_of(audit)
+    # Two confirmed and on their way, one admitted and postponed.
+    assert document["ok"] == (work is Work.OPEN), document
+    if work is Work.OPEN:
+        assert document["in_flight"]["money"] == {"USD": {"count": 2, "amount": "5.00"}}
+    await batch.carry_out()
+    workflows.put(batch_workflow_id(batch.batch_id), Work.CLOSED)
+    audit = Audit(cluster, workflows, lambda *_: None)
+    await audit.run()
+    assert document_of(audit)["ok"]
