@@ -51,7 +51,7 @@ class Size:
         return self.load.accounts_per_shard + costs.ACCOUNTS_PER_SHARD + pause.ACCOUNTS_PER_SHARD
 
 
-QUICK = Size(Load((1, 4), 8), 3, 300)
+QUICK = Size(Load((1, 4), 6), 2, 300)
 
 
 def register(app: typer.Typer) -> None:

@@ -28,8 +28,9 @@ def finding(document: ContrastDocument) -> str:
     longer = document.cost(Protocol.TWO_PHASE).locked_ms / document.cost(Protocol.SAGA).locked_ms
     shares = {place: _share_of_saga(document, place) for place in Place}
     return (
-        f"Two-phase commit locks an account {longer:.0f} times as long as a saga; "
-        f"it reaches {shares[Place.SPREAD]:.0%} of the saga's throughput, {shares[Place.HOT]:.0%} on a hot account"
+        f"Two-phase commit locks an account {longer:.0f} times as long as a saga, and with "
+        f"{document.concurrencies[-1]} transfers at once reaches {shares[Place.SPREAD]:.0%} of its throughput, "
+        f"{shares[Place.HOT]:.0%} on a hot account"
     )
 
 

@@ -166,7 +166,7 @@ def test_the_table_tells_every_fact_of_every_protocol(document: ContrastDocument
 
 def test_the_finding_is_made_of_the_measured_ratios(document: ContrastDocument) -> None:
     assert "20 times as long" in finding(document)
-    assert "it reaches 25% of the saga's throughput, 25% on a hot account" in finding(document)
+    assert "with 8 transfers at once reaches 25% of its throughput, 25% on a hot account" in finding(document)
 
 
 def test_the_markdown_is_one_table(document: ContrastDocument) -> None:
