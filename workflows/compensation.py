@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 from pydantic.dataclasses import dataclass
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
 
 ALARM_PREFIX = "alarm if not done: "
 
@@ -62,11 +62,8 @@ class SagaSteps:
         if self._options.mode == "local_first":
             try:
                 return await self._run_locally(step, argument, summary)
-            except ApplicationError as error:
-                if error.non_retryable:
-                    raise
-            except ActivityError as error:
-                if is_cancelled_exception(error):
+            except FailureError as error:
+                if is_cancelled_exception(error) or (isinstance(error, ApplicationError) and error.non_retryable):
                     raise
         return await self._run_durably(step, argument, summary, give_up=True)
 
@@ -79,12 +76,13 @@ class SagaSteps:
         if self._options.mode == "local_first" and not durable:
             try:
                 return await self._run_locally(step, argument, summary)
-            except (ApplicationError, ActivityError):
+            except FailureError:
                 pass
         return await self._run_durably(step, argument, summary, give_up=False)
 
     async def _run_locally(self, step: StepMethod[A, R], argument: A, summary: str) -> R:
-        # Never schedule_to_close here: it hangs. A failure arrives as a bare ApplicationError.
+        # Never schedule_to_close here: it hangs. A failure arrives as a bare ApplicationError. A time-out is an
+        # ActivityError when it happens and a bare TimeoutError when it is replayed: tell them apart by no type.
         result: R = await workflow.execute_local_activity_method(
             step,
             argument,
