@@ -61,6 +61,10 @@ bench-bulk: $(STAMP) ## transfers per second of the bulk lane beside plain SQL a
 soak: $(STAMP) ## orders while parts are killed, then in peace: make soak MINUTES=30 [QUIET=10] [SEED=N]
 	@$(BIN)/python -m tests.soak.run --minutes $(or $(MINUTES),10) --quiet-minutes $(or $(QUIET),10) $(if $(SEED),--seed $(SEED))
 
+.PHONY: bank
+bank: $(STAMP) ## transfers while parts are killed, every cent accounted for: make bank [SECONDS=60] [SEED=N] [RUNS=5]
+	@$(BIN)/python -m tests.soak.bank_run --seconds $(or $(SECONDS),60) --runs $(or $(RUNS),5) $(if $(SEED),--seed $(SEED))
+
 .PHONY: outage
 outage: $(STAMP) ## one shard away for a minute: what the others' orders notice of it, and when all are final again
 	@$(BIN)/python -m tests.soak.outage

@@ -12,7 +12,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from tests.support.freezing import frozen
 PAUSE_SECONDS = (0.0, 6.0)
 DOWN_SECONDS = (0.0, 3.0)
 
-# What can happen, and how often in proportion to the others.
+# What can happen, and how often in proportion to the others; "x and y" kills one of each at the same time.
 WEIGHTS = {"worker": 5, "shard": 4, "temporal": 2, "catalog": 1, "everything": 2, "frozen shard": 1}
 
 
@@ -36,15 +36,20 @@ class Strike:
     down_seconds: float
 
 
-def strikes(seed: str, freeze_seconds: float) -> Iterator[Strike]:
+def strikes(
+    seed: str,
+    freeze_seconds: float,
+    weights: Mapping[str, int] = WEIGHTS,
+    pause_seconds: tuple[float, float] = PAUSE_SECONDS,
+) -> Iterator[Strike]:
     """Without end; the first ones are one of each kind. All numbers are drawn here, so that a plan depends on its seed
     alone and not on how its strikes went."""
     chance = random.Random(f"{seed}-kills")
-    each_kind = list(WEIGHTS)
+    each_kind = list(weights)
     chance.shuffle(each_kind)
     while True:
-        kind = each_kind.pop() if each_kind else chance.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-        pause, victim, down = chance.uniform(*PAUSE_SECONDS), chance.random(), chance.uniform(*DOWN_SECONDS)
+        kind = each_kind.pop() if each_kind else chance.choices(list(weights), list(weights.values()))[0]
+        pause, victim, down = chance.uniform(*pause_seconds), chance.random(), chance.uniform(*DOWN_SECONDS)
         yield Strike(kind, pause, victim, freeze_seconds if kind == "frozen shard" else down)
 
 
@@ -62,7 +67,8 @@ class Chaos:
                 time.sleep(strike.down_seconds)
         else:
             everything = [pid for pids in parts.values() for pid in pids]
-            victims = everything if strike.kind == "everything" else [_one_of(parts[strike.kind], strike)]
+            kinds = strike.kind.split(" and ")
+            victims = everything if kinds == ["everything"] else [_one_of(parts[kind], strike) for kind in kinds]
             for pid in victims:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)

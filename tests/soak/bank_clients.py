@@ -1,0 +1,226 @@
+"""Clients of the bank: each asks for one transfer after the other, in every way that people ask; and what they heard.
+
+They use the transfer desk, as the command `transfer` does, since a process of Python for each would be most of the
+load; now and then the command itself is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from temporalio.service import RPCError
+
+from cli.connections import Connections, connected
+from cli.transfer_desk import TransferDesk
+from cli.transfer_sagas import TransferSagas
+from domain.errors import Refused, Unreachable
+from domain.sagas import Reason
+from domain.transfers import ProtocolChoice, TransferStatus
+from stack.settings import Settings
+from tests.soak.bank_accounts import Key, Places, Wanted, Way, transfers
+from tests.soak.bank_books import Told
+from tests.support.command import Shardwise
+
+CLIENTS = 4
+# A short one goes on while a shard is away, so that many transfers are; a long one is told how it ends.
+WAITS_SECONDS = (1.0, 3.0, 20.0)
+# From the start of a transfer until somebody terminates it: within its life, mostly.
+TERMINATED_WITHIN_SECONDS = 0.4
+COMMAND_WAIT_SECONDS = "10"
+SETTLE_SECONDS_MAX = 90.0
+SETTLED_AT_ONCE_MAX = 8
+RETRY_SECONDS = 0.2
+_STATUS_OF_EXIT = {0: TransferStatus.SETTLED, 1: TransferStatus.DECLINED, 3: TransferStatus.PENDING}
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Of a client that was told an ending; monotonic seconds."""
+
+    began: float
+    ended: float
+    wanted: Wanted
+
+    def in_peace(self, returns: Sequence[float]) -> float:
+        """How long with nothing killed: since it asked, or since the last return of what had been."""
+        return self.ended - max([self.began, *(at for at in returns if at <= self.ended)])
+
+
+class Clients:
+    """Inside the block they ask. All that they asked for is `wanted`, all that they heard `told`."""
+
+    def __init__(self, shardwise: Shardwise, seed: str, places: Places) -> None:
+        self.wanted: list[Wanted] = []
+        self.told = Told()
+        self.faults: list[str] = []
+        self.counts: Counter[str] = Counter()
+        # Whoever holds it sees no workflow terminated meanwhile.
+        self.no_terminations = threading.Lock()
+        self.waits: list[Wait] = []
+        self._shardwise = shardwise
+        self._settings = Settings(data_dir=shardwise.data_dir)
+        self._plans = [transfers(seed, client, places) for client in range(CLIENTS)]
+        self._chance = random.Random(f"{seed}-moments")
+        self._places = places
+        self._waits = itertools.cycle(WAITS_SECONDS)
+        self._open = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._ask_on()))
+        self._failure: BaseException | None = None
+        self._ways: dict[Way, Callable[[Wanted], Awaitable[None]]] = {
+            Way.ONCE: self._once,
+            Way.TWICE: self._twice,
+            Way.OTHERWISE: self._otherwise,
+            Way.TERMINATED: self._terminated,
+            Way.COMMAND: self._by_command,
+        }
+
+    def __enter__(self) -> Self:
+        self._open.set()
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._open.clear()
+        self._thread.join()
+        if self._failure is not None and error is None:
+            raise self._failure
+
+    def settle(self) -> None:
+        """Waits until every transfer is known to be final. Only one that was never begun is asked for again: all others
+        have to come to their end by themselves, or by `recover`."""
+        asyncio.run(self._settle())
+
+    async def _ask_on(self) -> None:
+        try:
+            async with connected(self._settings) as to:
+                self._use(to)
+                await asyncio.gather(*(self._client(plan) for plan in self._plans))
+        except BaseException as failure:
+            self._failure = failure
+
+    def _use(self, to: Connections) -> None:
+        self._desk = TransferDesk(to, self._settings)
+        self._sagas = TransferSagas(to.temporal, self._settings)
+
+    async def _client(self, plan: Iterator[Wanted]) -> None:
+        for wanted in plan:
+            if not self._open.is_set():
+                return
+            self.wanted.append(wanted)
+            self.counts[wanted.way] += 1
+            try:
+                await self._ways[wanted.way](wanted)
+            except Exception:
+                self.faults.append(f"{wanted.key} ({wanted.way}): {traceback.format_exc()}")
+
+    # ── ways to ask ───────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _once(self, wanted: Wanted) -> None:
+        await self._place(wanted, wanted.protocol)
+
+    async def _twice(self, wanted: Wanted) -> None:
+        await asyncio.gather(self._once(wanted), self._once(wanted))
+
+    async def _otherwise(self, wanted: Wanted) -> None:
+        await self._once(wanted)
+        if wanted.key not in self.told.endings or wanted.may == {Reason.NOT_LOCAL}:
+            return  # Its id may not be taken yet.
+        try:
+            answer = await self._desk.place(wanted.otherwise, wanted.protocol, next(self._waits))
+        except Refused as refused:
+            if refused.code != Reason.ID_CONFLICT:
+                self.faults.append(f"{wanted.key}: other content was refused as {refused.code}")
+        except Unreachable:
+            pass
+        else:
+            if answer.status is not TransferStatus.PENDING:
+                self.faults.append(f"{wanted.key}: other content was told {answer.status}")
+
+    async def _terminated(self, wanted: Wanted) -> None:
+        if not self.no_terminations.acquire(blocking=False):
+            await self._once(wanted)
+            return
+        try:
+            handle = await self._sagas.start(
+                wanted.transfer, wanted.protocol, self._places.of(wanted.transfer.source), next(self._waits)
+            )
+            await asyncio.sleep(self._chance.uniform(0, TERMINATED_WITHIN_SECONDS))
+            await handle.terminate("an operator's mistake")
+            self.counts["workflows terminated"] += 1
+        except (Unreachable, RPCError):
+            pass  # Never started, or ended already.
+        finally:
+            self.no_terminations.release()
+
+    async def _by_command(self, wanted: Wanted) -> None:
+        transfer = wanted.transfer
+        amount = ("--currency", transfer.amount.currency, "--wait", COMMAND_WAIT_SECONDS)
+        protocol = ("--protocol", wanted.protocol, "--id", transfer.transfer_id)
+        answer = await asyncio.to_thread(
+            self._shardwise, "transfer", transfer.source, transfer.target, transfer.amount.amount, *amount, *protocol
+        )
+        document = answer.document
+        if "error" in document:
+            if answer.exit_code != 3:
+                self.faults.append(f"{wanted.key}: exit {answer.exit_code}: {document}")
+        elif document["status"] != _STATUS_OF_EXIT[answer.exit_code]:
+            self.faults.append(f"{wanted.key}: exit {answer.exit_code}, but told {document['status']}")
+        else:
+            self._hear(wanted.key, document["status"], document["reason"])
+
+    async def _place(self, wanted: Wanted, protocol: ProtocolChoice) -> None:
+        began = time.monotonic()
+        try:
+            answer = await self._desk.place(wanted.transfer, protocol, next(self._waits))
+        except Unreachable:
+            self.counts["unreachable"] += 1
+            return
+        self._hear(wanted.key, answer.status, answer.reason)
+        if answer.status is not TransferStatus.PENDING:
+            self.waits.append(Wait(began, time.monotonic(), wanted))
+
+    def _hear(self, key: Key, status: str, reason: str | None) -> None:
+        self.counts[f"told {status}"] += 1
+        self.told.hear(key, status, reason)
+
+    # ── the end ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _settle(self) -> None:
+        deadline = time.monotonic() + SETTLE_SECONDS_MAX
+        turns = asyncio.Semaphore(SETTLED_AT_ONCE_MAX)
+        async with connected(self._settings) as to:
+            self._use(to)
+            open_still = [each for each in self.wanted if each.key not in self.told.endings]
+            await asyncio.gather(*(self._until_final(each, deadline, turns) for each in open_still))
+
+    async def _until_final(self, wanted: Wanted, deadline: float, turns: asyncio.Semaphore) -> None:
+        last = ""
+        while wanted.key not in self.told.endings:
+            if time.monotonic() > deadline:
+                self.faults.append(f"{wanted.key} ({wanted.protocol}, {wanted.way}) does not come to its end: {last}")
+                return
+            async with turns:
+                last = await self._look(wanted)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _look(self, wanted: Wanted) -> str:
+        try:
+            shown = await self._desk.show(*wanted.key)
+        except Unreachable as error:
+            return error.message
+        except Refused:
+            self.counts["begun at last"] += 1
+            await self._once(wanted)
+            return "it was never begun"
+        self._hear(wanted.key, shown.status, shown.reason)
+        return f"{shown.status}"

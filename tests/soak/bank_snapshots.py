@@ -1,0 +1,104 @@
+"""Every shard looked at all the time, each look one snapshot: the money there is conserved at every instant."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Self
+
+import asyncpg
+
+from tests.soak.bank_accounts import OPENING, Places
+from tests.support.command import Shardwise
+
+EVERY_SECONDS = 0.3
+CONNECT_SECONDS = 2.0
+ANSWER_SECONDS = 5.0
+
+# One statement is one snapshot.
+_LOOK = """
+    WITH posted AS (SELECT account_id, sum(amount) AS amount FROM entry GROUP BY account_id),
+    placed AS (SELECT account_id, sum(amount) AS amount FROM hold WHERE state = 'placed' GROUP BY account_id),
+    customer AS (
+        SELECT a.id, a.posted, a.held, a.overdraft, coalesce(p.amount, 0) AS booked, coalesce(h.amount, 0) AS placed
+        FROM account AS a LEFT JOIN posted AS p ON p.account_id = a.id LEFT JOIN placed AS h ON h.account_id = a.id
+        WHERE a.kind = 'customer'
+    ),
+    clearing AS (
+        SELECT coalesce(sum(p.amount), 0) AS amount FROM posted AS p JOIN account AS a ON a.id = p.account_id
+        WHERE a.kind = 'clearing'
+    )
+    SELECT CAST((SELECT coalesce(sum(amount), 0) FROM posted) AS bigint) AS entries,
+           CAST((SELECT coalesce(sum(posted), 0) FROM customer) + clearing.amount AS bigint) AS money,
+           CAST(clearing.amount - (SELECT coalesce(sum(amount), 0) FROM clearing_leg) AS bigint) AS unexplained,
+           ARRAY(SELECT id FROM customer WHERE posted <> booked) AS misposted,
+           ARRAY(SELECT id FROM customer WHERE held <> placed) AS misheld,
+           ARRAY(SELECT id FROM customer WHERE posted - held + overdraft < 0) AS overdrawn,
+           (SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()) AS in_doubt
+    FROM clearing
+"""
+
+
+class Snapshots:
+    """Inside the block a thread looks. A shard that does not answer is looked at when it does."""
+
+    def __init__(self, shardwise: Shardwise, places: Places) -> None:
+        self.looks: Counter[str] = Counter()
+        self.in_doubt_max = 0
+        self.faults: list[str] = []
+        self._dsns = {shard["name"]: shard["dsn"] for shard in shardwise("status").document["shards"]}
+        self._paid_in: Counter[str] = Counter()
+        for account, cents in OPENING.items():
+            self._paid_in[places.of(account)] += cents
+        self._wanted = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._look_at_all()))
+        self._failure: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        self._wanted.set()
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._wanted.clear()
+        self._thread.join()
+        if self._failure is not None and error is None:
+            raise self._failure
+
+    async def _look_at_all(self) -> None:
+        try:
+            await asyncio.gather(*(self._look_at(shard, dsn) for shard, dsn in self._dsns.items()))
+        except BaseException as failure:
+            self._failure = failure
+
+    async def _look_at(self, shard: str, dsn: str) -> None:
+        while self._wanted.is_set():
+            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS)
+                try:
+                    while self._wanted.is_set():
+                        found = dict(await connection.fetchrow(_LOOK, timeout=ANSWER_SECONDS))
+                        self.looks[shard] += 1
+                        self.in_doubt_max = max(self.in_doubt_max, found["in_doubt"])
+                        self.faults += look_faults(shard, self._paid_in[shard], found)
+                        await asyncio.sleep(EVERY_SECONDS)
+                finally:
+                    connection.terminate()
+            await asyncio.sleep(EVERY_SECONDS)
+
+
+def look_faults(shard: str, paid_in: int, found: Mapping[str, object]) -> Iterator[str]:
+    """`found`: one look. `paid_in`: cents, into the accounts of this shard together."""
+    if found["entries"] != 0:
+        yield f"on {shard} all entries summed to {found['entries']} cents"
+    if found["unexplained"] != 0:
+        yield f"on {shard} clearing differed from its legs by {found['unexplained']} cents"
+    if found["money"] != paid_in:
+        yield f"on {shard} accounts and clearing had {found['money']} cents, {paid_in} were paid in"
+    for name in ("misposted", "misheld", "overdrawn"):
+        if found[name]:
+            yield f"on {shard} accounts were {name}: {found[name]}"

@@ -1,0 +1,145 @@
+"""The bank test's own judge: a cent, a transfer or a word astray is a fault."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from domain.money import Money
+from domain.sagas import Reason
+from domain.transfers import ProtocolChoice, Transfer, TransferStatus
+from tests.soak.bank_accounts import OPENING, SETTLED, Key, Places, Wanted, Way, transfers
+from tests.soak.bank_books import Ending, Row, Rows, Told, faults
+from tests.soak.bank_snapshots import look_faults
+
+EURO = frozenset({str(Reason.CURRENCY_MISMATCH)})
+
+
+def _wanted(transfer_id: str, minor: int, may: frozenset[str]) -> Wanted:
+    transfer = Transfer(transfer_id, "a01", "a02", Money(minor, "USD"))
+    return Wanted(transfer, ProtocolChoice.SAGA, Way.ONCE, may)
+
+
+PAID, REFUSED = _wanted("paid", 300, frozenset({SETTLED})), _wanted("refused", 7, EURO)
+NOT_LOCAL = _wanted("apart", 5, frozenset({str(Reason.NOT_LOCAL)}))
+WANTED = [PAID, REFUSED, NOT_LOCAL]
+DECLINED = Ending(TransferStatus.DECLINED, Reason.CURRENCY_MISMATCH)
+TOLD = {
+    PAID.key: Ending(TransferStatus.SETTLED),
+    REFUSED.key: DECLINED,
+    NOT_LOCAL.key: Ending(TransferStatus.DECLINED, Reason.NOT_LOCAL),
+}
+PAID_ROW, REFUSED_ROW = Row("confirmed", "saga", None), Row("declined", "saga", "currency_mismatch")
+AFTER = Rows(
+    transfers=[(PAID.key, PAID_ROW), (REFUSED.key, REFUSED_ROW)],
+    admissions=[("transfer/a01/paid", "credited"), ("transfer/a01/refused", "refused")],
+    balances={account: (cents, 0) for account, cents in OPENING.items()}
+    | {"a01": (OPENING["a01"] - 300, 0), "a02": (OPENING["a02"] + 300, 0)},
+    entries={"shard-1": 0, "shard-2": 0},
+    clearing=0,
+    prepared=[],
+)
+LOOK = {"entries": 0, "money": 500, "unexplained": 0, "misposted": [], "misheld": [], "overdrawn": [], "in_doubt": 1}
+
+
+def _faults(rows: Rows = AFTER, told: dict[Key, Ending] = TOLD) -> list[str]:
+    return list(faults(WANTED, told, rows))
+
+
+def _balances(**changed: tuple[int, int]) -> Rows:
+    return replace(AFTER, balances=AFTER.balances | changed)
+
+
+def test_rows_that_agree_with_what_was_told_have_no_faults() -> None:
+    assert _faults() == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "fault"),
+    [
+        (_balances(a03=(OPENING["a03"] + 1, 0)), "were paid in, now there are"),
+        (_balances(a01=AFTER.balances["a02"], a02=AFTER.balances["a01"]), "account a01 has"),
+        (_balances(a03=(OPENING["a03"], 1)), "account a03 has"),
+        (_balances(ghost=(0, 0)), "nobody opened ['ghost']"),
+        (replace(AFTER, clearing=-1), "entries of clearing sum to -1 cents"),
+        (replace(AFTER, entries={"shard-1": 1}), "entries of shard-1 sum to 1 cents"),
+        (replace(AFTER, prepared=["shardwise:x:source"]), "in doubt at rest"),
+        (replace(AFTER, transfers=AFTER.transfers[1:]), "told settled, has 0 rows"),
+        (replace(AFTER, transfers=[*AFTER.transfers, AFTER.transfers[0]]), "has 2 rows"),
+        (replace(AFTER, transfers=[*AFTER.transfers, (NOT_LOCAL.key, PAID_ROW)]), "told not_local, has 1 rows"),
+        (replace(AFTER, transfers=[*AFTER.transfers, (("a01", "x"), PAID_ROW)]), "nobody asked for [('a01', 'x')]"),
+        (replace(AFTER, transfers=[(PAID.key, REFUSED_ROW), AFTER.transfers[1]]), "was told settled, but its row is"),
+        (replace(AFTER, transfers=[(PAID.key, replace(PAID_ROW, state="pending"))]), "its row is pending"),
+        (
+            replace(AFTER, transfers=[AFTER.transfers[0], (REFUSED.key, replace(REFUSED_ROW, reason="no_vote"))]),
+            "was told currency_mismatch, but its row is declined no_vote",
+        ),
+        (replace(AFTER, admissions=[]), "was told settled, but its admission is []"),
+        (replace(AFTER, admissions=AFTER.admissions * 2), "its admission is ['credited', 'credited']"),
+        (
+            replace(AFTER, admissions=[AFTER.admissions[0], ("transfer/a01/refused", "open")]),
+            "did not cross, but its admission is ['open']",
+        ),
+    ],
+)
+def test_rows_that_are_astray_are_a_fault(rows: Rows, fault: str) -> None:
+    assert any(fault in each for each in _faults(rows)), _faults(rows)
+
+
+@pytest.mark.parametrize(
+    ("ending", "fault"),
+    [
+        (None, "was never told how it ended"),
+        (Ending(TransferStatus.DECLINED, Reason.STEP_FAILED), "ended as step_failed, not as ['currency_mismatch']"),
+        (Ending(TransferStatus.SETTLED), "ended as settled"),
+    ],
+)
+def test_an_ending_that_is_not_right_is_a_fault(ending: Ending | None, fault: str) -> None:
+    told = {key: each for key, each in TOLD.items() if key != REFUSED.key}
+    if ending is not None:
+        told[REFUSED.key] = ending
+    assert any(fault in each for each in _faults(told=told)), _faults(told=told)
+
+
+def test_what_was_told_once_must_stay_so() -> None:
+    told = Told()
+    for status, reason in (("pending", None), ("settled", None), ("pending", None), ("declined", "no_vote")):
+        told.hear(PAID.key, status, reason)
+    assert told.endings == {PAID.key: Ending("settled")}
+    assert told.faults == ["('a01', 'paid') was told settled, and later no_vote"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({"entries": 1}, "all entries summed to 1 cents"),
+        ({"money": 499}, "had 499 cents, 500 were paid in"),
+        ({"unexplained": -2}, "clearing differed from its legs by -2 cents"),
+        ({"misposted": ["a01"]}, "misposted: ['a01']"),
+        ({"misheld": ["a02"]}, "misheld: ['a02']"),
+        ({"overdrawn": ["a03"]}, "overdrawn: ['a03']"),
+    ],
+)
+def test_a_look_at_a_shard_that_does_not_add_up_is_a_fault(changed: dict[str, object], fault: str) -> None:
+    assert list(look_faults("shard-1", 500, LOOK)) == []
+    [found] = look_faults("shard-1", 500, LOOK | changed)
+    assert fault in found
+
+
+def test_the_same_seed_asks_for_the_same_transfers_and_for_all_kinds() -> None:
+    places = Places(["shard-1", "shard-2", "shard-3"])
+    plans = [transfers("seed", 0, places) for _ in range(2)]
+    drawn = [[next(plan) for _ in range(600)] for plan in plans]
+    assert drawn[0] == drawn[1]
+    assert {each.way for each in drawn[0]} == set(Way)
+    assert {each.protocol for each in drawn[0]} == set(ProtocolChoice)
+    assert {reason for each in drawn[0] for reason in each.may} >= {
+        SETTLED,
+        Reason.INSUFFICIENT_FUNDS,
+        Reason.ACCOUNT_NOT_OPEN,
+        Reason.UNKNOWN_ACCOUNT,
+        Reason.CURRENCY_MISMATCH,
+        Reason.NOT_LOCAL,
+        Reason.NO_VOTE,
+    }
