@@ -89,7 +89,7 @@ def bank(shardwise: Shardwise, folder: Path, plan: Plan) -> Report:
     report.slowest = max((wait.in_peace(returns) for wait in clients.waits), default=0.0)
     _count_endings(clients, rows, report)
     report.faults += [
-        *faults(clients.wanted, clients.told.endings, rows),
+        *faults(clients.asked, clients.told.endings, rows),
         *clients.told.faults,
         *clients.faults,
         *snapshots.faults,
@@ -106,7 +106,7 @@ def _strike(shardwise: Shardwise, plan: Plan, clients: Clients, report: Report) 
     for number, strike in enumerate(strikes(plan.seed, plan.freeze_seconds, plan.weights, PAUSE_SECONDS), start=1):
         chaos.carry_out(strike)
         returns.append(time.monotonic())
-        say(f"{strike.kind} ({strike.down_seconds:.1f} s); {number} strikes, {len(clients.wanted)} transfers")
+        say(f"{strike.kind} ({strike.down_seconds:.1f} s); {number} strikes, {len(clients.asked)} transfers")
         last = time.monotonic() >= ends and number >= plan.strikes_min
         if number % STRIKES_PER_VERIFY == 0 or last:
             with clients.no_terminations:
@@ -155,7 +155,7 @@ def _at_rest(shardwise: Shardwise, report: Report) -> None:
 
 def _count_endings(clients: Clients, rows: Rows, report: Report) -> None:
     protocols = rows.protocols
-    for wanted in clients.wanted:
+    for wanted in clients.asked:
         ending = clients.told.endings.get(wanted.key)
         status = "pending" if ending is None else ending.status
         report.endings[protocols.get(wanted.key, "none"), status] += 1

@@ -15,8 +15,6 @@ import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from temporalio.service import RPCError
 
@@ -27,6 +25,7 @@ from domain.errors import Refused, Unreachable
 from domain.sagas import Reason
 from domain.transfers import ProtocolChoice, TransferStatus
 from stack.settings import Settings
+from tests.soak.background import Background
 from tests.soak.bank_accounts import Key, Places, Wanted, Way, transfers
 from tests.soak.bank_books import Told
 from tests.support.command import Shardwise
@@ -35,7 +34,7 @@ CLIENTS = 4
 # A short one goes on while a shard is away, so that many transfers are; a long one is told how it ends.
 WAITS_SECONDS = (1.0, 3.0, 20.0)
 # From the start of a transfer until somebody terminates it: within its life, mostly.
-TERMINATED_WITHIN_SECONDS = 0.4
+TERMINATED_WITHIN_SECONDS = 0.3
 COMMAND_WAIT_SECONDS = "10"
 SETTLE_SECONDS_MAX = 90.0
 SETTLED_AT_ONCE_MAX = 8
@@ -56,11 +55,12 @@ class Wait:
         return self.ended - max([self.began, *(at for at in returns if at <= self.ended)])
 
 
-class Clients:
-    """Inside the block they ask. All that they asked for is `wanted`, all that they heard `told`."""
+class Clients(Background):
+    """Inside the block they ask. All that they asked for is `asked`, all that they heard `told`."""
 
     def __init__(self, shardwise: Shardwise, seed: str, places: Places) -> None:
-        self.wanted: list[Wanted] = []
+        super().__init__()
+        self.asked: list[Wanted] = []
         self.told = Told()
         self.faults: list[str] = []
         self.counts: Counter[str] = Counter()
@@ -73,27 +73,17 @@ class Clients:
         self._chance = random.Random(f"{seed}-moments")
         self._places = places
         self._waits = itertools.cycle(WAITS_SECONDS)
-        self._open = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._ask_on()))
-        self._failure: BaseException | None = None
         self._ways: dict[Way, Callable[[Wanted], Awaitable[None]]] = {
             Way.ONCE: self._once,
             Way.TWICE: self._twice,
             Way.OTHERWISE: self._otherwise,
             Way.TERMINATED: self._terminated,
+            Way.RESTARTED: self._restarted,
             Way.COMMAND: self._by_command,
         }
 
-    def __enter__(self) -> Self:
-        self._open.set()
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._open.clear()
-        self._thread.join()
-        if self._failure is not None and error is None:
-            raise self._failure
+    def work(self) -> None:
+        asyncio.run(self._ask_on())
 
     def settle(self) -> None:
         """Waits until every transfer is known to be final. Only one that was never begun is asked for again: all others
@@ -101,12 +91,9 @@ class Clients:
         asyncio.run(self._settle())
 
     async def _ask_on(self) -> None:
-        try:
-            async with connected(self._settings) as to:
-                self._use(to)
-                await asyncio.gather(*(self._client(plan) for plan in self._plans))
-        except BaseException as failure:
-            self._failure = failure
+        async with connected(self._settings) as to:
+            self._use(to)
+            await asyncio.gather(*(self._client(plan) for plan in self._plans))
 
     def _use(self, to: Connections) -> None:
         self._desk = TransferDesk(to, self._settings)
@@ -114,9 +101,9 @@ class Clients:
 
     async def _client(self, plan: Iterator[Wanted]) -> None:
         for wanted in plan:
-            if not self._open.is_set():
+            if not self.wanted:
                 return
-            self.wanted.append(wanted)
+            self.asked.append(wanted)
             self.counts[wanted.way] += 1
             try:
                 await self._ways[wanted.way](wanted)
@@ -162,6 +149,10 @@ class Clients:
         finally:
             self.no_terminations.release()
 
+    async def _restarted(self, wanted: Wanted) -> None:
+        await self._terminated(wanted)
+        await self._once(wanted)
+
     async def _by_command(self, wanted: Wanted) -> None:
         transfer = wanted.transfer
         amount = ("--currency", transfer.amount.currency, "--wait", COMMAND_WAIT_SECONDS)
@@ -200,7 +191,7 @@ class Clients:
         turns = asyncio.Semaphore(SETTLED_AT_ONCE_MAX)
         async with connected(self._settings) as to:
             self._use(to)
-            open_still = [each for each in self.wanted if each.key not in self.told.endings]
+            open_still = [each for each in self.asked if each.key not in self.told.endings]
             await asyncio.gather(*(self._until_final(each, deadline, turns) for each in open_still))
 
     async def _until_final(self, wanted: Wanted, deadline: float, turns: asyncio.Semaphore) -> None:

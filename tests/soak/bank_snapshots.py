@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from types import TracebackType
-from typing import Self
 
 import asyncpg
 
+from tests.soak.background import Background
 from tests.soak.bank_accounts import OPENING, Places
 from tests.support.command import Shardwise
 
@@ -43,10 +41,11 @@ _LOOK = """
 """
 
 
-class Snapshots:
+class Snapshots(Background):
     """Inside the block a thread looks. A shard that does not answer is looked at when it does."""
 
     def __init__(self, shardwise: Shardwise, places: Places) -> None:
+        super().__init__()
         self.looks: Counter[str] = Counter()
         self.in_doubt_max = 0
         self.faults: list[str] = []
@@ -54,33 +53,19 @@ class Snapshots:
         self._paid_in: Counter[str] = Counter()
         for account, cents in OPENING.items():
             self._paid_in[places.of(account)] += cents
-        self._wanted = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._look_at_all()))
-        self._failure: BaseException | None = None
 
-    def __enter__(self) -> Self:
-        self._wanted.set()
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._wanted.clear()
-        self._thread.join()
-        if self._failure is not None and error is None:
-            raise self._failure
+    def work(self) -> None:
+        asyncio.run(self._look_at_all())
 
     async def _look_at_all(self) -> None:
-        try:
-            await asyncio.gather(*(self._look_at(shard, dsn) for shard, dsn in self._dsns.items()))
-        except BaseException as failure:
-            self._failure = failure
+        await asyncio.gather(*(self._look_at(shard, dsn) for shard, dsn in self._dsns.items()))
 
     async def _look_at(self, shard: str, dsn: str) -> None:
-        while self._wanted.is_set():
+        while self.wanted:
             with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS)
                 try:
-                    while self._wanted.is_set():
+                    while self.wanted:
                         found = dict(await connection.fetchrow(_LOOK, timeout=ANSWER_SECONDS))
                         self.looks[shard] += 1
                         self.in_doubt_max = max(self.in_doubt_max, found["in_doubt"])

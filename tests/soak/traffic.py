@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import random
-import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from tests.soak.background import Background
 from tests.soak.orders import Wanted, write_orders
 from tests.support.command import Shardwise
 
@@ -37,7 +36,7 @@ class File:
         return bool(self.counts) and sum(self.counts[-1][name] for name in FINAL) == len(self.orders)
 
 
-class Traffic:
+class Traffic(Background):
     """Inside the block a thread imports; at its end the file that is being imported is finished.
 
     `windows`: the cancellation windows in seconds that files are given in turn. Without one an order is over in tens of
@@ -47,6 +46,7 @@ class Traffic:
     def __init__(
         self, shardwise: Shardwise, folder: Path, seed: str, batch: int, windows: Sequence[float] = (0.0,)
     ) -> None:
+        super().__init__()
         self.files: list[File] = []
         self.faults: list[str] = []
         # Every final state that any command told, once: an order told twice differently is a fault.
@@ -57,20 +57,6 @@ class Traffic:
         self._chance = random.Random(f"{seed}-orders")
         self._batch = batch
         self._windows = itertools.cycle(windows)
-        self._wanted = threading.Event()
-        self._thread = threading.Thread(target=self._import_on)
-        self._failure: BaseException | None = None
-
-    def __enter__(self) -> Self:
-        self._wanted.set()
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._wanted.clear()
-        self._thread.join()
-        if self._failure is not None and error is None:
-            raise self._failure
 
     @property
     def orders(self) -> list[Wanted]:
@@ -105,17 +91,14 @@ class Traffic:
                 if before != status:
                     self.faults.append(f"{order['order_id']} was told {before}, and later {status}")
 
-    def _import_on(self) -> None:
-        try:
-            while self._wanted.is_set():
-                name = f"{self._name}-{len(self.files)}"
-                path = self._folder / f"{name}.jsonl"
-                orders = write_orders(path, self._chance, name, self._batch)
-                file = File(path, orders, next(self._windows))
-                self.files.append(file)
-                self._import(file)
-        except BaseException as failure:
-            self._failure = failure
+    def work(self) -> None:
+        while self.wanted:
+            name = f"{self._name}-{len(self.files)}"
+            path = self._folder / f"{name}.jsonl"
+            orders = write_orders(path, self._chance, name, self._batch)
+            file = File(path, orders, next(self._windows))
+            self.files.append(file)
+            self._import(file)
 
     def _import(self, file: File) -> None:
         """An import that found nothing to start with, no map or no Temporal, exits with an error and is repeated."""
