@@ -17,6 +17,9 @@ EVERY_SECONDS = 0.3
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 5.0
 
+# The internal error is what asyncpg now and then makes of a server that is killed while it is asked.
+_GONE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
 # One statement is one snapshot.
 _LOOK = """
     WITH posted AS (SELECT account_id, sum(amount) AS amount FROM entry GROUP BY account_id),
@@ -62,7 +65,7 @@ class Snapshots(Background):
 
     async def _look_at(self, shard: str, dsn: str) -> None:
         while self.wanted:
-            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with contextlib.suppress(*_GONE):
                 connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS)
                 try:
                     while self.wanted:
