@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from temporalio.client import Client
 
 from tests.soak.bank_accounts import open_bank
 from tests.soak.bank_books import Rows, faults, read_rows
@@ -18,6 +21,7 @@ from tests.support.command import Shardwise
 
 STRIKES_PER_VERIFY = 3
 REST_SECONDS_MAX = 60.0
+LOG_LINES_MAX = 5
 PAUSE_SECONDS = (0.0, 4.0)
 WEIGHTS = {"shard": 5, "worker": 4, "worker and shard": 3, "temporal": 1, "everything": 1, "frozen shard": 1}
 
@@ -46,6 +50,7 @@ class Report:
     in_doubt_max: int = 0
     in_doubt_left: int = 0
     looks: int = 0
+    pairings: int = 0
     slowest: float = 0.0
     rest: float = 0.0
     faults: list[str] = field(default_factory=list)
@@ -60,7 +65,7 @@ class Report:
             f"{self.counts['workflows terminated']} terminated, {self.recovered} recovered",
             f"verify ok {self.verified} times under way",
             f"in doubt up to {self.in_doubt_max}, {self.in_doubt_left} left",
-            f"{self.looks} snapshots",
+            f"{self.looks} snapshots, {self.pairings} across",
             f"slowest {self.slowest:.1f} s, the last one {self.rest:.1f} s after recover",
             f"{len(self.faults)} FAULTS" if self.faults else "conserved",
         ]
@@ -85,7 +90,8 @@ def bank(shardwise: Shardwise, folder: Path, plan: Plan) -> Report:
         _at_rest(shardwise, report)
     rows = read_rows(shardwise)
     report.in_doubt_left, report.in_doubt_max = len(rows.prepared), snapshots.in_doubt_max
-    report.looks, report.counts = min(snapshots.looks.values(), default=0), clients.counts
+    report.looks, report.pairings = min(snapshots.looks.values(), default=0), snapshots.pairings
+    report.counts = clients.counts
     report.slowest = max((wait.in_peace(returns) for wait in clients.waits), default=0.0)
     _count_endings(clients, rows, report)
     report.faults += [
@@ -93,7 +99,7 @@ def bank(shardwise: Shardwise, folder: Path, plan: Plan) -> Report:
         *clients.told.faults,
         *clients.faults,
         *snapshots.faults,
-        *_tracebacks(shardwise),
+        *_log_faults(shardwise),
     ]
     return report
 
@@ -148,9 +154,20 @@ def _at_rest(shardwise: Shardwise, report: Report) -> None:
         if time.monotonic() > deadline:
             report.faults.append(f"{in_flight} transfers are still in flight with nothing killed")
             break
+    # Rows can all be right, and a workflow still wait for something: for ever, perhaps.
+    while at_work := asyncio.run(_at_work(shardwise)):
+        if time.monotonic() > deadline:
+            report.faults.append(f"workflows at work with nothing killed: {at_work}")
+            break
     found = _recover(shardwise, report)
     if any(found.values()):
         report.faults.append(f"at rest recover found {found}")
+
+
+async def _at_work(shardwise: Shardwise) -> list[str]:
+    client = await Client.connect(shardwise("status").document["temporal"]["address"])
+    running = 'WorkflowType = "TransferWorkflow" AND ExecutionStatus = "Running"'
+    return [workflow.id async for workflow in client.list_workflows(running)]
 
 
 def _count_endings(clients: Clients, rows: Rows, report: Report) -> None:
@@ -161,7 +178,10 @@ def _count_endings(clients: Clients, rows: Rows, report: Report) -> None:
         report.endings[protocols.get(wanted.key, "none"), status] += 1
 
 
-def _tracebacks(shardwise: Shardwise) -> list[str]:
-    """What a worker's log shows one of, a person would have to read."""
-    logs = sorted((shardwise.data_dir / "logs").glob("worker*"))
-    return [f"{log.name} has a traceback" for log in logs if "Traceback" in log.read_text()]
+def _log_faults(shardwise: Shardwise) -> list[str]:
+    """What a person would have to look into: a traceback, or an error of ours, which is damage and no outage."""
+    found = []
+    for log in sorted((shardwise.data_dir / "logs").glob("worker*")):
+        lines = [line for line in log.read_text().splitlines() if "Traceback" in line or " ERROR shardwise" in line]
+        found += [f"{log.name}: {line}" for line in lines[:LOG_LINES_MAX]]
+    return found

@@ -1,11 +1,12 @@
-"""Every shard looked at all the time, each look one snapshot: the money there is conserved at every instant."""
+"""Every shard looked at all the time, each look one snapshot: the money there is conserved at every instant. And no
+money arrives on one before it has left another."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 
 import asyncpg
 
@@ -43,13 +44,19 @@ _LOOK = """
     FROM clearing
 """
 
+_LEGS = "SELECT saga_id FROM clearing_leg WHERE role = $1"
+
 
 class Snapshots(Background):
-    """Inside the block a thread looks. A shard that does not answer is looked at when it does."""
+    """Inside the block a thread looks. A shard that does not answer is looked at when it does.
+
+    `looks` are counted by shard. `pairings`: all shards were asked which money had arrived, and then which had left.
+    """
 
     def __init__(self, shardwise: Shardwise, places: Places) -> None:
         super().__init__()
         self.looks: Counter[str] = Counter()
+        self.pairings = 0
         self.in_doubt_max = 0
         self.faults: list[str] = []
         self._dsns = {shard["name"]: shard["dsn"] for shard in shardwise("status").document["shards"]}
@@ -61,7 +68,20 @@ class Snapshots(Background):
         asyncio.run(self._look_at_all())
 
     async def _look_at_all(self) -> None:
-        await asyncio.gather(*(self._look_at(shard, dsn) for shard, dsn in self._dsns.items()))
+        await asyncio.gather(self._pair(), *(self._look_at(shard, dsn) for shard, dsn in self._dsns.items()))
+
+    async def _pair(self) -> None:
+        while self.wanted:
+            with contextlib.suppress(*_GONE):
+                arrived = await self._legs("second")
+                left = await self._legs("first")
+                self.pairings += 1
+                self.faults += pairing_faults(arrived, left)
+            await asyncio.sleep(EVERY_SECONDS)
+
+    async def _legs(self, role: str) -> set[str]:
+        """On all shards, or none."""
+        return set().union(*await asyncio.gather(*(_legs_on(dsn, role) for dsn in self._dsns.values())))
 
     async def _look_at(self, shard: str, dsn: str) -> None:
         while self.wanted:
@@ -77,6 +97,20 @@ class Snapshots(Background):
                 finally:
                     connection.terminate()
             await asyncio.sleep(EVERY_SECONDS)
+
+
+async def _legs_on(dsn: str, role: str) -> set[str]:
+    connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS)
+    try:
+        return {row["saga_id"] for row in await connection.fetch(_LEGS, role, timeout=ANSWER_SECONDS)}
+    finally:
+        connection.terminate()
+
+
+def pairing_faults(arrived: Set[str], left: Set[str]) -> Iterator[str]:
+    """`left` was asked after `arrived`: what arrives has left before, at every instant."""
+    if strays := sorted(arrived - left):
+        yield f"money arrived that had not left: {strays[:5]}"
 
 
 def look_faults(shard: str, paid_in: int, found: Mapping[str, object]) -> Iterator[str]:

@@ -36,3 +36,4 @@ def test_no_cent_is_lost_or_made_while_parts_are_killed(tmp_path: Path) -> None:
     assert report.counts["workflows terminated"] > 0, report
     assert report.verified > 0, report
     assert report.looks > 0, report
+    assert report.pairings > 0, report

@@ -11,7 +11,7 @@ from domain.sagas import Reason
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus
 from tests.soak.bank_accounts import OPENING, SETTLED, Key, Places, Wanted, Way, transfers
 from tests.soak.bank_books import Ending, Row, Rows, Told, faults
-from tests.soak.bank_snapshots import look_faults
+from tests.soak.bank_snapshots import look_faults, pairing_faults
 
 EURO = frozenset({str(Reason.CURRENCY_MISMATCH)})
 
@@ -125,6 +125,11 @@ def test_a_look_at_a_shard_that_does_not_add_up_is_a_fault(changed: dict[str, ob
     assert list(look_faults("shard-1", 500, LOOK)) == []
     [found] = look_faults("shard-1", 500, LOOK | changed)
     assert fault in found
+
+
+def test_money_that_arrived_and_had_not_left_is_a_fault() -> None:
+    assert list(pairing_faults({"x"}, {"x", "y"})) == []
+    assert list(pairing_faults({"x", "z"}, {"x", "y"})) == ["money arrived that had not left: ['z']"]
 
 
 def test_the_same_seed_asks_for_the_same_transfers_and_for_all_kinds() -> None:
