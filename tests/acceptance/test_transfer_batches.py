@@ -15,11 +15,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from temporalio.client import Client
 
 from cli.connections import Connections, connected
 from cli.transfer_batches import Handle, TransferBatches
 from cli.transfer_file import GoodLine, batch_id_of, open_transfers, read_transfers
 from domain.money import Money
+from domain.transfer_batch import batch_workflow_id
 from domain.transfers import Transfer
 from shards.batch_staging import Staged, staging_turn
 from stack.settings import load_settings
@@ -143,6 +145,25 @@ def test_with_nobody_at_work_the_batch_is_pending_and_the_next_run_ends_it(
     assert shardwise("up", "--detach").exit_code == 0
     ended = shardwise("import", "transfers", str(file))
     assert (ended.exit_code, ended.document["settled"]) == (0, 1), ended.stderr
+
+
+async def test_a_terminated_batch_is_started_again_by_recover(
+    shardwise: Shardwise, payroll: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "cut-off.csv"
+    file.write_text("transfer_id,source,target,amount,currency,reference\ncut-off,landlord,worker.a,1.00,USD,\n")
+    kill_worker(shardwise)
+    waited = shardwise("import", "transfers", str(file), "--stuck-after", "1").document
+    client = await Client.connect(shardwise("status").document["temporal"]["address"])
+    await client.get_workflow_handle(batch_workflow_id(waited["batch_id"])).terminate("an operator's mistake")
+    assert shardwise("up", "--detach").exit_code == 0
+
+    for started in (False, True):
+        recovered = shardwise("recover", *([] if started else ["--dry-run"]))
+        assert recovered.document["batches"] == [{"batch_id": waited["batch_id"], "started": started}]
+    ended = shardwise("import", "transfers", str(file)).document
+    assert (ended["settled"], ended["batch_id"]) == (1, waited["batch_id"])
+    assert shardwise("recover").document["batches"] == []
 
 
 # ── killed, again and again ─────────────────────────────────────────────────────────────────────────────────
