@@ -5,35 +5,37 @@ A command prints through `cli.output.output()` and returns its exit code, or Non
     0  done          1  a business rule says no, or a check failed
     2  wrong usage   3  something is down, or not finished in time
 
+A topic is loaded when one of its commands is typed: what the others need takes longer to load than most commands take.
+
 It raises `domain.errors.ShardwiseError` for what a person must know, and declares no `--json`: every command has it.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import typer
 
-from cli import account, demo, imports, migrate, order, recover, stack_commands, stock, transfer, verify, worker
-from cli.contrast import command as contrast
-from cli.watch import command as watch
-
-TOPICS = (
-    stack_commands,
-    migrate,
-    worker,
-    imports,
-    account,
-    stock,
-    order,
-    transfer,
-    contrast,
-    watch,
-    verify,
-    recover,
-    demo,
-)
+# By topic, the commands and groups that it registers. All of them are loaded only for who asks what there is.
+TOPICS = {
+    "cli.stack_commands": ("up", "down", "status"),
+    "cli.migrate": ("migrate",),
+    "cli.worker": ("worker",),
+    "cli.imports": ("import",),
+    "cli.account": ("account",),
+    "cli.stock": ("stock",),
+    "cli.order": ("order",),
+    "cli.transfer": ("transfer",),
+    "cli.contrast.command": ("contrast",),
+    "cli.watch.command": ("watch",),
+    "cli.verify": ("verify",),
+    "cli.recover": ("recover",),
+    "cli.demo": ("demo",),
+}
 
 
-def build_app() -> typer.Typer:
+def build_app(wanted: str | None = None) -> typer.Typer:
+    """With the topic of the command that is `wanted`; with all of them where there is no such command, or none."""
     app = typer.Typer(
         name="shardwise",
         help=(
@@ -49,6 +51,6 @@ def build_app() -> typer.Typer:
     def shardwise() -> None:
         """Without a callback an app of one command would lose the command's name."""
 
-    for topic in TOPICS:
-        topic.register(app)
+    for topic in [topic for topic, commands in TOPICS.items() if wanted in commands] or TOPICS:
+        import_module(topic).register(app)
     return app

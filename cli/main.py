@@ -61,7 +61,8 @@ def _invoke(arguments: list[str]) -> int:
     from cli.app import build_app
 
     try:
-        code = get_command(build_app()).main(arguments, prog_name="shardwise", standalone_mode=False)
+        command = get_command(build_app(next(iter(arguments), None)))
+        code = command.main(arguments, prog_name="shardwise", standalone_mode=False)
     except UsageError as error:
         raise InvalidInput(_parameter(error), _usage_message(error), code="usage") from None
     except typer.Abort:

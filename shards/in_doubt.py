@@ -20,6 +20,7 @@ from domain.two_phase import Coordinator, Outcome, Participant, Resolution, pars
 from shards import transfers, two_phase
 from shards.engines import Database
 from shards.routing import Router, failures_on
+from shards.side_by_side import all_ended
 
 Ask = Callable[[str], Awaitable[Coordinator]]
 """What is known of the coordinator of a saga. Raises `Unreachable`."""
@@ -39,7 +40,7 @@ _FIND = text(f"SELECT {transfers.COLUMNS} FROM transfer WHERE gid_stem = :stem")
 async def in_doubt_on(shards: Iterable[Database]) -> tuple[list[InDoubt], list[str]]:
     """Our prepared transactions, the oldest of each shard first, and the names of the shards that do not answer."""
     asked = list(shards)
-    answers = await asyncio.gather(*(_in_doubt_on(shard) for shard in asked))
+    answers = await all_ended(_in_doubt_on(shard) for shard in asked)
     unreachable = [shard.name for shard, found in zip(asked, answers, strict=True) if found is None]
     return [each for found in answers for each in found or []], unreachable
 

@@ -16,6 +16,7 @@ def shardwise(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shardwise]:
     command = Shardwise(tmp_path_factory.mktemp("stack"))
     data = Path(__file__).parent.parent / "data"
     try:
+        command.take_free_ports()
         up = command("up", "--detach", "--workers", "1")
         assert up.exit_code == 0, up.stderr
         assert command("import", "customers", str(data / "customers.csv")).exit_code == 0

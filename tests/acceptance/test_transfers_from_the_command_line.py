@@ -41,7 +41,7 @@ def account(bank: Shardwise, shard: str, balance: str = "100.00") -> str:
     owners = spread_buckets(SHARDS)
     names = (f"person-{next(_numbers)}" for _ in itertools.count())
     name = next(each for each in names if owners[bucket_of(each)] == shard)
-    opened = bank("account", "open", name, "--currency", "USD", "--balance", balance)
+    opened = bank.inside("account", "open", name, "--currency", "USD", "--balance", balance)
     assert opened.exit_code == 0, opened.stdout
     return name
 
@@ -63,12 +63,12 @@ def until(done: Callable[[], bool], what: str) -> None:
 
 
 def assert_verified(bank: Shardwise) -> None:
-    verified = bank("verify")
+    verified = bank.inside("verify")
     assert verified.exit_code == 0, [check for check in verified.document["checks"] if not check["ok"]]
 
 
 def kill_server(bank: Shardwise, shard: str) -> None:
-    status = bank("status").document
+    status = bank.inside("status").document
     os.kill(next(part["pid"] for part in status["shards"] if part["name"] == shard), signal.SIGKILL)
 
 
@@ -76,16 +76,16 @@ def kill_server(bank: Shardwise, shard: str) -> None:
 def test_money_goes_from_shard_to_shard_once_however_often_it_is_sent(bank: Shardwise, asked: str, run: str) -> None:
     source, target = pair(bank)
     send = ("transfer", source, target, "12.34", "--protocol", asked, "--id", "rent", "--reference", "May")
-    for _ in range(2):
-        answer = bank(*send)
+    for command in (bank, bank.inside):
+        answer = command(*send)
         assert answer.exit_code == 0, answer.stdout
         assert answer.document.keys() >= DOCUMENT
         assert (answer.document["status"], answer.document["protocol"]) == ("settled", run)
         assert (answer.document["source_shard"], answer.document["target_shard"]) == ("shard-1", "shard-2")
         assert (money(bank, source), money(bank, target)) == (Decimal("87.66"), Decimal("112.34"))
-    shown = bank("transfer", "show", source, "rent").document
+    shown = bank.inside("transfer", "show", source, "rent").document
     assert (shown["status"], shown["amount"], shown["reference"]) == ("settled", "12.34", "May")
-    other = bank("transfer", source, target, "12.35", "--id", "rent")
+    other = bank.inside("transfer", source, target, "12.35", "--id", "rent")
     assert (other.exit_code, other.document["error"]["code"]) == (1, "id_conflict")
     assert money(bank, target) == Decimal("112.34")
     assert_verified(bank)
@@ -93,15 +93,15 @@ def test_money_goes_from_shard_to_shard_once_however_often_it_is_sent(bank: Shar
 
 def test_an_id_is_unique_within_its_source_only(bank: Shardwise) -> None:
     one, other = pair(bank)
-    assert bank("transfer", one, other, "1.00", "--id", "same").exit_code == 0
-    assert bank("transfer", other, one, "2.00", "--id", "same").exit_code == 0
+    assert bank.inside("transfer", one, other, "1.00", "--id", "same").exit_code == 0
+    assert bank.inside("transfer", other, one, "2.00", "--id", "same").exit_code == 0
     assert (money(bank, one), money(bank, other)) == (Decimal("101.00"), Decimal("99.00"))
 
 
 @pytest.mark.parametrize("asked", ["auto", "local", "saga", "2pc"])
 def test_on_one_shard_every_protocol_is_local_and_says_so(bank: Shardwise, asked: str) -> None:
     source, target = account(bank, "shard-3"), account(bank, "shard-3")
-    answer = bank("transfer", source, target, "1.00", "--protocol", asked)
+    answer = bank.inside("transfer", source, target, "1.00", "--protocol", asked)
     assert (answer.exit_code, answer.document["status"], answer.document["protocol"]) == (0, "settled", "local")
     assert money(bank, target) == Decimal("101.00")
 
@@ -109,11 +109,11 @@ def test_on_one_shard_every_protocol_is_local_and_says_so(bank: Shardwise, asked
 def test_what_was_declined_stays_declined_under_its_id(bank: Shardwise) -> None:
     source, target = pair(bank)
     send = ("transfer", source, target, "100.01", "--id", "too-much")
-    declined = bank(*send)
+    declined = bank.inside(*send)
     assert (declined.exit_code, declined.document["status"]) == (1, "declined")
     assert declined.document["reason"] == "insufficient_funds"
-    assert bank("transfer", target, source, "50.00").exit_code == 0
-    again = bank(*send, "--protocol", "2pc")
+    assert bank.inside("transfer", target, source, "50.00").exit_code == 0
+    again = bank.inside(*send, "--protocol", "2pc")
     assert (again.exit_code, again.document["reason"], again.document["protocol"]) == (1, "insufficient_funds", "saga")
     assert money(bank, source) == Decimal("150.00")
 
@@ -121,8 +121,8 @@ def test_what_was_declined_stays_declined_under_its_id(bank: Shardwise) -> None:
 @pytest.mark.parametrize("protocol", ["saga", "2pc"])
 def test_a_frozen_target_gets_nothing(bank: Shardwise, protocol: str) -> None:
     source, target = pair(bank)
-    assert bank("account", "freeze", target).exit_code == 0
-    answer = bank("transfer", source, target, "1.00", "--protocol", protocol)
+    assert bank.inside("account", "freeze", target).exit_code == 0
+    answer = bank.inside("transfer", source, target, "1.00", "--protocol", protocol)
     assert (answer.exit_code, answer.document["reason"]) == (1, "account_not_open")
     assert (money(bank, source), money(bank, target)) == (Decimal("100.00"), Decimal("100.00"))
 
@@ -130,10 +130,10 @@ def test_a_frozen_target_gets_nothing(bank: Shardwise, protocol: str) -> None:
 def test_what_is_asked_to_be_local_and_is_not_leaves_its_id_free(bank: Shardwise) -> None:
     source, target = pair(bank)
     send = ("transfer", source, target, "1.00", "--id", "near")
-    refused = bank(*send, "--protocol", "local")
+    refused = bank.inside(*send, "--protocol", "local")
     assert (refused.exit_code, refused.document["reason"], refused.document["protocol"]) == (1, "not_local", None)
-    assert bank("transfer", "show", source, "near").document["error"]["code"] == "unknown_transfer"
-    assert bank(*send).exit_code == 0
+    assert bank.inside("transfer", "show", source, "near").document["error"]["code"] == "unknown_transfer"
+    assert bank.inside(*send).exit_code == 0
     assert_verified(bank)
 
 
@@ -145,12 +145,12 @@ def test_with_a_shard_away_money_waits_or_is_refused_and_elsewhere_nobody_notice
     pending = {protocol: bank(*send, "--protocol", protocol, "--id", f"by-{protocol}") for protocol in ("saga", "2pc")}
     for answer in pending.values():
         assert (answer.exit_code, answer.document["status"]) == (3, "pending"), answer.stdout
-    assert bank("transfer", source, elsewhere, "1.00").exit_code == 0
-    assert bank("transfer", elsewhere, source, "1.00", "--protocol", "2pc").exit_code == 0
+    assert bank.inside("transfer", source, elsewhere, "1.00").exit_code == 0
+    assert bank.inside("transfer", elsewhere, source, "1.00", "--protocol", "2pc").exit_code == 0
     assert bank("up", "--detach").exit_code == 0
 
     def ended(protocol: str) -> str | None:
-        status = bank("transfer", "show", source, f"by-{protocol}").document["status"]
+        status = bank.inside("transfer", "show", source, f"by-{protocol}").document["status"]
         return str(status) if status != "pending" else None
 
     until(lambda: all(map(ended, pending)), "they do not end though all shards are back")
@@ -161,7 +161,7 @@ def test_with_a_shard_away_money_waits_or_is_refused_and_elsewhere_nobody_notice
 
 
 async def _terminate(bank: Shardwise, source: str, transfer_id: str) -> None:
-    client = await Client.connect(bank("status").document["temporal"]["address"])
+    client = await Client.connect(bank.inside("status").document["temporal"]["address"])
     await client.get_workflow_handle(transfer_saga_id(source, transfer_id)).terminate("an operator's mistake")
 
 
@@ -175,22 +175,22 @@ async def test_a_terminated_transfer_is_named_and_recovered_from_its_row(bank: S
     assert bank("transfer", source, target, "10.00", "--id", "cut-off", "--wait", "1").exit_code == 3
     await _terminate(bank, source, "cut-off")
     assert bank("up", "--detach").exit_code == 0
-    damaged = bank("verify")
+    damaged = bank.inside("verify")
     assert (damaged.exit_code, _violations(damaged)) == (
         1,
         [f"transfer/{source}/cut-off is pending, and nobody works on it"],
     )
-    dry = bank("recover", "--dry-run").document
+    dry = bank.inside("recover", "--dry-run").document
     assert dry["transfers"] == [{"source": source, "transfer_id": "cut-off", "state": "pending", "started": False}]
     assert bank("recover").document["transfers"][0]["started"] is True
     until(lambda: money(bank, target) == 110, "the recovered transfer does not end")
-    assert bank("transfer", source, target, "10.00", "--id", "cut-off").exit_code == 0
+    assert bank.inside("transfer", source, target, "10.00", "--id", "cut-off").exit_code == 0
     assert money(bank, source) == 90
     assert_verified(bank)
-    assert bank("recover").document["transfers"] == []
+    assert bank.inside("recover").document["transfers"] == []
 
 
 def test_an_unknown_transfer_is_told_as_such(bank: Shardwise) -> None:
     source, _ = pair(bank)
-    answer = bank("transfer", "show", source, "never-sent")
+    answer = bank.inside("transfer", "show", source, "never-sent")
     assert (answer.exit_code, answer.document["error"]["code"]) == (1, "unknown_transfer")

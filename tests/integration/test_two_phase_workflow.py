@@ -144,7 +144,7 @@ async def test_many_between_the_same_accounts_in_both_directions_all_come_to_the
         for n in range(20)
     ]
     async with office.worker():
-        handles = [await office.begin(TransferByHand(office.world, each, forth[0].shards)) for each in transfers]
+        handles = [await office.begin(TransferByHand(office.world, each, forth[0].shards), 120) for each in transfers]
         results = [await handle.result() for handle in handles]
     assert {result.status for result in results} == {TransferStatus.SETTLED}
     assert await forth[0].money() == (100_00, 0)

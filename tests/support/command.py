@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cli.main import run
 from stack.embedded.stack import EmbeddedStack
 from stack.settings import Settings
 
@@ -43,6 +47,14 @@ class Shardwise:
         assert "Traceback" not in stderr, stderr
         return Answer(process.returncode, stdout, stderr)
 
+    def inside(self, *arguments: str) -> Answer:
+        """The same in this process, whose start takes longer than most commands do; without what goes to stderr."""
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out), ThreadPoolExecutor(1) as thread:
+            # A thread of its own, which has no event loop yet.
+            code = thread.submit(run, [*arguments, "--data-dir", str(self.data_dir), "--json"]).result()
+        return Answer(code, out.getvalue(), "")
+
     def begin(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("SHARDWISE_")}
         chosen = {f"SHARDWISE_{name.upper()}": value for name, value in settings.items()}
@@ -61,9 +73,9 @@ class Shardwise:
         asyncio.run(EmbeddedStack(self.data_dir, settings).start_servers(usual_ports=False))
 
     def money(self, account_id: str) -> tuple[str, str]:
-        account = self("account", "show", account_id).document
+        account = self.inside("account", "show", account_id).document
         return account["balance"], account["held"]
 
     def goods(self, sku: str) -> tuple[int, int]:
-        level = self("stock", "show", sku).document
+        level = self.inside("stock", "show", sku).document
         return level["on_hand"], level["reserved"]

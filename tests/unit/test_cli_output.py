@@ -6,6 +6,8 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable
+from types import ModuleType
+from typing import cast
 
 import pytest
 import typer
@@ -31,7 +33,8 @@ def run_command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
     def run(command: Command, *arguments: str) -> int:
         Topic.command = staticmethod(command)
-        monkeypatch.setattr(app, "TOPICS", (Topic,))
+        monkeypatch.setitem(sys.modules, "a_topic", cast(ModuleType, Topic))
+        monkeypatch.setattr(app, "TOPICS", {"a_topic": ("try",)})
         return main.run(arguments or ("try",))
 
     return run
