@@ -70,6 +70,12 @@ async def cluster(cluster_dsns: Databases) -> AsyncIterator[Cluster]:
         yield made
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that the last of them does not run alone when all others have ended."""
+    longest = ("soak", "faults", "acceptance")
+    items.sort(key=lambda item: next((n for n, name in enumerate(longest) if f"tests/{name}/" in item.nodeid), 3))
+
+
 _exit_status = pytest.StashKey[int]()
 
 

@@ -93,31 +93,36 @@ class SagaSteps:
         return result
 
     async def _run_durably(self, step: StepMethod[A, R], argument: A, summary: str, give_up: bool) -> R:
-        try:
-            while True:
-                retries_seen = self._retries_asked
-                task = workflow.start_activity_method(
-                    step,
-                    argument,
-                    summary=summary,
-                    start_to_close_timeout=DURABLE_START_TO_CLOSE,
-                    retry_policy=DURABLE_RETRY,
-                )
-                try:
-                    await self._wait_for(task, retries_seen, summary)
-                    if task.done():
-                        result: R = task.result()
-                        return result
-                except ActivityError as error:
-                    if give_up or is_cancelled_exception(error):
-                        raise
-                    # Non-retryable, so a bug or damage. Only a person can say when to go on.
-                    self._set_stuck(summary, True)
-                    await workflow.wait_condition(lambda seen=retries_seen: self._retries_asked > seen)  # type: ignore[misc]
-                finally:
-                    await _abandon(task)
-        finally:
-            self._set_stuck(summary, False)
+        while True:
+            retries_seen = self._retries_asked
+            task = workflow.start_activity_method(
+                step,
+                argument,
+                summary=summary,
+                start_to_close_timeout=DURABLE_START_TO_CLOSE,
+                retry_policy=DURABLE_RETRY,
+            )
+            try:
+                await self._wait_for(task, retries_seen, summary)
+                if task.done():
+                    result: R = task.result()
+                    self._set_stuck(summary, False)
+                    return result
+            except ActivityError as error:
+                if give_up or is_cancelled_exception(error):
+                    self._set_stuck(summary, False)
+                    raise
+                # Non-retryable, so a bug or damage. Only a person can say when to go on.
+                self._set_stuck(summary, True)
+                await workflow.wait_condition(lambda seen=retries_seen: self._retries_asked > seen)  # type: ignore[misc]
+            except GeneratorExit:
+                # Thrown out of a worker's cache: nothing can be awaited or told here any more.
+                raise
+            except BaseException:
+                await _abandon(task)
+                self._set_stuck(summary, False)
+                raise
+            await _abandon(task)
 
     async def _wait_for(self, task: asyncio.Task[Any], retries_seen: int, summary: str) -> None:
         """Until the step is done or an operator asked for a retry. A workflow cannot see an activity's attempt
@@ -167,6 +172,8 @@ async def shielded(work: Coroutine[Any, Any, R], on_cancel: Callable[[], None]) 
             if task.cancelled():
                 raise
             on_cancel()
+        except GeneratorExit:
+            raise
         except BaseException:
             break
     return task.result()

@@ -59,7 +59,7 @@ class Battery:
         self._world = world
         self._databases = databases
         self._whole = whole
-        self._at_once, self._ends_within_seconds = (AT_ONCE, 90.0) if whole else (AT_ONCE_BROKEN, 45.0)
+        self._at_once, self._ends_within_seconds = (AT_ONCE, 240.0) if whole else (AT_ONCE_BROKEN, 45.0)
         self._sagas: dict[str, WatchedSaga] = {}
         self._client = intercepted(client, self._sagas)
         self._settings = Settings(workflow_sandbox=whole, stuck_after_seconds=3)
