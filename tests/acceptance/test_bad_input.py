@@ -135,6 +135,37 @@ def test_an_account_is_opened_with_what_it_should_be_or_not_at_all(
     assert run(["account", "show", "acc-bad", "--json"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "words", "field"),
+    [
+        *(((), (bad, "poor", "1.00"), "source") for bad in IDS),
+        *(((), ("rich", bad, "1.00"), "target") for bad in IDS),
+        *((("--id", bad), ("rich", "poor", "1.00"), "id") for bad in IDS),
+        *(((), ("rich", "poor", bad), "amount") for bad in [*AMOUNTS, "0", "0.00"]),
+        *((("--currency", bad), ("rich", "poor", "1.00"), "currency") for bad in CURRENCIES),
+        *((("--reference", bad), ("rich", "poor", "1.00"), "reference") for bad in ["x" * 201, "a\x07b", "a\u202eb"]),
+        *((("--protocol", bad), ("rich", "poor", "1.00"), "protocol") for bad in ["", "SAGA", "bulk", "3pc"]),
+        *((("--wait", bad), ("rich", "poor", "1.00"), "wait") for bad in ["-1", "soon", ""]),
+        ((), ("rich", "rich", "1.00"), "target"),
+        (("--currency", "JPY"), ("rich", "poor", "5.01"), "amount"),
+        ((), ("rich", "poor"), "amount"),
+        ((), ("rich", "poor", "1.00", "2.00"), None),
+    ],
+    ids=lambda value: ascii(value)[:40],
+)
+def test_a_transfer_is_sent_with_what_it_should_be_or_not_at_all(
+    capfd: pytest.CaptureFixture[str], options: tuple[str, ...], words: tuple[str, ...], field: str | None
+) -> None:
+    error = _error(capfd, "transfer", *options, "--", *words)
+    assert field is None or error["field"] in (field, f"transfer_{field}")
+
+
+@pytest.mark.parametrize("bad", IDS)
+def test_a_transfer_is_shown_by_ids(capfd: pytest.CaptureFixture[str], bad: str) -> None:
+    assert _error(capfd, "transfer", "show", bad, "T1")["field"] == "source"
+    assert _error(capfd, "transfer", "show", "rich", bad)["field"] == "transfer_id"
+
+
 def _customer(**changes: str) -> str:
     row = {"customer_id": "new", "name": "New", "email": "", "currency": "USD", "opening_balance": "1.00"} | changes
     return ",".join(f'"{value}"' for value in row.values())
@@ -416,7 +447,8 @@ def test_the_same_sku_twice_is_merged_and_a_pipe_is_a_file(capfd: pytest.Capture
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    arguments=st.lists(st.text(max_size=20), max_size=5), topic=st.sampled_from(["order", "account", "stock", "import"])
+    arguments=st.lists(st.text(max_size=20), max_size=5),
+    topic=st.sampled_from(["order", "account", "stock", "import", "transfer"]),
 )
 def test_no_arguments_make_it_crash(capfd: pytest.CaptureFixture[str], topic: str, arguments: list[str]) -> None:
     capfd.readouterr()
