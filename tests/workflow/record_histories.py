@@ -1,4 +1,4 @@
-"""Records `histories/*.json`, which test_replaying.py replays, from orders on a running embedded stack:
+"""Records `histories/*.json`, which test_replaying.py replays, from orders and transfers on a running embedded stack:
 
     shardwise up --detach --data-dir DIR
     python -m tests.workflow.record_histories --data-dir DIR [--only SCENE]
@@ -27,12 +27,13 @@ from pathlib import Path
 from typing import Any
 
 from temporalio.api.enums.v1 import EventType
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 
 from domain.money import Money
 from domain.orders import Order, OrderLine, OrderStatus
 from domain.sagas import Reason
 from domain.shard_map import ShardMap
+from domain.transfers import ProtocolChoice, Transfer, TransferStatus
 from shards import map_store
 from shards.engines import Cluster
 from stack.settings import Settings, load_settings, resolve_databases
@@ -40,10 +41,13 @@ from stack.temporal_client import connect
 from tests.workflow.desk import Handle, events, scheduled, statuses, until
 from workflows.compensation import SagaOptions
 from workflows.order_saga import TASK_QUEUE, OrderSaga, PlaceOrder, workflow_id
+from workflows.transfer import TASK_QUEUE as TRANSFERS
+from workflows.transfer import CarryOutTransfer, TransferResult, TransferWorkflow
 
 FOLDER = Path(__file__).parent / "histories"
 SKUS = [f"recorded-{n:02}" for n in range(12)]
 CUSTOMER = "recorded-customer"
+PAYEES = [f"recorded-payee-{n}" for n in range(12)]
 HOUR = 3600.0
 STOCK = 1000
 
@@ -76,6 +80,13 @@ class Recorder:
     def _shard_of(self, sku: str) -> str:
         return self.shard_map.of_sku(sku).shard
 
+    @property
+    def nobody(self) -> str:
+        """An account that does not exist, on another shard than the customer's."""
+        own = self.shard_map.of_customer(CUSTOMER).shard
+        names = (f"nobody-{n}" for n in itertools.count())
+        return next(name for name in names if self.shard_map.of_customer(name).shard != own)
+
     def kill_a_stock_shard(self) -> None:
         """The one of the second line, with kill -9."""
         shard = self._shard_of(self._skus()[1])
@@ -85,7 +96,30 @@ class Recorder:
     async def bring_back(self) -> None:
         await asyncio.to_thread(shardwise, self.settings.data_dir, "up", "--detach")
 
-    async def save(self, name: str, handle: Handle, expected: OrderStatus, because: Reason | None = None) -> None:
+    async def send(self, protocol: ProtocolChoice, target: str, amount: str) -> WorkflowHandle[Any, TransferResult]:
+        transfer = Transfer(f"T-{os.urandom(3).hex()}", CUSTOMER, target, Money.parse(amount, "USD"))
+        return await self.client.start_workflow(
+            TransferWorkflow.run,
+            CarryOutTransfer(transfer, protocol, SagaOptions(stuck_after_seconds=HOUR)),
+            id=transfer.saga_id,
+            task_queue=TRANSFERS,
+            task_timeout=timedelta(seconds=5),
+        )
+
+    @property
+    def payees(self) -> tuple[str, str]:
+        """One on the customer's own shard, and one on another."""
+        own = self.shard_map.of_customer(CUSTOMER).shard
+        near = [each for each in PAYEES if self.shard_map.of_customer(each).shard == own]
+        return near[0], next(each for each in PAYEES if each not in near)
+
+    async def save(
+        self,
+        name: str,
+        handle: WorkflowHandle[Any, Any],
+        expected: OrderStatus | TransferStatus,
+        because: Reason | None = None,
+    ) -> None:
         result = await handle.result()
         reason = result.refusal.reason if result.refusal else None
         if (result.status, reason) != (expected, because):
@@ -140,12 +174,42 @@ async def stuck_then_retried(recorder: Recorder, name: str) -> None:
     await recorder.save(name, handle, OrderStatus.CONFIRMED)
 
 
+async def moved_within_a_shard(recorder: Recorder, name: str) -> None:
+    handle = await recorder.send(ProtocolChoice.AUTO, recorder.payees[0], "1.00")
+    await recorder.save(name, handle, TransferStatus.SETTLED)
+
+
+async def settled_by_saga(recorder: Recorder, name: str) -> None:
+    handle = await recorder.send(ProtocolChoice.SAGA, recorder.payees[1], "1.00")
+    await recorder.save(name, handle, TransferStatus.SETTLED)
+
+
+async def declined_by_its_target(recorder: Recorder, name: str) -> None:
+    handle = await recorder.send(ProtocolChoice.SAGA, recorder.nobody, "1.00")
+    await recorder.save(name, handle, TransferStatus.DECLINED, Reason.UNKNOWN_ACCOUNT)
+
+
+async def settled_by_two_phase_commit(recorder: Recorder, name: str) -> None:
+    handle = await recorder.send(ProtocolChoice.TWO_PHASE, recorder.payees[1], "1.00")
+    await recorder.save(name, handle, TransferStatus.SETTLED)
+
+
+async def vetoed_in_two_phase_commit(recorder: Recorder, name: str) -> None:
+    handle = await recorder.send(ProtocolChoice.TWO_PHASE, recorder.nobody, "1.00")
+    await recorder.save(name, handle, TransferStatus.DECLINED, Reason.UNKNOWN_ACCOUNT)
+
+
 SCENES: tuple[Callable[[Recorder, str], Awaitable[None]], ...] = (
     confirmed_on_two_shards,
     rejected_after_a_reservation,
     cancelled_in_its_window,
     confirmed_by_the_durable_fallback,
     stuck_then_retried,
+    moved_within_a_shard,
+    settled_by_saga,
+    declined_by_its_target,
+    settled_by_two_phase_commit,
+    vetoed_in_two_phase_commit,
 )
 
 
@@ -164,6 +228,8 @@ def import_what_is_sold(data_dir: Path) -> None:
         customers.write_text(
             f"customer_id,name,email,currency,opening_balance\n{CUSTOMER},A customer,,USD,1000000.00\n"
         )
+        with customers.open("a") as more:
+            more.writelines(f"{payee},A payee,,USD,0.00\n" for payee in PAYEES)
         rows = "".join(f"{sku},A product,USD,5.00,{STOCK}\n" for sku in SKUS)
         products.write_text("sku,name,currency,unit_price,stock\n" + rows)
         shardwise(data_dir, "import", "customers", str(customers))

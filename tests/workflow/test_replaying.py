@@ -1,4 +1,4 @@
-"""Orders that began on an earlier release go on with this one: real histories, replayed. See record_histories.py."""
+"""What began on an earlier release goes on with this one: real histories, replayed. See record_histories.py."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ from temporalio.worker import Replayer
 
 from workers.sandbox import workflow_runner
 from workflows.order_saga import OrderSaga
+from workflows.transfer import TransferWorkflow
 
 FOLDER = Path(__file__).parent / "histories"
 RECORDED = (
+    "moved_within_a_shard",
+    "settled_by_saga",
+    "declined_by_its_target",
+    "settled_by_two_phase_commit",
+    "vetoed_in_two_phase_commit",
     "confirmed_on_two_shards",
     "rejected_after_a_reservation",
     "cancelled_in_its_window",
@@ -37,9 +43,11 @@ def test_every_recorded_history_is_listed() -> None:
 
 
 @pytest.mark.parametrize("name", RECORDED)
-async def test_a_recorded_order_replays(name: str) -> None:
+async def test_a_recorded_history_replays(name: str) -> None:
     replayer = Replayer(
-        workflows=[OrderSaga], workflow_runner=workflow_runner(sandboxed=True), data_converter=pydantic_data_converter
+        workflows=[OrderSaga, TransferWorkflow],
+        workflow_runner=workflow_runner(sandboxed=True),
+        data_converter=pydantic_data_converter,
     )
     await replayer.replay_workflow(history(name))
 
@@ -50,6 +58,23 @@ def test_a_recorded_history_names_no_machine(name: str) -> None:
     assert set(re.findall(r'"identity": "([^"]*)"', text)) == {"a worker"}
     assert re.findall(r'"stackTrace": "[^"]', text) == []
     assert re.findall(r"site-packages|/home/|\.py\b", text) == []
+
+
+@pytest.mark.parametrize(("name", "steps"), [("moved_within_a_shard", 1), ("settled_by_saga", 4)])
+def test_a_transfer_costs_a_marker_for_each_step(name: str, steps: int) -> None:
+    assert kinds(name) == [
+        "WORKFLOW_EXECUTION_STARTED",
+        "WORKFLOW_TASK_SCHEDULED",
+        "WORKFLOW_TASK_STARTED",
+        "WORKFLOW_TASK_COMPLETED",
+        *["MARKER_RECORDED"] * steps,
+        "UPSERT_WORKFLOW_SEARCH_ATTRIBUTES",
+        "WORKFLOW_EXECUTION_COMPLETED",
+    ]
+
+
+def test_votes_and_decision_of_a_two_phase_commit_are_in_its_history() -> None:
+    assert kinds("settled_by_two_phase_commit").count("ACTIVITY_TASK_COMPLETED") == 4
 
 
 def test_a_confirmed_order_on_two_shards_is_fourteen_events() -> None:
