@@ -26,7 +26,7 @@ demo: $(STAMP) ## run real orders on real shards, end with a table of what happe
 
 .PHONY: test
 test: $(STAMP) ## run every test, on servers it starts itself
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(TEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(TEST_ARGS)
 
 .PHONY: battery
 battery: $(STAMP) ## every activity under every fault, as a table: make battery [ONLY=text] [BROKEN=barrier|decision|shield]
