@@ -32,8 +32,8 @@ class BatchOptions:
     `heartbeat_seconds`. `events_max`: the history is begun anew when it is longer, or when Temporal suggests it.
     """
 
-    chunk_lines: int = 5_000
-    stretch_lines: int = 20_000
+    chunk_lines: int = 10_000
+    stretch_lines: int = 30_000
     heartbeat_seconds: float = 12.0
     events_max: int = 10_000
 
