@@ -136,9 +136,10 @@ class Staging:
         if self._rows[shard]:
             await self._copy(shard)
         async with bulk_on(self._cluster.shards[shard], shard) as tx:
-            await tx.execute(_MARK_REPEATED, batch_id=self._batch_id)
-            # Hardly anything of the table was there when it was looked at last.
+            # First: hardly anything of the table was there when it was looked at last, and by that the next statement
+            # would be planned to compare each line with each other one.
             await tx.execute(_ANALYZE)
+            await tx.execute(_MARK_REPEATED, batch_id=self._batch_id)
 
 
 @asynccontextmanager
