@@ -18,7 +18,7 @@ from cli.trace.history import ended_by, read_run
 from cli.trace.read import Known, document_of
 from cli.trace.tree import TraceTree
 
-HISTORIES = Path(__file__).parent.parent / "workflow" / "histories"
+HISTORIES = Path(__file__).parent.parent / "workflow" / "histories" / "orders"
 SHARDS_AWAY = {"shard-1": None, "shard-2": None}
 
 

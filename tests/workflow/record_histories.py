@@ -1,4 +1,4 @@
-"""Records `histories/*.json`, which test_replaying.py replays, from orders and transfers on a running embedded stack:
+"""Records `histories/*/*.json`, which test_replaying.py replays, from orders and transfers on a running embedded stack:
 
     shardwise up --detach --data-dir DIR
     python -m tests.workflow.record_histories --data-dir DIR [--only SCENE]
@@ -125,8 +125,9 @@ class Recorder:
         if (result.status, reason) != (expected, because):
             raise SystemExit(f"{name}: expected {expected}, {because}, got {result.status}, {reason}")
         history = (await handle.fetch_history()).to_json_dict()
-        FOLDER.mkdir(exist_ok=True)
-        (FOLDER / f"{name}.json").write_text(json.dumps(scrubbed(history), indent=1) + "\n")
+        folder = FOLDER / ("orders" if isinstance(expected, OrderStatus) else "transfers")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.json").write_text(json.dumps(scrubbed(history), indent=1) + "\n")
         sys.stdout.write(f"{name}: {len(history['events'])} events\n")
 
 

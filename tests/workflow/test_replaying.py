@@ -17,21 +17,21 @@ from workflows.transfer import TransferWorkflow
 
 FOLDER = Path(__file__).parent / "histories"
 RECORDED = (
-    "moved_within_a_shard",
-    "settled_by_saga",
-    "declined_by_its_target",
-    "settled_by_two_phase_commit",
-    "vetoed_in_two_phase_commit",
-    "confirmed_on_two_shards",
-    "rejected_after_a_reservation",
-    "cancelled_in_its_window",
-    "confirmed_by_the_durable_fallback",
-    "stuck_then_retried",
+    "orders/cancelled_in_its_window",
+    "orders/confirmed_by_the_durable_fallback",
+    "orders/confirmed_on_two_shards",
+    "orders/rejected_after_a_reservation",
+    "orders/stuck_then_retried",
+    "transfers/declined_by_its_target",
+    "transfers/moved_within_a_shard",
+    "transfers/settled_by_saga",
+    "transfers/settled_by_two_phase_commit",
+    "transfers/vetoed_in_two_phase_commit",
 )
 
 
 def history(name: str) -> WorkflowHistory:
-    return WorkflowHistory.from_json(f"order/{name}", (FOLDER / f"{name}.json").read_text())
+    return WorkflowHistory.from_json(name, (FOLDER / f"{name}.json").read_text())
 
 
 def kinds(name: str) -> list[str]:
@@ -39,7 +39,7 @@ def kinds(name: str) -> list[str]:
 
 
 def test_every_recorded_history_is_listed() -> None:
-    assert {file.stem for file in FOLDER.glob("*.json")} == set(RECORDED)
+    assert {str(file.relative_to(FOLDER).with_suffix("")) for file in FOLDER.rglob("*.json")} == set(RECORDED)
 
 
 @pytest.mark.parametrize("name", RECORDED)
@@ -60,7 +60,7 @@ def test_a_recorded_history_names_no_machine(name: str) -> None:
     assert re.findall(r"site-packages|/home/|\.py\b", text) == []
 
 
-@pytest.mark.parametrize(("name", "steps"), [("moved_within_a_shard", 1), ("settled_by_saga", 4)])
+@pytest.mark.parametrize(("name", "steps"), [("transfers/moved_within_a_shard", 1), ("transfers/settled_by_saga", 4)])
 def test_a_transfer_costs_a_marker_for_each_step(name: str, steps: int) -> None:
     assert kinds(name) == [
         "WORKFLOW_EXECUTION_STARTED",
@@ -74,12 +74,12 @@ def test_a_transfer_costs_a_marker_for_each_step(name: str, steps: int) -> None:
 
 
 def test_votes_and_decision_of_a_two_phase_commit_are_in_its_history() -> None:
-    assert kinds("settled_by_two_phase_commit").count("ACTIVITY_TASK_COMPLETED") == 4
+    assert kinds("transfers/settled_by_two_phase_commit").count("ACTIVITY_TASK_COMPLETED") == 4
 
 
 def test_a_confirmed_order_on_two_shards_is_fourteen_events() -> None:
     """Eight steps, a marker each, inside one workflow task."""
-    assert kinds("confirmed_on_two_shards") == [
+    assert kinds("orders/confirmed_on_two_shards") == [
         "WORKFLOW_EXECUTION_STARTED",
         "WORKFLOW_TASK_SCHEDULED",
         "WORKFLOW_TASK_STARTED",
@@ -93,12 +93,12 @@ def test_a_confirmed_order_on_two_shards_is_fourteen_events() -> None:
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("cancelled_in_its_window", "TIMER_STARTED"),
-        ("cancelled_in_its_window", "WORKFLOW_EXECUTION_UPDATE_ACCEPTED"),
-        ("confirmed_by_the_durable_fallback", "ACTIVITY_TASK_SCHEDULED"),
-        ("stuck_then_retried", "TIMER_FIRED"),
-        ("stuck_then_retried", "WORKFLOW_EXECUTION_UPDATE_ACCEPTED"),
-        ("stuck_then_retried", "ACTIVITY_TASK_CANCEL_REQUESTED"),
+        ("orders/cancelled_in_its_window", "TIMER_STARTED"),
+        ("orders/cancelled_in_its_window", "WORKFLOW_EXECUTION_UPDATE_ACCEPTED"),
+        ("orders/confirmed_by_the_durable_fallback", "ACTIVITY_TASK_SCHEDULED"),
+        ("orders/stuck_then_retried", "TIMER_FIRED"),
+        ("orders/stuck_then_retried", "WORKFLOW_EXECUTION_UPDATE_ACCEPTED"),
+        ("orders/stuck_then_retried", "ACTIVITY_TASK_CANCEL_REQUESTED"),
     ],
 )
 def test_a_recorded_history_holds_what_it_is_there_for(name: str, kind: str) -> None:
