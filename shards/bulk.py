@@ -108,3 +108,4 @@ async def bulk_on(database: Database, shard: str) -> AsyncIterator[BulkTransacti
         async with database.transaction() as connection:
             await connection.execute(_BY_KEY)
             yield BulkTransaction(connection, shard)
+    database.bell.ring()

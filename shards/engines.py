@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from domain.errors import InvalidInput, NotMigrated, ShardwiseError, Unreachable
 from shards.breaker import CircuitBreaker
 from shards.identity import assert_is_shard
+from shards.outbox_bell import Bell
 
 # All below an activity's start-to-close: an attempt that Temporal has given up must not commit much later.
 CONNECT_SECONDS = 2.0
@@ -66,6 +67,7 @@ class Database:
         self._ask_name = ask_name
         self._breaker = CircuitBreaker(name)
         self._engine = _engine(dsn, pool_size, long_running)
+        self.bell = Bell(self.autocommit)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -141,6 +143,7 @@ class Database:
             await connection.execute(_PING)
 
     async def close(self) -> None:
+        await self.bell.close()
         await self._engine.dispose()
 
 

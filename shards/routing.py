@@ -74,6 +74,10 @@ class ShardTransaction:
         """An event for the outbox, with all its columns but the shard: see `shards.outbox.append`."""
         self._events.append(event)
 
+    @property
+    def has_events(self) -> bool:
+        return bool(self._events)
+
     async def finish(self) -> None:
         """Writes what was kept and told. Raises `StaleRoute`, so that all is rolled back, where this shard does not
         own the slot at the caller's map version."""
@@ -99,6 +103,8 @@ async def write_on(database: Database, route: Route) -> AsyncIterator[ShardTrans
     async with _read_on(database, route) as tx:
         yield tx
         await tx.finish()
+    if tx.has_events:
+        database.bell.ring()
 
 
 @asynccontextmanager

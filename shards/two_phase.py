@@ -220,6 +220,7 @@ async def end_prepared(router: Router, shard: str, gid: str, verb: str) -> bool:
                         raise TryAgain(f"somebody else is ending {gid} at this moment") from None
                     case _:
                         raise
+    router.cluster.shards[shard].bell.ring()
     return True
 
 

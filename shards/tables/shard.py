@@ -84,6 +84,29 @@ outbox = Table(
     Index("outbox_position", "xid", "id"),
 )
 
+# How far a consumer of this outbox has come that keeps its position here, and how far the outbox was trimmed:
+# everything of transactions below `xid`. Consumers in another database keep theirs beside what they write.
+outbox_cursor = Table(
+    "outbox_cursor",
+    metadata,
+    Column("consumer", Text, primary_key=True),
+    Column("xid", XID8, nullable=False),
+    db_time("moved_at"),
+)
+
+# Events that a consumer could not take, with the reason: it went on with those of other aggregates.
+parked_event = Table(
+    "parked_event",
+    metadata,
+    Column("consumer", Text, primary_key=True),
+    Column("aggregate", Text, primary_key=True),
+    Column("aggregate_id", Text, primary_key=True),
+    Column("aggregate_version", BigInteger, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    db_time("parked_at"),
+)
+
 # ── customers and money ─────────────────────────────────────────────────────────────────────────────────────
 
 customer = Table(
@@ -95,6 +118,7 @@ customer = Table(
     Column("email", Text),
     Column("content_hash", Text, nullable=False),
     db_time("created_at"),
+    Column("version", BigInteger, nullable=False, server_default=text("1")),
 )
 
 # Clearing and equity keep no balance: `posted` would be one hot lock for the whole shard. Theirs is the sum of
@@ -130,9 +154,12 @@ movement = Table(
     Column("kind", Text, nullable=False),
     Column("currency", Text, nullable=False),
     db_time("created_at"),
+    # A projection reads what a stretch of transactions has moved, as it reads their events.
+    Column("xid", XID8, nullable=False, server_default=text("pg_current_xact_id()")),
     UniqueConstraint("saga_id", "kind"),
     UniqueConstraint("id", "currency"),
     CheckConstraint("kind IN ('opening', 'capture', 'debit', 'credit', 'transfer')", name="kind"),
+    Index("movement_position", "xid", "id"),
 )
 
 # Both foreign keys carry the currency, so entries of a movement cannot mix any.
@@ -216,6 +243,7 @@ product = Table(
     Column("unit_price", BigInteger, nullable=False),
     Column("content_hash", Text, nullable=False),
     db_time("created_at"),
+    Column("version", BigInteger, nullable=False, server_default=text("1")),
     CheckConstraint("unit_price >= 0", name="unit_price"),
 )
 
@@ -296,6 +324,8 @@ orders = Table(
     db_time("placed_at"),
     Column("decided_at", DateTime(timezone=True)),
     Column("closed_at", DateTime(timezone=True)),
+    # What the reactors of a choreographed order must know; NULL where a workflow orchestrates it.
+    Column("choreography", JSONB),
     CheckConstraint("total >= 0", name="total"),
     CheckConstraint("state IN ('pending', 'confirmed', 'aborting', 'rejected', 'cancelled')", name="state"),
     CheckConstraint("(reason IS NOT NULL) = (state IN ('aborting', 'rejected', 'cancelled'))", name="reason"),

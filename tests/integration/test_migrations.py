@@ -44,6 +44,8 @@ async def run_sync(dsn: str, work: Callable[[Connection], None]) -> None:
 
 async def create_all(dsn: str, metadata: MetaData) -> None:
     def create(connection: Connection) -> None:
+        for name in {table.schema for table in metadata.tables.values()} - {None}:
+            connection.execute(text(f"CREATE SCHEMA {name}"))
         metadata.create_all(connection)
         connection.commit()
 

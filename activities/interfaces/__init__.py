@@ -1,0 +1,72 @@
+"""What workflows see of the activities: names, arguments, results and their contract. No SQL behind these imports.
+
+Every effect here is idempotent by (saga id, step): calling again returns the stored answer, refusals included. A
+refusal is a result. What is raised is a failure: Temporal tries again, except for `integrity_violation`, which no
+retry can mend.
+
+If a worker crashes during any of them, its transaction has happened as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+from activities.interfaces.orders import (
+    AbortOrder,
+    Claimed,
+    CreditMerchant,
+    DecideOrder,
+    OpenOrder,
+    OrderActivities,
+    PaymentActivities,
+    Priced,
+    RefuseOrderId,
+    StepResult,
+    StockActivities,
+    StockShare,
+    StockStep,
+)
+from activities.interfaces.transfer_batches import (
+    BatchCounts,
+    BatchStretch,
+    StretchDone,
+    TransferBatchActivities,
+)
+from activities.interfaces.transfers import (
+    AbortParticipant,
+    DecideTransfer,
+    InDoubtActivities,
+    OpenedTransfer,
+    OpenTransfer,
+    ParticipantStep,
+    ResolveInDoubt,
+    TransferActivities,
+    TwoPhaseActivities,
+)
+
+__all__ = [
+    "AbortOrder",
+    "AbortParticipant",
+    "BatchCounts",
+    "BatchStretch",
+    "Claimed",
+    "CreditMerchant",
+    "DecideOrder",
+    "DecideTransfer",
+    "InDoubtActivities",
+    "OpenOrder",
+    "OpenTransfer",
+    "OpenedTransfer",
+    "OrderActivities",
+    "ParticipantStep",
+    "PaymentActivities",
+    "Priced",
+    "RefuseOrderId",
+    "ResolveInDoubt",
+    "StepResult",
+    "StockActivities",
+    "StockShare",
+    "StockStep",
+    "StretchDone",
+    "TransferActivities",
+    "TransferBatchActivities",
+    "TwoPhaseActivities",
+]

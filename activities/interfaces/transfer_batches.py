@@ -1,0 +1,69 @@
+"""Many transfers at once."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from pydantic.dataclasses import dataclass
+from temporalio import activity
+
+from domain.transfer_batch import Round
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStretch:
+    """Lines of one source shard behind line `after`, in the order of the file: `lines` of them, `chunk_lines` in one
+    transaction. `round_` is the first or the second (see `domain.transfer_batch`)."""
+
+    batch_id: str
+    shard: str
+    round_: Round
+    after: int
+    lines: int
+    chunk_lines: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCounts:
+    """Lines by what became of them. `others`: transfers that were begun elsewhere, and are left to themselves."""
+
+    settled: int = 0
+    declined: int = 0
+    postponed: int = 0
+    others: int = 0
+
+    def __add__(self, more: BatchCounts) -> BatchCounts:
+        return BatchCounts(
+            self.settled + more.settled,
+            self.declined + more.declined,
+            self.postponed + more.postponed,
+            self.others + more.others,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StretchDone:
+    """`last` is the last line that was looked at; None: this shard has no more in this round."""
+
+    last: int | None
+    counts: BatchCounts
+
+
+class TransferBatchActivities(ABC):
+    """Many transfers at once. Their rows and admissions are the same as a single transfer's, and so are its rules."""
+
+    @activity.defn(name="carry_out_lines")
+    @abstractmethod
+    async def carry_out_lines(self, stretch: BatchStretch) -> StretchDone:
+        """Chunk by chunk: admits what goes to other shards, decides on the source's shard in the order of the file,
+        credits or withdraws on the targets' shards.
+
+        Idempotent by line: one that has its transfer is only led to its end, one that was postponed waits for the
+        second round. A crash leaves whole transactions, which the next attempt continues. Forward only, cannot be
+        refused as a whole. Call it for one shard and round in the order of the lines.
+        """
+
+    @activity.defn(name="finish_batch")
+    @abstractmethod
+    async def finish_batch(self, batch_id: str) -> None:
+        """Notes in the catalog that the staged lines are no longer needed. Idempotent."""
