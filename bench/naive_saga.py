@@ -89,7 +89,7 @@ async def main(data_dir: Path) -> None:
     settings = load_settings(data_dir)
     databases = resolve_databases(settings)
     async with Cluster(databases.shards, databases.catalog, databases.read_model, settings.pool_size) as cluster:
-        activities = HOSTED[ORDERS].activities(Router(cluster))
+        activities = HOSTED[ORDERS].activities(Router(cluster), settings)
         await Worker(
             await connect(settings), task_queue=TASK_QUEUE, workflows=[NaiveOrderSaga], activities=activities
         ).run()

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.errors import ShardwiseError
 from shards.outbox_stretch import BEGINNING
 
 # The consumer that starts the reactors of choreographed orders.
@@ -56,6 +57,18 @@ _NOTE_TRIMMED = text("""
     INSERT INTO outbox_cursor AS c (consumer, xid) VALUES (:consumer, CAST(CAST(:xid AS text) AS xid8))
     ON CONFLICT (consumer) DO UPDATE SET xid = greatest(c.xid, excluded.xid), moved_at = now()
 """)
+
+
+_IS_TRIMMED = text("""
+    SELECT EXISTS (SELECT FROM outbox_cursor WHERE consumer = :trimmed AND xid >= CAST(CAST(:position AS text) AS xid8))
+""")
+
+
+class RebuildNeeded(ShardwiseError):
+    """Events are gone that a read model has not seen."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("rebuild_needed", f"{message}: run `shardwise projection rebuild`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +129,13 @@ async def trim(connection: AsyncConnection, below: str, keep_seconds: float, lim
     if gone.events:
         await connection.execute(_NOTE_TRIMMED, {"consumer": TRIMMED, "xid": gone.last})
     return int(gone.events)
+
+
+async def assert_untrimmed(connection: AsyncConnection, position: str, shard: str) -> None:
+    """`RebuildNeeded` where events at or behind this position are gone."""
+    about = {"trimmed": TRIMMED, "position": position}
+    if (await connection.execute(_IS_TRIMMED, about)).scalar_one():
+        raise RebuildNeeded(f"{shard} has trimmed events that the read model has not seen")
 
 
 async def trimmed_to(connection: AsyncConnection) -> str:

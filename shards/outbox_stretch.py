@@ -44,6 +44,14 @@ WITHIN = f"xid >= {_XID.format('begin')} AND xid < {_XID.format('end')}"
 
 
 @dataclass(frozen=True, slots=True)
+class Stepped:
+    """`events` that a consumer took, and whether `more` lie behind, perhaps ones that an open transaction hides."""
+
+    events: int
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Stretch:
     """Everything of transactions from `begin` up to and without `end`."""
 

@@ -21,6 +21,7 @@ from temporalio.worker import Interceptor, Worker
 from activities.in_doubt import ShardedInDoubtActivities
 from activities.orders import ShardedOrderActivities
 from activities.payments import ShardedPaymentActivities
+from activities.relay import ShardedRelayActivities
 from activities.stock import ShardedStockActivities
 from activities.transfer_batches import ShardedTransferBatchActivities
 from activities.transfers import ShardedTransferActivities
@@ -31,10 +32,13 @@ from shards.routing import Router
 from stack.settings import Settings, resolve_databases
 from stack.temporal_client import connect
 from workers.migrate import assert_ready
+from workers.relays import keep_relays
 from workers.sandbox import workflow_runner
 from workflows.in_doubt_recovery import InDoubtRecovery
 from workflows.order_saga import TASK_QUEUE as ORDERS
 from workflows.order_saga import OrderSaga
+from workflows.outbox_relay import TASK_QUEUE as OUTBOX
+from workflows.outbox_relay import OutboxRelay
 from workflows.transfer import TASK_QUEUE as TRANSFERS
 from workflows.transfer import TransferWorkflow
 from workflows.transfer_batch import TransferBatchWorkflow
@@ -53,10 +57,10 @@ class Hosted:
     """What one task queue offers."""
 
     workflows: Sequence[type]
-    activities: Callable[[Router], Sequence[Callable[..., Any]]]
+    activities: Callable[[Router, Settings], Sequence[Callable[..., Any]]]
 
 
-def _order_activities(router: Router) -> Sequence[Callable[..., Any]]:
+def _order_activities(router: Router, _: Settings) -> Sequence[Callable[..., Any]]:
     orders, stock, payments = (
         ShardedOrderActivities(router),
         ShardedStockActivities(router),
@@ -76,7 +80,7 @@ def _order_activities(router: Router) -> Sequence[Callable[..., Any]]:
     ]
 
 
-def _transfer_activities(router: Router) -> Sequence[Callable[..., Any]]:
+def _transfer_activities(router: Router, _: Settings) -> Sequence[Callable[..., Any]]:
     transfers, two_phase = ShardedTransferActivities(router), ShardedTwoPhaseActivities(router)
     in_doubt, batches = ShardedInDoubtActivities(router), ShardedTransferBatchActivities(router)
     return [
@@ -94,9 +98,14 @@ def _transfer_activities(router: Router) -> Sequence[Callable[..., Any]]:
     ]
 
 
+def _relay_activities(router: Router, settings: Settings) -> Sequence[Callable[..., Any]]:
+    return [ShardedRelayActivities(router, settings.outbox_keep_seconds).relay_outbox]
+
+
 HOSTED: dict[str, Hosted] = {
     ORDERS: Hosted([OrderSaga], _order_activities),
     TRANSFERS: Hosted([TransferWorkflow, TransferBatchWorkflow, InDoubtRecovery], _transfer_activities),
+    OUTBOX: Hosted([OutboxRelay], _relay_activities),
 }
 
 
@@ -115,11 +124,25 @@ async def run_worker(settings: Settings, queues: Sequence[str], name: str | None
     async with Cluster(databases.shards, databases.catalog, databases.read_model, settings.pool_size) as cluster:
         client = await connect(settings)
         await assert_ready(cluster, client)
-        async with polling(client, cluster, settings, chosen, name):
+        async with polling(client, cluster, settings, chosen, name), _looking_after_relays(client, cluster, chosen):
             _tell_ready(chosen)
             log.info("polling %s", ", ".join(chosen))
             await stop.wait()
             log.info("draining")
+
+
+@asynccontextmanager
+async def _looking_after_relays(client: Client, cluster: Cluster, queues: Sequence[str]) -> AsyncIterator[None]:
+    if OUTBOX not in queues:
+        yield
+        return
+    looking = asyncio.create_task(keep_relays(client, cluster.shards))
+    try:
+        yield
+    finally:
+        looking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await looking
 
 
 @asynccontextmanager
@@ -150,7 +173,7 @@ def new_worker(
         task_queue=polled or queue,
         interceptors=interceptors,
         workflows=hosted.workflows,
-        activities=hosted.activities(router),
+        activities=hosted.activities(router, settings),
         workflow_runner=workflow_runner(settings.workflow_sandbox),
         max_concurrent_workflow_tasks=settings.max_concurrent_workflow_tasks,
         # Smaller than the workflows that run at once, the cache costs more than half of the throughput.

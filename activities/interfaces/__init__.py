@@ -24,6 +24,7 @@ from activities.interfaces.orders import (
     StockShare,
     StockStep,
 )
+from activities.interfaces.relay import RelayActivities, Relayed, RelayOutbox
 from activities.interfaces.transfer_batches import (
     BatchCounts,
     BatchStretch,
@@ -60,6 +61,9 @@ __all__ = [
     "PaymentActivities",
     "Priced",
     "RefuseOrderId",
+    "RelayActivities",
+    "RelayOutbox",
+    "Relayed",
     "ResolveInDoubt",
     "StepResult",
     "StockActivities",

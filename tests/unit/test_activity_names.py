@@ -13,11 +13,13 @@ from activities import interfaces
 from activities.in_doubt import ShardedInDoubtActivities
 from activities.orders import ShardedOrderActivities
 from activities.payments import ShardedPaymentActivities
+from activities.relay import ShardedRelayActivities
 from activities.stock import ShardedStockActivities
 from activities.transfer_batches import ShardedTransferBatchActivities
 from activities.transfers import ShardedTransferActivities
 from activities.two_phase import ShardedTwoPhaseActivities
 from shards.routing import Router
+from stack.settings import Settings
 from workers.run import HOSTED
 
 IMPLEMENTATIONS: dict[type, type] = {
@@ -28,6 +30,7 @@ IMPLEMENTATIONS: dict[type, type] = {
     interfaces.TransferActivities: ShardedTransferActivities,
     interfaces.TwoPhaseActivities: ShardedTwoPhaseActivities,
     interfaces.InDoubtActivities: ShardedInDoubtActivities,
+    interfaces.RelayActivities: ShardedRelayActivities,
 }
 METHODS = [(interface, name) for interface in IMPLEMENTATIONS for name in sorted(interface.__abstractmethods__)]  # type: ignore[attr-defined]
 
@@ -52,5 +55,7 @@ def test_an_implementation_repeats_the_interfaces_name(interface: type, method: 
 
 def test_the_workers_register_every_method_of_every_interface() -> None:
     no_router = cast(Router, None)
-    registered = [activity_name(method) for hosted in HOSTED.values() for method in hosted.activities(no_router)]
+    registered = [
+        activity_name(method) for hosted in HOSTED.values() for method in hosted.activities(no_router, Settings())
+    ]
     assert sorted(map(str, registered)) == sorted(method for _, method in METHODS)

@@ -1,0 +1,60 @@
+"""Following an outbox: when a consumer is asked for its next stretch. Quick while there is something, else silent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import Protocol
+
+from domain.errors import ShardwiseError
+from shards.outbox_stretch import Stepped
+
+log = logging.getLogger("shardwise.relay")
+
+# After a stretch, so that the next one holds more than an event: each costs transactions on two servers.
+GATHER_SECONDS = 0.02
+# While an open transaction hides what is there: nobody rings when it ends without events of its own.
+HIDDEN_SECONDS_MIN, HIDDEN_SECONDS_MAX = 0.02, 1.0
+FAILED_SECONDS_MIN, FAILED_SECONDS_MAX = 0.1, 2.0
+# Behind the bell, for what rang while nobody listened.
+POLL_SECONDS = 5.0
+
+
+class Consumer(Protocol):
+    """Who takes events. `step` takes the next stretch, if any; it is called again after any error of ours."""
+
+    name: str
+
+    async def step(self) -> Stepped: ...
+
+
+async def follow(consumer: Consumer, shard: str, rung: asyncio.Event, taken: dict[str, int]) -> None:
+    """Has the consumer take what comes, until cancelled. `rung` is set by the bell; `taken` counts events by name."""
+    hidden, failed = HIDDEN_SECONDS_MIN, FAILED_SECONDS_MIN
+    told: str | None = None
+    while True:
+        rung.clear()
+        try:
+            stepped = await consumer.step()
+        except ShardwiseError as error:
+            if told != error.message:
+                told = error.message
+                log.warning("%s: %s", consumer.name, error.message, extra={"code": error.code, "shard": shard})
+            await asyncio.sleep(failed)
+            failed = min(2 * failed, FAILED_SECONDS_MAX)
+            continue
+        if told is not None:
+            log.info("%s goes on", consumer.name, extra={"shard": shard})
+        told, failed = None, FAILED_SECONDS_MIN
+        taken[consumer.name] = taken.get(consumer.name, 0) + stepped.events
+        if stepped.events:
+            hidden = HIDDEN_SECONDS_MIN
+            await asyncio.sleep(GATHER_SECONDS)
+        elif stepped.more:
+            await asyncio.sleep(hidden)
+            hidden = min(2 * hidden, HIDDEN_SECONDS_MAX)
+        else:
+            hidden = HIDDEN_SECONDS_MIN
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(rung.wait(), POLL_SECONDS)

@@ -1,0 +1,11 @@
+"""From the shards' events to the read model.
+
+An event says what has changed, the projection reads what it has become: the rows of every aggregate that a stretch of
+the outbox touches, in the stretch's own snapshot on the primary. So a batch of events about one account is one row, no
+order of events can lie, and a rebuild from the tables is the same reading and the same writing as the daily work.
+
+    versions   the read model and the ones beside it: next, live, retired
+    reading    what aggregates have become, from a shard
+    writing    their rows into one version of the read model
+    projector  one batch: a stretch read, written, and the cursor moved, in one transaction
+"""
