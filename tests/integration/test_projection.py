@@ -9,6 +9,16 @@ from shards.projection.projector import Projector
 from tests.support.projecting import project, read
 from tests.support.world import SagaByHand, World
 
+TABLES = (
+    "customer",
+    "product",
+    "stock_level",
+    "account_details",
+    "statement_line",
+    "order_details",
+    "order_item",
+    "sales",
+)
 OUT_OF_STOCK = Refusal(Reason.OUT_OF_STOCK, "nothing left")
 
 
@@ -106,5 +116,4 @@ async def test_what_commits_last_though_its_ids_came_first_is_not_skipped(world:
 
 
 async def everything(world: World) -> dict[str, list[str]]:
-    tables = ["customer", "product", "stock_level", "account_details", "statement_line", "order_details", "order_item", "sales"]
-    return {table: sorted(map(str, await read(world, f"SELECT * FROM live.{table}"))) for table in tables}
+    return {table: sorted(map(str, await read(world, f"SELECT * FROM live.{table}"))) for table in TABLES}
