@@ -1,0 +1,188 @@
+"""The outbox as its readers see it: nothing skipped, transactions whole, nothing trimmed that somebody still needs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shards import outbox
+from shards.engines import Cluster, Database
+from shards.outbox_bell import heard
+from shards.outbox_cursors import REACTORS, RebuildNeeded, move, read_position, trim, trimmed_to
+from shards.outbox_following import POLL_SECONDS, follow
+from shards.outbox_lag import lag_of, slowest_position
+from shards.outbox_stretch import BEGINNING, WITHIN, Stepped, Stretch, more_behind, stretch_after
+from shards.outbox_trimming import Trimmer
+from shards.projection.projector import Projector
+from shards.projection.versions import Version
+from shards.routing import Router, ShardTransaction
+from stack.embedded.waiting import attempts
+
+SHARD = "shard-1"
+GID = "shardwise:of-a-test:source"
+
+_APPEND = text("""
+    INSERT INTO outbox (origin_shard, saga_id, aggregate, aggregate_id, aggregate_version, kind, payload)
+    VALUES ('shard-1', 'a saga', 'transfer', :about, 1, 'TransferOpened', '{}')
+""")
+_TAKEN = text(f"SELECT aggregate_id FROM outbox WHERE {WITHIN} ORDER BY id")
+
+
+@pytest.fixture
+def shard(cluster: Cluster) -> Database:
+    return cluster.shards[SHARD]
+
+
+async def append(connection: AsyncConnection, *about: str) -> None:
+    for each in about:
+        await connection.execute(_APPEND, {"about": each})
+
+
+async def taken(shard: Database, after: str, events_max: int = 1000) -> tuple[list[str], Stretch, bool]:
+    async with shard.snapshot() as snapshot:
+        stretch = await stretch_after(snapshot, after, events_max)
+        rows = await snapshot.execute(_TAKEN, stretch.bound)
+        return list(rows.scalars()), stretch, await more_behind(snapshot, stretch)
+
+
+@asynccontextmanager
+async def prepared(shard: Database, about: str) -> AsyncIterator[None]:
+    """A transaction with an event that is prepared and not decided while the block runs; committed at its end."""
+    async with shard.autocommit() as connection:
+        await connection.exec_driver_sql("BEGIN")
+        await append(connection, about)
+        await connection.exec_driver_sql(f"PREPARE TRANSACTION '{GID}'")
+    try:
+        yield
+    finally:
+        async with shard.autocommit() as connection:
+            await connection.exec_driver_sql(f"COMMIT PREPARED '{GID}'")
+
+
+async def test_who_takes_its_ids_first_and_commits_last_is_read_last_and_not_skipped(shard: Database) -> None:
+    async with shard.transaction() as early:
+        await append(early, "slow")
+        async with shard.transaction() as late:
+            await append(late, "quick")
+        found, stretch, more = await taken(shard, BEGINNING)
+        assert (found, more) == ([], True)
+    found, stretch, more = await taken(shard, stretch.end)
+    assert (found, more) == (["slow", "quick"], False)
+
+
+async def test_what_is_prepared_hides_what_came_after_it_and_the_lag_says_so(cluster: Cluster, shard: Database) -> None:
+    async with prepared(shard, "in doubt"):
+        async with shard.transaction() as connection:
+            await append(connection, "behind")
+        found, stretch, more = await taken(shard, BEGINNING)
+        assert (found, more) == ([], True)
+        lag = await lag_of(shard, cluster.read_model)
+        assert lag.hidden_events == 1
+        assert lag.by_consumer[Version.LIVE].events == 1
+        assert lag.by_consumer[Version.LIVE].seconds > 0
+    found, _, more = await taken(shard, stretch.end)
+    assert (found, more) == (["in doubt", "behind"], False)
+
+
+async def test_a_transaction_is_never_cut(shard: Database) -> None:
+    for name in "abc":
+        async with shard.transaction() as connection:
+            await append(connection, *(name * n for n in range(1, 5)))
+    position, parts = BEGINNING, []
+    more = True
+    while more:
+        found, stretch, more = await taken(shard, position, events_max=2)
+        parts.append(found)
+        position = stretch.end
+    assert [part[0] for part in parts] == ["a", "b", "c"]
+    assert {len(part) for part in parts} == {4}
+
+
+async def test_a_position_goes_only_forward(shard: Database) -> None:
+    async with shard.transaction() as connection:
+        assert await read_position(connection, REACTORS) == BEGINNING
+        await move(connection, REACTORS, "100")
+        await move(connection, REACTORS, "99")
+        assert await read_position(connection, REACTORS) == "100"
+
+
+async def test_what_the_slowest_needs_is_kept(cluster: Cluster, shard: Database) -> None:
+    async with shard.transaction() as connection:
+        await append(connection, "one")
+    projector = Projector(shard, cluster.read_model)
+    trimmer = Trimmer(shard, cluster.read_model, keep_seconds=0)
+    assert await slowest_position(shard, cluster.read_model) is None
+    await trimmer.step()
+    assert (await taken(shard, BEGINNING))[0] == ["one"]
+
+    await projector.step()
+    await Trimmer(shard, cluster.read_model, keep_seconds=0).step()
+    assert (await taken(shard, BEGINNING))[0] == ["one"], "the reactors have not seen it"
+
+    async with shard.transaction() as connection:
+        await move(connection, REACTORS, str(2**40))
+    await Trimmer(shard, cluster.read_model, keep_seconds=3600).step()
+    assert (await taken(shard, BEGINNING))[0] == ["one"], "it is too young"
+    await Trimmer(shard, cluster.read_model, keep_seconds=0).step()
+    assert (await taken(shard, BEGINNING))[0] == []
+
+
+async def test_who_missed_what_was_trimmed_is_told_to_rebuild(cluster: Cluster, shard: Database) -> None:
+    async with shard.transaction() as connection:
+        await append(connection, "gone")
+    projector = Projector(shard, cluster.read_model)
+    async with shard.transaction() as connection:
+        assert await trim(connection, str(2**40), keep_seconds=0) == 1
+        assert await trimmed_to(connection) != BEGINNING
+    with pytest.raises(RebuildNeeded, match="whose first events are gone: run `shardwise projection rebuild`"):
+        await projector.step()
+
+
+async def test_a_ring_is_heard_and_many_close_together_are_few(shard: Database) -> None:
+    heard_count = 0
+
+    def on_ring() -> None:
+        nonlocal heard_count
+        heard_count += 1
+
+    async with heard(shard.autocommit, on_ring) as assert_alive:
+        for _ in range(100):
+            shard.bell.ring()
+            await asyncio.sleep(0)
+        async for _ in attempts(5):
+            await assert_alive()
+            if heard_count:
+                break
+        assert 1 <= heard_count <= 3
+
+
+async def test_a_write_rings_once_it_is_committed(cluster: Cluster) -> None:
+    """Quicker than the poll that is behind it: what is asked twice within its time was rung for."""
+    router = Router(cluster)
+    route = (await router.map()).of_customer("anybody")
+    asked = asyncio.Semaphore(0)
+
+    class Asked:
+        name = "asked"
+
+        async def step(self) -> Stepped:
+            asked.release()
+            return Stepped(0, False)
+
+    async def write(tx: ShardTransaction) -> None:
+        outbox.append(tx, "a saga", "transfer", "anybody/1", 1, "TransferOpened")
+
+    rung = asyncio.Event()
+    async with heard(cluster.shards[route.shard].autocommit, rung.set), asyncio.timeout(POLL_SECONDS - 1):
+        following = asyncio.create_task(follow(Asked(), route.shard, rung, {}))
+        await asked.acquire()
+        await router.write(lambda m: m.of_customer("anybody"), write)
+        await asked.acquire()
+        following.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await following
