@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+
+import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.sagas import Reason, Refusal
 from shards.projection.projector import Projector
+from shards.projection.reading import Aggregate, Batch, read_aggregates
+from shards.projection.versions import Version
+from shards.projection.writing import write_documents
 from tests.support.projecting import project, read
 from tests.support.world import SagaByHand, World
 
@@ -19,7 +27,15 @@ TABLES = (
     "order_item",
     "sales",
 )
+_APPEND = text("""
+    INSERT INTO outbox (origin_shard, saga_id, aggregate, aggregate_id, aggregate_version, kind, payload)
+    VALUES ('a shard', 'a saga', :aggregate, :key, :version, 'OfATest', '{}')
+""")
 OUT_OF_STOCK = Refusal(Reason.OUT_OF_STOCK, "nothing left")
+
+
+class Died(Exception):
+    """In the place of a process that is killed: nothing behind it runs, and its transactions are rolled back."""
 
 
 async def confirmed_order(world: World, near: str = "a", shard: str | None = None) -> SagaByHand:
@@ -113,6 +129,156 @@ async def test_what_commits_last_though_its_ids_came_first_is_not_skipped(world:
     assert await details(world, early.order.order_id) == ("pending", "Late", 100, 1, None)
     assert await read(world, "SELECT name FROM live.customer WHERE id = :id", id=customer) == [("Late",)]
     await late.open()
+
+
+async def test_what_dies_between_read_and_write_is_read_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await project(world)
+    before = await everything(world)
+    saga = await confirmed_order(world, shard="shard-1")
+    projector = Projector(world.cluster.shards["shard-1"], world.cluster.read_model)
+
+    async def die(*_: object) -> None:
+        raise Died
+
+    for nth in ("write_documents", "write_lines"):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"shards.projection.projector.{nth}", die)
+            with pytest.raises(Died):
+                await projector.project(Version.LIVE)
+        assert await everything(world) == before
+    await project(world)
+    assert await details(world, saga.order.order_id) == ("confirmed", saga.order.customer_id, 300, 2, None)
+
+
+async def test_two_relays_at_once_take_turns(world: World) -> None:
+    sagas = [await confirmed_order(world, shard="shard-1") for _ in range(3)]
+    shard = world.cluster.shards["shard-1"]
+    both = [Projector(shard, world.cluster.read_model) for _ in range(2)]
+    steps = await asyncio.gather(*(each.project(Version.LIVE) for each in both))
+    assert 0 in [each.events for each in steps]
+    await project(world)
+    for saga in sagas:
+        [sku] = [line.sku for line in saga.order.lines]
+        assert await read(world, "SELECT orders, units FROM live.sales WHERE sku = :sku", sku=sku) == [(1, 3)]
+
+
+async def test_an_older_document_does_not_undo_a_newer_one(world: World) -> None:
+    saga = await confirmed_order(world)
+    shard = (await world.customer_route(saga.order.customer_id)).shard
+    await project(world)
+    before = await everything(world)
+    async with world.cluster.shards[shard].snapshot() as snapshot:
+        batch = Batch()
+        await read_aggregates(snapshot, batch, Aggregate.ORDER, {saga.order.order_id: 1})
+        await read_aggregates(snapshot, batch, Aggregate.ACCOUNT, {saga.order.customer_id: 1})
+    for aggregate, documents in batch.documents.items():
+        older = [{**each, "version": 1, "state": "pending", "held": 300} for each in json.loads(documents)]
+        async with world.cluster.read_model.transaction() as connection:
+            await write_documents(connection, Version.LIVE, shard, aggregate, json.dumps(older))
+    assert await everything(world) == before
+
+
+async def test_versions_in_reverse_are_told_as_the_newest(world: World) -> None:
+    """The second version's transaction took its id first, and waited for the first one's lock."""
+    customer = await world.customer(shard="shard-2")
+    shard = world.cluster.shards["shard-2"]
+    rename = text("UPDATE customer SET name = :name, version = version + 1 WHERE id = :id RETURNING version")
+    async with shard.transaction() as late:
+        await late.execute(text("SELECT pg_current_xact_id()"))
+        async with shard.transaction() as early:
+            version = (await early.execute(rename, {"name": "Second", "id": customer})).scalar_one()
+            await append(early, "customer", customer, version)
+        version = (await late.execute(rename, {"name": "Third", "id": customer})).scalar_one()
+        await append(late, "customer", customer, version)
+    order = "SELECT aggregate_version FROM outbox WHERE aggregate_id = :id AND aggregate = 'customer' ORDER BY xid, id"
+    assert await world.rows("shard-2", order, id=customer) == [(1,), (3,), (2,)]
+    await project(world)
+    found = await read(world, "SELECT name, version FROM live.customer WHERE id = :id", id=customer)
+    assert found == [("Third", 3)]
+
+
+async def test_a_rename_reaches_the_rows_that_carry_the_name(world: World) -> None:
+    saga = await confirmed_order(world)
+    [sku] = [line.sku for line in saga.order.lines]
+    await project(world)
+    for shard in world.cluster.shards:
+        await world.rows(shard, "UPDATE customer SET name = 'New' WHERE id = :id", id=saga.order.customer_id)
+        for aggregate, table, column, key in (
+            ("customer", "customer", "id", saga.order.customer_id),
+            ("product", "product", "sku", sku),
+        ):
+            async with world.cluster.shards[shard].transaction() as connection:
+                renamed = await connection.execute(
+                    text(f"UPDATE {table} SET name = 'New', version = version + 1 WHERE {column} = :key RETURNING 1"),
+                    {"key": key},
+                )
+                if renamed.first() is not None:
+                    await append(connection, aggregate, key, 2)
+    await project(world)
+    names = """
+        SELECT customer_name, product_name FROM live.order_details JOIN live.order_item ON order_id = id WHERE id = :id
+    """
+    assert await read(world, names, id=saga.order.order_id) == [("New", "New")]
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "reason"),
+    [
+        ("order", "an event tells of version 7, but there is no such row"),
+        ("parcel", "no aggregate of this release is called parcel"),
+    ],
+)
+async def test_a_poison_event_is_parked_with_its_reason_and_the_rest_goes_on(
+    world: World, aggregate: str, reason: str
+) -> None:
+    key = await world.new_name()
+    async with world.cluster.shards["shard-1"].transaction() as connection:
+        await append(connection, aggregate, key, 7)
+    saga = await confirmed_order(world, shard="shard-1")
+    await project(world)
+    assert await parked(world, key) == [(aggregate, 7, reason)]
+    assert await details(world, saga.order.order_id) is not None
+
+
+async def test_what_the_read_model_refuses_is_parked_alone_and_comes_back_when_it_can(world: World) -> None:
+    bad, good = [await confirmed_order(world, shard="shard-1") for _ in range(2)]
+    refuse = f"ALTER TABLE live.order_details ADD CONSTRAINT of_a_test CHECK (id <> '{bad.order.order_id}')"
+    await read(world, refuse)
+    await project(world)
+    [(aggregate, version, reason)] = await parked(world, bad.order.order_id)
+    assert (aggregate, version) == ("order", 2)
+    assert reason.startswith("the read model refuses it: ")
+    assert "of_a_test" in reason
+    assert await details(world, good.order.order_id) is not None
+    projector = Projector(world.cluster.shards["shard-1"], world.cluster.read_model)
+    assert await projector.retry_parked(Version.LIVE) >= 1
+    await read(world, "ALTER TABLE live.order_details DROP CONSTRAINT of_a_test")
+    await projector.retry_parked(Version.LIVE)
+    assert await parked(world, bad.order.order_id) == []
+    assert await details(world, bad.order.order_id) is not None
+
+
+async def test_a_later_event_of_what_is_parked_tries_again(world: World) -> None:
+    customer = await world.customer(shard="shard-3")
+    async with world.cluster.shards["shard-3"].transaction() as connection:
+        await append(connection, "customer", customer, 2)
+    await project(world)
+    [(_, version, reason)] = await parked(world, customer)
+    assert (version, reason) == (2, "an event tells of version 2, but its row is of version 1")
+    async with world.cluster.shards["shard-3"].transaction() as connection:
+        await connection.execute(text("UPDATE customer SET version = 3 WHERE id = :id"), {"id": customer})
+        await append(connection, "customer", customer, 3)
+    await project(world)
+    assert await parked(world, customer) == []
+
+
+async def parked(world: World, key: str) -> list[tuple[object, ...]]:
+    sql = "SELECT aggregate, version, reason FROM live.parked_aggregate WHERE aggregate_id = :key"
+    return await read(world, sql, key=key)
+
+
+async def append(connection: AsyncConnection, aggregate: str, key: str, version: int) -> None:
+    await connection.execute(_APPEND, {"aggregate": aggregate, "key": key, "version": version})
 
 
 async def everything(world: World) -> dict[str, list[str]]:
