@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import typer
 from rich.console import Group, RenderableType
 
+from cli import projection_lag
 from cli.common import DataDir, run_async
 from cli.in_doubt import alarm, forgotten
 from cli.output import Output, output, table
-from domain.errors import InvalidInput
+from cli.projection_lag import EventsDocument
+from domain.errors import InvalidInput, NotMigrated, Unreachable
 from domain.in_doubt import InDoubt
+from shards.engines import Cluster
 from stack.embedded.stack import EmbeddedStack
 from stack.embedded.status import ServerStatus, StackStatus
-from stack.settings import Settings, load_settings
+from stack.settings import Settings, load_settings, resolve_databases
 
 WATCH_SECONDS = 1.0
 
@@ -54,20 +58,41 @@ def down(data_dir: DataDir = None) -> None:
 
 
 def status(data_dir: DataDir = None) -> int:
-    """Ask every part whether it is up. Exit code 3 when one is not, 1 where a transaction is in doubt for too long."""
+    """Ask every part whether it is up.
+
+    Exit code 3 when one is not, 1 where a transaction is in doubt, or events wait, for too long.
+    """
     settings = _embedded_settings(data_dir)
-    found, in_doubt = run_async(_status(settings))
-    document = {**found.model_dump(mode="json"), "in_doubt": [asdict(each) for each in in_doubt]}
-    told = what_runs_where(found)
-    output().result(document, Group(told, alarm(in_doubt)) if in_doubt else told)
+    found, in_doubt, events = run_async(_status(settings))
+    document = {
+        **found.model_dump(mode="json"),
+        "in_doubt": [asdict(each) for each in in_doubt],
+        "events": events.model_dump(mode="json") if events else None,
+    }
+    told = [what_runs_where(found), *([alarm(in_doubt)] if in_doubt else [])]
+    late = events is not None and events.alarm
+    output().result(document, Group(*told, *(projection_lag.told(events) if events is not None and late else [])))
     if not found.all_up:
         return 3
-    return 1 if in_doubt else 0
+    return 1 if in_doubt or late else 0
 
 
-async def _status(settings: Settings) -> tuple[StackStatus, list[InDoubt]]:
+async def _status(settings: Settings) -> tuple[StackStatus, list[InDoubt], EventsDocument | None]:
     found = await EmbeddedStack(settings.data_dir, settings).status()
-    return found, await forgotten(settings, found)
+    return found, await forgotten(settings, found), await _events(settings, found)
+
+
+async def _events(settings: Settings, found: StackStatus) -> EventsDocument | None:
+    """None where the read model does not answer, or was not made yet."""
+    databases = resolve_databases(settings)
+    up = {each.name for each in found.shards if each.up}
+    shards = {name: dsn for name, dsn in databases.shards.items() if name in up}
+    if not found.catalog.up:
+        return None
+    async with Cluster(shards, databases.catalog, databases.read_model, pool_size=2) as cluster:
+        with suppress(Unreachable, NotMigrated, InvalidInput):
+            return await projection_lag.events_document(cluster, settings.lag_alarm_seconds)
+    return None
 
 
 @dataclass(frozen=True)

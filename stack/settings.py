@@ -95,6 +95,8 @@ class Settings(BaseSettings):
     stuck_after_seconds: float = Field(default=30, gt=0, le=SECONDS_MAX)
     in_doubt_alarm_seconds: float = Field(default=60, gt=0, le=SECONDS_MAX)
     """How old a prepared transaction is when `status` raises the alarm."""
+    lag_alarm_seconds: float = Field(default=60, gt=0, le=SECONDS_MAX)
+    """How long events may wait for the read model or the reactors before `status` raises the alarm."""
     outbox_keep_seconds: float = Field(default=3600, ge=0, le=SECONDS_MAX)
     """How long events are kept that everybody has taken, for who looks into what happened."""
     activity_mode: Literal["local_first", "regular"] = "local_first"
