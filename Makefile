@@ -57,6 +57,10 @@ contrast: $(STAMP) ## saga, two-phase commit and local side by side: docs/contra
 bench-bulk: $(STAMP) ## transfers per second of the bulk lane beside plain SQL and single workflows, as ratios
 	@$(BIN)/python -m bench.bulk $(BENCH_ARGS)
 
+.PHONY: bench-relay
+bench-relay: $(STAMP) ## how late the read model is under load, and what following the events costs at rest
+	@$(BIN)/python -m bench.relay $(BENCH_ARGS)
+
 .PHONY: soak
 soak: $(STAMP) ## orders while parts are killed, then in peace: make soak MINUTES=30 [QUIET=10] [SEED=N]
 	@$(BIN)/python -m tests.soak.run --minutes $(or $(MINUTES),10) --quiet-minutes $(or $(QUIET),10) $(if $(SEED),--seed $(SEED))
