@@ -40,7 +40,8 @@ class ShardedRelayActivities(RelayActivities):
             for each in rung:
                 each.set()
 
-        async with heard(shard.autocommit, on_ring) as assert_alive:
+        listening = self._router.cluster.listening[request.shard]
+        async with heard(listening.autocommit, on_ring) as assert_alive:
             loops = [
                 asyncio.create_task(follow(consumer, shard.name, bell, taken))
                 for consumer, bell in zip(consumers, rung, strict=True)

@@ -27,6 +27,7 @@ TOPICS = {
     "cli.order": ("order",),
     "cli.transfer": ("transfer",),
     "cli.contrast.command": ("contrast",),
+    "cli.projection": ("projection",),
     "cli.watch.command": ("watch",),
     "cli.verify": ("verify",),
     "cli.recover": ("recover",),

@@ -162,12 +162,14 @@ class Cluster:
         """DSNs in plain form, `postgresql://user:password@host:port/database`. Connects to nothing yet.
 
         `ask_names` false is for who gives the shards their names. `phase_two` are the shards once more, each with a
-        small pool and a circuit breaker of its own, for what ends prepared transactions.
+        small pool and a circuit breaker of its own, for what ends prepared transactions; `listening` likewise, for the
+        one connection that hears the outbox's bell.
         """
         self.shards = {name: Database(name, dsn, pool_size, long_running, ask_names) for name, dsn in shards.items()}
         self.phase_two = {
             name: Database(name, dsn, PHASE_TWO_POOL_SIZE, long_running, ask_names) for name, dsn in shards.items()
         }
+        self.listening = {name: Database(name, dsn, 1, long_running, ask_names) for name, dsn in shards.items()}
         self.catalog = Database("catalog", catalog, pool_size, long_running)
         self.read_model = Database("read_model", read_model, pool_size, long_running)
 
@@ -176,7 +178,8 @@ class Cluster:
         return [*self.shards.values(), self.catalog, self.read_model]
 
     async def close(self) -> None:
-        await asyncio.gather(*(database.close() for database in [*self.databases, *self.phase_two.values()]))
+        beside = [*self.phase_two.values(), *self.listening.values()]
+        await asyncio.gather(*(database.close() for database in [*self.databases, *beside]))
 
     async def __aenter__(self) -> Self:
         return self
