@@ -67,8 +67,9 @@ _LINE_DOCUMENTS = """
 """
 
 _TOUCHED = text(f"""
-    SELECT aggregate, count(*) AS events,
-           array_agg(key) AS keys, array_agg(version) AS versions, CAST(sum(n) AS bigint) AS n
+    SELECT aggregate, CAST(sum(n) AS bigint) AS events,
+           array_agg(key) FILTER (WHERE aggregate <> ALL (:ignored)) AS keys,
+           array_agg(version) FILTER (WHERE aggregate <> ALL (:ignored)) AS versions
     FROM (SELECT aggregate, aggregate_id AS key, max(aggregate_version) AS version, count(*) AS n
           FROM outbox WHERE {WITHIN} GROUP BY 1, 2) AS changed
     GROUP BY aggregate
@@ -122,9 +123,10 @@ class Batch:
 async def read_stretch(snapshot: AsyncConnection, stretch: Stretch) -> Batch:
     """Everything that the stretch's events are about, as it is in this snapshot: at least of the events' versions."""
     batch = Batch()
-    for row in (await snapshot.execute(_TOUCHED, stretch.bound)).all():
-        batch.events += row.n
-        await _read_touched(snapshot, batch, row.aggregate, row.keys, row.versions)
+    for row in (await snapshot.execute(_TOUCHED, {**stretch.bound, "ignored": list(IGNORED)})).all():
+        batch.events += row.events
+        if row.aggregate not in IGNORED:
+            await _read_touched(snapshot, batch, row.aggregate, row.keys, row.versions)
     if Aggregate.ACCOUNT in batch.touched:
         batch.lines = (await snapshot.execute(_LINES, stretch.bound)).scalar_one()
     return batch
@@ -133,8 +135,6 @@ async def read_stretch(snapshot: AsyncConnection, stretch: Stretch) -> Batch:
 async def _read_touched(
     snapshot: AsyncConnection, batch: Batch, name: str, keys: Sequence[str], versions: Sequence[int]
 ) -> None:
-    if name in IGNORED:
-        return
     if name not in list(Aggregate):
         reason = f"no aggregate of this release is called {name}"
         batch.strange += [Strange(name, key, version, reason) for key, version in zip(keys, versions, strict=True)]
