@@ -8,4 +8,7 @@ order of events can lie, and a rebuild from the tables is the same reading and t
     reading    what aggregates have become, from a shard
     writing    their rows into one version of the read model
     projector  one batch: a stretch read, written, and the cursor moved, in one transaction
+    filling    a shard's tables into a version that has just begun, chunk by chunk
+    comparing  whether a version says what a shard's tables say, row by row
+    switching  the versions' names: begun, switched to, confirmed, reverted
 """

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.errors import TryAgain
+from domain.errors import NotMigrated, TryAgain
 from shards.engines import Database
 from shards.integrity import sqlstate, told
 from shards.outbox_cursors import RebuildNeeded, assert_untrimmed, trimmed_to
@@ -22,7 +22,8 @@ from shards.projection.writing import lock_names, write_documents, write_lines
 from shards.routing import failures_on
 
 _OPEN = """
-    INSERT INTO {s}.projection_cursor (shard, generation, xid) VALUES (:shard, 1, '0') ON CONFLICT DO NOTHING
+    INSERT INTO {s}.projection_cursor (shard, generation, xid)
+    SELECT :shard, coalesce(max(generation), 1), '0' FROM {s}.projection_cursor ON CONFLICT DO NOTHING
 """
 _LOCK = """
     SELECT generation, CAST(xid AS text) AS position,
@@ -46,6 +47,11 @@ _UNPARK = """
 _PARKED = "SELECT aggregate, aggregate_id, version FROM {s}.parked_aggregate WHERE shard = :shard LIMIT 1000"
 # What the data are to blame for: another attempt at the same rows ends the same way.
 _DATA_AT_FAULT = ("22", "23")
+
+T = TypeVar("T")
+
+# From the version's transaction and a snapshot of the shard: what to write next, None where there is no more.
+More = Callable[[AsyncConnection, AsyncConnection], Awaitable[Batch | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +100,40 @@ class Projector:
         What cannot be projected is parked with its reason, and the rest goes on. `RebuildNeeded` where the shard has
         trimmed events that this version lacks; `TryAgain` where the read model was switched meanwhile.
         """
+        return await self._whole_or_careful(version, lambda careful: self._batch(version, careful))
+
+    async def write_more(self, version: Version, more: More) -> bool:
+        """What `more` answers, written under the cursor's lock as an event's aggregates are; the position stays. What
+        `more` writes into the version shares the transaction. False where there was nothing to write.
+
+        What the version refuses is parked. Raises errors of ours, after which nothing was done.
+        """
+        return await self._whole_or_careful(version, lambda careful: self._more(version, more, careful))
+
+    async def _whole_or_careful(self, version: Version, attempt: Callable[[bool], Awaitable[T]]) -> T:
         with failures_on(self._shard.name):
             try:
-                return await self._batch(version, careful=False)
+                return await attempt(False)
             except DBAPIError as error:
                 if (sqlstate(error) or "")[:2] not in _DATA_AT_FAULT:
                     raise
-                return await self._batch(version, careful=True)
+                return await attempt(True)
+            except NotMigrated as error:
+                if version is Version.LIVE:
+                    raise
+                raise TryAgain(f"the version {version} of the read model was taken away meanwhile") from error
+
+    async def _more(self, version: Version, more: More, careful: bool) -> bool:
+        async with self._read_model.transaction() as to:
+            cursor = await self._lock(to, version)
+            if cursor is None:
+                return False
+            async with self._shard.snapshot() as snapshot:
+                batch = await more(to, snapshot)
+            if batch is None:
+                return False
+            await self._write(to, version, cursor, batch, careful)
+        return True
 
     async def _batch(self, version: Version, careful: bool) -> Stepped:
         async with self._read_model.transaction() as to:
@@ -180,8 +213,7 @@ class Projector:
                 async with to.begin_nested():
                     await write_documents(to, version, self._shard.name, aggregate, json.dumps([document]))
             except DBAPIError as error:
-                key = document["key"]
-                strange.append(Strange(aggregate, key, batch.touched[aggregate][key], _reason(error)))
+                strange.append(Strange(aggregate, document["key"], document["version"], _reason(error)))
         return strange
 
     async def _unpark(self, to: AsyncConnection, version: Version, batch: Batch) -> None:

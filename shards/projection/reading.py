@@ -56,7 +56,7 @@ DOCUMENTS: Mapping[Aggregate, str] = {
         FROM orders AS o JOIN customer AS c ON c.id = o.customer_id JOIN chosen ON chosen.key = o.id
     """,
 }
-_LINE_DOCUMENTS = """
+LINE_DOCUMENTS = """
     SELECT e.account_id, m.saga_id, m.kind, m.id AS position, m.created_at AS at, e.amount,
            coalesce(leg.peer, other.account_id) AS other_side
     FROM {movements} AS m
@@ -93,7 +93,7 @@ def _read_named(documents: str) -> TextClause:
 _NAMED = {aggregate: _read_named(documents) for aggregate, documents in DOCUMENTS.items()}
 _LINES = text(f"""
     SELECT CAST(json_agg(line) AS text) FROM (
-        {_LINE_DOCUMENTS.format(movements=f"(SELECT * FROM movement WHERE {WITHIN})")}
+        {LINE_DOCUMENTS.format(movements=f"(SELECT * FROM movement WHERE {WITHIN})")}
     ) AS line
 """)
 

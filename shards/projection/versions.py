@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 _EXISTING = text("SELECT nspname FROM pg_namespace WHERE nspname = ANY(:names)")
+
+_MARKS = text("""
+    SELECT nspname AS name, obj_description(oid, 'pg_namespace') AS mark FROM pg_namespace WHERE nspname = ANY(:names)
+""")
 
 
 class Version(StrEnum):
@@ -27,3 +31,9 @@ async def existing(connection: AsyncConnection) -> Sequence[Version]:
     rows = await connection.execute(_EXISTING, {"names": [version.value for version in Version]})
     found = set(rows.scalars())
     return [version for version in Version if version in found]
+
+
+async def marks(connection: AsyncConnection) -> Mapping[Version, str | None]:
+    """The versions that are there, each with the id of the rebuild that made it; None where a migration did."""
+    rows = await connection.execute(_MARKS, {"names": [version.value for version in Version]})
+    return {Version(row.name): row.mark for row in rows}
