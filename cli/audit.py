@@ -23,6 +23,7 @@ from shards.audit.judgement import judge, unpaired_first
 from shards.audit.local import check_shard
 from shards.audit.placement import check_placement
 from shards.audit.prepared import FORGOTTEN_AFTER_SECONDS
+from shards.audit.read_model import Projected, check_projected, check_version
 from shards.engines import Cluster
 
 BATCH = 500
@@ -70,6 +71,7 @@ class InFlight:
 class Audit:
     """One run over all shards. `expired`: sagas whose workflow Temporal has forgotten, as it may. `abandoned`: sagas
     that nobody works on any more and that would be right if somebody did, by id: `recover` starts them again.
+    `projected`: by shard, what of the read model could be judged.
     """
 
     def __init__(
@@ -84,14 +86,17 @@ class Audit:
         self.in_flight = InFlight()
         self.expired = 0
         self.abandoned: dict[str, Dossier] = {}
+        self.projected: dict[str, Projected] = {}
         self._cluster = cluster
         self._workflows = workflows
         self._progress = progress
         self._forgotten_after_seconds = forgotten_after_seconds
 
     async def run(self) -> None:
-        """Raises `Unreachable` where a shard, the catalog or Temporal does not answer: then nothing is said."""
+        """Raises `Unreachable` where a shard, the catalog, the read model or Temporal does not answer: then nothing is
+        said."""
         await self._check_shards()
+        await self._check_read_model()
         await self.check_sagas()
         for dossier in self.abandoned.values():
             self._add(judge(dossier))
@@ -149,6 +154,13 @@ class Audit:
             self.findings.add_checked(Check.PLACEMENT, placed.checked)
             not_shown = placed.violation_count - len(placed.violations)
             self.findings.add_violations(Check.PLACEMENT, placed.violations, not_shown)
+
+    async def _check_read_model(self) -> None:
+        read_model = self._cluster.read_model
+        for done, (name, shard) in enumerate(self._cluster.shards.items()):
+            self._progress("read model, shards", done, len(self._cluster.shards))
+            self.projected[name] = await check_projected(shard, read_model, self.findings)
+        await check_version(read_model, self.findings)
 
     async def _check_rows(self, claimed: int) -> None:
         suspects: dict[str, str] = {}

@@ -53,6 +53,10 @@ def document_of(audit: Audit) -> dict[str, Any]:
             "prepared_transactions": audit.in_flight.prepared_transactions,
         },
         "expired": audit.expired,
+        "read_model": {
+            "rows_in_flight": sum(each.moving for each in audit.projected.values()),
+            "not_begun": [shard for shard, each in audit.projected.items() if not each.has_begun],
+        },
         "checks": [
             {
                 "name": check,
@@ -110,4 +114,8 @@ def _in_flight(audit: Audit) -> str:
     told = f"in flight: {audit.in_flight.orders} orders, {audit.in_flight.transfers} transfers, {money or 'no money'}"
     if audit.in_flight.prepared_transactions:
         told += f", {audit.in_flight.prepared_transactions} prepared transactions"
+    if moving := sum(each.moving for each in audit.projected.values()):
+        told += f", {moving} rows on their way to the read model"
+    if not_begun := [shard for shard, each in audit.projected.items() if not each.has_begun]:
+        told += f"; not compared: the read model has taken nothing yet of {', '.join(not_begun)}"
     return told + (f"; {audit.expired} older than Temporal's memory" if audit.expired else "")

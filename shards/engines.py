@@ -64,6 +64,7 @@ class Database:
         """`long_running` lifts the time limits, for migrations and audits. `ask_name`: before its first use the
         database is asked whether it is the shard of this name, so that swapped addresses answer nothing wrongly."""
         self.name = name
+        self._dsn = dsn
         self._ask_name = ask_name
         self._breaker = CircuitBreaker(name)
         self._engine = _engine(dsn, pool_size, long_running)
@@ -136,6 +137,11 @@ class Database:
     def events(self) -> Engine:
         """Where SQLAlchemy's events of this database are listened to: see `shards.tracing`."""
         return self._engine.sync_engine
+
+    def unhurried(self, pool_size: int = 2) -> Database:
+        """The same database by connections of their own, without time limits: for long looks, which change nothing.
+        Close it."""
+        return Database(self.name, self._dsn, pool_size, long_running=True, ask_name=self._ask_name)
 
     async def ping(self) -> None:
         """Returns once it has answered a query; raises `Unreachable`."""

@@ -22,6 +22,7 @@ class Check(StrEnum):
     ORPHANS = "orphans"
     PLACEMENT = "placement"
     PREPARED_TRANSACTIONS = "prepared_transactions"
+    READ_MODEL = "read_model"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shards.audit import prepared
 from shards.audit.clearing import CLEARING
+from shards.audit.event_versions import EVENT_VERSIONS
 from shards.audit.findings import Findings
 from shards.audit.holds import HOLDS
 from shards.audit.ledger import LEDGER
@@ -18,7 +19,7 @@ from shards.audit.stock import STOCK
 from shards.audit.transfers import TRANSFERS
 from shards.engines import Database
 
-_BY_TABLES = (LEDGER, HOLDS, CLEARING, STOCK, ORDERS, TRANSFERS, ORPHANS)
+_BY_TABLES = (LEDGER, HOLDS, CLEARING, STOCK, ORDERS, TRANSFERS, ORPHANS, EVENT_VERSIONS)
 
 
 async def check_shard(shard: Database, findings: Findings, forgotten_after_seconds: int) -> int:

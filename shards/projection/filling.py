@@ -52,15 +52,16 @@ class Source:
     def chunk(self) -> TextClause:
         """`docs` of the next rows behind `after`, the `last` of them, and how many `rows` these were."""
         if self.aggregate is None:
-            chosen, documents = "SELECT *, id AS key FROM movement", LINE_DOCUMENTS.format(movements="chosen")
+            chosen, found = "SELECT *, id AS key FROM movement", LINE_DOCUMENTS.format(movements="chosen")
         else:
-            chosen, documents = f"SELECT {self.key} AS key FROM {self.rows}", DOCUMENTS[self.aggregate]
+            chosen = f"SELECT {self.key} AS key FROM {self.rows}"
+            found = f"SELECT d.* FROM ({DOCUMENTS[self.aggregate]}) AS d JOIN chosen USING (key)"
         kind = "bigint" if self.aggregate is None else "text"
         return text(f"""
             WITH chosen AS MATERIALIZED (
                 SELECT * FROM ({chosen}) AS ordered WHERE key > CAST(CAST(:after AS text) AS {kind})
                 ORDER BY key LIMIT :rows
-            ), found AS MATERIALIZED ({documents})
+            ), found AS MATERIALIZED ({found})
             SELECT (SELECT CAST(json_agg(found) AS text) FROM found) AS docs,
                    (SELECT CAST(max(key) AS text) FROM chosen) AS last, (SELECT count(*) FROM chosen) AS rows
         """)

@@ -30,20 +30,20 @@ class Aggregate(StrEnum):
 # Known, and of no interest to the read model.
 IGNORED = frozenset({"transfer"})
 
-# Each yields documents of the aggregates whose key a `chosen` row names. `key` and `version` are read from them too.
+# Documents of all that a shard has, to be narrowed by their `key`.
 DOCUMENTS: Mapping[Aggregate, str] = {
     Aggregate.PRODUCT: """
-        SELECT sku AS key, version, sku, name, currency, unit_price FROM product JOIN chosen ON chosen.key = sku
+        SELECT sku AS key, version, sku, name, currency, unit_price FROM product
     """,
     Aggregate.STOCK: """
-        SELECT sku AS key, version, sku, on_hand, reserved FROM stock JOIN chosen ON chosen.key = sku
+        SELECT sku AS key, version, sku, on_hand, reserved FROM stock
     """,
     Aggregate.CUSTOMER: """
-        SELECT id AS key, version, id, name, email FROM customer JOIN chosen ON chosen.key = id
+        SELECT id AS key, version, id, name, email FROM customer
     """,
     Aggregate.ACCOUNT: """
         SELECT id AS key, version, id, kind, currency, posted, held, overdraft, state
-        FROM account JOIN chosen ON chosen.key = id WHERE kind IN ('customer', 'merchant')
+        FROM account WHERE kind IN ('customer', 'merchant')
     """,
     Aggregate.ORDER: """
         SELECT o.id AS key, o.version, o.id, o.customer_id, c.name AS customer_name, c.email AS customer_email,
@@ -53,7 +53,7 @@ DOCUMENTS: Mapping[Aggregate, str] = {
                o.placed_at, o.decided_at, o.closed_at,
                (SELECT json_agg(json_build_object('n', n, 'sku', sku, 'quantity', quantity, 'unit_price', unit_price))
                 FROM order_line WHERE order_id = o.id) AS items
-        FROM orders AS o JOIN customer AS c ON c.id = o.customer_id JOIN chosen ON chosen.key = o.id
+        FROM orders AS o JOIN customer AS c ON c.id = o.customer_id
     """,
 }
 LINE_DOCUMENTS = """
@@ -82,7 +82,7 @@ def _read_named(documents: str) -> TextClause:
         WITH chosen AS MATERIALIZED (
             SELECT key, wanted FROM unnest(string_to_array(:keys, ' '),
                 CAST(string_to_array(:versions, ' ') AS bigint[])) AS c (key, wanted)
-        ), found AS MATERIALIZED ({documents})
+        ), found AS MATERIALIZED (SELECT d.* FROM ({documents}) AS d JOIN chosen USING (key))
         SELECT (SELECT CAST(json_agg(found) AS text) FROM found) AS docs,
                (SELECT array_agg(chosen.key || ' ' || coalesce(CAST(found.version AS text), '-'))
                 FROM chosen LEFT JOIN found USING (key)

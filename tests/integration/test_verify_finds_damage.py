@@ -182,7 +182,7 @@ async def test_every_damage_is_named_with_its_row_and_blames_nobody_else(
 
 
 async def test_every_sentence_of_the_source_is_said_about_damage_planted_for_it(told_of: dict[Check, Told]) -> None:
-    sentences = all_sentences(of_transfers=False)
+    sentences = all_sentences("orders")
     proved = {
         sentence_of(violation.what, sentences)
         for check, told in told_of.items()
@@ -193,7 +193,7 @@ async def test_every_sentence_of_the_source_is_said_about_damage_planted_for_it(
 
 
 async def test_no_sentence_of_the_source_is_overlooked(told_of: dict[Check, Told]) -> None:
-    sentences = all_sentences(of_transfers=False)
+    sentences = all_sentences("orders")
     spoken = {what for told in told_of.values() for what in said(told.audit)}
     assert [what for what in sorted(spoken) if sentence_of(what, sentences) is None] == []
 

@@ -139,7 +139,7 @@ async def test_every_damage_is_named_with_its_row_and_blames_nobody_else(told: T
 
 
 async def test_every_sentence_of_the_source_is_said_about_damage_planted_for_it(told: Told) -> None:
-    sentences = all_sentences(of_transfers=True)
+    sentences = all_sentences("transfers")
     proved = {
         sentence_of(violation.what, sentences)
         for violation in told.violations

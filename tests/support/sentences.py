@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import cli.audit
 import shards.audit
@@ -33,11 +34,20 @@ def sentence_of(what: str, sentences: Sequence[Sentence]) -> Sentence | None:
     return max(fitting, key=lambda each: len(each.text), default=None)
 
 
-def all_sentences(of_transfers: bool) -> list[Sentence]:
-    """Those of the modules that are about transfers, or those of all others."""
+Subject = Literal["orders", "transfers", "read model"]
+
+
+def all_sentences(of: Subject) -> list[Sentence]:
+    """Those of the modules that are about transfers, about the read model, or about anything else."""
     files = [Path(str(cli.audit.__file__)), *sorted(Path(shards.audit.__path__[0]).glob("*.py"))]
-    files = [file for file in files if file.name.startswith("transfer") is of_transfers]
+    files = [file for file in files if _subject(file) == of]
     return [sentence for file in files for sentence in _sentences_of(ast.parse(file.read_text()))]
+
+
+def _subject(file: Path) -> Subject:
+    if file.stem in ("read_model", "event_versions"):
+        return "read model"
+    return "transfers" if file.stem.startswith("transfer") else "orders"
 
 
 def _sentences_of(tree: ast.Module) -> Iterator[Sentence]:
