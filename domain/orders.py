@@ -57,6 +57,10 @@ class OrderStatus(StrEnum):
         return cls.COMPENSATING if state is OrderState.ABORTING else cls(state.value)
 
 
+# No row says `stuck`.
+STATE_OF_STATUS = {OrderStatus.of_state(state): state for state in OrderState}
+
+
 def closing_state(reason: Reason) -> OrderState:
     """What an aborted order ends as: somebody's wish is `cancelled`, a rule's is `rejected`."""
     return OrderState.CANCELLED if reason is Reason.CANCELLED else OrderState.REJECTED

@@ -19,6 +19,7 @@ ROWS = {
     "CSV_BYTES_MAX": "a CSV file",
     "TRANSFERS_BYTES_MAX": "a file of transfers",
     "SECONDS_MAX": "seconds",
+    "PAGE_ROWS_MAX": "a page",
 }
 
 

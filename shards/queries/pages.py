@@ -1,0 +1,37 @@
+"""Pages of a list, each continued from the last row of the one before: what comes in meanwhile shifts nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Row = TypeVar("Row")
+Key = TypeVar("Key")
+
+
+@dataclass(frozen=True, slots=True)
+class PageAfter(Generic[Key]):
+    """At most `limit` rows behind the row whose key is `after`; from the beginning where that is None."""
+
+    limit: int
+    after: Key | None = None
+
+    @property
+    def rows_read(self) -> int:
+        """One more than is told says whether there is another page."""
+        return self.limit + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Row, Key]):
+    """`next`: what the next page comes after; None where this is the last one."""
+
+    rows: tuple[Row, ...]
+    next: Key | None
+
+
+def page_of(found: Sequence[Row], wanted: PageAfter[Key], key: Callable[[Row], Key]) -> Page[Row, Key]:
+    """`found`: up to `wanted.rows_read` rows."""
+    told = tuple(found[: wanted.limit])
+    return Page(told, key(told[-1]) if len(found) > len(told) else None)

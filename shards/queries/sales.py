@@ -1,0 +1,93 @@
+"""What was sold: confirmed orders, by product, by day, or by both. Currencies are never added up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.money import Money
+
+
+class SalesBy(StrEnum):
+    PRODUCT = "product"
+    DAY = "day"
+    PRODUCT_DAY = "product-day"
+
+
+_GROUPS = {SalesBy.PRODUCT: "sku", SalesBy.DAY: "day", SalesBy.PRODUCT_DAY: "day, sku"}
+# Sums first, then the names of what is left.
+_REPORT = """
+    SELECT {columns}, currency, orders, units, amount{name}
+    FROM (
+        SELECT {columns}, currency, CAST(sum(orders) AS bigint) AS orders, CAST(sum(units) AS bigint) AS units,
+               CAST(sum(amount) AS bigint) AS amount
+        FROM live.sales WHERE {conditions} GROUP BY {columns}, currency
+    ) AS sold {names}
+    ORDER BY {columns}, currency
+"""
+_NAME = ", coalesce(product.name, sku) AS product_name"
+_NAMES = "LEFT JOIN (SELECT sku, name FROM live.product) AS product USING (sku)"
+# An order of several products is one of each, and still one of its day.
+_REPORT_DAYS = """
+    SELECT day, currency, coalesce(counted.orders, 0) AS orders, sold.units, sold.amount
+    FROM (
+        SELECT day, currency, CAST(sum(units) AS bigint) AS units, CAST(sum(amount) AS bigint) AS amount
+        FROM live.sales WHERE {conditions} GROUP BY day, currency
+    ) AS sold
+    LEFT JOIN (
+        SELECT day, currency, count(*) AS orders
+        FROM live.order_details WHERE state = 'confirmed' AND {conditions} GROUP BY day, currency
+    ) AS counted USING (day, currency)
+    ORDER BY day, currency
+"""
+_CONDITIONS = {"first_day": "day >= :first_day", "last_day": "day <= :last_day", "sku": "sku = :sku"}
+
+
+@dataclass(frozen=True, slots=True)
+class SalesFilter:
+    """None is any. Both days are in the period."""
+
+    first_day: date | None = None
+    last_day: date | None = None
+    sku: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sales:
+    """`day`, `sku` and `product_name` are None where they are added up. `orders`: in how many it was sold."""
+
+    day: date | None
+    sku: str | None
+    product_name: str | None
+    orders: int
+    units: int
+    amount: Money
+
+
+async def report_sales(connection: AsyncConnection, wanted: SalesFilter, by: SalesBy) -> list[Sales]:
+    """Ordered by what it is reported by. A product without a name yet has its SKU for one."""
+    given = {name: getattr(wanted, name) for name in _CONDITIONS}
+    conditions = " AND ".join(sql for name, sql in _CONDITIONS.items() if given[name] is not None) or "true"
+    found = (await connection.execute(text(_statement(by, conditions, wanted.sku)), given)).mappings()
+    return [
+        Sales(
+            row.get("day"),
+            row.get("sku"),
+            row.get("product_name"),
+            row["orders"],
+            row["units"],
+            Money(row["amount"], row["currency"]),
+        )
+        for row in found
+    ]
+
+
+def _statement(by: SalesBy, conditions: str, sku: str | None) -> str:
+    if by is SalesBy.DAY and sku is None:
+        return _REPORT_DAYS.format(conditions=conditions)
+    name, names = ("", "") if by is SalesBy.DAY else (_NAME, _NAMES)
+    return _REPORT.format(columns=_GROUPS[by], conditions=conditions, name=name, names=names)
