@@ -24,6 +24,8 @@ TOPICS = {
     "cli.imports": ("import",),
     "cli.account": ("account",),
     "cli.stock": ("stock",),
+    "cli.customer": ("customer",),
+    "cli.product": ("product",),
     "cli.order": ("order",),
     "cli.transfer": ("transfer",),
     "cli.contrast.command": ("contrast",),

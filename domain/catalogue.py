@@ -51,8 +51,8 @@ def customer_of_row(row: Mapping[str, str]) -> Customer:
     """`InvalidInput` naming the column and what was expected."""
     return Customer(
         customer_id=_customer_id(row["customer_id"], "customer_id"),
-        name=_name(row["name"], "name"),
-        email=_name(row["email"], "email") if row["email"] else None,
+        name=check_name(row["name"], "name"),
+        email=check_name(row["email"], "email") if row["email"] else None,
         opening_balance=_amount(row["opening_balance"], check_currency(row["currency"]), "opening_balance"),
     )
 
@@ -64,8 +64,8 @@ def customer_of_account(
     allowed = _amount(overdraft, check_currency(currency), "overdraft")
     return Customer(
         customer_id=_customer_id(account_id, "account_id"),
-        name=account_id if name is None else _name(name, "name"),
-        email=None if email is None else _name(email, "email"),
+        name=account_id if name is None else check_name(name, "name"),
+        email=None if email is None else check_name(email, "email"),
         opening_balance=_amount(balance, currency, "balance"),
         overdraft=allowed if allowed.minor > 0 else None,
     )
@@ -75,7 +75,7 @@ def product_of_row(row: Mapping[str, str]) -> Product:
     """`InvalidInput` naming the column and what was expected."""
     return Product(
         sku=check_identifier(row["sku"], "sku"),
-        name=_name(row["name"], "name"),
+        name=check_name(row["name"], "name"),
         unit_price=_amount(row["unit_price"], check_currency(row["currency"]), "unit_price"),
         stock=whole_number(row["stock"], "stock", at_least=0),
     )
@@ -88,13 +88,8 @@ def whole_number(text: str, field: str, at_least: int) -> int:
     raise InvalidInput(field, f"{field}: expected a whole number from {at_least} to {QUANTITY_MAX}, got {shown(text)}")
 
 
-def _customer_id(text: str, field: str) -> str:
-    if check_identifier(text, field).startswith(MERCHANT_PREFIX):
-        raise InvalidInput(field, f"{field}: ids that begin with '{MERCHANT_PREFIX}' are the merchants'")
-    return text
-
-
-def _name(text: str, field: str) -> str:
+def check_name(text: str, field: str) -> str:
+    """A customer's or product's name, or an email, as it is, or `InvalidInput` naming `field`."""
     if not text.strip() or len(text) > NAME_CHARS_MAX:
         raise InvalidInput(
             field, f"{field}: expected 1 to {NAME_CHARS_MAX} characters, not only blanks, got {shown(text)}"
@@ -103,6 +98,12 @@ def _name(text: str, field: str) -> str:
         return check_text(text)
     except ValueError as error:
         raise InvalidInput(field, f"{field}: {error}") from None
+
+
+def _customer_id(text: str, field: str) -> str:
+    if check_identifier(text, field).startswith(MERCHANT_PREFIX):
+        raise InvalidInput(field, f"{field}: ids that begin with '{MERCHANT_PREFIX}' are the merchants'")
+    return text
 
 
 def _amount(text: str, currency: str, field: str) -> Money:
