@@ -6,16 +6,21 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import typer
+from pydantic import TypeAdapter
 
 from cli.common import DataDir, run_async
 from cli.connections import connected
 from cli.output import output, table
+from cli.paging import LIMIT, After, Limit, next_token, page_after, with_next
 from domain.catalogue import customer_of_account
 from domain.identifiers import check_identifier
+from domain.page_tokens import KeyNumber, PageToken
 from shards import account_states
 from shards.account_reads import AccountBalance, read_account
-from shards.account_statement import Statement, StatementLine, read_statement
+from shards.account_statement import StatementLine
 from shards.account_states import Change, change_account, open_account
+from shards.queries.pages import PageAfter
+from shards.queries.statement import StatementPage, read_statement_page
 from shards.routing import Router
 from stack.settings import Settings, load_settings
 
@@ -72,24 +77,26 @@ def close(account_id: AccountId, data_dir: DataDir = None) -> None:
     _change(account_id, account_states.close, data_dir)
 
 
-def statement(
-    account_id: AccountId,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many movements.")] = 50,
-    data_dir: DataDir = None,
-) -> None:
-    """Show the newest movements of an account, each with the balance that it left behind."""
+def statement(account_id: AccountId, limit: Limit = LIMIT, after: After = None, data_dir: DataDir = None) -> None:
+    """Show the newest movements of an account, each with the balance that it left behind.
+
+    From the read model, which follows the shards with a delay: `account show` tells the balance as it is now.
+    """
     check_identifier(account_id, "account_id")
-    found = run_async(_read_statement(load_settings(data_dir), account_id, limit))
-    lines = [_line(line) for line in found.lines]
+    token: PageToken[int] = PageToken(f"statement/{account_id}", TypeAdapter(KeyNumber))
+    found = run_async(_read_statement(load_settings(data_dir), account_id, page_after(token, limit, after)))
+    lines, following = [_line(line) for line in found.lines.rows], next_token(token, found.lines.next)
     document = {
         "account_id": found.account_id,
         "currency": found.balance.currency,
         "balance": found.balance.amount,
         "movements": lines,
+        "next": following,
     }
     title = f"account {found.account_id}: {found.balance}"
     columns = ("at", "kind", "saga", "amount", "balance after", "other side")
-    output().result(document, table(columns, [tuple(line.values()) for line in lines], title))
+    human = table(columns, [tuple(line.values()) for line in lines], title)
+    output().result(document, with_next(human, following))
 
 
 def _change(account_id: str, change: Change, data_dir: DataDir) -> None:
@@ -110,11 +117,9 @@ def _answer(
     _print(*run_async(answer()))
 
 
-async def _read_statement(settings: Settings, account_id: str, limit: int) -> Statement:
+async def _read_statement(settings: Settings, account_id: str, page: PageAfter[int]) -> StatementPage:
     async with connected(settings) as to:
-        shard = (await to.router.map()).of_account(account_id).shard
-        async with to.cluster.shards[shard].snapshot() as connection:
-            return await read_statement(connection, account_id, limit)
+        return await to.read_model.ask(lambda connection: read_statement_page(connection, account_id, page))
 
 
 def _print(account: AccountBalance, shard: str) -> None:

@@ -26,6 +26,7 @@ TOPICS = {
     "cli.stock": ("stock",),
     "cli.customer": ("customer",),
     "cli.product": ("product",),
+    "cli.report": ("report",),
     "cli.order": ("order",),
     "cli.transfer": ("transfer",),
     "cli.contrast.command": ("contrast",),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from temporalio.client import Client
 
 from shards.engines import Cluster
+from shards.queries.read_model import ReadModel
 from shards.routing import Router
 from stack.settings import Settings, resolve_databases
 from stack.temporal_client import connect
@@ -22,6 +23,10 @@ class Connections:
     cluster: Cluster
     router: Router
     temporal: Callable[[], Awaitable[Client]]
+
+    @property
+    def read_model(self) -> ReadModel:
+        return ReadModel(self.cluster.read_model)
 
 
 @asynccontextmanager

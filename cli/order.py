@@ -1,4 +1,4 @@
-"""`order place | show | trace | cancel | retry | list`."""
+"""`order place | show | details | trace | cancel | retry | list`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from rich.console import Group, RenderableType
 from cli.common import DataDir, new_id, run_async
 from cli.connections import connected
 from cli.order_desk import OrderDesk
+from cli.order_details import details
 from cli.order_documents import OrderDocument
+from cli.order_list import list_orders
 from cli.order_trace import trace
 from cli.output import output, table
 from domain.catalogue import whole_number
@@ -31,7 +33,7 @@ Wait = Annotated[float, typer.Option("--wait", min=0, metavar="SECONDS", help="H
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Orders: durable, whatever is killed meanwhile.", no_args_is_help=True)
-    for command in (place, show, trace, cancel, retry):
+    for command in (place, show, details, trace, cancel, retry):
         group.command()(command)
     group.command("list")(list_orders)
     app.add_typer(group, name="order")
@@ -95,29 +97,6 @@ def retry(order_id: OrderId, wait: Wait = 30.0, data_dir: DataDir = None) -> int
     return 3
 
 
-def list_orders(
-    status: Annotated[list[OrderStatus] | None, typer.Option(help="Repeatable.  [default: any]")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
-    data_dir: DataDir = None,
-) -> None:
-    """List the newest orders of all shards. One refused before it had a row is told by `order show` only."""
-    found = run_async(_list(load_settings(data_dir), status or [], limit))
-    rows = [
-        (
-            each.order_id,
-            each.status,
-            each.reason or "",
-            each.customer_id or "",
-            _money(each),
-            _moment(each),
-            each.customer_shard or "",
-        )
-        for each in found
-    ]
-    human = table(("order", "status", "reason", "customer", "total", "placed", "shard"), rows)
-    output().result({"orders": [each.model_dump(mode="json") for each in found]}, human)
-
-
 async def _place(
     settings: Settings, order_id: str, customer: str, lines: Sequence[str], currency: str | None, wait: float
 ) -> OrderDocument:
@@ -160,11 +139,6 @@ async def _retry(settings: Settings, order_id: str, wait: float) -> tuple[OrderD
         return await OrderDesk(to, settings).retry(order_id, wait)
 
 
-async def _list(settings: Settings, statuses: Sequence[OrderStatus], limit: int) -> Sequence[OrderDocument]:
-    async with connected(settings) as to:
-        return await OrderDesk(to, settings).list(statuses, limit)
-
-
 def _split(line: str) -> tuple[str, int, str | None]:
     sku, colon, rest = line.partition(":")
     quantity, at, price = rest.partition("@")
@@ -192,7 +166,3 @@ def _print(order: OrderDocument) -> None:
 
 def _money(order: OrderDocument) -> str:
     return f"{order.total} {order.currency}" if order.total is not None else ""
-
-
-def _moment(order: OrderDocument) -> str:
-    return order.placed_at.isoformat(sep=" ", timespec="seconds") if order.placed_at else ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from domain.errors import Unreachable
-from domain.orders import OrderState, OrderStatus, PricedLine, closing_state
+from domain.orders import OrderStatus, PricedLine, closing_state
 from domain.sagas import Refusal
 from domain.shard_map import Route, ShardMap
 from shards import order_lookup, order_queries, orders
@@ -84,17 +84,6 @@ class OrderBook:
             return shard_map.of_customer(customers[order_id])
 
         return await self._on_owners(customers, owner, order_queries.lines_of_orders)
-
-    async def newest(self, states: Sequence[OrderState] | None, limit: int) -> list[OrderRow]:
-        """Of all shards, newest first. `Unreachable` when one is away: a list with a hole would mislead."""
-        await self._router.map()  # Which refuses settings that name too few shards: a hole as well.
-
-        async def of_shard(name: str) -> list[OrderRow]:
-            async with self._router.cluster.shards[name].transaction() as connection:
-                return await orders.list_orders(connection, states, limit)
-
-        found = await all_ended(of_shard(name) for name in self._router.cluster.shards)
-        return sorted((row for part in found for row in part), key=lambda row: row.placed_at, reverse=True)[:limit]
 
     async def customer_currency(self, customer_id: str) -> str | None:
         return await self._router.read(

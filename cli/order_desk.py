@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Sequence
 
 from cli import order_documents as documents
 from cli.connections import Connections
 from cli.order_book import KnownOrder, OrderBook
-from cli.order_documents import STATE_OF_STATUS, OrderDocument
+from cli.order_documents import OrderDocument
 from cli.order_sagas import OrderSagas
 from cli.saga_calls import SagaBroke
 from domain.errors import Refused, Unreachable
 from domain.identifiers import check_identifier
 from domain.orders import Order, OrderStatus
 from domain.sagas import Reason
-from shards.orders import OrderRow
 from stack.settings import Settings
 
 
@@ -79,27 +77,6 @@ class OrderDesk:
         taken = await self._sagas.retry(order_id, wait_seconds)
         return await self.show(order_id), taken
 
-    async def list(self, statuses: Collection[OrderStatus], limit: int) -> Sequence[OrderDocument]:
-        """The newest orders that have a row, in any of `statuses` (none given: in all).
-
-        Which are `stuck` is as Temporal knew a moment ago; with Temporal away they are told by their rows, unless
-        `stuck` is what is asked for: `Unreachable`.
-        """
-        wanted = set(statuses) or set(OrderStatus)
-        known_stuck = await self._sagas.stuck_order_ids()
-        if known_stuck is None and OrderStatus.STUCK in statuses:
-            raise Unreachable("temporal_unreachable", "Temporal, which knows what is stuck, does not answer")
-        stuck = set(known_stuck or ())
-        states = sorted(STATE_OF_STATUS[status] for status in wanted if status in STATE_OF_STATUS)
-        # More than asked for: some of these will turn out to be stuck instead.
-        rows = {row.order_id: row for row in await self._book.newest(states, limit + len(stuck))} if states else {}
-        if OrderStatus.STUCK in wanted:
-            found = await self._book.read(sorted(stuck - rows.keys()))
-            rows |= {order_id: known.row for order_id, known in found.items() if known.row is not None}
-        told = [(row, _status_of(row, stuck)) for row in rows.values()]
-        newest = sorted((each for each in told if each[1] in wanted), key=lambda each: each[0].placed_at, reverse=True)
-        return await self._documents_of_rows(newest[:limit])
-
     async def currency_of(self, customer_id: str) -> str | None:
         """The currency of the customer's account; None for an unknown customer."""
         return await self._book.customer_currency(customer_id)
@@ -143,18 +120,6 @@ class OrderDesk:
         if asked is None:
             raise Unreachable("temporal_unreachable", f"Temporal does not tell what order {order_id} is about")
         return documents.of_request(asked, status, await self._book.customer_shard(asked.customer_id))
-
-    async def _documents_of_rows(self, told: Sequence[tuple[OrderRow, OrderStatus]]) -> Sequence[OrderDocument]:
-        lines = await self._book.lines([row for row, _ in told])
-        return [
-            documents.of_row(row, status, lines.get(row.order_id, []), await self._book.customer_shard(row.customer_id))
-            for row, status in told
-        ]
-
-
-def _status_of(row: OrderRow, stuck: Collection[str]) -> OrderStatus:
-    is_stuck = row.order_id in stuck and not row.state.is_final
-    return OrderStatus.STUCK if is_stuck else OrderStatus.of_state(row.state)
 
 
 def _assert_same_content(order: Order, content_hash: str) -> None:

@@ -7,12 +7,11 @@ from datetime import datetime
 
 from pydantic import BaseModel
 
-from domain.orders import Order, OrderState, OrderStatus, PricedLine
+from domain.orders import STATE_OF_STATUS, Order, OrderStatus, PricedLine
 from domain.sagas import Reason, Refusal
 from shards.orders import OrderRow
+from shards.queries.orders import ListedOrder
 from workflows.order_saga import workflow_id
-
-STATE_OF_STATUS = {OrderStatus.of_state(state): state for state in OrderState}
 
 
 class LineDocument(BaseModel):
@@ -54,12 +53,30 @@ def of_row(row: OrderRow, status: OrderStatus, lines: Sequence[PricedLine], cust
         detail=row.refusal.detail if row.refusal else None,
         total=row.total.amount,
         currency=row.total.currency,
-        lines=[LineDocument(sku=x.sku, quantity=x.quantity, unit_price=x.unit_price.amount) for x in lines],
+        lines=_lines(lines),
         customer_id=row.customer_id,
         customer_shard=customer_shard,
         placed_at=row.placed_at,
         decided_at=row.decided_at,
         workflow_id=workflow_id(row.order_id),
+    )
+
+
+def of_listed(order: ListedOrder) -> OrderDocument:
+    """As the read model has it."""
+    return OrderDocument(
+        order_id=order.order_id,
+        status=order.status,
+        reason=order.reason,
+        detail=order.detail,
+        total=order.total.amount,
+        currency=order.total.currency,
+        lines=_lines(order.lines),
+        customer_id=order.customer_id,
+        customer_shard=order.shard,
+        placed_at=order.placed_at,
+        decided_at=order.decided_at,
+        workflow_id=workflow_id(order.order_id),
     )
 
 
@@ -81,3 +98,7 @@ def of_request(
         customer_shard=customer_shard,
         workflow_id=workflow_id(order.order_id),
     )
+
+
+def _lines(lines: Sequence[PricedLine]) -> list[LineDocument]:
+    return [LineDocument(sku=x.sku, quantity=x.quantity, unit_price=x.unit_price.amount) for x in lines]

@@ -1,4 +1,4 @@
-"""`stock show` and `stock receive`."""
+"""`stock show | list | receive`."""
 
 from __future__ import annotations
 
@@ -6,21 +6,29 @@ import uuid
 from typing import Annotated
 
 import typer
+from pydantic import TypeAdapter
 
 from cli.common import DataDir, run_async
 from cli.connections import connected
 from cli.output import output, table
+from cli.paging import LIMIT, After, Limit, next_token, page_after, with_next
 from domain.catalogue import whole_number
 from domain.identifiers import check_identifier
+from domain.page_tokens import KeyId, PageToken
+from shards.queries.pages import Page, PageAfter
+from shards.queries.stock import ListedStock, list_stock
 from shards.routing import ShardTransaction
 from shards.stock import StockLevel, read_level
 from shards.stock import receive as receive_goods
 from stack.settings import Settings, load_settings
 
+TOKEN: PageToken[str] = PageToken("stock", TypeAdapter(KeyId))
+
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Stock of products.", no_args_is_help=True)
     group.command()(show)
+    group.command("list")(list_levels)
     group.command()(receive)
     app.add_typer(group, name="stock")
 
@@ -30,6 +38,26 @@ def show(sku: str, data_dir: DataDir = None) -> None:
     check_identifier(sku, "sku")
     level, shard = run_async(_read(load_settings(data_dir), sku))
     _print(level, shard, {})
+
+
+def list_levels(limit: Limit = LIMIT, after: After = None, data_dir: DataDir = None) -> None:
+    """List the stock of all products by SKU, from the read model, which follows the shards with a delay."""
+    found = run_async(_list(load_settings(data_dir), page_after(TOKEN, limit, after)))
+    following = next_token(TOKEN, found.next)
+    levels = [
+        {
+            "sku": level.sku,
+            "product_name": level.product_name,
+            "on_hand": level.on_hand,
+            "reserved": level.reserved,
+            "available": level.available,
+            "shard": level.shard,
+        }
+        for level in found.rows
+    ]
+    columns = ("sku", "product", "on hand", "reserved", "available", "shard")
+    human = table(columns, [tuple(str(value) for value in level.values()) for level in levels])
+    output().result({"stock": levels, "next": following}, with_next(human, following))
 
 
 def receive(
@@ -59,6 +87,11 @@ async def _read(settings: Settings, sku: str) -> tuple[StockLevel, str]:
             return await read_level(tx, sku), tx.route.shard
 
         return await to.router.read(lambda m: m.of_sku(sku), read)
+
+
+async def _list(settings: Settings, page: PageAfter[str]) -> Page[ListedStock, str]:
+    async with connected(settings) as to:
+        return await to.read_model.ask(lambda connection: list_stock(connection, page))
 
 
 async def _receive(settings: Settings, receipt_id: str, sku: str, quantity: int) -> tuple[StockLevel, str]:

@@ -9,7 +9,6 @@ from typing import Any
 
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import TryAgain
 from domain.identifiers import merchant_account_id, order_saga_id
@@ -57,11 +56,6 @@ _READ_ORDERS = text("""
     FROM orders WHERE id = ANY(:ids)
 """)
 _READ_LINES = text("SELECT sku, quantity, unit_price FROM order_line WHERE order_id = :id ORDER BY n")
-_LIST = text("""
-    SELECT id, customer_id, currency, total, content_hash, state, reason, detail, placed_at, decided_at
-    FROM orders WHERE CAST(:states AS text[]) IS NULL OR state = ANY(CAST(:states AS text[]))
-    ORDER BY placed_at DESC, id LIMIT :limit
-""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,12 +204,6 @@ async def read_orders(tx: ShardTransaction, order_ids: list[str]) -> dict[str, O
 async def read_lines(tx: ShardTransaction, order_id: str, currency: str) -> list[PricedLine]:
     rows = await tx.execute(_READ_LINES, id=order_id)
     return [PricedLine(row.sku, row.quantity, Money(row.unit_price, currency)) for row in rows]
-
-
-async def list_orders(connection: AsyncConnection, states: Sequence[OrderState] | None, limit: int) -> list[OrderRow]:
-    """The newest orders of a shard, in any of `states` (None: in all)."""
-    rows = await connection.execute(_LIST, {"states": list(states) if states is not None else None, "limit": limit})
-    return [_order_of(row) for row in rows]
 
 
 def _order_of(row: Any) -> OrderRow:

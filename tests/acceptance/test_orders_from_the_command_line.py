@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,9 +126,36 @@ def test_a_confirmed_order_cannot_be_cancelled(imported: Shardwise) -> None:
 
 
 def test_lists_are_by_status(imported: Shardwise) -> None:
-    listed = imported("order", "list", "--status", "rejected", "--limit", "100").document["orders"]
-    assert {"T-out-of-stock", "T-no-money"} <= {order["order_id"] for order in listed}
-    assert {order["status"] for order in listed} == {"rejected"}
+    def all_there(listed: dict[str, Any]) -> bool:
+        return {"T-out-of-stock", "T-no-money"} <= {order["order_id"] for order in listed["orders"]}
+
+    listed = imported.once(all_there, "order", "list", "--status", "rejected", "--limit", "100")
+    assert {order["status"] for order in listed["orders"]} == {"rejected"}
+
+
+def test_what_was_ordered_is_told_by_every_query(shardwise: Shardwise) -> None:
+    opening = ("account", "open", "asked", "--currency", "USD", "--balance", "10.00", "--name", "Asked")
+    assert shardwise.inside(*opening).exit_code == 0
+    place = ("order", "place", "--customer", "asked", "--line", "APPLE:2@0.50", "--id", "asked-1")
+    placed = shardwise.inside(*place).document
+    assert placed["status"] == "confirmed"
+
+    ours = shardwise.once(lambda told: placed in told["orders"], "order", "list", "--customer", "asked")
+    assert ours == {"orders": [placed], "next": None}
+    told = shardwise.once(lambda told: told["status"] == "confirmed", "order", "details", "asked-1")
+    assert told["customer"] == {"customer_id": "asked", "name": "Asked", "email": None}
+    assert [(each["sku"], each["amount"]) for each in told["items"]] == [("APPLE", "1.00")]
+    statement = shardwise.once(lambda told: len(told["movements"]) == 2, "account", "statement", "asked")
+    assert statement["balance"] == shardwise.money("asked")[0] == "9.00"
+
+    def as_the_shard_has_it(listed: dict[str, Any]) -> bool:
+        levels = {each["sku"]: (each["on_hand"], each["reserved"]) for each in listed["stock"]}
+        return levels.get("APPLE") == shardwise.goods("APPLE")
+
+    shardwise.once(as_the_shard_has_it, "stock", "list", "--limit", "1000")
+    report = ("report", "sales", "--sku", "APPLE", "--from", told["day"], "--to", told["day"])
+    [apples] = shardwise.once(lambda told: bool(told["sales"]), *report)["sales"]
+    assert apples["units"] >= 2
 
 
 def test_goods_received_count_once_by_their_id(shardwise: Shardwise) -> None:

@@ -81,7 +81,7 @@ class Traffic(Background):
         self.listen()
 
     def listen(self) -> None:
-        """Writes down what `order list` tells; a shard may be away, then it tells nothing."""
+        """Writes down what `order list` tells; the read model may be away, then it tells nothing."""
         for status in FINAL:
             listed = self._shardwise("order", "list", "--status", status, "--limit", str(LISTED))
             if listed.exit_code != 0:

@@ -9,6 +9,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from stack.embedded.stack import EmbeddedStack
 from stack.settings import Settings
 
 COMMAND_SECONDS_MAX = 150
+FOLLOWS_SECONDS_MAX = 30
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,16 @@ class Shardwise:
             # A thread of its own, which has no event loop yet.
             code = thread.submit(run, [*arguments, "--data-dir", str(self.data_dir), "--json"]).result()
         return Answer(code, out.getvalue(), "")
+
+    def once(self, holds: Callable[[dict[str, Any]], bool], *arguments: str) -> dict[str, Any]:
+        """The document of a query as soon as it `holds`: the read model follows the shards with a delay."""
+        deadline = time.monotonic() + FOLLOWS_SECONDS_MAX
+        while True:
+            answer = self.inside(*arguments)
+            if answer.exit_code == 0 and holds(answer.document):
+                return answer.document
+            assert time.monotonic() < deadline, answer
+            time.sleep(0.05)
 
     def begin(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("SHARDWISE_")}
