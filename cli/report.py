@@ -65,7 +65,8 @@ def _filter(first_day: str | None, last_day: str | None, sku: str | None) -> Sal
 
 
 async def _read(settings: Settings, wanted: SalesFilter, by: SalesBy) -> list[Sales]:
-    async with connected(settings) as to:
+    # A report of years may take longer than any page.
+    async with connected(settings, long_running=True) as to:
         return await to.read_model.ask(lambda connection: report_sales(connection, wanted, by))
 
 
