@@ -48,6 +48,8 @@ class ShardedOrderActivities(OrderActivities):
             if lookup.content_hash != order.content_hash:
                 detail = f"order id {order.order_id} already names an order with other content"
                 return Claimed(Refusal(Reason.ID_CONFLICT, detail))
+            if lookup.request.style is not order.style:
+                return Claimed(Refusal(Reason.OTHER_STYLE, f"order {order.order_id} is {lookup.request.style}"))
             return Claimed(None, _PLAN.validate_python(lookup.stock_plan))
 
         return await self._router.write(lambda m: m.of_order_id(order.order_id), effect)

@@ -28,8 +28,8 @@ from cli.saga_calls import (
     started,
 )
 from domain.orders import Order, OrderStatus
+from domain.sagas import SagaOptions
 from stack.settings import Settings
-from workflows.compensation import SagaOptions
 from workflows.order_saga import ORDER_STATUS, SHARD, TASK_QUEUE, OrderResult, OrderSaga, PlaceOrder, workflow_id
 
 STUCK_LISTED_MAX = 1000

@@ -15,9 +15,9 @@ from temporalio.common import (
 
 from cli.saga_calls import START_SECONDS_MIN, TASK_TIMEOUT, answered, ended, first_argument, has_worker, started
 from cli.workflow_states import TemporalWorkflowStates, WorkflowState
+from domain.sagas import SagaOptions
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus
 from stack.settings import Settings
-from workflows.compensation import SagaOptions
 from workflows.transfer import (
     SHARD,
     TASK_QUEUE,

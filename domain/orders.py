@@ -21,6 +21,17 @@ from domain.money import Money
 from domain.sagas import Reason, Refusal
 
 
+class Style(StrEnum):
+    """How an order is carried out: by one workflow that calls the steps, or by services that react to its events."""
+
+    ORCHESTRATED = "orchestrated"
+    CHOREOGRAPHED = "choreographed"
+
+    @property
+    def other(self) -> Style:
+        return Style.CHOREOGRAPHED if self is Style.ORCHESTRATED else Style.ORCHESTRATED
+
+
 class OrderState(StrEnum):
     """The states an order's row can be in."""
 
@@ -92,8 +103,20 @@ class PricedLine:
 
 
 @dataclass(frozen=True, slots=True)
+class StockShare:
+    """The part of an order whose stock lies in one SKU range. `shard` is for people: routing asks the map again."""
+
+    sku_range: str
+    shard: str
+    quantities: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
-    """What a customer asks for, as given: prices not yet resolved, lines already merged."""
+    """What a customer asks for, as given: prices not yet resolved, lines already merged.
+
+    `style` is how it is to be carried out and no part of its content: the first one under an id stays.
+    """
 
     order_id: str
     customer_id: str
@@ -101,6 +124,7 @@ class Order:
     lines: tuple[OrderLine, ...]
     ordered_on: date | None = None
     ship_to: Address | None = None
+    style: Style = Style.ORCHESTRATED
 
     @property
     def content_hash(self) -> str:

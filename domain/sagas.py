@@ -6,6 +6,7 @@ A refusal is a result: the rule said no, and will say so again. Exceptions are f
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
@@ -27,6 +28,8 @@ class Reason(StrEnum):
     CANCELLED = "cancelled"
     # Asked to be moved within one shard, and the accounts lie on two: nothing was begun.
     NOT_LOCAL = "not_local"
+    # The id was taken for the same order in the other style, which carries it out: nothing was begun in this one.
+    OTHER_STYLE = "other_style"
     # A participant of a two-phase commit did not vote in time.
     NO_VOTE = "no_vote"
     # Whoever decides a two-phase commit was gone before it had, and nobody had committed.
@@ -75,3 +78,14 @@ class Decision:
     @property
     def is_confirmed(self) -> bool:
         return self.outcome is Outcome.CONFIRMED
+
+
+@dataclass(frozen=True, slots=True)
+class SagaOptions:
+    """Settings of one saga, carried in its input so that its history replays whatever the settings are later.
+
+    `mode` "regular" runs every step as a regular activity, for tests of every border.
+    """
+
+    mode: Literal["local_first", "regular"] = "local_first"
+    stuck_after_seconds: float = 30.0

@@ -19,7 +19,7 @@ up here instead of deadlocking below.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from pydantic import TypeAdapter
@@ -35,6 +35,12 @@ _CLAIM = text("""
     INSERT INTO barrier (saga_id, step, op, keyspace, slot, result)
     VALUES (:saga_id, :step, :op, :keyspace, :slot, :result) ON CONFLICT DO NOTHING
 """).bindparams(bindparam("result", type_=JSONB(none_as_null=True)))
+_CLAIM_ALL = text("""
+    INSERT INTO barrier (saga_id, step, op, keyspace, slot)
+    SELECT :saga_id, step, op, :keyspace, :slot
+    FROM unnest(CAST(:steps AS text[])) WITH ORDINALITY AS s (step, n), unnest(ARRAY['undo', 'do']) AS o (op)
+    ORDER BY n, op DESC ON CONFLICT DO NOTHING
+""")
 
 _READ = text("SELECT op, result FROM barrier WHERE saga_id = :saga_id AND step = :step")
 
@@ -77,6 +83,12 @@ async def undo_once(
         return reason
     rows = {row.op: row.result for row in await tx.execute(_READ, saga_id=saga_id, step=step)}
     return _REASON.validate_python(rows["undo"])
+
+
+async def undo_records(tx: ShardTransaction, saga_id: str, steps: Sequence[str]) -> None:
+    """Undoes steps whose effect is nothing but what they told: marked, and barred from running late. Waits for those
+    in flight. `steps` in one order everywhere. Idempotent."""
+    await tx.execute(_CLAIM_ALL, saga_id=saga_id, steps=list(steps), keyspace=tx.route.keyspace, slot=tx.route.slot)
 
 
 async def _claim(tx: ShardTransaction, saga_id: str, step: str, op: str, result: object = None) -> bool:

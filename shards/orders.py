@@ -10,49 +10,68 @@ from typing import Any
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
+from domain.choreography import EventKind
 from domain.errors import TryAgain
 from domain.identifiers import merchant_account_id, order_saga_id
 from domain.money import Money
-from domain.orders import Order, OrderState, PricedLine, closing_state
+from domain.orders import Order, OrderState, PricedLine, Style, closing_state
 from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal
 from domain.shard_map import bucket_of
-from shards import accounts, barrier, outbox
+from shards import accounts, barrier, order_events, outbox
 from shards.integrity import IntegrityViolation
+from shards.order_events import CHANGED
 from shards.routing import ShardTransaction
 
 OPEN_STEP = "open_order"
+# What the reactors of a choreographed order do on this row. A closed order must not meet any of them any more.
+REACTION_STEPS = ("hold_payment", "join_release", "join_stock")
 
-_INSERT_ORDER = text("""
+_INSERT_ORDER = text(f"""
     WITH placed AS (
-        INSERT INTO orders (id, customer_id, bucket, currency, total, content_hash, state, ordered_on, ship_to)
-        VALUES (:id, :customer_id, :bucket, :currency, :total, :content_hash, 'pending', :ordered_on, :ship_to)
-        RETURNING id
+        INSERT INTO orders (
+            id, customer_id, bucket, currency, total, content_hash, state, ordered_on, ship_to, choreography
+        ) VALUES (
+            :id, :customer_id, :bucket, :currency, :total, :content_hash, 'pending', :ordered_on, :ship_to,
+            :choreography
+        ) RETURNING id, {CHANGED}
+    ), lines AS (
+        INSERT INTO order_line (order_id, n, sku, quantity, unit_price)
+        SELECT placed.id, n, sku, quantity, unit_price
+        FROM placed, unnest(CAST(:skus AS text[]), CAST(:quantities AS bigint[]), CAST(:unit_prices AS bigint[]))
+            WITH ORDINALITY AS line (sku, quantity, unit_price, n)
     )
-    INSERT INTO order_line (order_id, n, sku, quantity, unit_price)
-    SELECT placed.id, n, sku, quantity, unit_price
-    FROM placed, unnest(CAST(:skus AS text[]), CAST(:quantities AS bigint[]), CAST(:unit_prices AS bigint[]))
-        WITH ORDINALITY AS line (sku, quantity, unit_price, n)
-""").bindparams(bindparam("ship_to", type_=JSONB(none_as_null=True)))
-_CONFIRM_AND_SHIP = text("""
+    SELECT {CHANGED} FROM placed
+""").bindparams(
+    bindparam("ship_to", type_=JSONB(none_as_null=True)), bindparam("choreography", type_=JSONB(none_as_null=True))
+)
+# Where there is no choreography it is NULL, and stays so whatever is added to it.
+_CONFIRM_AND_SHIP = text(f"""
     WITH confirmed AS (
-        UPDATE orders SET state = 'confirmed', decided_at = now(), version = version + 1
-        WHERE id = :id AND state = 'pending' RETURNING id, currency, total, version, ship_to
+        UPDATE orders SET state = 'confirmed', decided_at = now(), version = version + 1,
+            choreography = choreography || jsonb_build_object('event', '{EventKind.ORDER_CONFIRMED}')
+        WHERE id = :id AND state = 'pending' RETURNING id, ship_to, {CHANGED}
     ), shipped AS (
         INSERT INTO shipment (order_id, ship_to) SELECT id, ship_to FROM confirmed
     )
-    SELECT currency, total, version FROM confirmed
+    SELECT {CHANGED} FROM confirmed
 """)
-_ABORT = text("""
-    UPDATE orders SET state = 'aborting', reason = :reason, detail = :detail, decided_at = now(), version = version + 1
-    WHERE id = :id AND state = 'pending' RETURNING currency, total, version
+_ABORT = text(f"""
+    UPDATE orders SET state = 'aborting', reason = CAST(:reason AS text), detail = CAST(:detail AS text),
+        decided_at = now(), version = version + 1,
+        choreography = choreography || jsonb_build_object('event', '{EventKind.ORDER_ABORTING}', 'refusal',
+            jsonb_build_object('reason', CAST(:reason AS text), 'detail', CAST(:detail AS text)))
+    WHERE id = :id AND state = 'pending' RETURNING {CHANGED}
 """)
-_CLOSE = text("""
-    UPDATE orders SET state = :state, closed_at = now(), version = version + 1
-    WHERE id = :id AND state = 'aborting' RETURNING version
+_CLOSE = text(f"""
+    UPDATE orders SET state = :state, closed_at = now(), version = version + 1,
+        choreography = choreography || jsonb_build_object('event', CAST(:event AS text))
+    WHERE id = :id AND state = 'aborting' RETURNING {CHANGED}
 """)
+_IS_CHOREOGRAPHED = text("SELECT 1 FROM orders WHERE id = :id AND choreography IS NOT NULL")
 _READ_DECISION = text("SELECT state, reason, detail, currency, total FROM orders WHERE id = :id")
 _READ_ORDERS = text("""
-    SELECT id, customer_id, currency, total, content_hash, state, reason, detail, placed_at, decided_at
+    SELECT id, customer_id, currency, total, content_hash, state, reason, detail, placed_at, decided_at,
+           choreography IS NOT NULL AS is_choreographed
     FROM orders WHERE id = ANY(:ids)
 """)
 _READ_LINES = text("SELECT sku, quantity, unit_price FROM order_line WHERE order_id = :id ORDER BY n")
@@ -68,6 +87,7 @@ class OrderRow:
     refusal: Refusal | None
     placed_at: datetime
     decided_at: datetime | None
+    style: Style
 
 
 async def open_order(tx: ShardTransaction, order: Order, lines: Sequence[PricedLine], total: Money) -> Refusal | None:
@@ -78,12 +98,10 @@ async def open_order(tx: ShardTransaction, order: Order, lines: Sequence[PricedL
     """
     account = await accounts.lock(tx, order.customer_id)
     if account is None or account.kind != "customer":
-        return Refusal(Reason.UNKNOWN_CUSTOMER, f"there is no customer {order.customer_id}")
-    await _insert_order(tx, order, lines, total)
+        return unknown_customer(order.customer_id)
+    placed = await insert_order(tx, order, lines, total)
+    order_events.tell(tx, order.order_id, placed, "OrderPlaced", customer_id=order.customer_id, total=str(total))
     saga_id = order_saga_id(order.order_id)
-    outbox.append(
-        tx, saga_id, "order", order.order_id, 1, "OrderPlaced", customer_id=order.customer_id, total=str(total)
-    )
     held = await accounts.place_hold(tx, saga_id, OPEN_STEP, account, total)
     if isinstance(held, Refusal):
         return held
@@ -92,8 +110,19 @@ async def open_order(tx: ShardTransaction, order: Order, lines: Sequence[PricedL
     return None
 
 
-async def _insert_order(tx: ShardTransaction, order: Order, lines: Sequence[PricedLine], total: Money) -> None:
-    await tx.execute(
+def unknown_customer(customer_id: str) -> Refusal:
+    return Refusal(Reason.UNKNOWN_CUSTOMER, f"there is no customer {customer_id}")
+
+
+async def insert_order(
+    tx: ShardTransaction,
+    order: Order,
+    lines: Sequence[PricedLine],
+    total: Money,
+    choreography: dict[str, Any] | None = None,
+) -> Any:
+    """The new row, as `order_events.tell` wants it. Within the barrier step `OPEN_STEP` only."""
+    inserted = await tx.execute(
         _INSERT_ORDER,
         id=order.order_id,
         customer_id=order.customer_id,
@@ -106,7 +135,9 @@ async def _insert_order(tx: ShardTransaction, order: Order, lines: Sequence[Pric
         skus=[line.sku for line in lines],
         quantities=[line.quantity for line in lines],
         unit_prices=[line.unit_price.minor for line in lines],
+        choreography=choreography,
     )
+    return inserted.one()
 
 
 async def decide(tx: ShardTransaction, order_id: str, refusal: Refusal | None) -> Decision:
@@ -129,12 +160,13 @@ async def _try_to_decide(tx: ShardTransaction, order_id: str, saga_id: str, refu
         confirmed = (await tx.execute(_CONFIRM_AND_SHIP, id=order_id)).one_or_none()
         if confirmed is not None:
             total = Money(confirmed.total, confirmed.currency)
-            await _capture(tx, order_id, saga_id, total, confirmed.version)
+            await _capture(tx, saga_id, total)
+            order_events.tell(tx, order_id, confirmed, EventKind.ORDER_CONFIRMED, total=str(total))
             return Decision(Outcome.CONFIRMED, None, total)
     else:
         aborted = (await tx.execute(_ABORT, id=order_id, reason=refusal.reason, detail=refusal.detail)).one_or_none()
         if aborted is not None:
-            outbox.append(tx, saga_id, "order", order_id, aborted.version, "OrderAborting", reason=refusal.reason)
+            order_events.tell(tx, order_id, aborted, EventKind.ORDER_ABORTING, reason=refusal.reason)
             return Decision(Outcome.ABORTING, refusal, Money(aborted.total, aborted.currency))
     row = (await tx.execute(_READ_DECISION, id=order_id)).one_or_none()
     return _decision_of(row) if row is not None else None
@@ -150,14 +182,13 @@ def _decision_of(row: Any) -> Decision:
     return Decision(Outcome.ABORTING, Refusal(Reason(row.reason), row.detail), total)
 
 
-async def _capture(tx: ShardTransaction, order_id: str, saga_id: str, total: Money, version: int) -> None:
+async def _capture(tx: ShardTransaction, saga_id: str, total: Money) -> None:
     if total.minor > 0:
         peer = merchant_account_id(total.currency)
         captured = await accounts.capture_hold(tx, saga_id, OPEN_STEP, total, peer)
         outbox.append(
             tx, saga_id, "account", captured.account_id, captured.account_version, "PaymentCaptured", amount=str(total)
         )
-    outbox.append(tx, saga_id, "order", order_id, version, "OrderConfirmed", total=str(total))
 
 
 async def _never_open(tx: ShardTransaction, order_id: str, saga_id: str, refusal: Refusal | None) -> Refusal:
@@ -181,7 +212,8 @@ async def abort_order(tx: ShardTransaction, order_id: str, refusal: Refusal) -> 
 
     async def compensate() -> None:
         state = closing_state(refusal.reason)
-        closed = (await tx.execute(_CLOSE, id=order_id, state=state)).one_or_none()
+        kind = EventKind.ORDER_CANCELLED if state is OrderState.CANCELLED else EventKind.ORDER_REJECTED
+        closed = (await tx.execute(_CLOSE, id=order_id, state=state, event=kind)).one_or_none()
         if closed is None:
             row = (await tx.execute(_READ_DECISION, id=order_id)).one_or_none()
             if row is None:
@@ -190,9 +222,11 @@ async def abort_order(tx: ShardTransaction, order_id: str, refusal: Refusal) -> 
         released = await accounts.release_hold(tx, saga_id, OPEN_STEP)
         if released is not None:
             outbox.append(tx, saga_id, "account", released.account_id, released.account_version, "PaymentReleased")
-        kind = "OrderCancelled" if state is OrderState.CANCELLED else "OrderRejected"
-        outbox.append(tx, saga_id, "order", order_id, closed.version, kind, reason=refusal.reason)
+        order_events.tell(tx, order_id, closed, kind, reason=refusal.reason)
 
+    # Before any row of the order is locked, as with every barrier row. What an order is, it stays.
+    if (await tx.execute(_IS_CHOREOGRAPHED, id=order_id)).first() is not None:
+        await barrier.undo_records(tx, saga_id, REACTION_STEPS)
     await barrier.undo_once(tx, saga_id, OPEN_STEP, compensate)
 
 
@@ -216,4 +250,5 @@ def _order_of(row: Any) -> OrderRow:
         Refusal(Reason(row.reason), row.detail) if row.reason else None,
         row.placed_at,
         row.decided_at,
+        Style.CHOREOGRAPHED if row.is_choreographed else Style.ORCHESTRATED,
     )

@@ -18,6 +18,7 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.worker import Interceptor, Worker
 
+from activities.choreography import ShardedChoreographyActivities
 from activities.in_doubt import ShardedInDoubtActivities
 from activities.orders import ShardedOrderActivities
 from activities.payments import ShardedPaymentActivities
@@ -26,6 +27,7 @@ from activities.stock import ShardedStockActivities
 from activities.transfer_batches import ShardedTransferBatchActivities
 from activities.transfers import ShardedTransferActivities
 from activities.two_phase import ShardedTwoPhaseActivities
+from domain.choreography import Service
 from domain.errors import InvalidInput
 from shards.engines import Cluster
 from shards.routing import Router
@@ -61,11 +63,8 @@ class Hosted:
 
 
 def _order_activities(router: Router, _: Settings) -> Sequence[Callable[..., Any]]:
-    orders, stock, payments = (
-        ShardedOrderActivities(router),
-        ShardedStockActivities(router),
-        ShardedPaymentActivities(router),
-    )
+    orders, stock = ShardedOrderActivities(router), ShardedStockActivities(router)
+    payments, choreography = ShardedPaymentActivities(router), ShardedChoreographyActivities(router)
     return [
         orders.claim_order_id,
         orders.price_lines,
@@ -77,7 +76,21 @@ def _order_activities(router: Router, _: Settings) -> Sequence[Callable[..., Any
         stock.release_stock,
         stock.consume_stock,
         payments.credit_merchant,
+        choreography.place_order,
     ]
+
+
+def _inventory_activities(router: Router, _: Settings) -> Sequence[Callable[..., Any]]:
+    stock, choreography = ShardedStockActivities(router), ShardedChoreographyActivities(router)
+    return [stock.reserve_stock, stock.release_stock, choreography.join_stock, choreography.join_release]
+
+
+def _payment_activities(router: Router, _: Settings) -> Sequence[Callable[..., Any]]:
+    return [ShardedChoreographyActivities(router).hold_payment, ShardedPaymentActivities(router).credit_merchant]
+
+
+def _shipping_activities(router: Router, _: Settings) -> Sequence[Callable[..., Any]]:
+    return [ShardedStockActivities(router).consume_stock]
 
 
 def _transfer_activities(router: Router, _: Settings) -> Sequence[Callable[..., Any]]:
@@ -104,6 +117,9 @@ def _relay_activities(router: Router, settings: Settings) -> Sequence[Callable[.
 
 HOSTED: dict[str, Hosted] = {
     ORDERS: Hosted([OrderSaga], _order_activities),
+    Service.INVENTORY: Hosted([], _inventory_activities),
+    Service.PAYMENT: Hosted([], _payment_activities),
+    Service.SHIPPING: Hosted([], _shipping_activities),
     TRANSFERS: Hosted([TransferWorkflow, TransferBatchWorkflow, InDoubtRecovery], _transfer_activities),
     OUTBOX: Hosted([OutboxRelay], _relay_activities),
 }

@@ -10,12 +10,13 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from pydantic.dataclasses import dataclass
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
+
+from domain.sagas import SagaOptions
 
 ALARM_PREFIX = "alarm if not done: "
 
@@ -30,17 +31,6 @@ LOCAL_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_
 # Then attempts without limit, never more than 5 s apart, so that work is final soon after a shard's return.
 DURABLE_START_TO_CLOSE = timedelta(seconds=10)
 DURABLE_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=5))
-
-
-@dataclass(frozen=True, slots=True)
-class SagaOptions:
-    """Settings of one saga, carried in its input so that its history replays whatever the settings are later.
-
-    `mode` "regular" runs every step as a regular activity, for tests of every border.
-    """
-
-    mode: Literal["local_first", "regular"] = "local_first"
-    stuck_after_seconds: float = 30.0
 
 
 class SagaSteps:

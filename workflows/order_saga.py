@@ -37,8 +37,8 @@ from activities.interfaces import (
 from domain.identifiers import order_saga_id
 from domain.money import Money
 from domain.orders import Order, OrderStatus, PricedLine, closing_state, total_of
-from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal
-from workflows.compensation import SagaOptions, SagaSteps, shielded
+from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal, SagaOptions
+from workflows.compensation import SagaSteps, shielded
 
 TASK_QUEUE = "orders"
 
@@ -187,7 +187,7 @@ class OrderSaga:
 
     async def _end(self, claimed: Claimed, refusal: Refusal | None) -> OrderResult:
         if claimed.refusal is not None:
-            # The id names another order: nothing of this one exists that could be decided or undone.
+            # The id names another order, or reactors carry this one out: nothing here is ours to decide or undo.
             self._decision = Decision(Outcome.ABSENT, claimed.refusal)
             return self._result(OrderStatus.REJECTED)
         order = self._order

@@ -16,9 +16,9 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 
 from activities.interfaces import OpenedTransfer, OpenTransfer, TransferActivities
-from domain.sagas import Decision, Refusal
+from domain.sagas import Decision, Refusal, SagaOptions
 from domain.transfers import Protocol, ProtocolChoice, Transfer, TransferStatus
-from workflows.compensation import SagaOptions, SagaSteps, shielded
+from workflows.compensation import SagaSteps, shielded
 from workflows.transfer_saga import TransferSaga, decided
 from workflows.transfer_two_phase import VOTE_WITHIN, commit_across
 

@@ -9,6 +9,7 @@ If a worker crashes during any of them, its transaction has happened as a whole 
 
 from __future__ import annotations
 
+from activities.interfaces.choreography import ChoreographyActivities, OrderStep, PlacedOrder
 from activities.interfaces.orders import (
     AbortOrder,
     Claimed,
@@ -21,7 +22,6 @@ from activities.interfaces.orders import (
     RefuseOrderId,
     StepResult,
     StockActivities,
-    StockShare,
     StockStep,
 )
 from activities.interfaces.relay import RelayActivities, Relayed, RelayOutbox
@@ -42,12 +42,14 @@ from activities.interfaces.transfers import (
     TransferActivities,
     TwoPhaseActivities,
 )
+from domain.orders import StockShare
 
 __all__ = [
     "AbortOrder",
     "AbortParticipant",
     "BatchCounts",
     "BatchStretch",
+    "ChoreographyActivities",
     "Claimed",
     "CreditMerchant",
     "DecideOrder",
@@ -57,8 +59,10 @@ __all__ = [
     "OpenTransfer",
     "OpenedTransfer",
     "OrderActivities",
+    "OrderStep",
     "ParticipantStep",
     "PaymentActivities",
+    "PlacedOrder",
     "Priced",
     "RefuseOrderId",
     "RelayActivities",

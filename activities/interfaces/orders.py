@@ -9,22 +9,13 @@ from pydantic.dataclasses import dataclass
 from temporalio import activity
 
 from domain.money import Money
-from domain.orders import Order, PricedLine
+from domain.orders import Order, PricedLine, StockShare
 from domain.sagas import Decision, Refusal
 
 
 @dataclass(frozen=True, slots=True)
-class StockShare:
-    """The part of an order whose stock lies in one SKU range. `shard` is for people: routing asks the map again."""
-
-    sku_range: str
-    shard: str
-    quantities: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
 class Claimed:
-    """`refusal` where the id already names another order."""
+    """`refusal` where the id already names another order, or this one in the other style."""
 
     refusal: Refusal | None
     stock: tuple[StockShare, ...] = ()
@@ -95,7 +86,7 @@ class OrderActivities(ABC):
         """Takes the order's id for ever and plans which stock lies where, on the shard of the order id.
 
         Idempotent by order id and content: the same request gets its first plan back, another is refused with
-        `id_conflict`. Never undone.
+        `id_conflict`, the same in the other style with `other_style`. Never undone.
         """
 
     @activity.defn(name="price_lines")

@@ -55,7 +55,8 @@ HOLDS = LocalCheck(
             "{saga_id} is {order_state} with a total of {total}, but its payment was never held",
             """
             SELECT b.saga_id, o.id AS order_id, o.state AS order_state, o.currency, o.total AS total_minor
-            FROM orders AS o JOIN barrier AS b ON b.saga_id = 'order/' || o.id AND b.step = 'open_order' AND b.op = 'do'
+            FROM orders AS o JOIN barrier AS b ON b.saga_id = 'order/' || o.id AND b.op = 'do'
+              AND b.step = CASE WHEN o.choreography IS NULL THEN 'open_order' ELSE 'hold_payment' END
             WHERE o.total > 0 AND NOT EXISTS (SELECT FROM hold WHERE saga_id = b.saga_id)
               AND (o.state = 'confirmed' OR jsonb_typeof(b.result) IS DISTINCT FROM 'object')
             """,

@@ -8,11 +8,11 @@ from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
 
 from domain.orders import Order
+from domain.sagas import SagaOptions
 from domain.transfers import Transfer
 from tests.faults.saga import WatchedSaga
 from tests.faults.shop import Goods
 from tests.faults.town import Payment
-from workflows.compensation import SagaOptions
 from workflows.order_saga import PlaceOrder
 from workflows.transfer import CarryOutTransfer
 

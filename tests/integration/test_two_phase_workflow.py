@@ -14,7 +14,7 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
 
-from domain.sagas import Reason
+from domain.sagas import Reason, SagaOptions
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus
 from shards.engines import Cluster
 from shards.routing import Router
@@ -23,7 +23,6 @@ from tests.support.temporal import scratch_temporal
 from tests.support.two_phase import TARGET, TransferByHand, new_transfer, nothing_left_prepared
 from tests.support.world import World
 from workers.run import HOSTED, new_worker
-from workflows.compensation import SagaOptions
 from workflows.transfer import TASK_QUEUE, CarryOutTransfer, TransferResult, TransferWorkflow, workflow_id
 
 Handle = WorkflowHandle[TransferWorkflow, TransferResult]

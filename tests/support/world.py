@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import text
 
+from activities.choreography import ShardedChoreographyActivities
 from activities.interfaces import (
     AbortOrder,
     CreditMerchant,
@@ -17,6 +19,8 @@ from activities.interfaces import (
     OpenedTransfer,
     OpenOrder,
     OpenTransfer,
+    OrderStep,
+    PlacedOrder,
     StockShare,
     StockStep,
 )
@@ -26,12 +30,14 @@ from activities.stock import ShardedStockActivities
 from activities.transfers import ShardedTransferActivities
 from activities.two_phase import ShardedTwoPhaseActivities
 from domain.catalogue import Customer, Product
+from domain.choreography import Choreography, OrderEvent
 from domain.identifiers import merchant_account_id, order_saga_id
 from domain.money import Money
-from domain.orders import Order, OrderLine, PricedLine, total_of
+from domain.orders import Order, OrderLine, PricedLine, Style, total_of
 from domain.sagas import Decision, Refusal
 from domain.shard_map import Route
 from domain.transfers import Protocol, ProtocolChoice, Transfer
+from shards import order_events
 from shards.catalogue_import import import_customers, import_products
 from shards.engines import Cluster
 from shards.routing import Router, ShardTransaction, write_on
@@ -122,6 +128,7 @@ class World:
         self.orders = ShardedOrderActivities(self.router)
         self.stock = ShardedStockActivities(self.router)
         self.payments = ShardedPaymentActivities(self.router)
+        self.choreography = ShardedChoreographyActivities(self.router)
         self.transfers = ShardedTransferActivities(self.router)
         self.two_phase = ShardedTwoPhaseActivities(self.router)
 
@@ -165,6 +172,12 @@ class World:
         claimed = await self.orders.claim_order_id(order)
         assert claimed.refusal is None
         return SagaByHand(self, order, claimed.stock)
+
+    async def choreographed(self, order: Order) -> ChoreographyByHand:
+        wanted = replace(order, style=Style.CHOREOGRAPHED)
+        claimed = await self.orders.claim_order_id(wanted)
+        assert claimed.refusal is None
+        return ChoreographyByHand(self, wanted, claimed.stock)
 
     # ── the shards, seen from below ─────────────────────────────────────────────────────────────────────────
 
@@ -268,6 +281,42 @@ class SagaByHand:
 
     def _stock_step(self, share: int) -> StockStep:
         return StockStep(self.saga_id, self.order.currency, self.shares[share])
+
+
+class ChoreographyByHand(SagaByHand):
+    """The steps of a choreographed order, those that both styles share included."""
+
+    async def place(self) -> Refusal | None:
+        choreography = Choreography(self.order.customer_id, self.total, self.shares)
+        placed = PlacedOrder(self.order, self.lines, choreography)
+        return (await self.world.choreography.place_order(placed)).refusal
+
+    async def join_stock(self, refusal: Refusal | None = None) -> Refusal | None:
+        return (await self.world.choreography.join_stock(self._step(refusal))).refusal
+
+    async def hold(self, refusal: Refusal | None = None) -> Refusal | None:
+        return (await self.world.choreography.hold_payment(self._step(refusal))).refusal
+
+    async def join_release(self) -> None:
+        await self.world.choreography.join_release(self._step())
+
+    async def newest(self) -> OrderEvent | None:
+        """As the order's row knows it."""
+        customer_id, order_id = self.order.customer_id, self.order.order_id
+        return await self.world.router.read(
+            lambda m: m.of_customer(customer_id), lambda tx: order_events.newest(tx, order_id)
+        )
+
+    async def events(self) -> list[tuple[int, str]]:
+        """(version, kind) of what the outbox holds of the order itself."""
+        sql = """
+            SELECT aggregate_version, kind FROM outbox WHERE aggregate = 'order' AND aggregate_id = :id
+            ORDER BY aggregate_version
+        """
+        return [(row[0], row[1]) for row in await self.world.everywhere(sql, id=self.order.order_id)]
+
+    def _step(self, refusal: Refusal | None = None) -> OrderStep:
+        return OrderStep(self.order.order_id, self.order.customer_id, refusal)
 
 
 class TransferByHand:

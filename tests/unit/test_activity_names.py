@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from activities import interfaces
+from activities.choreography import ShardedChoreographyActivities
 from activities.in_doubt import ShardedInDoubtActivities
 from activities.orders import ShardedOrderActivities
 from activities.payments import ShardedPaymentActivities
@@ -24,6 +25,7 @@ from workers.run import HOSTED
 
 IMPLEMENTATIONS: dict[type, type] = {
     interfaces.OrderActivities: ShardedOrderActivities,
+    interfaces.ChoreographyActivities: ShardedChoreographyActivities,
     interfaces.StockActivities: ShardedStockActivities,
     interfaces.PaymentActivities: ShardedPaymentActivities,
     interfaces.TransferBatchActivities: ShardedTransferBatchActivities,
@@ -58,4 +60,4 @@ def test_the_workers_register_every_method_of_every_interface() -> None:
     registered = [
         activity_name(method) for hosted in HOSTED.values() for method in hosted.activities(no_router, Settings())
     ]
-    assert sorted(map(str, registered)) == sorted(method for _, method in METHODS)
+    assert set(map(str, registered)) == {method for _, method in METHODS}

@@ -17,11 +17,10 @@ from temporalio.worker import Replayer, Worker
 
 from domain.money import Money
 from domain.orders import Order, OrderLine, OrderStatus
-from domain.sagas import Reason
+from domain.sagas import Reason, SagaOptions
 from tests.workflow.fakes import Shop, Shops, activities_of
 from tests.workflow.faults import Fails, Hangs
 from workers.sandbox import workflow_runner
-from workflows.compensation import SagaOptions
 from workflows.order_saga import OrderResult, OrderSaga, PlaceOrder, workflow_id
 
 Handle = WorkflowHandle[OrderSaga, OrderResult]

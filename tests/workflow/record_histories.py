@@ -31,7 +31,7 @@ from temporalio.client import Client, WorkflowHandle
 
 from domain.money import Money
 from domain.orders import Order, OrderLine, OrderStatus
-from domain.sagas import Reason
+from domain.sagas import Reason, SagaOptions
 from domain.shard_map import ShardMap
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus
 from shards import map_store
@@ -39,7 +39,6 @@ from shards.engines import Cluster
 from stack.settings import Settings, load_settings, resolve_databases
 from stack.temporal_client import connect
 from tests.workflow.desk import Handle, events, scheduled, statuses, until
-from workflows.compensation import SagaOptions
 from workflows.order_saga import TASK_QUEUE, OrderSaga, PlaceOrder, workflow_id
 from workflows.transfer import TASK_QUEUE as TRANSFERS
 from workflows.transfer import CarryOutTransfer, TransferResult, TransferWorkflow

@@ -11,13 +11,12 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
 from domain.money import Money
-from domain.sagas import Reason, Refusal
+from domain.sagas import Reason, Refusal, SagaOptions
 from domain.transfers import Protocol, ProtocolChoice, Transfer, TransferStatus
 from tests.workflow.bank import Bank, Banks, activities_of
 from tests.workflow.desk import Mode, events
 from tests.workflow.faults import Fails, Hangs
 from workers.sandbox import workflow_runner
-from workflows.compensation import SagaOptions
 from workflows.transfer import CarryOutTransfer, TransferResult, TransferWorkflow, workflow_id
 
 TEN = Money(10_00, "USD")

@@ -1,0 +1,146 @@
+"""The same order without a coordinator: four services, each of which reacts to what the others have done.
+
+    OrderPlaced ─▶ reserve stock ─▶ StockReserved ─▶ hold payment ─▶ PaymentHeld ─▶ confirm order ─▶ OrderConfirmed
+                        │                                 │                                 ship order ◀──┤
+                   StockRefused ─────▶ abort order ◀── PaymentRefused                  credit merchant ◀──┘
+                                            │
+                                      OrderAborting ─▶ release stock ─▶ StockReleased ─▶ close order ─▶ OrderRejected,
+                                                                                                     OrderCancelled
+
+A reactor is a short workflow on its service's task queue. What decides is the order's row, as in the other style; its
+newest event says who has to act next, so a reactor that was lost can be started again from the row alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from pydantic.dataclasses import dataclass
+
+from domain.identifiers import order_saga_id
+from domain.money import Money
+from domain.orders import StockShare
+from domain.sagas import Refusal, SagaOptions
+
+PLACEMENT_TYPE = "PlaceChoreographedOrder"
+_PLACEMENT_PREFIX = "order-placement/"
+
+
+class Service(StrEnum):
+    """By the name of its task queue: each can be hosted by workers, and owned by a team, of its own."""
+
+    ORDERS = "orders"
+    INVENTORY = "inventory"
+    PAYMENT = "payment"
+    SHIPPING = "shipping"
+
+
+class EventKind(StrEnum):
+    """Of the events of a choreographed order's own row, each of which is the newest for a while."""
+
+    ORDER_PLACED = "OrderPlaced"
+    STOCK_RESERVED = "StockReserved"
+    STOCK_REFUSED = "StockRefused"
+    PAYMENT_HELD = "PaymentHeld"
+    PAYMENT_REFUSED = "PaymentRefused"
+    ORDER_CONFIRMED = "OrderConfirmed"
+    ORDER_ABORTING = "OrderAborting"
+    STOCK_RELEASED = "StockReleased"
+    ORDER_REJECTED = "OrderRejected"
+    ORDER_CANCELLED = "OrderCancelled"
+
+
+class Reactor(StrEnum):
+    RESERVE_STOCK = "reserve-stock"
+    HOLD_PAYMENT = "hold-payment"
+    CONFIRM_ORDER = "confirm-order"
+    SHIP_ORDER = "ship-order"
+    CREDIT_MERCHANT = "credit-merchant"
+    ABORT_ORDER = "abort-order"
+    RELEASE_STOCK = "release-stock"
+    CLOSE_ORDER = "close-order"
+
+    @property
+    def service(self) -> Service:
+        return _SERVICES[self]
+
+    @property
+    def workflow_type(self) -> str:
+        return self.title().replace("-", "")
+
+
+_SERVICES: Mapping[Reactor, Service] = {
+    Reactor.RESERVE_STOCK: Service.INVENTORY,
+    Reactor.HOLD_PAYMENT: Service.PAYMENT,
+    Reactor.CONFIRM_ORDER: Service.ORDERS,
+    Reactor.SHIP_ORDER: Service.SHIPPING,
+    Reactor.CREDIT_MERCHANT: Service.PAYMENT,
+    Reactor.ABORT_ORDER: Service.ORDERS,
+    Reactor.RELEASE_STOCK: Service.INVENTORY,
+    Reactor.CLOSE_ORDER: Service.ORDERS,
+}
+
+REACTIONS: Mapping[EventKind, tuple[Reactor, ...]] = {
+    EventKind.ORDER_PLACED: (Reactor.RESERVE_STOCK,),
+    EventKind.STOCK_RESERVED: (Reactor.HOLD_PAYMENT,),
+    EventKind.STOCK_REFUSED: (Reactor.ABORT_ORDER,),
+    EventKind.PAYMENT_HELD: (Reactor.CONFIRM_ORDER,),
+    EventKind.PAYMENT_REFUSED: (Reactor.ABORT_ORDER,),
+    EventKind.ORDER_CONFIRMED: (Reactor.SHIP_ORDER, Reactor.CREDIT_MERCHANT),
+    EventKind.ORDER_ABORTING: (Reactor.RELEASE_STOCK,),
+    EventKind.STOCK_RELEASED: (Reactor.CLOSE_ORDER,),
+    EventKind.ORDER_REJECTED: (),
+    EventKind.ORDER_CANCELLED: (),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Choreography:
+    """What every reactor of an order may have to know, so that none has to ask: its event carries it.
+
+    `refusal`: why it is being aborted, or is about to be. `cancellation_window_seconds`: as `PlaceOrder` has it.
+    """
+
+    customer_id: str
+    total: Money
+    stock: tuple[StockShare, ...]
+    refusal: Refusal | None = None
+    options: SagaOptions = SagaOptions()
+    cancellation_window_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class OrderEvent:
+    """`version` is the row's after the event: no two events of an order share one, wherever they are read."""
+
+    order_id: str
+    version: int
+    kind: EventKind
+    choreography: Choreography
+
+    @property
+    def saga_id(self) -> str:
+        return order_saga_id(self.order_id)
+
+
+def reactor_id(reactor: Reactor, order_id: str, version: int) -> str:
+    """Its workflow's id. The same event starts the same reactor however often it is read."""
+    return f"{reactor}/{order_id}/{version}"
+
+
+def reactor_ids(kind: str, order_id: str, version: int) -> tuple[str, ...]:
+    """Of all that react to this event; none for a kind that nobody knows."""
+    reactors = REACTIONS[EventKind(kind)] if kind in EventKind.__members__.values() else ()
+    return tuple(reactor_id(reactor, order_id, version) for reactor in reactors)
+
+
+def placement_id(order_id: str) -> str:
+    """Of the workflow that places a choreographed order, before its first event."""
+    return f"{_PLACEMENT_PREFIX}{order_id}"
+
+
+def placed_order_id(workflow_id: str) -> str | None:
+    """None where the workflow is no placement."""
+    order_id = workflow_id.removeprefix(_PLACEMENT_PREFIX)
+    return order_id if order_id != workflow_id else None

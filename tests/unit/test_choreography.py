@@ -1,0 +1,74 @@
+"""Who reacts to what: every event has its reactors, and every way through them ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from domain.choreography import (
+    PLACEMENT_TYPE,
+    REACTIONS,
+    EventKind,
+    Reactor,
+    Service,
+    placed_order_id,
+    placement_id,
+    reactor_id,
+    reactor_ids,
+)
+
+# What each reactor can bring about, told by the reactor's own service. Nothing: the saga asks for no more of it.
+OUTCOMES: dict[Reactor, set[EventKind]] = {
+    Reactor.RESERVE_STOCK: {EventKind.STOCK_RESERVED, EventKind.STOCK_REFUSED},
+    Reactor.HOLD_PAYMENT: {EventKind.PAYMENT_HELD, EventKind.PAYMENT_REFUSED},
+    Reactor.CONFIRM_ORDER: {EventKind.ORDER_CONFIRMED, EventKind.ORDER_ABORTING},
+    Reactor.SHIP_ORDER: set(),
+    Reactor.CREDIT_MERCHANT: set(),
+    Reactor.ABORT_ORDER: {EventKind.ORDER_ABORTING},
+    Reactor.RELEASE_STOCK: {EventKind.STOCK_RELEASED},
+    Reactor.CLOSE_ORDER: {EventKind.ORDER_REJECTED, EventKind.ORDER_CANCELLED},
+}
+ENDS = {EventKind.ORDER_CONFIRMED, EventKind.ORDER_REJECTED, EventKind.ORDER_CANCELLED}
+STAGE = {
+    kind: number
+    for number, kinds in enumerate(
+        (
+            {EventKind.ORDER_PLACED},
+            {EventKind.STOCK_RESERVED, EventKind.STOCK_REFUSED},
+            {EventKind.PAYMENT_HELD, EventKind.PAYMENT_REFUSED},
+            {EventKind.ORDER_CONFIRMED, EventKind.ORDER_ABORTING},
+            {EventKind.STOCK_RELEASED},
+            {EventKind.ORDER_REJECTED, EventKind.ORDER_CANCELLED},
+        )
+    )
+    for kind in kinds
+}
+
+
+@pytest.mark.parametrize("kind", EventKind)
+def test_every_event_that_does_not_end_an_order_has_somebody_who_brings_the_next_one_about(kind: EventKind) -> None:
+    next_kinds = {outcome for reactor in REACTIONS[kind] for outcome in OUTCOMES[reactor]}
+    assert bool(next_kinds) is (kind not in ENDS)
+
+
+def test_every_reactor_is_set_off_by_some_event_and_has_a_service_and_a_name_of_its_own() -> None:
+    assert {reactor for reactors in REACTIONS.values() for reactor in reactors} == set(Reactor) == set(OUTCOMES)
+    assert {reactor.service for reactor in Reactor} == set(Service)
+    assert len({PLACEMENT_TYPE, *(reactor.workflow_type for reactor in Reactor)}) == len(Reactor) + 1
+    assert Reactor.RESERVE_STOCK.workflow_type == "ReserveStock"
+
+
+def test_from_its_first_event_an_order_comes_to_every_end_and_never_back_to_an_earlier_stage() -> None:
+    reached = [EventKind.ORDER_PLACED]
+    for kind in reached:
+        following = {outcome for reactor in REACTIONS[kind] for outcome in OUTCOMES[reactor]}
+        assert all(STAGE[outcome] > STAGE[kind] for outcome in following)
+        reached += sorted(following - set(reached))
+    assert set(reached) == set(EventKind)
+
+
+def test_ids_name_the_event_and_are_read_back() -> None:
+    assert reactor_id(Reactor.HOLD_PAYMENT, "o-1", 2) == "hold-payment/o-1/2"
+    assert reactor_ids("OrderConfirmed", "o-1", 4) == ("ship-order/o-1/4", "credit-merchant/o-1/4")
+    assert reactor_ids("OrderRejected", "o-1", 4) == reactor_ids("SomethingNew", "o-1", 4) == ()
+    assert placed_order_id(placement_id("o-1")) == "o-1"
+    assert placed_order_id("order/o-1") is None
