@@ -37,6 +37,8 @@ from workers.migrate import assert_ready
 from workers.relays import keep_relays
 from workers.sandbox import workflow_runner
 from workflows.in_doubt_recovery import InDoubtRecovery
+from workflows.order_choreography import REACTORS
+from workflows.order_placement import PlaceChoreographedOrder
 from workflows.order_saga import TASK_QUEUE as ORDERS
 from workflows.order_saga import OrderSaga
 from workflows.outbox_relay import TASK_QUEUE as OUTBOX
@@ -115,11 +117,15 @@ def _relay_activities(router: Router, settings: Settings) -> Sequence[Callable[.
     return [ShardedRelayActivities(router, settings.outbox_keep_seconds).relay_outbox]
 
 
+def _reactors(service: Service) -> Sequence[type]:
+    return [hosted for reactor, hosted in REACTORS.items() if reactor.service is service]
+
+
 HOSTED: dict[str, Hosted] = {
-    ORDERS: Hosted([OrderSaga], _order_activities),
-    Service.INVENTORY: Hosted([], _inventory_activities),
-    Service.PAYMENT: Hosted([], _payment_activities),
-    Service.SHIPPING: Hosted([], _shipping_activities),
+    ORDERS: Hosted([OrderSaga, PlaceChoreographedOrder, *_reactors(Service.ORDERS)], _order_activities),
+    Service.INVENTORY: Hosted(_reactors(Service.INVENTORY), _inventory_activities),
+    Service.PAYMENT: Hosted(_reactors(Service.PAYMENT), _payment_activities),
+    Service.SHIPPING: Hosted(_reactors(Service.SHIPPING), _shipping_activities),
     TRANSFERS: Hosted([TransferWorkflow, TransferBatchWorkflow, InDoubtRecovery], _transfer_activities),
     OUTBOX: Hosted([OutboxRelay], _relay_activities),
 }

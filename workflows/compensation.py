@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -16,7 +16,8 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
 
-from domain.sagas import SagaOptions
+from activities.interfaces import StepResult
+from domain.sagas import Reason, Refusal, SagaOptions
 
 ALARM_PREFIX = "alarm if not done: "
 
@@ -139,6 +140,33 @@ class SagaSteps:
         else:
             self._stuck.remove(summary)
         self._on_stuck_changed(self._stuck)
+
+
+async def why_abort(work: Awaitable[Refusal | None], cancelled: Refusal) -> Refusal | None:
+    """What `work`, all of it before the decision, has found against the saga; None: it can go on.
+
+    A cancel is a refusal too, and so is a step that failed for good: the row is asked, whatever happened.
+    """
+    try:
+        return await work
+    except asyncio.CancelledError:
+        return cancelled
+    except FailureError as error:
+        if is_cancelled_exception(error):
+            return cancelled
+        return Refusal(Reason.STEP_FAILED, f"a step failed for good: {error.cause or error}")
+
+
+async def first_refusal(steps: Iterable[Awaitable[StepResult]]) -> Refusal | None:
+    """Of steps that run side by side. Raises what the first one raised, when all have ended: no attempt of ours runs
+    beside its own compensation."""
+    answers = await asyncio.gather(*steps, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return next(
+        (answer.refusal for answer in answers if not isinstance(answer, BaseException) and answer.refusal), None
+    )
 
 
 async def _abandon(task: asyncio.Task[Any]) -> None:

@@ -18,7 +18,6 @@ from dataclasses import field
 from pydantic.dataclasses import dataclass
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
-from temporalio.exceptions import FailureError, is_cancelled_exception
 
 from activities.interfaces import (
     AbortOrder,
@@ -38,7 +37,7 @@ from domain.identifiers import order_saga_id
 from domain.money import Money
 from domain.orders import Order, OrderStatus, PricedLine, closing_state, total_of
 from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal, SagaOptions
-from workflows.compensation import SagaSteps, shielded
+from workflows.compensation import SagaSteps, first_refusal, shielded, why_abort
 
 TASK_QUEUE = "orders"
 
@@ -124,18 +123,11 @@ class OrderSaga:
         if self._cancel_requested:
             return CANCELLED
         self._forward = asyncio.create_task(self._forward_steps(claimed))
-        try:
-            return await self._forward
-        except asyncio.CancelledError:
-            return CANCELLED
-        except FailureError as error:
-            if is_cancelled_exception(error):
-                return CANCELLED
-            return Refusal(Reason.STEP_FAILED, f"a step failed for good: {error.cause or error}")
+        return await why_abort(self._forward, CANCELLED)
 
     async def _forward_steps(self, claimed: Claimed) -> Refusal | None:
         order = self._order
-        lines = await self._price_lines()
+        lines = await price_lines(self._steps, order)
         if isinstance(lines, Refusal):
             return lines
         total = total_of(lines, order.currency)
@@ -151,31 +143,10 @@ class OrderSaga:
             await self._cancellation_window()
         return refusal
 
-    async def _price_lines(self) -> tuple[PricedLine, ...] | Refusal:
-        agreed = tuple(
-            PricedLine(line.sku, line.quantity, line.unit_price) for line in self._order.lines if line.unit_price
-        )
-        if len(agreed) == len(self._order.lines):
-            return agreed
-        priced: Priced = await self._steps.attempt(
-            OrderActivities.price_lines, self._order, "look up the catalogue's prices"
-        )
-        return priced.refusal or priced.lines
-
     async def _reserve_stock(self, stock: Sequence[StockShare]) -> Refusal | None:
-        answers = await asyncio.gather(
-            *(
-                self._steps.attempt(StockActivities.reserve_stock, self._stock_step(share), f"reserve {told(share)}")
-                for share in stock
-            ),
-            return_exceptions=True,
-        )
-        # All have ended by now, so that no attempt of ours runs beside its own compensation.
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
-        return next(
-            (answer.refusal for answer in answers if not isinstance(answer, BaseException) and answer.refusal), None
+        return await first_refusal(
+            self._steps.attempt(StockActivities.reserve_stock, self._stock_step(share), f"reserve {told(share)}")
+            for share in stock
         )
 
     async def _cancellation_window(self) -> None:
@@ -263,6 +234,15 @@ class OrderSaga:
         self._set_status(status)
         order = self._order
         return OrderResult(order.order_id, status, self._decision.refusal, self._decision.total, order.content_hash)
+
+
+async def price_lines(steps: SagaSteps, order: Order) -> tuple[PricedLine, ...] | Refusal:
+    """At the agreed prices, the catalogue's where there is none."""
+    agreed = tuple(PricedLine(line.sku, line.quantity, line.unit_price) for line in order.lines if line.unit_price)
+    if len(agreed) == len(order.lines):
+        return agreed
+    priced: Priced = await steps.attempt(OrderActivities.price_lines, order, "look up the catalogue's prices")
+    return priced.refusal or priced.lines
 
 
 def told(share: StockShare) -> str:

@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import asyncio
 
-from temporalio.exceptions import FailureError, is_cancelled_exception
-
 from activities.interfaces import DecideTransfer, OpenedTransfer, TransferActivities
 from domain.sagas import Decision, Outcome, Reason, Refusal
 from domain.transfers import Protocol, Transfer, TransferState
-from workflows.compensation import SagaSteps
+from workflows.compensation import SagaSteps, why_abort
 
 CANCELLED = Refusal(Reason.CANCELLED, "cancelled before it was decided")
 
@@ -61,14 +59,7 @@ class TransferSaga:
         if self._cancel_requested:
             return CANCELLED
         self._admitting = asyncio.create_task(self._ask_target())
-        try:
-            return await self._admitting
-        except asyncio.CancelledError:
-            return CANCELLED
-        except FailureError as error:
-            if is_cancelled_exception(error):
-                return CANCELLED
-            return Refusal(Reason.STEP_FAILED, f"a step failed for good: {error.cause or error}")
+        return await why_abort(self._admitting, CANCELLED)
 
     async def _ask_target(self) -> Refusal | None:
         admitted = await self._steps.attempt(

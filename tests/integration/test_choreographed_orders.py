@@ -251,7 +251,8 @@ async def test_an_orchestrated_order_carries_nothing_for_reactors(world: World) 
     await saga.decide(CANCELLED)
     await saga.undo_all(CANCELLED)
     payloads = await world.everywhere(
-        "SELECT payload FROM outbox WHERE saga_id = :s AND aggregate = 'order'", s=order_saga_id(saga.order.order_id)
+        "SELECT payload FROM outbox WHERE saga_id = :s AND aggregate = 'order' ORDER BY aggregate_version",
+        s=order_saga_id(saga.order.order_id),
     )
     assert [set(row[0]) for row in payloads] == [{"customer_id", "total"}, {"reason"}, {"reason"}]
     steps = await world.everywhere("SELECT DISTINCT step FROM barrier WHERE saga_id = :s", s=saga.saga_id)

@@ -24,6 +24,7 @@ from stack.settings import load_settings
 from tests.workflow.bank import Bank
 from tests.workflow.desk import ALL_MODES, MODES, Desk, Mode, new_worker
 from tests.workflow.fakes import Shelf, Shop
+from tests.workflow.stage import Stage
 from tests.workflow.teller import Teller, bank_worker
 from workers.search_attributes import KEYWORDS
 from workflows.order_saga import workflow_id
@@ -81,6 +82,15 @@ async def shops(env: WorkflowEnvironment) -> AsyncIterator[dict[str, Shop]]:
 async def desk(env: WorkflowEnvironment, shops: dict[str, Shop], shop: Shop, mode: Mode) -> AsyncIterator[Desk]:
     """What was placed in a test is replayed after it."""
     made = Desk(env, shop, mode, order_id=f"o{next(_numbers)}", queue=str(mode))
+    shops[workflow_id(made.order_id)] = shop
+    yield made
+    await made.replay_all()
+
+
+@pytest.fixture
+async def stage(env: WorkflowEnvironment, shops: dict[str, Shop], shop: Shop, mode: Mode) -> AsyncIterator[Stage]:
+    """What was placed in a test is replayed after it, its reactors included."""
+    made = Stage(env, shop, mode, order_id=f"o{next(_numbers)}")
     shops[workflow_id(made.order_id)] = shop
     yield made
     await made.replay_all()

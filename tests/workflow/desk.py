@@ -21,8 +21,11 @@ from domain.sagas import Reason, SagaOptions
 from tests.workflow.fakes import Shop, Shops, activities_of
 from tests.workflow.faults import Fails, Hangs
 from workers.sandbox import workflow_runner
+from workflows.order_choreography import REACTORS
+from workflows.order_placement import PlaceChoreographedOrder
 from workflows.order_saga import OrderResult, OrderSaga, PlaceOrder, workflow_id
 
+ORDER_WORKFLOWS: list[type] = [OrderSaga, PlaceChoreographedOrder, *REACTORS.values()]
 Handle = WorkflowHandle[OrderSaga, OrderResult]
 
 USD = "USD"
@@ -53,7 +56,7 @@ def new_worker(client: Client, queue: str, shops: Shops, cached_workflows: int) 
     return Worker(
         client,
         task_queue=queue,
-        workflows=[OrderSaga],
+        workflows=ORDER_WORKFLOWS,
         activities=activities_of(shops),
         workflow_runner=workflow_runner(sandboxed=True),
         max_cached_workflows=cached_workflows,

@@ -10,19 +10,22 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from temporalio import activity
 
 from activities.interfaces import (
     AbortOrder,
+    ChoreographyActivities,
     Claimed,
     CreditMerchant,
     DecideOrder,
     OpenOrder,
     OrderActivities,
+    OrderStep,
     PaymentActivities,
+    PlacedOrder,
     Priced,
     RefuseOrderId,
     StepResult,
@@ -30,9 +33,10 @@ from activities.interfaces import (
     StockShare,
     StockStep,
 )
+from domain.choreography import Choreography, EventKind, OrderEvent
 from domain.identifiers import order_saga_id
 from domain.money import Money
-from domain.orders import Order, OrderState, PricedLine, closing_state, quantities_by_sku
+from domain.orders import Order, OrderState, PricedLine, Style, closing_state, quantities_by_sku
 from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal
 from tests.workflow.faults import Fault
 
@@ -51,25 +55,29 @@ class Shelf:
 
 @dataclass
 class Row:
-    """An order's row. `held` is in minor units."""
+    """An order's row. `held` is in minor units. `choreography`: None of an orchestrated one, which tells no events."""
 
     customer_id: str
     total: Money
     held: int
     state: OrderState = OrderState.PENDING
     refusal: Refusal | None = None
+    choreography: Choreography | None = None
+    version: int = 0
 
 
 @dataclass
 class Lookup:
     content_hash: str
+    style: Style
     plan: tuple[StockShare, ...]
     refusal: Refusal | None = None
 
 
 @dataclass
 class Shop:
-    """`balances` by customer, posted and not held, in minor units. `calls`: every attempt of every step."""
+    """`balances` by customer, posted and not held, in minor units. `calls`: every attempt of every step. `events`: of
+    choreographed orders, in the order of their commits."""
 
     balances: dict[str, int]
     shelves: dict[str, Shelf]
@@ -78,6 +86,7 @@ class Shop:
     rows: dict[str, Row] = field(default_factory=dict)
     lookups: dict[str, Lookup] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+    events: list[OrderEvent] = field(default_factory=list)
     _barrier: dict[tuple[str, str, str], Any] = field(default_factory=dict)
     _faults: defaultdict[str, deque[Fault]] = field(default_factory=lambda: defaultdict(deque))
 
@@ -135,6 +144,15 @@ class Shop:
         if first and was_done:
             compensation()
 
+    def tell(self, order_id: str, kind: EventKind, refusal: Refusal | None = None) -> None:
+        """The next event of the order, where it is choreographed."""
+        row = self.rows[order_id]
+        if row.choreography is None:
+            return
+        row.version += 1
+        row.choreography = replace(row.choreography, refusal=refusal or row.choreography.refusal)
+        self.events.append(OrderEvent(order_id, row.version, kind, row.choreography))
+
     def did(self, saga_id: str, step: str) -> bool:
         """Whether the step was done, and not refused."""
         key = (saga_id, step, "do")
@@ -154,9 +172,12 @@ class FakeOrders(OrderActivities):
         shop = self._shops[order_saga_id(order.order_id)]
 
         def claim() -> Claimed:
-            lookup = shop.lookups.setdefault(order.order_id, Lookup(order.content_hash, plan(shop, order)))
+            new = Lookup(order.content_hash, order.style, plan(shop, order))
+            lookup = shop.lookups.setdefault(order.order_id, new)
             if lookup.content_hash != order.content_hash:
                 return Claimed(Refusal(Reason.ID_CONFLICT, "the id names another order"))
+            if lookup.style is not order.style:
+                return Claimed(Refusal(Reason.OTHER_STYLE, f"the order is {lookup.style}"))
             return Claimed(None, lookup.plan)
 
         return await shop.attempt("claim_order_id", claim)
@@ -212,8 +233,15 @@ class FakeOrders(OrderActivities):
             row.state = closing_state(request.refusal.reason)
             shop.balances[row.customer_id] += row.held
             row.held = 0
+            cancelled = row.state is OrderState.CANCELLED
+            shop.tell(request.order_id, EventKind.ORDER_CANCELLED if cancelled else EventKind.ORDER_REJECTED)
 
-        await shop.attempt("abort_order", lambda: shop.undo_once(saga_id, "open_order", close))
+        def undo() -> None:
+            shop.undo_once(saga_id, "open_order", close)
+            for step in ("hold_payment", "join_release", "join_stock"):
+                shop.undo_once(saga_id, step, lambda: None)
+
+        await shop.attempt("abort_order", undo)
 
     @activity.defn(name="refuse_order_id")
     async def refuse_order_id(self, request: RefuseOrderId) -> None:
@@ -244,8 +272,10 @@ def decide(shop: Shop, request: DecideOrder) -> Decision:
         if request.refusal is None:
             row.state, row.held = OrderState.CONFIRMED, 0
             shop.captured += row.total.minor
+            shop.tell(request.order_id, EventKind.ORDER_CONFIRMED)
         else:
             row.state, row.refusal = OrderState.ABORTING, request.refusal
+            shop.tell(request.order_id, EventKind.ORDER_ABORTING, request.refusal)
     if row.state is OrderState.CONFIRMED:
         return Decision(Outcome.CONFIRMED, None, row.total)
     return Decision(Outcome.ABORTING, row.refusal, row.total)
@@ -312,8 +342,75 @@ class FakePayments(PaymentActivities):
         await shop.attempt("credit_merchant", lambda: shop.do_once(request.saga_id, "credit_merchant", credit))
 
 
+class FakeChoreography(ChoreographyActivities):
+    def __init__(self, shops: Shops) -> None:
+        self._shops = shops
+
+    @activity.defn(name="place_order")
+    async def place_order(self, request: PlacedOrder) -> StepResult:
+        order, told = request.order, request.choreography
+        saga_id = order_saga_id(order.order_id)
+        shop = self._shops[saga_id]
+
+        def place() -> Refusal | None:
+            if order.customer_id not in shop.balances:
+                return Refusal(Reason.UNKNOWN_CUSTOMER, f"there is no customer {order.customer_id}")
+            shop.rows[order.order_id] = Row(order.customer_id, told.total, held=0, choreography=told)
+            shop.tell(order.order_id, EventKind.ORDER_PLACED)
+            return None
+
+        return StepResult(await shop.attempt("place_order", lambda: shop.do_once(saga_id, "open_order", place)))
+
+    @activity.defn(name="join_stock")
+    async def join_stock(self, request: OrderStep) -> StepResult:
+        def join(shop: Shop, row: Row) -> Refusal | None:
+            if row.state is not OrderState.PENDING:
+                return ALREADY_COMPENSATED
+            kind = EventKind.STOCK_REFUSED if request.refusal else EventKind.STOCK_RESERVED
+            shop.tell(request.order_id, kind, request.refusal)
+            return request.refusal
+
+        return await self._once("join_stock", request, join)
+
+    @activity.defn(name="hold_payment")
+    async def hold_payment(self, request: OrderStep) -> StepResult:
+        def hold(shop: Shop, row: Row) -> Refusal | None:
+            if row.state is not OrderState.PENDING:
+                return ALREADY_COMPENSATED
+            refusal = request.refusal
+            if refusal is None and shop.balances[row.customer_id] < row.total.minor:
+                refusal = Refusal(Reason.INSUFFICIENT_FUNDS, "not enough money")
+            if refusal is None:
+                shop.balances[row.customer_id] -= row.total.minor
+                row.held = row.total.minor
+            shop.tell(request.order_id, EventKind.PAYMENT_REFUSED if refusal else EventKind.PAYMENT_HELD, refusal)
+            return refusal
+
+        return await self._once("hold_payment", request, hold)
+
+    @activity.defn(name="join_release")
+    async def join_release(self, request: OrderStep) -> None:
+        def join(shop: Shop, row: Row) -> Refusal | None:
+            if row.state is not OrderState.ABORTING:
+                return ALREADY_COMPENSATED
+            shop.tell(request.order_id, EventKind.STOCK_RELEASED)
+            return None
+
+        await self._once("join_release", request, join)
+
+    async def _once(self, step: str, request: OrderStep, effect: Callable[[Shop, Row], Refusal | None]) -> StepResult:
+        saga_id = order_saga_id(request.order_id)
+        shop = self._shops[saga_id]
+
+        def run() -> Refusal | None:
+            return shop.do_once(saga_id, step, lambda: effect(shop, shop.rows[request.order_id]))
+
+        return StepResult(await shop.attempt(step, run))
+
+
 def activities_of(shops: Shops) -> Sequence[Callable[..., Any]]:
     orders, stock, payments = FakeOrders(shops), FakeStock(shops), FakePayments(shops)
+    choreography = FakeChoreography(shops)
     return [
         orders.claim_order_id,
         orders.price_lines,
@@ -325,4 +422,8 @@ def activities_of(shops: Shops) -> Sequence[Callable[..., Any]]:
         stock.release_stock,
         stock.consume_stock,
         payments.credit_merchant,
+        choreography.place_order,
+        choreography.join_stock,
+        choreography.hold_payment,
+        choreography.join_release,
     ]

@@ -6,7 +6,7 @@ import pytest
 
 from activities.interfaces import DecideOrder
 from domain.money import Money
-from domain.orders import OrderLine, OrderStatus
+from domain.orders import OrderLine, OrderStatus, Style
 from domain.sagas import Reason, Refusal
 from tests.workflow.desk import ALL_MODES, Desk, Mode, statuses
 from tests.workflow.fakes import Lookup, Shop, decide
@@ -57,7 +57,7 @@ async def test_an_order_over_the_limit_of_an_amount_is_refused(desk: Desk, shop:
 
 
 async def test_an_id_that_names_another_order_touches_nothing(desk: Desk, shop: Shop) -> None:
-    shop.lookups[desk.order_id] = Lookup("the hash of another order", ())
+    shop.lookups[desk.order_id] = Lookup("the hash of another order", Style.ORCHESTRATED, ())
     handle = await desk.place()
     result = await handle.result()
     assert result.refusal is not None

@@ -1,0 +1,222 @@
+"""What starts the reactors: each once for its event, none left out, and one bad event does not stop the others."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client, WorkflowExecutionStatus
+
+from activities.reactors import SAGA, ReactorStarter
+from domain.choreography import EventKind, Reactor, placement_id, reactor_id, reactor_ids
+from domain.errors import Unreachable
+from domain.orders import Style
+from shards import outbox_cursors
+from shards.engines import Cluster
+from shards.outbox_cursors import REACTORS
+from stack.embedded.waiting import attempts
+from stack.settings import Databases, Settings
+from tests.conftest import FreshCluster
+from tests.support.services import followed, services
+from tests.support.temporal import scratch_temporal
+from tests.support.world import ChoreographyByHand, World
+from workflows.order_placement import PlaceChoreographed, PlaceChoreographedOrder
+
+SHARD = "shard-2"
+
+
+@pytest.fixture(scope="module")
+async def temporal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Client]:
+    async with scratch_temporal(tmp_path_factory.mktemp("temporal")) as client:
+        yield client
+
+
+@pytest.fixture
+async def shop(fresh_cluster: FreshCluster) -> AsyncIterator[World]:
+    """A world of its own: positions are a whole shard's."""
+    async with fresh_cluster() as made, _cluster(made) as cluster:
+        world = World(cluster)
+        await world.open_shop()
+        yield world
+
+
+def _cluster(databases: Databases) -> Cluster:
+    return Cluster(databases.shards, databases.catalog, databases.read_model, pool_size=8)
+
+
+@pytest.fixture
+def starter(shop: World, temporal: Client) -> ReactorStarter:
+    return ReactorStarter(shop.cluster.shards[SHARD], temporal)
+
+
+async def placed(shop: World, mark: str) -> ChoreographyByHand:
+    """On `SHARD`, with an id that no other test's Temporal knows."""
+    wanted = shop.order(await shop.customer(shard=SHARD), {await shop.product(): 1})
+    order = await shop.choreographed(replace(wanted, order_id=f"{mark}-{wanted.order_id}"))
+    assert await order.place() is None
+    return order
+
+
+async def status(client: Client, reactor: Reactor, order: ChoreographyByHand, version: int) -> str | None:
+    handle = client.get_workflow_handle(reactor_id(reactor, order.order.order_id, version))
+    described = await handle.describe()
+    assert described.typed_search_attributes.get(SAGA) == order.saga_id
+    assert described.status is not None
+    return described.status.name
+
+
+async def position(shop: World) -> str:
+    async with shop.cluster.shards[SHARD].transaction() as connection:
+        return await outbox_cursors.read_position(connection, REACTORS)
+
+
+async def parked(shop: World) -> list[tuple[str, int, str]]:
+    async with shop.cluster.shards[SHARD].transaction() as connection:
+        found = await outbox_cursors.list_parked(connection, REACTORS)
+    return [(each.aggregate_id, each.version, each.reason) for each in found]
+
+
+async def test_every_event_starts_its_reactors_once_on_their_services_queues(
+    shop: World, starter: ReactorStarter, temporal: Client
+) -> None:
+    order = await placed(shop, "once")
+    await order.reserve(0)
+    await order.join_stock()
+    await order.hold()
+    await order.decide()
+    stepped = await starter.step()
+    assert stepped.events >= 4
+    for number, kind in enumerate(
+        (EventKind.ORDER_PLACED, EventKind.STOCK_RESERVED, EventKind.PAYMENT_HELD, EventKind.ORDER_CONFIRMED), 1
+    ):
+        for workflow_id in reactor_ids(kind, order.order.order_id, number):
+            described = await temporal.get_workflow_handle(workflow_id).describe()
+            reactor = Reactor(workflow_id.partition("/")[0])
+            assert (described.task_queue, described.workflow_type) == (reactor.service, reactor.workflow_type)
+            assert described.status is WorkflowExecutionStatus.RUNNING
+    again = await starter.step()
+    assert (again.events, again.more) == (0, False)
+
+
+async def test_an_idle_shard_s_position_is_written_once(shop: World, starter: ReactorStarter) -> None:
+    await placed(shop, "idle")
+    await starter.step()
+    first = await position(shop)
+    for _ in range(3):
+        await starter.step()
+    assert await position(shop) == first
+
+
+async def test_orchestrated_orders_start_nobody(shop: World, starter: ReactorStarter, temporal: Client) -> None:
+    saga = await shop.saga(shop.order(await shop.customer(shard=SHARD), {await shop.product(): 1}))
+    await saga.open()
+    assert (await starter.step()).events > 0
+    found = [each async for each in temporal.list_workflows(f'Saga = "{saga.saga_id}"')]
+    assert found == []
+
+
+async def test_read_again_after_a_crash_a_running_reactor_is_left_and_a_lost_one_started_again(
+    shop: World, starter: ReactorStarter, temporal: Client
+) -> None:
+    running, lost = await placed(shop, "running"), await placed(shop, "lost")
+    await starter.step()
+    runs = {}
+    for order in (running, lost):
+        handle = temporal.get_workflow_handle(reactor_id(Reactor.RESERVE_STOCK, order.order.order_id, 1))
+        runs[order] = (handle, (await handle.describe()).run_id)
+    await runs[lost][0].terminate("lost")
+    await shop.rows(SHARD, "DELETE FROM outbox_cursor")
+    assert (await starter.step()).events > 0
+    assert (await runs[running][0].describe()).run_id == runs[running][1]
+    assert (await runs[lost][0].describe()).run_id != runs[lost][1]
+    assert await status(temporal, Reactor.RESERVE_STOCK, lost, 1) == "RUNNING"
+
+
+async def test_what_an_open_transaction_hides_is_taken_when_it_has_ended(
+    shop: World, starter: ReactorStarter, temporal: Client
+) -> None:
+    async with shop.transaction(await shop.customer_route(await shop.customer(shard=SHARD))) as tx:
+        await tx.connection.exec_driver_sql("SELECT pg_current_xact_id()")
+        order = await placed(shop, "hidden")
+        hidden = await starter.step()
+        assert hidden.more
+        order_ids = {row[0] for row in await shop.rows(SHARD, "SELECT aggregate_id FROM outbox")}
+        assert order.order.order_id in order_ids
+        found = [each async for each in temporal.list_workflows(f'Saga = "{order.saga_id}"')]
+        assert found == []
+    await starter.step()
+    assert await status(temporal, Reactor.RESERVE_STOCK, order, 1) == "RUNNING"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("payload = jsonb_set(payload, '{choreography,total}', '\"a lot\"')", "total"),
+        ("payload = jsonb_set(payload, '{choreography}', '17')", "choreography"),
+        ("kind = 'OrderBewitched'", "OrderBewitched"),
+    ],
+)
+async def test_a_poisoned_event_is_parked_with_its_reason_and_the_rest_goes_on(
+    shop: World, starter: ReactorStarter, temporal: Client, change: str, reason: str
+) -> None:
+    bad, good = await placed(shop, f"bad-{len(reason)}"), await placed(shop, f"good-{len(reason)}")
+    where = "WHERE aggregate = 'order' AND aggregate_id = :id"
+    await shop.rows(SHARD, f"UPDATE outbox SET {change} {where}", id=bad.order.order_id)
+    await starter.step()
+    [(order_id, version, told)] = await parked(shop)
+    assert (order_id, version) == (bad.order.order_id, 1)
+    assert reason.casefold() in told.casefold() or "currency" in told
+    assert await status(temporal, Reactor.RESERVE_STOCK, good, 1) == "RUNNING"
+    assert (await starter.step()).events == 0
+
+
+async def test_with_temporal_away_the_position_stays(shop: World, tmp_path: Path) -> None:
+    await placed(shop, "away")
+    async with scratch_temporal(tmp_path) as gone:
+        starter = ReactorStarter(shop.cluster.shards[SHARD], gone)
+    with pytest.raises(Unreachable):
+        await starter.step()
+    assert await position(shop) == "0"
+    assert await parked(shop) == []
+
+
+@pytest.mark.parametrize("balance", ["100.00", "0.50"])
+async def test_four_services_carry_an_order_to_its_end(shop: World, temporal: Client, balance: str) -> None:
+    goods = {await shop.product(near): 1 for near in "az"}
+    order = replace(shop.order(await shop.customer(balance), goods), style=Style.CHOREOGRAPHED)
+    order = replace(order, order_id=f"whole-{balance}")
+    starters = [ReactorStarter(shard, temporal) for shard in shop.cluster.shards.values()]
+    settings = Settings(workflow_sandbox=True)
+    async with services(temporal, shop.router, settings), followed(starters):
+        placement = await temporal.execute_workflow(
+            PlaceChoreographedOrder.run,
+            PlaceChoreographed(order),
+            id=placement_id(order.order_id),
+            task_queue="orders",
+        )
+        assert placement.refusal is None
+        ended = "OrderConfirmed" if balance == "100.00" else "OrderRejected"
+        await until(lambda: _has_ended(shop, order.order_id, ended))
+        await until(lambda: _nothing_runs(temporal, f"order/{order.order_id}"))
+    assert await shop.violations() == []
+    left = 9 if balance == "100.00" else 10
+    assert {await shop.goods_of(sku) for sku in goods} == {(left, 0)}
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async for _ in attempts(30):
+        if await holds():
+            return
+    raise AssertionError("it does not come to its end")
+
+
+async def _has_ended(shop: World, order_id: str, kind: str) -> bool:
+    sql = "SELECT 1 FROM outbox WHERE aggregate = 'order' AND aggregate_id = :id AND kind = :kind"
+    return bool(await shop.everywhere(sql, id=order_id, kind=kind))
+
+
+async def _nothing_runs(client: Client, saga_id: str) -> bool:
+    query = f'Saga = "{saga_id}" AND ExecutionStatus = "Running"'
+    return not [each async for each in client.list_workflows(query)]

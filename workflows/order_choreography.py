@@ -1,0 +1,173 @@
+"""An order as a choreographed saga: nobody leads it, each service reacts to the events of the others.
+
+    orders     place ─▶ OrderPlaced                                                    (`workflows/order_placement.py`)
+    inventory     OrderPlaced ─▶ reserve stock in every range ─▶ StockReserved | StockRefused
+    payment          StockReserved ─▶ hold the payment ─▶ PaymentHeld | PaymentRefused
+    orders              PaymentHeld ─▶ DECIDE: confirm ─▶ OrderConfirmed (payment captured)
+    shipping               OrderConfirmed ─▶ stock consumed
+    payment                OrderConfirmed ─▶ merchant credited
+
+    orders              StockRefused, PaymentRefused ─▶ DECIDE: abort ─▶ OrderAborting
+    inventory              OrderAborting ─▶ stock released in every range ─▶ StockReleased
+    orders                    StockReleased ─▶ hold released, order closed ─▶ OrderRejected | OrderCancelled
+
+The steps, their barriers and the one decision on the order's row are those of `workflows/order_saga.py`. Before the
+decision a reactor that is cancelled, or whose step fails for good, tells a refusal; after it each goes to its end.
+`domain/choreography.py` says who reacts to what.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from temporalio import workflow
+
+from activities import interfaces
+from activities.interfaces import ChoreographyActivities, OrderActivities, PaymentActivities, StockActivities
+from domain.choreography import OrderEvent, Reactor
+from domain.orders import OrderStatus, closing_state
+from domain.sagas import ALREADY_COMPENSATED, Refusal
+from workflows.compensation import first_refusal, why_abort
+from workflows.order_saga import CANCELLED, ORDER_STATUS
+from workflows.reactions import Reaction
+
+# ── forward, until the decision ─────────────────────────────────────────────────────────────────────────────
+
+
+@workflow.defn(name=Reactor.RESERVE_STOCK.workflow_type)
+class ReserveStock(Reaction):
+    @workflow.run
+    async def run(self, event: OrderEvent) -> None:
+        reserved = first_refusal(
+            self._steps.attempt(StockActivities.reserve_stock, step, f"reserve {goods}")
+            for step, goods in self._shares()
+        )
+        refusal = await why_abort(reserved, CANCELLED)
+        summary = f"stock is refused: {refusal.reason}" if refusal else "all stock is reserved"
+        await self._tell(ChoreographyActivities.join_stock, self._order_step(refusal), summary)
+
+
+@workflow.defn(name=Reactor.HOLD_PAYMENT.workflow_type)
+class HoldPayment(Reaction):
+    @workflow.run
+    async def run(self, event: OrderEvent) -> None:
+        failure = await why_abort(self._hold(), CANCELLED)
+        if failure is not None:
+            summary = f"payment is refused: {failure.reason}"
+            await self._tell(ChoreographyActivities.hold_payment, self._order_step(failure), summary)
+
+    async def _hold(self) -> Refusal | None:
+        """Never a refusal of its own: that is told already, by the step that found it."""
+        summary = f"hold {self._order.total} on account {self._order.customer_id}"
+        await self._steps.attempt(ChoreographyActivities.hold_payment, self._order_step(), summary)
+        return None
+
+
+# ── the decision ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@workflow.defn(name=Reactor.CONFIRM_ORDER.workflow_type)
+class ConfirmOrder(Reaction):
+    @workflow.run
+    async def run(self, event: OrderEvent) -> None:
+        refusal = await why_abort(self._cancellation_window(), CANCELLED)
+        decision = await self._tell(
+            OrderActivities.decide_order,
+            interfaces.DecideOrder(event.order_id, self._order.customer_id, refusal),
+            f"decide: abort, {refusal.reason}" if refusal else "decide: confirm, capture the payment, ask for shipment",
+        )
+        if decision.is_confirmed:
+            workflow.upsert_search_attributes([ORDER_STATUS.value_set(OrderStatus.CONFIRMED)])
+
+    async def _cancellation_window(self) -> Refusal | None:
+        seconds = self._order.cancellation_window_seconds
+        if seconds > 0:
+            await workflow.sleep(seconds, summary="cancellation window: the order can still be cancelled")
+        return None
+
+
+@workflow.defn(name=Reactor.ABORT_ORDER.workflow_type)
+class AbortOrder(Reaction):
+    @workflow.run
+    async def run(self, event: OrderEvent) -> None:
+        refusal = self._order.refusal or ALREADY_COMPENSATED
+        await self._tell(
+            OrderActivities.decide_order,
+            interfaces.DecideOrder(event.order_id, self._order.customer_id, refusal),
+            f"decide: abort, {refusal.reason}",
+        )
+
+
+# ── forward only, after it was confirmed ────────────────────────────────────────────────────────────────────
+
+
+@workflow.defn(name=Reactor.SHIP_ORDER.workflow_type)
+class ShipOrder(Reaction):
+    @workflow.run
+    async def run(self, event: OrderEvent) -> None:
+        await self._finish(self._consume())
+
+    async def _consume(self) -> None:
+        await asyncio.gather(
+            *(
+                self._steps.to_the_end(StockActivities.consume_stock, step, f"consume {goods}")
+                for step, goods in self._shares()
+            )
+        )
+
+
+@workflow.defn(name=Reactor.CREDIT_MERCHANT.workflow_type)
+class CreditMerchant(Reaction):
+    @workflow.run
+    async def run(self, event: OrderEvent) -> None:
+        order = self._order
+        if order.total.minor > 0:
+            credit = interfaces.CreditMerchant(event.saga_id, order.customer_id, order.total)
+            await self._tell(PaymentActivities.credit_merchant, credit, f"credit the merchant with {order.total}")
+
+
+# ── backwards, after it was aborted ─────────────────────────────────────────────────────────────────────────
+
+
+@workflow.defn(name=Reactor.RELEASE_STOCK.workflow_type)
+class ReleaseStock(Reaction):
+    """Of every share, reserved or not: releasing what never was is safe, and bars it from being reserved late."""
+
+    @workflow.run
+    async def run(self, event: OrderEvent) -> None:
+        await self._finish(self._release())
+        await self._tell(ChoreographyActivities.join_release, self._order_step(), "all stock is released")
+
+    async def _release(self) -> None:
+        await asyncio.gather(
+            *(
+                self._steps.to_the_end(StockActivities.release_stock, step, f"release {goods}")
+                for step, goods in self._shares()
+            )
+        )
+
+
+@workflow.defn(name=Reactor.CLOSE_ORDER.workflow_type)
+class CloseOrder(Reaction):
+    @workflow.run
+    async def run(self, event: OrderEvent) -> None:
+        refusal = self._order.refusal or ALREADY_COMPENSATED
+        await self._tell(
+            OrderActivities.abort_order,
+            interfaces.AbortOrder(event.order_id, self._order.customer_id, refusal),
+            f"release the held payment and close the order: {refusal.reason}",
+        )
+        ended = OrderStatus.of_state(closing_state(refusal.reason))
+        workflow.upsert_search_attributes([ORDER_STATUS.value_set(ended)])
+
+
+REACTORS: dict[Reactor, type[Reaction]] = {
+    Reactor.RESERVE_STOCK: ReserveStock,
+    Reactor.HOLD_PAYMENT: HoldPayment,
+    Reactor.CONFIRM_ORDER: ConfirmOrder,
+    Reactor.ABORT_ORDER: AbortOrder,
+    Reactor.SHIP_ORDER: ShipOrder,
+    Reactor.CREDIT_MERCHANT: CreditMerchant,
+    Reactor.RELEASE_STOCK: ReleaseStock,
+    Reactor.CLOSE_ORDER: CloseOrder,
+}

@@ -1,0 +1,56 @@
+"""What all reactors to a choreographed order's events share: how they run their steps, and what is seen of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any, TypeVar
+
+from temporalio import workflow
+
+from activities.interfaces import OrderStep, StockStep
+from domain.choreography import OrderEvent
+from domain.orders import OrderStatus
+from domain.sagas import Refusal
+from workflows.compensation import SagaSteps, shielded
+from workflows.order_saga import ORDER_STATUS, told
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+
+class Reaction:
+    """Runs the steps of one reactor, and decides nothing that the order's row could not contradict.
+
+    Its event may be told twice and late: every step answers what it answered before, or that the order has gone on.
+    """
+
+    @workflow.init
+    def __init__(self, event: OrderEvent) -> None:
+        self._event = event
+        self._order = event.choreography
+        self._steps = SagaSteps(self._order.options, self._on_stuck_changed)
+
+    @workflow.update
+    async def retry(self) -> None:
+        """Gives every waiting step a fresh attempt at once. Harmless where none is waiting."""
+        self._steps.retry_now()
+
+    async def _finish(self, work: Coroutine[Any, Any, R]) -> R:
+        """What must be done now that it has come to this, whoever cancels the reactor."""
+        return await shielded(work, lambda: None)
+
+    async def _tell(self, step: Callable[[Any, A], Coroutine[Any, Any, R]], request: A, summary: str) -> R:
+        return await self._finish(self._steps.to_the_end(step, request, summary))
+
+    def _order_step(self, refusal: Refusal | None = None) -> OrderStep:
+        return OrderStep(self._event.order_id, self._order.customer_id, refusal)
+
+    def _shares(self) -> Iterator[tuple[StockStep, str]]:
+        """The stock step of each SKU range, and what a person calls it."""
+        for share in self._order.stock:
+            yield StockStep(self._event.saga_id, self._order.total.currency, share), told(share)
+
+    def _on_stuck_changed(self, stuck: Sequence[str]) -> None:
+        workflow.set_current_details("\n".join(f"* stuck: {step}" for step in stuck))
+        status = OrderStatus.STUCK if stuck else OrderStatus.PENDING
+        workflow.upsert_search_attributes([ORDER_STATUS.value_set(status)])
