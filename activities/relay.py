@@ -10,6 +10,7 @@ from temporalio import activity
 
 from activities.effects import failures_told
 from activities.interfaces import RelayActivities, Relayed, RelayOutbox
+from activities.reactors import ReactorStarter
 from shards.engines import Database
 from shards.outbox_bell import heard
 from shards.outbox_following import Consumer, follow
@@ -58,7 +59,11 @@ class ShardedRelayActivities(RelayActivities):
 
     def _consumers(self, shard: Database) -> Sequence[Consumer]:
         read_model = self._router.cluster.read_model
-        return [Projector(shard, read_model), Trimmer(shard, read_model, self._keep_seconds)]
+        return [
+            Projector(shard, read_model),
+            ReactorStarter(shard, activity.client()),
+            Trimmer(shard, read_model, self._keep_seconds),
+        ]
 
 
 async def _first_to_end(loops: Sequence[asyncio.Task[None]], seconds: float) -> None:
