@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import text
 
 from domain.money import Money
-from domain.orders import OrderState
+from domain.orders import OrderState, Style
 from domain.sagas import Reason, Refusal
 from shards.engines import Database
 
@@ -24,8 +24,14 @@ _LOOKUP = text("""
     FROM order_lookup WHERE order_id = :order_id
 """)
 _ORDER = text("""
-    SELECT customer_id, currency, total, state, reason, detail, placed_at, decided_at, closed_at
+    SELECT customer_id, currency, total, state, reason, detail, placed_at, decided_at, closed_at,
+           choreography IS NOT NULL AS is_choreographed
     FROM orders WHERE id = :order_id
+""")
+_EVENTS = text("""
+    SELECT aggregate_version AS version, kind, created_at FROM outbox
+    WHERE aggregate_id = :order_id AND aggregate = 'order' AND (payload -> 'choreography') IS NOT NULL
+    ORDER BY aggregate_version
 """)
 
 
@@ -60,14 +66,27 @@ class DatedOrder:
     placed_at: datetime
     decided_at: datetime | None
     closed_at: datetime | None
+    style: Style = Style.ORCHESTRATED
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """An event of the order itself. `at` is when its transaction began, by the clock of its shard."""
+
+    version: int
+    kind: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class SagaRows:
+    """`events`: of a choreographed order, those that were not trimmed yet."""
+
     shard: str
     barrier: tuple[BarrierRow, ...] = ()
     lookup: LookupRow | None = None
     order: DatedOrder | None = None
+    events: tuple[EventRow, ...] = ()
 
 
 async def read_saga(shard: Database, saga_id: str, order_id: str) -> SagaRows:
@@ -77,7 +96,11 @@ async def read_saga(shard: Database, saga_id: str, order_id: str) -> SagaRows:
         rows = tuple(BarrierRow(row.step, row.op, row.result, row.created_at) for row in barrier)
         lookup = (await connection.execute(_LOOKUP, {"order_id": order_id})).one_or_none()
         order = (await connection.execute(_ORDER, {"order_id": order_id})).one_or_none()
-    return SagaRows(shard.name, rows, _lookup_of(lookup) if lookup else None, _order_of(order) if order else None)
+        told = await connection.execute(_EVENTS, {"order_id": order_id}) if order and order.is_choreographed else ()
+        events = tuple(EventRow(*row) for row in told)
+    return SagaRows(
+        shard.name, rows, _lookup_of(lookup) if lookup else None, _order_of(order) if order else None, events
+    )
 
 
 def _lookup_of(row: Any) -> LookupRow:
@@ -94,4 +117,5 @@ def _order_of(row: Any) -> DatedOrder:
         row.placed_at,
         row.decided_at,
         row.closed_at,
+        Style.CHOREOGRAPHED if row.is_choreographed else Style.ORCHESTRATED,
     )

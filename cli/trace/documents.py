@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from domain.orders import OrderStatus
+from domain.orders import OrderStatus, Style
 
 Phase = Literal["forward", "decision", "completion", "compensation"]
 """`completion` and `compensation` follow from the decision: only one of them is ever walked."""
@@ -99,6 +99,28 @@ class RunDocument(BaseModel):
     task: TaskDocument | None
 
 
+class ReactorDocument(BaseModel):
+    """What one service does about an event: a short workflow on its task queue. `status` null: not started, or Temporal
+    does not tell. `steps` of the trace that carry its `workflow_id` are its own."""
+
+    name: str
+    service: str
+    workflow_id: str
+    status: str | None
+    started_at: datetime | None
+    seconds: float | None
+
+
+class EventDocument(BaseModel):
+    """What a choreographed order's row told, and who reacted. `at` null: the outbox has trimmed it."""
+
+    kind: str
+    version: int
+    at: datetime | None
+    shard: str | None
+    reactors: list[ReactorDocument]
+
+
 class DecisionDocument(BaseModel):
     """The pivot. `outcome`: `confirmed`, `aborting`, or `absent` where there was no row to decide on."""
 
@@ -117,10 +139,12 @@ class SourcesDocument(BaseModel):
 
 
 class TraceDocument(BaseModel):
-    """`status` null: the shard of the order is away and Temporal does not tell it."""
+    """`status` null: the shard of the order is away and Temporal does not tell it. `events`: of a choreographed order, by
+    version."""
 
     order_id: str
     saga_id: str
+    style: Style
     status: OrderStatus | None
     reason: str | None
     detail: str | None
@@ -129,6 +153,7 @@ class TraceDocument(BaseModel):
     currency: str | None
     started_at: datetime | None
     decision: DecisionDocument | None
+    events: list[EventDocument]
     steps: list[StepDocument]
     runs: list[RunDocument]
     sources: SourcesDocument

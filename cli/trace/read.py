@@ -20,16 +20,18 @@ from cli.trace.documents import (
     TaskDocument,
     TraceDocument,
 )
+from cli.trace.events import events_of
 from cli.trace.facts import Effect, Run
 from cli.trace.shard_effects import effects_of
 from cli.trace.story import steps_of, stock_plan
-from cli.trace.workflow_runs import read_runs
+from cli.trace.workflow_runs import read_runs, read_workflows
+from domain.choreography import placed_order_id
 from domain.errors import Refused, Unreachable
 from domain.identifiers import check_identifier, order_saga_id
-from domain.orders import OrderStatus, closing_state
+from domain.orders import OrderStatus, Style, closing_state
 from domain.sagas import Outcome, Reason, Refusal
 from shards.engines import Database
-from shards.saga_rows import DatedOrder, LookupRow, SagaRows, read_saga
+from shards.saga_rows import DatedOrder, EventRow, LookupRow, SagaRows, read_saga
 from workflows.order_saga import workflow_id
 
 SHARD_SECONDS = 3.0
@@ -57,6 +59,19 @@ class Known:
         return next((rows.order for rows in self.rows.values() if rows and rows.order), None)
 
     @property
+    def style(self) -> Style:
+        """As its row has it; without one, as its workflows are called."""
+        if self.order is not None:
+            return self.order.style
+        placed = any(placed_order_id(run.workflow_id) for run in self.runs or ())
+        return Style.CHOREOGRAPHED if placed else Style.ORCHESTRATED
+
+    @property
+    def event_rows(self) -> list[tuple[str, EventRow]]:
+        """Each with its shard."""
+        return [(rows.shard, event) for rows in self.rows.values() if rows for event in rows.events]
+
+    @property
     def effects(self) -> list[Effect]:
         return [effect for rows in self.rows.values() if rows for effect in effects_of(rows)]
 
@@ -74,7 +89,11 @@ async def trace_order(to: Connections, order_id: str) -> TraceDocument:
 
 async def _runs(to: Connections, order_id: str) -> Sequence[Run] | None:
     async def read() -> Sequence[Run]:
-        return await read_runs(await to.temporal(), workflow_id(order_id))
+        client = await to.temporal()
+        orchestrated, choreographed = await asyncio.gather(
+            read_runs(client, workflow_id(order_id)), read_workflows(client, order_saga_id(order_id))
+        )
+        return orchestrated or choreographed
 
     try:
         return await within(read(), TEMPORAL_SECONDS)
@@ -95,11 +114,12 @@ def document_of(known: Known) -> TraceDocument:
     decision = _decision(runs, known.effects, steps)
     refusal = _refusal(known, decision)
     temporal: Literal["answered", "forgotten", "away"] = "away" if known.runs is None else "answered"
-    asked: dict[str, Any] = next((run.asked["order"] for run in reversed(runs) if run.asked), {})
+    asked: dict[str, Any] = next((run.asked["order"] for run in reversed(runs) if "order" in (run.asked or ())), {})
     whose = order or known.lookup
     return TraceDocument(
         order_id=known.order_id,
         saga_id=order_saga_id(known.order_id),
+        style=known.style,
         status=_status(known),
         reason=refusal.reason if refusal else None,
         detail=refusal.detail if refusal else None,
@@ -108,6 +128,7 @@ def document_of(known: Known) -> TraceDocument:
         currency=order.total.currency if order else asked.get("currency"),
         started_at=min((run.started_at for run in runs), default=steps[0].started_at if steps else None),
         decision=decision,
+        events=events_of(known.order_id, known.event_rows, runs) if known.style is Style.CHOREOGRAPHED else [],
         steps=steps,
         runs=[_run(run) for run in runs],
         sources=SourcesDocument(
@@ -121,11 +142,11 @@ def document_of(known: Known) -> TraceDocument:
 def _status(known: Known) -> OrderStatus | None:
     """As the row says. What only the workflow can know, it told last: `stuck`, and all of it while the row is away."""
     current = known.runs[-1] if known.runs else None
+    is_stuck = any(run.closed_at is None and run.order_status == OrderStatus.STUCK for run in known.runs or ())
     order_status = OrderStatus(current.order_status) if current and current.order_status else None
     refused = known.lookup.refusal if known.lookup else None
     if known.order is not None:
         status = OrderStatus.of_state(known.order.state)
-        is_stuck = order_status is OrderStatus.STUCK and current is not None and current.closed_at is None
         return OrderStatus.STUCK if is_stuck and not known.order.state.is_final else status
     if refused is not None:
         return OrderStatus.of_state(closing_state(refused.reason))

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from pydantic import TypeAdapter
 
 from cli.trace.facts import Effect
-from domain.orders import OrderState
+from domain.orders import OrderState, Style
 from domain.sagas import Outcome, Refusal
-from shards.orders import OPEN_STEP
+from shards.orders import OPEN_STEP, REACTION_STEPS
 from shards.saga_rows import BarrierRow, DatedOrder, LookupRow, SagaRows
 
 # By step of the barrier: the activity that does it, and the one that undoes it.
@@ -31,14 +31,27 @@ def _of_barrier(rows: SagaRows) -> Iterator[Effect]:
     by_step: dict[str, dict[str, BarrierRow]] = {}
     for row in rows.barrier:
         by_step.setdefault(row.step, {})[row.op] = row
+    choreographed = rows.order is not None and rows.order.style is Style.CHOREOGRAPHED
     for step, ops in by_step.items():
-        yield from _of_step(rows.shard, step, ops)
+        if step in REACTION_STEPS:
+            yield from _of_reaction(rows.shard, step, ops)
+        else:
+            yield from _of_step(rows.shard, step, ops, choreographed)
 
 
-def _of_step(shard: str, step: str, ops: Mapping[str, BarrierRow]) -> Iterator[Effect]:
+def _of_reaction(shard: str, step: str, ops: Mapping[str, BarrierRow]) -> Iterator[Effect]:
+    """What the order's row took from a service. Closing the order bars all of these, and undoes none of them."""
+    do, undo = ops.get("do"), ops.get("undo")
+    if do is not None and (undo is None or do.created_at != undo.created_at):
+        yield Effect(step, shard, do.created_at, refusal=_REFUSAL.validate_python(do.result))
+
+
+def _of_step(shard: str, step: str, ops: Mapping[str, BarrierRow], choreographed: bool) -> Iterator[Effect]:
     name, slash, sku_range = step.partition("/")
     where = sku_range if slash else None
     does, undoes = _ACTIVITIES.get(name, (name, f"undo {name}"))
+    if choreographed and name == OPEN_STEP:
+        does = "place_order"
     do, undo = ops.get("do"), ops.get("undo")
     # An undo that came first has claimed both rows in one transaction, so at one instant.
     barred = do is not None and undo is not None and do.created_at == undo.created_at

@@ -18,6 +18,7 @@ PHASES: Mapping[str, Phase] = {
     "consume_stock": "completion",
     "credit_merchant": "completion",
     "release_stock": "compensation",
+    "join_release": "compensation",
     "abort_order": "compensation",
     "refuse_order_id": "compensation",
 }
@@ -27,6 +28,10 @@ _STOCK_VERBS = {"reserve_stock": "reserve", "release_stock": "release", "consume
 _ROW_ONLY = {
     "claim_order_id": "claim the order id",
     "open_order": "open the order and hold the payment",
+    "place_order": "place the order",
+    "join_stock": "note what all stock shards answered",
+    "hold_payment": "hold the payment",
+    "join_release": "all stock is released",
     "decide_order": "decide",
     "credit_merchant": "credit the merchant",
     "abort_order": "release the held payment and close the order",

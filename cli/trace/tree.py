@@ -12,7 +12,16 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 from rich.tree import Tree
 
-from cli.trace.documents import DecisionDocument, Phase, Result, RunDocument, StepDocument, TraceDocument
+from cli.trace.documents import (
+    DecisionDocument,
+    Phase,
+    ReactorDocument,
+    Result,
+    RunDocument,
+    StepDocument,
+    TraceDocument,
+)
+from domain.orders import Style
 
 _MARKS: dict[Result, tuple[str, str]] = {
     "done": ("✔", "green"),
@@ -50,6 +59,9 @@ class TraceTree:
         tree = Tree(_headline(trace), guide_style="dim")
         for gap in _gaps(trace):
             tree.add(Text(gap, style="yellow"))
+        if trace.style is Style.CHOREOGRAPHED:
+            self._add_events(tree)
+            return tree
         run_ids = list(dict.fromkeys([*(run.run_id for run in trace.runs), *(step.run_id for step in trace.steps)]))
         told = [run_id for run_id in run_ids if any(step.run_id == run_id for step in trace.steps)]
         for n, run_id in enumerate(told, start=1):
@@ -57,6 +69,34 @@ class TraceTree:
             self._add_phases(branch, [step for step in trace.steps if step.run_id == run_id])
         self._add_runs(tree)
         return tree
+
+    def _add_events(self, tree: Tree) -> None:
+        """Who reacted to what. What no reactor's history tells, and what is known from its row only, comes around."""
+        trace = self._trace
+        reactors = {each.workflow_id for event in trace.events for each in event.reactors}
+        for run in trace.runs:
+            if run.workflow_id not in reactors:
+                branch = tree.add(Text.assemble((f"{run.workflow_id} ", "bold"), _told_run(run, trace.now)))
+                self._add_steps_of(branch, run.workflow_id)
+        for event in trace.events:
+            when = ", ".join(part for part in (event.shard, self._since(event.at)) if part)
+            branch = tree.add(Text.assemble((event.kind, "bold"), (f"  version {event.version}, {when}", "dim")))
+            for reactor in event.reactors:
+                line = Text.assemble(f"{reactor.service}: {reactor.name}", (f"  {_told_reactor(reactor)}", "dim"))
+                self._add_steps_of(branch.add(line), reactor.workflow_id)
+        rest = [step for step in trace.steps if step.workflow_id is None]
+        if rest:
+            branch = tree.add(Text("known from rows alone", style="bold"))
+            for step in rest:
+                self._add_either(branch, step)
+
+    def _add_steps_of(self, tree: Tree, workflow_id: str) -> None:
+        for step in self._trace.steps:
+            if step.workflow_id == workflow_id:
+                self._add_either(tree, step)
+
+    def _add_either(self, tree: Tree, step: StepDocument) -> None:
+        self._add_step(tree, step, self._decision_line(step) if step.phase == "decision" else self._line(step))
 
     def _add_phases(self, tree: Tree, steps: Sequence[StepDocument]) -> None:
         self._add_phase(tree, "forward", steps)
@@ -172,6 +212,11 @@ def _told_decision(decision: DecisionDocument) -> str:
         return "confirmed, payment captured and shipment requested"
     there = " without a row" if decision.outcome == "absent" else ""
     return f"abort{there}, {decision.reason}"
+
+
+def _told_reactor(reactor: ReactorDocument) -> str:
+    took = f" in {_duration(reactor.seconds)}" if reactor.seconds is not None else ""
+    return f"{reactor.workflow_id}, {reactor.status or 'not started, or not told'}{took}"
 
 
 def _told_run(run: RunDocument, now: datetime) -> str:

@@ -11,6 +11,8 @@ from cli.trace.facts import Run, WaitingTask
 from cli.trace.history import as_datetime, ended_by, read_run
 
 RUNS_MAX = 20
+# A choreographed order has at most nine, and again as many where lost ones were started anew.
+WORKFLOWS_MAX = 40
 
 
 async def read_runs(client: Client, workflow_id: str) -> list[Run]:
@@ -32,6 +34,23 @@ async def read_runs(client: Client, workflow_id: str) -> list[Run]:
     current = next(run for run in runs if run.run_id == newest.run_id)
     if current.closed_at is None:
         add_pending(current, newest.raw_description)
+    return sorted(runs, key=lambda run: run.started_at)
+
+
+async def read_workflows(client: Client, saga_id: str) -> list[Run]:
+    """Every run of every workflow that carries this saga's id, by its start; a moment behind, as the list is.
+
+    Raises `RPCError` where Temporal does not answer.
+    """
+    query = f'Saga = "{saga_id}"'
+    runs = [
+        await _read(client, listed.id, listed.run_id)
+        async for listed in client.list_workflows(query, limit=WORKFLOWS_MAX)
+    ]
+    for run in runs:
+        if run.closed_at is None:
+            described = await client.get_workflow_handle(run.workflow_id, run_id=run.run_id).describe()
+            add_pending(run, described.raw_description)
     return sorted(runs, key=lambda run: run.started_at)
 
 

@@ -36,9 +36,16 @@ def upgrade() -> None:
     for table in ("customer", "product"):
         op.add_column(table, sa.Column("version", sa.BigInteger, nullable=False, server_default=sa.text("1")))
     op.add_column("orders", sa.Column("choreography", JSONB))
+    op.create_index(
+        "outbox_of_order",
+        "outbox",
+        ["aggregate_id"],
+        postgresql_where=sa.text("(payload -> 'choreography') IS NOT NULL"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("outbox_of_order", "outbox")
     op.drop_column("orders", "choreography")
     for table in ("product", "customer"):
         op.drop_column(table, "version")

@@ -82,6 +82,8 @@ outbox = Table(
     Column("payload", JSONB, nullable=False),
     db_time("created_at"),
     Index("outbox_position", "xid", "id"),
+    # For who asks for the path of one choreographed order; no other event pays for it.
+    Index("outbox_of_order", "aggregate_id", postgresql_where=text("(payload -> 'choreography') IS NOT NULL")),
 )
 
 # How far a consumer of this outbox has come that keeps its position here, and how far the outbox was trimmed:
