@@ -22,6 +22,7 @@ from activities.choreography import ShardedChoreographyActivities
 from activities.in_doubt import ShardedInDoubtActivities
 from activities.orders import ShardedOrderActivities
 from activities.payments import ShardedPaymentActivities
+from activities.read_model import ShardedReadModelActivities
 from activities.relay import ShardedRelayActivities
 from activities.stock import ShardedStockActivities
 from activities.transfer_batches import ShardedTransferBatchActivities
@@ -43,6 +44,7 @@ from workflows.order_saga import TASK_QUEUE as ORDERS
 from workflows.order_saga import OrderSaga
 from workflows.outbox_relay import TASK_QUEUE as OUTBOX
 from workflows.outbox_relay import OutboxRelay
+from workflows.read_model_rebuild import ReadModelRebuild
 from workflows.transfer import TASK_QUEUE as TRANSFERS
 from workflows.transfer import TransferWorkflow
 from workflows.transfer_batch import TransferBatchWorkflow
@@ -113,8 +115,15 @@ def _transfer_activities(router: Router, _: Settings) -> Sequence[Callable[..., 
     ]
 
 
-def _relay_activities(router: Router, settings: Settings) -> Sequence[Callable[..., Any]]:
-    return [ShardedRelayActivities(router, settings.outbox_keep_seconds).relay_outbox]
+def _outbox_activities(router: Router, settings: Settings) -> Sequence[Callable[..., Any]]:
+    rebuild = ShardedReadModelActivities(router)
+    return [
+        ShardedRelayActivities(router, settings.outbox_keep_seconds).relay_outbox,
+        rebuild.begin_rebuild,
+        rebuild.fill_shard,
+        rebuild.compare_shard,
+        rebuild.switch_read_model,
+    ]
 
 
 def _reactors(service: Service) -> Sequence[type]:
@@ -127,7 +136,7 @@ HOSTED: dict[str, Hosted] = {
     Service.PAYMENT: Hosted(_reactors(Service.PAYMENT), _payment_activities),
     Service.SHIPPING: Hosted(_reactors(Service.SHIPPING), _shipping_activities),
     TRANSFERS: Hosted([TransferWorkflow, TransferBatchWorkflow, InDoubtRecovery], _transfer_activities),
-    OUTBOX: Hosted([OutboxRelay], _relay_activities),
+    OUTBOX: Hosted([OutboxRelay, ReadModelRebuild], _outbox_activities),
 }
 
 

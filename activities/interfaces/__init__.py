@@ -24,6 +24,14 @@ from activities.interfaces.orders import (
     StockActivities,
     StockStep,
 )
+from activities.interfaces.read_model import (
+    Begun,
+    Compared,
+    ComparedRows,
+    CompareShard,
+    FillShard,
+    ReadModelActivities,
+)
 from activities.interfaces.relay import RelayActivities, Relayed, RelayOutbox
 from activities.interfaces.transfer_batches import (
     BatchCounts,
@@ -49,11 +57,16 @@ __all__ = [
     "AbortParticipant",
     "BatchCounts",
     "BatchStretch",
+    "Begun",
     "ChoreographyActivities",
     "Claimed",
+    "CompareShard",
+    "Compared",
+    "ComparedRows",
     "CreditMerchant",
     "DecideOrder",
     "DecideTransfer",
+    "FillShard",
     "InDoubtActivities",
     "OpenOrder",
     "OpenTransfer",
@@ -64,6 +77,7 @@ __all__ = [
     "PaymentActivities",
     "PlacedOrder",
     "Priced",
+    "ReadModelActivities",
     "RefuseOrderId",
     "RelayActivities",
     "RelayOutbox",

@@ -139,8 +139,8 @@ class SourcesDocument(BaseModel):
 
 
 class TraceDocument(BaseModel):
-    """`status` null: the shard of the order is away and Temporal does not tell it. `events`: of a choreographed order, by
-    version."""
+    """`status` null: the shard of the order is away and Temporal does not tell it. `events`: of a choreographed order,
+    by version."""
 
     order_id: str
     saga_id: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from cli.trace.documents import EventDocument, ReactorDocument
 from cli.trace.facts import Run
@@ -12,7 +13,9 @@ from shards.saga_rows import EventRow
 
 def events_of(order_id: str, rows: Sequence[tuple[str, EventRow]], runs: Sequence[Run]) -> list[EventDocument]:
     """In the order of the versions. An event that was trimmed is known from its reactors still."""
-    told = {event.version: (event.kind, event.at, shard) for shard, event in rows}
+    told: dict[int, tuple[str, datetime | None, str | None]] = {
+        event.version: (event.kind, event.at, shard) for shard, event in rows
+    }
     for run in runs:
         asked = run.asked if isinstance(run.asked, dict) else {}
         if "version" in asked:

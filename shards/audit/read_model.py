@@ -5,9 +5,10 @@ What an event on its way explains is in flight and no violation. See `shards.pro
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -85,11 +86,12 @@ _WITHIN = (
 
 @dataclass(slots=True)
 class Projected:
-    """`moving`: rows that could not be judged, since events of theirs are on their way. `has_begun` is false where the
-    version has taken nothing of this shard yet; then nothing was compared."""
+    """`moving`: rows that could not be judged, since events of theirs are on their way. `wrong`: those that differ, by
+    table. `has_begun` is false where the version has taken nothing of this shard yet; then nothing was compared."""
 
     has_begun: bool = True
     moving: int = 0
+    wrong: Counter[str] = field(default_factory=Counter)
 
 
 async def check_projected(
@@ -113,12 +115,14 @@ async def check_projected(
     if position is None:
         return Projected(has_begun=False)
     findings.add_violations(Check.READ_MODEL, parked)
-    comparison = Comparison(shard, read_model, version)
+    comparison, projected = Comparison(shard, read_model, version), Projected()
     async with aclosing(comparison.differences()) as differences:
         async for difference in differences:
             findings.add_violations(Check.READ_MODEL, [_told(difference, shard.name)])
+            projected.wrong[difference.kind.table] += 1
     findings.add_checked(Check.READ_MODEL, comparison.compared.rows)
-    return Projected(moving=comparison.compared.moving)
+    projected.moving = comparison.compared.moving
+    return projected
 
 
 async def check_version(read_model: Database, findings: Findings, version: Version = Version.LIVE) -> None:

@@ -7,7 +7,7 @@ locking the table of cursors is enough to be alone with a version.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from uuid import UUID
 
@@ -49,15 +49,22 @@ async def begin(read_model: Database, rebuild_id: str) -> None:
         known = await marks(to)
         if rebuild_id in known.values():
             return
-        if Version.RETIRED in known:
-            raise Refused(
-                "retired_unconfirmed",
-                "the version before the last switch is still kept: run `shardwise projection confirm` to drop it, "
-                "or `shardwise projection revert` to go back to it",
-            )
+        if refused := why_not(known):
+            raise refused
         if Version.NEXT in known:
             await _drop(to, Version.NEXT)
         await _create_next(to, rebuild_id)
+
+
+def why_not(versions: Iterable[Version]) -> Refused | None:
+    """Why no rebuild may begin beside these versions."""
+    if Version.RETIRED not in versions:
+        return None
+    return Refused(
+        "retired_unconfirmed",
+        "the version before the last switch is still kept: run `shardwise projection confirm` to drop it, or "
+        "`shardwise projection revert` to go back to it",
+    )
 
 
 async def _create_next(to: AsyncConnection, rebuild_id: str) -> None:

@@ -14,6 +14,7 @@ from activities.choreography import ShardedChoreographyActivities
 from activities.in_doubt import ShardedInDoubtActivities
 from activities.orders import ShardedOrderActivities
 from activities.payments import ShardedPaymentActivities
+from activities.read_model import ShardedReadModelActivities
 from activities.relay import ShardedRelayActivities
 from activities.stock import ShardedStockActivities
 from activities.transfer_batches import ShardedTransferBatchActivities
@@ -33,6 +34,7 @@ IMPLEMENTATIONS: dict[type, type] = {
     interfaces.TwoPhaseActivities: ShardedTwoPhaseActivities,
     interfaces.InDoubtActivities: ShardedInDoubtActivities,
     interfaces.RelayActivities: ShardedRelayActivities,
+    interfaces.ReadModelActivities: ShardedReadModelActivities,
 }
 METHODS = [(interface, name) for interface in IMPLEMENTATIONS for name in sorted(interface.__abstractmethods__)]  # type: ignore[attr-defined]
 

@@ -16,6 +16,8 @@ from cli.transfer import DEFAULT, SendByDefault
 from domain.errors import ShardwiseError, StaleRoute, TryAgain
 from shards.audit.findings import Check
 from shards.integrity import DatabaseFailure, IntegrityViolation
+from shards.outbox_cursors import RebuildNeeded
+from shards.projection.switching import Superseded
 
 ROOT = Path(__file__).parent.parent.parent
 RUNBOOK = ROOT / "docs" / "runbook.md"
@@ -59,7 +61,13 @@ def test_the_runbook_explains_every_check(check: Check) -> None:
     assert f"| `{check}` |" in RUNBOOK.read_text()
 
 
-@pytest.mark.parametrize("error", [GIVEN_UP, StaleRoute(""), TryAgain(""), DatabaseFailure(""), IntegrityViolation("")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(GIVEN_UP, StaleRoute(""), TryAgain(""), DatabaseFailure(""), IntegrityViolation("")),
+        *(RebuildNeeded(""), Superseded()),
+    ],
+)
 def test_the_runbook_explains_every_code_of_a_log_line(error: ShardwiseError) -> None:
     assert f"| `{error.code}` |" in RUNBOOK.read_text()
 

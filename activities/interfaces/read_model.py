@@ -1,0 +1,92 @@
+"""A rebuild of the read model: a new version beside the live one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import field
+
+from pydantic.dataclasses import dataclass
+from temporalio import activity
+
+
+@dataclass(frozen=True, slots=True)
+class FillShard:
+    """`seconds`: how long one call works before it answers, so that a long filling is several of them."""
+
+    rebuild_id: str
+    shard: str
+    seconds: float
+    chunk_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class CompareShard:
+    """`shard` None: what must agree within the version itself."""
+
+    rebuild_id: str
+    shard: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The shards to fill from; or why it may not begin, in which case nothing was done."""
+
+    shards: tuple[str, ...] = ()
+    refusal: str | None = None
+    refusal_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedRows:
+    """Of a version: rows that were looked at, that cannot be judged because events of theirs are on their way, and that
+    are wrong, with some sentences about these. `by_table`: those of them that are not as the shard's rows."""
+
+    rows: int = 0
+    in_flight: int = 0
+    wrong: int = 0
+    by_table: dict[str, int] = field(default_factory=dict)
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The new version, and the live one that it is to replace: that is why one rebuilds."""
+
+    next: ComparedRows = field(default_factory=ComparedRows)
+    live: ComparedRows = field(default_factory=ComparedRows)
+
+
+class ReadModelActivities(ABC):
+    """The steps of a rebuild. Only the tables are read, and only the new version is written: no reactor has a part in
+    it, so no order is placed, paid or shipped again."""
+
+    @activity.defn(name="begin_rebuild")
+    @abstractmethod
+    async def begin_rebuild(self, rebuild_id: str) -> Begun:
+        """Makes an empty `next`, in place of one that an earlier rebuild has left. One transaction, idempotent by the
+        rebuild's id.
+
+        Refused while the version before the last switch is neither confirmed nor reverted.
+        """
+
+    @activity.defn(name="fill_shard")
+    @abstractmethod
+    async def fill_shard(self, fill: FillShard) -> bool:
+        """Fills `next` from one shard, chunk by chunk, then takes the events that came meanwhile. False: there is more
+        to do. Heartbeats.
+
+        Idempotent: a chunk, what it wrote and how far it came are one transaction. If we crash here, the next call goes
+        on behind the last chunk. Raises `superseded`, for good, where another rebuild has begun.
+        """
+
+    @activity.defn(name="compare_shard")
+    @abstractmethod
+    async def compare_shard(self, compare: CompareShard) -> Compared:
+        """Compares `next`, and what is live, with one shard by content, while orders go on. Changes nothing.
+        Heartbeats."""
+
+    @activity.defn(name="switch_read_model")
+    @abstractmethod
+    async def switch_read_model(self, rebuild_id: str) -> None:
+        """`next` becomes live and live becomes `retired`, in one transaction, in which `next` is brought to where live
+        stands. Idempotent by the rebuild's id. Undone by `shardwise projection revert`."""

@@ -1,0 +1,134 @@
+"""Rebuilds the read model: a new version is filled beside the live one from the shards' tables, compared, switched to.
+
+Orders go on, and so do readers, of the old version until the switch. Reactors have no part in it: they are another
+consumer of the outbox, and nothing here reads events but to bring the new version up to date.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import field
+from datetime import timedelta
+from enum import StrEnum
+
+from pydantic.dataclasses import dataclass
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+
+from activities.interfaces import Compared, CompareShard, FillShard, ReadModelActivities
+
+TASK_QUEUE = "outbox"
+WORKFLOW_ID = "read-model-rebuild"
+
+# A worker that is gone for so long is gone; also longer than a chunk takes.
+HEARTBEAT_TIMEOUT = timedelta(seconds=10)
+RETRY = RetryPolicy(
+    initial_interval=timedelta(milliseconds=200),
+    maximum_interval=timedelta(seconds=5),
+    # Another rebuild has begun.
+    non_retryable_error_types=["superseded"],
+)
+COMPARE_WITHIN = timedelta(hours=6)
+# What one switch may take, and what a shard that is away may keep it waiting.
+STEP_WITHIN = timedelta(seconds=10)
+
+
+class Phase(StrEnum):
+    BEGINNING = "beginning"
+    FILLING = "filling"
+    COMPARING = "comparing"
+    SWITCHING = "switching"
+    SWITCHED = "switched"
+    DAMAGED = "damaged"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """`chunk_rows` of a shard are one transaction; a call of `fill_seconds` is one activity."""
+
+    chunk_rows: int = 2000
+    fill_seconds: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """How it ended: `switched`; `damaged`, with `next` left as it is to be looked at; or `refused`. `compared` by
+    shard, and under `within` what must agree in the version itself."""
+
+    phase: Phase
+    compared: dict[str, Compared] = field(default_factory=dict)
+    refusal: str | None = None
+    refusal_code: str | None = None
+
+
+WITHIN = "within"
+
+
+@workflow.defn(name="ReadModelRebuild")
+class ReadModelRebuild:
+    def __init__(self) -> None:
+        self._phase = Phase.BEGINNING
+
+    @workflow.query
+    def phase(self) -> Phase:
+        return self._phase
+
+    @workflow.run
+    async def run(self, rebuild: Rebuild) -> Rebuilt:
+        rebuild_id = str(workflow.uuid4())
+        begun = await workflow.execute_activity_method(
+            ReadModelActivities.begin_rebuild,
+            rebuild_id,
+            summary="an empty version beside the live one",
+            start_to_close_timeout=STEP_WITHIN,
+            retry_policy=RETRY,
+        )
+        if begun.refusal is not None:
+            self._phase = Phase.REFUSED
+            return Rebuilt(self._phase, refusal=begun.refusal, refusal_code=begun.refusal_code)
+        self._phase = Phase.FILLING
+        await asyncio.gather(*(self._fill(rebuild_id, shard, rebuild) for shard in begun.shards))
+        self._phase = Phase.COMPARING
+        compared = await self._compare_all(rebuild_id, begun.shards)
+        if any(each.next.wrong for each in compared.values()):
+            self._phase = Phase.DAMAGED
+            return Rebuilt(self._phase, compared)
+        self._phase = Phase.SWITCHING
+        await workflow.execute_activity_method(
+            ReadModelActivities.switch_read_model,
+            rebuild_id,
+            summary="the new version becomes the live one",
+            start_to_close_timeout=STEP_WITHIN,
+            retry_policy=RETRY,
+        )
+        self._phase = Phase.SWITCHED
+        return Rebuilt(self._phase, compared)
+
+    async def _fill(self, rebuild_id: str, shard: str, rebuild: Rebuild) -> None:
+        fill = FillShard(rebuild_id, shard, rebuild.fill_seconds, rebuild.chunk_rows)
+        done = False
+        while not done:
+            done = await workflow.execute_activity_method(
+                ReadModelActivities.fill_shard,
+                fill,
+                summary=f"fill from {shard}",
+                start_to_close_timeout=timedelta(seconds=rebuild.fill_seconds + 60),
+                heartbeat_timeout=HEARTBEAT_TIMEOUT,
+                retry_policy=RETRY,
+            )
+
+    async def _compare_all(self, rebuild_id: str, shards: Sequence[str]) -> dict[str, Compared]:
+        results = await asyncio.gather(*(self._compare(rebuild_id, shard) for shard in (*shards, None)))
+        return dict(zip((*shards, WITHIN), results, strict=True))
+
+    async def _compare(self, rebuild_id: str, shard: str | None) -> Compared:
+        return await workflow.execute_activity_method(
+            ReadModelActivities.compare_shard,
+            CompareShard(rebuild_id, shard),
+            summary=f"compare with {shard}" if shard else "compare sums and names",
+            start_to_close_timeout=COMPARE_WITHIN,
+            heartbeat_timeout=HEARTBEAT_TIMEOUT,
+            retry_policy=RETRY,
+        )
