@@ -20,7 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -28,7 +28,9 @@ from typing import Any
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
+from temporalio.service import RPCError, RPCStatusCode
 
+from domain.choreography import REACTIONS, EventKind, placement_id, reactor_id
 from domain.money import Money
 from domain.orders import Order, OrderLine, OrderStatus
 from domain.sagas import Reason, SagaOptions
@@ -39,7 +41,12 @@ from shards.engines import Cluster
 from stack.settings import Settings, load_settings, resolve_databases
 from stack.temporal_client import connect
 from tests.workflow.desk import Handle, events, scheduled, statuses, until
+from workflows.order_placement import PlaceChoreographed, PlaceChoreographedOrder
 from workflows.order_saga import TASK_QUEUE, OrderSaga, PlaceOrder, workflow_id
+from workflows.outbox_relay import TASK_QUEUE as RELAY_QUEUE
+from workflows.outbox_relay import workflow_id as relay_id
+from workflows.read_model_rebuild import WORKFLOW_ID as REBUILD_ID
+from workflows.read_model_rebuild import ReadModelRebuild, Rebuild
 from workflows.transfer import TASK_QUEUE as TRANSFERS
 from workflows.transfer import CarryOutTransfer, TransferResult, TransferWorkflow
 
@@ -49,6 +56,18 @@ CUSTOMER = "recorded-customer"
 PAYEES = [f"recorded-payee-{n}" for n in range(12)]
 HOUR = 3600.0
 STOCK = 1000
+CONFIRMED_EVENTS = (
+    EventKind.ORDER_PLACED,
+    EventKind.STOCK_RESERVED,
+    EventKind.PAYMENT_HELD,
+    EventKind.ORDER_CONFIRMED,
+)
+REJECTED_EVENTS = (
+    EventKind.ORDER_PLACED,
+    EventKind.STOCK_REFUSED,
+    EventKind.ORDER_ABORTING,
+    EventKind.STOCK_RELEASED,
+)
 
 
 @dataclass(frozen=True)
@@ -123,11 +142,49 @@ class Recorder:
         reason = result.refusal.reason if result.refusal else None
         if (result.status, reason) != (expected, because):
             raise SystemExit(f"{name}: expected {expected}, {because}, got {result.status}, {reason}")
+        folder = "orders" if isinstance(expected, OrderStatus) else "transfers"
+        await self.write(f"{folder}/{name}", handle)
+
+    async def write(self, name: str, handle: WorkflowHandle[Any, Any]) -> None:
         history = (await handle.fetch_history()).to_json_dict()
-        folder = FOLDER / ("orders" if isinstance(expected, OrderStatus) else "transfers")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.json").write_text(json.dumps(scrubbed(history), indent=1) + "\n")
+        file = FOLDER / f"{name}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(scrubbed(history), indent=1) + "\n")
         sys.stdout.write(f"{name}: {len(history['events'])} events\n")
+
+    async def choreograph(self, name: str, second_quantity: int, events: Sequence[EventKind]) -> None:
+        """Places an order without a coordinator and writes down its placement and everybody who reacted to one of its
+        `events`."""
+        one, other = self._skus()
+        lines = (OrderLine(one, 2, Money(500, "USD")), OrderLine(other, second_quantity, Money(100, "USD")))
+        order = Order(f"{name}-{os.urandom(3).hex()}", CUSTOMER, "USD", lines)
+        placement = await self.client.start_workflow(
+            PlaceChoreographedOrder.run,
+            PlaceChoreographed(order, SagaOptions(stuck_after_seconds=HOUR)),
+            id=placement_id(order.order_id),
+            task_queue=TASK_QUEUE,
+            task_timeout=timedelta(seconds=5),
+        )
+        await placement.result()
+        await self.write(f"reactors/{name}/place-order", placement)
+        for version, kind in enumerate(events, start=1):
+            for reactor in REACTIONS[kind]:
+                handle = self.client.get_workflow_handle(reactor_id(reactor, order.order_id, version))
+                await _ended(handle)
+                await self.write(f"reactors/{name}/{version}-{reactor}", handle)
+
+
+async def _ended(handle: WorkflowHandle[Any, Any]) -> None:
+    """Once the relay has started it."""
+    while True:
+        try:
+            await handle.result()
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            await asyncio.sleep(0.1)
+        else:
+            return
 
 
 def scrubbed(part: Any) -> Any:
@@ -199,6 +256,28 @@ async def vetoed_in_two_phase_commit(recorder: Recorder, name: str) -> None:
     await recorder.save(name, handle, TransferStatus.DECLINED, Reason.UNKNOWN_ACCOUNT)
 
 
+async def choreographed_to_the_end(recorder: Recorder, name: str) -> None:
+    await recorder.choreograph(name, 1, CONFIRMED_EVENTS)
+
+
+async def choreographed_and_refused(recorder: Recorder, name: str) -> None:
+    await recorder.choreograph(name, STOCK + 1, REJECTED_EVENTS)
+
+
+async def outbox_relay(recorder: Recorder, name: str) -> None:
+    """It has no end: what began a while ago goes on."""
+    shard = recorder.shard_map.of_customer(CUSTOMER).shard
+    await recorder.write(f"relays/{name}", recorder.client.get_workflow_handle(relay_id(shard)))
+
+
+async def read_model_rebuild(recorder: Recorder, name: str) -> None:
+    handle = await recorder.client.start_workflow(
+        ReadModelRebuild.run, Rebuild(), id=REBUILD_ID, task_queue=RELAY_QUEUE, task_timeout=timedelta(seconds=5)
+    )
+    await handle.result()
+    await recorder.write(f"relays/{name}", handle)
+
+
 SCENES: tuple[Callable[[Recorder, str], Awaitable[None]], ...] = (
     confirmed_on_two_shards,
     rejected_after_a_reservation,
@@ -210,6 +289,10 @@ SCENES: tuple[Callable[[Recorder, str], Awaitable[None]], ...] = (
     declined_by_its_target,
     settled_by_two_phase_commit,
     vetoed_in_two_phase_commit,
+    choreographed_to_the_end,
+    choreographed_and_refused,
+    outbox_relay,
+    read_model_rebuild,
 )
 
 

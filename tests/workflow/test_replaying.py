@@ -11,12 +11,24 @@ from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
+from workers.run import HOSTED
 from workers.sandbox import workflow_runner
-from workflows.order_saga import OrderSaga
-from workflows.transfer import TransferWorkflow
 
 FOLDER = Path(__file__).parent / "histories"
 RECORDED = (
+    "reactors/choreographed_to_the_end/place-order",
+    "reactors/choreographed_to_the_end/1-reserve-stock",
+    "reactors/choreographed_to_the_end/2-hold-payment",
+    "reactors/choreographed_to_the_end/3-confirm-order",
+    "reactors/choreographed_to_the_end/4-ship-order",
+    "reactors/choreographed_to_the_end/4-credit-merchant",
+    "reactors/choreographed_and_refused/place-order",
+    "reactors/choreographed_and_refused/1-reserve-stock",
+    "reactors/choreographed_and_refused/2-abort-order",
+    "reactors/choreographed_and_refused/3-release-stock",
+    "reactors/choreographed_and_refused/4-close-order",
+    "relays/outbox_relay",
+    "relays/read_model_rebuild",
     "orders/cancelled_in_its_window",
     "orders/confirmed_by_the_durable_fallback",
     "orders/confirmed_on_two_shards",
@@ -45,7 +57,7 @@ def test_every_recorded_history_is_listed() -> None:
 @pytest.mark.parametrize("name", RECORDED)
 async def test_a_recorded_history_replays(name: str) -> None:
     replayer = Replayer(
-        workflows=[OrderSaga, TransferWorkflow],
+        workflows=[workflow for hosted in HOSTED.values() for workflow in hosted.workflows],
         workflow_runner=workflow_runner(sandboxed=True),
         data_converter=pydantic_data_converter,
     )
