@@ -2,7 +2,7 @@
 
 No workflow carried them out, so Temporal knows none of them, as after its retention. Nine in ten are confirmed; the
 others were rejected when the stock on their second shard was refused, and were undone. `planted_orders.sql` has the
-rows.
+rows. Their events were trimmed, so the read model knows nothing of them before it is rebuilt: see `rebuilt_by_hand`.
 """
 
 from __future__ import annotations

@@ -121,3 +121,10 @@ SELECT saga_id, step, op, keyspace, slot, CAST(result AS jsonb), pg_temp.long_ag
     UNION ALL
     SELECT saga_id, 'credit_merchant', 'do', 'pin', 'merchant.USD', 'null' FROM credited
 ) AS steps;
+
+-- ── events ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- What happened long ago is told no more: everybody had taken it, and it was trimmed.
+DELETE FROM outbox;
+INSERT INTO outbox_cursor AS c (consumer, xid) VALUES ('trimmed', pg_current_xact_id())
+ON CONFLICT (consumer) DO UPDATE SET xid = excluded.xid;

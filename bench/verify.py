@@ -26,6 +26,7 @@ import asyncpg
 import psutil  # type: ignore[import-untyped]
 
 from bench.planted_orders import Planting, is_confirmed, open_shop, order_id_of
+from bench.rebuilt_by_hand import rebuilt_by_hand
 from cli.connections import connected
 from domain.identifiers import order_saga_id
 from stack.embedded.stack import EmbeddedStack
@@ -84,8 +85,14 @@ async def measure(data_dir: Path, planting: Planting, new: range, orders: int) -
     started = time.perf_counter()
     await planting.plant(new)
     _say(f"{len(new)} orders planted in {time.perf_counter() - started:.0f} s")
+    started = time.perf_counter()
+    async with connected(load_settings(data_dir)) as to:
+        await rebuilt_by_hand(to.cluster)
+    _say(f"the read model of {orders} filled in {time.perf_counter() - started:.0f} s")
     healthy = await verify(data_dir)
     assert (healthy.exit_code, healthy.document["ok"]) == (0, True), healthy.document
+    assert healthy.document["read_model"] == {"rows_in_flight": 0, "not_begun": []}, healthy.document
+    assert healthy.check("read_model")["checked"] > 4 * orders, healthy.document
     assert healthy.check("orders")["checked"] == healthy.document["expired"] == orders, healthy.document
     assert healthy.document["in_flight"] == {"orders": 0, "transfers": 0, "money": {}, "prepared_transactions": 0}
     async with damaged(planting, next(filter(is_confirmed, range(orders // 2, orders)))) as expected:

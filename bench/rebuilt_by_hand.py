@@ -1,0 +1,26 @@
+"""A rebuild of the read model without its workflow: for measuring beside it, and for what has planted rows."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+from shards.engines import Cluster, Database
+from shards.projection.filling import Filling
+from shards.projection.switching import begin, confirm, switch
+
+
+async def rebuilt_by_hand(cluster: Cluster) -> None:
+    """Filled, switched to and confirmed; not compared. Every shard at once, as the workflow does it."""
+    rebuild_id = str(uuid.uuid4())
+    await begin(cluster.read_model, rebuild_id)
+
+    async def fill(shard: Database) -> None:
+        filling = Filling(shard, cluster.read_model, rebuild_id)
+        await filling.begin()
+        while await filling.step() or await filling.follow():
+            pass
+
+    await asyncio.gather(*(fill(shard) for shard in cluster.shards.values()))
+    await switch(cluster.read_model, cluster.shards, rebuild_id)
+    await confirm(cluster.read_model)
