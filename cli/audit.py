@@ -13,7 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from cli.progress import Report
-from cli.workflow_states import ListedWorkflow, Work, WorkflowState, WorkflowStates
+from cli.workflow_states import ListedWorkflow, Work, WorkflowState, WorkflowStates, together
 from domain.orders import OrderStatus
 from domain.transfers import TransferStatus
 from shards.audit.facts import TRANSFER_PREFIX, Dossier
@@ -129,10 +129,10 @@ class Audit:
 
     async def _check_page(self, page: Sequence[ListedWorkflow]) -> int:
         known = await known_states(self._cluster, [each.saga_id for each in page])
-        unknown = {}
+        unknown: dict[str, tuple[str, ...]] = {}
         for workflow in page:
             if workflow.saga_id not in known:
-                unknown[workflow.saga_id] = workflow.saga_id
+                unknown[workflow.saga_id] = Dossier(workflow.saga_id).workflow_ids
             elif workflow.work is Work.CLOSED and workflow.status in _SUCCEEDED:
                 self._check_success(workflow.saga_id, workflow.status, known[workflow.saga_id])
         await self._settle(unknown)
@@ -163,13 +163,13 @@ class Audit:
         await check_version(read_model, self.findings)
 
     async def _check_rows(self, claimed: int) -> None:
-        suspects: dict[str, str] = {}
+        suspects: dict[str, tuple[str, ...]] = {}
         done = 0
         async with aclosing(read_all(self._cluster)) as dossiers:
             async for dossier in dossiers:
                 done += 1
                 if judge(dossier):
-                    suspects[dossier.saga_id] = dossier.workflow_id
+                    suspects[dossier.saga_id] = dossier.workflow_ids
                 if len(suspects) == BATCH:
                     await self._settle(suspects)
                     suspects = {}
@@ -177,9 +177,10 @@ class Audit:
                     self._progress("sagas", done, max(done, claimed))
         await self._settle(suspects)
 
-    async def _settle(self, suspects: Mapping[str, str]) -> None:
-        """Finds out of each suspect whether it is in flight, damaged, or done meanwhile. By saga id, whose workflow's
-        work it is, as far as that is known: a transfer's first facts may lack the row that tells its batch.
+    async def _settle(self, suspects: Mapping[str, tuple[str, ...]]) -> None:
+        """Finds out of each suspect whether it is in flight, damaged, or done meanwhile. By saga id, whose workflows'
+        work it is, as far as that is known: a transfer's first facts may lack the row that tells its batch, and a
+        choreographed order goes from hand to hand.
         """
         unsettled = dict(suspects)
         for _ in range(LOOKS_MAX):
@@ -191,16 +192,17 @@ class Audit:
             settled = {
                 saga_id
                 for saga_id, dossier in still.items()
-                if dossier.workflow_id == unsettled[saga_id] and self._settled(dossier, before[saga_id], after[saga_id])
+                if dossier.workflow_ids == unsettled[saga_id]
+                and self._settled(dossier, before[saga_id], after[saga_id])
             }
-            workflows = unsettled | {saga_id: dossier.workflow_id for saga_id, dossier in still.items()}
+            workflows = unsettled | {saga_id: dossier.workflow_ids for saga_id, dossier in still.items()}
             unsettled = {saga_id: workflows[saga_id] for saga_id in unsettled if saga_id not in settled}
         self.in_flight.sagas.update(unsettled)
 
     def _settled(self, dossier: Dossier, before: WorkflowState, after: WorkflowState) -> bool:
         """False where the workflow ended or began between the looks: its rows may not show that yet."""
         faults = judge(dossier)
-        at_work = after.work is Work.OPEN
+        at_work = after.work is Work.OPEN or dossier.is_unread
         damage = [fault for fault in faults if not fault.while_open]
         if not at_work and len(damage) < len(faults):
             if before != after:
@@ -223,17 +225,17 @@ class Audit:
         for fault in damage:
             self.findings.add_violations(fault.check, [fault.violation])
 
-    async def _states(self, workflow_ids: Mapping[str, str]) -> dict[str, WorkflowState]:
-        """By saga id. A workflow that many sagas share is asked once."""
+    async def _states(self, workflow_ids: Mapping[str, tuple[str, ...]]) -> dict[str, WorkflowState]:
+        """By saga id, of all its workflows together. One that many sagas share is asked once."""
         turns = asyncio.Semaphore(DESCRIBED_AT_ONCE_MAX)
 
         async def ask(workflow_id: str) -> WorkflowState:
             async with turns:
                 return await self._workflows.state_of(workflow_id)
 
-        distinct = list(dict.fromkeys(workflow_ids.values()))
+        distinct = list(dict.fromkeys(each for several in workflow_ids.values() for each in several))
         states = dict(zip(distinct, await asyncio.gather(*(ask(each) for each in distinct)), strict=True))
-        return {saga_id: states[workflow_id] for saga_id, workflow_id in workflow_ids.items()}
+        return {saga_id: together([states[each] for each in several]) for saga_id, several in workflow_ids.items()}
 
 
 def _noun(saga_id: str) -> str:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from domain.identifiers import shown
+from domain.orders import Style
 
 Result = TypeVar("Result")
 
@@ -42,6 +43,11 @@ DataDir = Annotated[
     ),
 ]
 """For every command that needs the stack: `data_dir: DataDir = None`, then `load_settings(data_dir)`."""
+
+StyleOption = Annotated[
+    Style, typer.Option(help="Led by one workflow, or carried on by services that react to events.")
+]
+"""For commands that place orders."""
 
 
 def new_id() -> str:

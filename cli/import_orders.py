@@ -12,14 +12,15 @@ from typing import Annotated, Any, BinaryIO
 import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from cli.common import DataDir, run_async
+from cli.common import DataDir, StyleOption, run_async
 from cli.connections import connected
 from cli.order_book import OrderBook
 from cli.order_file import open_orders, read_batches
 from cli.order_import import OrderImport, Outcome, Tally
-from cli.order_sagas import OrderSagas
+from cli.order_styles import OrderStyles
 from cli.output import Output, output
 from cli.progress import beside, lines
+from domain.orders import Style
 from stack.settings import Settings, load_settings
 
 FAULTS_SHOWN_MAX = 20
@@ -36,6 +37,7 @@ def orders(
     stuck_after: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="Count an order pending that takes longer.")
     ] = 60.0,
+    style: StyleOption = Style.ORCHESTRATED,
     data_dir: DataDir = None,
 ) -> int:
     """Place every order of a file and count how they ended. Safe to repeat, also after a kill.
@@ -44,7 +46,7 @@ def orders(
     """
     settings = load_settings(data_dir)
     with _opened(file) as source:
-        return run_async(_import(settings, source, concurrency, stuck_after))
+        return run_async(_import(settings, source, style, concurrency, stuck_after))
 
 
 @contextlib.contextmanager
@@ -57,17 +59,17 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
             source.close()
 
 
-async def _import(settings: Settings, source: BinaryIO, concurrency: int, limit_seconds: float) -> int:
+async def _import(settings: Settings, source: BinaryIO, style: Style, concurrency: int, limit_seconds: float) -> int:
     out = output()
     faults = Faults(out)
     started = time.monotonic()
     async with connected(settings) as to:
         # Both before any order: with either away nothing could be told apart from nothing to do.
         await asyncio.gather(to.router.map(), to.temporal())
-        sagas = OrderSagas(to.temporal, settings)
-        if not await sagas.has_worker():
+        styles = OrderStyles(to.temporal, to.router, settings)
+        if not await styles.has_worker(style):
             out.progress("no worker polls for orders: they will wait for one (`shardwise up` or `shardwise worker`)")
-        work = OrderImport(OrderBook(to.router), sagas, concurrency, limit_seconds, faults.tell)
+        work = OrderImport(OrderBook(to.router), styles, style, concurrency, limit_seconds, faults.tell)
         async with beside(_shown(out, work.tally, _size(source), started)):
             tally = await work.run(read_batches(source))
     faults.tell_rest()

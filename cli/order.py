@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 from rich.console import Group, RenderableType
 
-from cli.common import DataDir, new_id, run_async
+from cli.common import DataDir, StyleOption, new_id, run_async
 from cli.connections import connected
 from cli.order_desk import OrderDesk
 from cli.order_details import details
@@ -21,7 +22,7 @@ from domain.errors import InvalidInput, Unreachable
 from domain.identifiers import check_identifier, shown
 from domain.money import Money, check_currency
 from domain.order_documents import check_price
-from domain.orders import Order, OrderLine, OrderStatus, check_order, merge_lines
+from domain.orders import Order, OrderLine, OrderStatus, Style, check_order, merge_lines
 from stack.settings import Settings, load_settings
 
 CURRENCY_OF_UNKNOWN_CUSTOMERS = "USD"
@@ -29,6 +30,17 @@ NO_WORKER = "no worker polls for orders: this one waits for one (`shardwise up` 
 
 OrderId = Annotated[str, typer.Argument(metavar="ID", show_default=False)]
 Wait = Annotated[float, typer.Option("--wait", min=0, metavar="SECONDS", help="How long to wait for the end.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An order as it is typed."""
+
+    order_id: str
+    customer: str
+    lines: Sequence[str]
+    currency: str | None
+    style: Style
 
 
 def register(app: typer.Typer) -> None:
@@ -47,6 +59,7 @@ def place(
     ],
     order_id: Annotated[str | None, typer.Option("--id", help="Makes it safe to repeat.  [default: a new one]")] = None,
     currency: Annotated[str | None, typer.Option(help="ISO 4217.  [default: the customer's]")] = None,
+    style: StyleOption = Style.ORCHESTRATED,
     wait: Wait = 30.0,
     data_dir: DataDir = None,
 ) -> int:
@@ -54,9 +67,8 @@ def place(
 
     Exit code 0 when confirmed, 1 when refused or cancelled, 3 when not final in time: it goes on by itself.
     """
-    placed = run_async(
-        _place(load_settings(data_dir), new_id() if order_id is None else order_id, customer, line, currency, wait)
-    )
+    wanted = Wanted(new_id() if order_id is None else order_id, customer, line, currency, style)
+    placed = run_async(_place(load_settings(data_dir), wanted, wait))
     _print(placed)
     if not placed.is_final:
         return 3
@@ -97,21 +109,18 @@ def retry(order_id: OrderId, wait: Wait = 30.0, data_dir: DataDir = None) -> int
     return 3
 
 
-async def _place(
-    settings: Settings, order_id: str, customer: str, lines: Sequence[str], currency: str | None, wait: float
-) -> OrderDocument:
-    check_identifier(order_id, "id")
-    check_identifier(customer, "customer")
-    split = [_split(line) for line in lines]
-    if currency is not None:
-        check_currency(currency)
+async def _place(settings: Settings, wanted: Wanted, wait: float) -> OrderDocument:
+    check_identifier(wanted.order_id, "id")
+    check_identifier(wanted.customer, "customer")
+    split = [_split(line) for line in wanted.lines]
+    if wanted.currency is not None:
+        check_currency(wanted.currency)
     async with connected(settings) as to:
         desk = OrderDesk(to, settings)
-        currency = currency or await _currency_of(desk, customer)
-        order = check_order(
-            Order(order_id, customer, currency, merge_lines([_line_of(*each, currency) for each in split]))
-        )
-        if not await desk.has_worker():
+        currency = wanted.currency or await _currency_of(desk, wanted.customer)
+        lines = merge_lines([_line_of(*each, currency) for each in split])
+        order = check_order(Order(wanted.order_id, wanted.customer, currency, lines, style=wanted.style))
+        if not await desk.has_worker(order.style):
             output().progress(NO_WORKER)
         return await desk.place(order, wait)
 
@@ -156,6 +165,8 @@ def _print(order: OrderDocument) -> None:
     why = f": {order.reason}, {order.detail}" if order.reason else ""
     lines = [(line.sku, str(line.quantity), line.unit_price or "") for line in order.lines]
     about = [order.customer_id or "", _money(order), f"on {order.customer_shard}" if order.customer_shard else ""]
+    if order.style is not Style.ORCHESTRATED:
+        about.append(str(order.style))
     parts: list[RenderableType] = [
         f"order {order.order_id} is {order.status}{why}",
         ", ".join(each for each in about if each),

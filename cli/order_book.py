@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from domain.errors import Unreachable
-from domain.orders import OrderStatus, PricedLine, closing_state
+from domain.orders import OrderStatus, PricedLine, Style, closing_state
 from domain.sagas import Refusal
 from domain.shard_map import Route, ShardMap
 from shards import order_lookup, order_queries, orders
@@ -40,6 +40,11 @@ class KnownOrder:
         return OrderStatus.of_state(closing_state(refusal.reason)) if refusal else OrderStatus.PENDING
 
     @property
+    def style(self) -> Style:
+        """The first one under this id, whatever a later caller asked for."""
+        return self.lookup.request.style
+
+    @property
     def is_final(self) -> bool:
         return self.row.state.is_final if self.row else self.lookup.refusal is not None
 
@@ -61,21 +66,31 @@ class OrderBook:
         lookups = await self._on_owners(order_ids, ShardMap.of_order_id, order_lookup.read, skip_unreachable)
         with_row = {order_id: lookup.customer_id for order_id, lookup in lookups.items() if lookup.refusal is None}
         answered: set[str] = set()
-
-        async def read_rows(tx: ShardTransaction, ids: list[str]) -> dict[str, OrderRow]:
-            rows = await orders.read_orders(tx, ids)
-            answered.update(ids)
-            return rows
-
-        def owner(shard_map: ShardMap, order_id: str) -> Route:
-            return shard_map.of_customer(with_row[order_id])
-
-        rows = await self._on_owners(with_row, owner, read_rows, skip_unreachable)
+        rows = await self.rows(with_row, skip_unreachable, answered)
         return {
             order_id: KnownOrder(lookup, rows.get(order_id))
             for order_id, lookup in lookups.items()
             if lookup.refusal is not None or order_id in answered
         }
+
+    async def rows(
+        self, customers: Mapping[str, str], skip_unreachable: bool = False, answered: set[str] | None = None
+    ) -> dict[str, OrderRow]:
+        """The rows of those orders that have one, by order id; `customers`: whose each is. One query a shard.
+
+        `answered` gets the ids that a shard was asked for and answered, whether or not it has a row.
+        """
+
+        async def read_rows(tx: ShardTransaction, ids: list[str]) -> dict[str, OrderRow]:
+            rows = await orders.read_orders(tx, ids)
+            if answered is not None:
+                answered.update(ids)
+            return rows
+
+        def owner(shard_map: ShardMap, order_id: str) -> Route:
+            return shard_map.of_customer(customers[order_id])
+
+        return await self._on_owners(customers, owner, read_rows, skip_unreachable)
 
     async def lines(self, rows: Iterable[OrderRow]) -> dict[str, list[PricedLine]]:
         customers = {row.order_id: row.customer_id for row in rows}

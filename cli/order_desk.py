@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 from cli import order_documents as documents
 from cli.connections import Connections
 from cli.order_book import KnownOrder, OrderBook
 from cli.order_documents import OrderDocument
-from cli.order_sagas import OrderSagas
+from cli.order_sagas import Seen
+from cli.order_styles import OrderStyles
 from cli.saga_calls import SagaBroke
 from domain.errors import Refused, Unreachable
 from domain.identifiers import check_identifier
-from domain.orders import Order, OrderStatus
+from domain.orders import Order, OrderStatus, Style
 from domain.sagas import Reason
 from stack.settings import Settings
 
 
 class OrderDesk:
     def __init__(self, connections: Connections, settings: Settings) -> None:
-        self._sagas = OrderSagas(connections.temporal, settings)
+        self._styles = OrderStyles(connections.temporal, connections.router, settings)
         self._book = OrderBook(connections.router)
 
     async def place(self, order: Order, wait_seconds: float) -> OrderDocument:
@@ -36,9 +38,10 @@ class OrderDesk:
             _assert_same_content(order, known.lookup.content_hash)
             if known.is_final:
                 return await self._document(known)
+            order = replace(order, style=known.style)
         shard = await self._book.customer_shard(order.customer_id)
         with contextlib.suppress(SagaBroke):  # The row says how far it came.
-            result = await self._sagas.carry_out(order, shard, wait_seconds)
+            result = await self._styles.carry_out(order, shard, wait_seconds)
             if result is not None:
                 _assert_same_content(order, result.content_hash)
                 if result.refusal is not None and result.refusal.reason is Reason.ID_CONFLICT:
@@ -52,19 +55,20 @@ class OrderDesk:
         return await self._document(known) if known is not None else await self._unclaimed(order_id)
 
     async def cancel(self, order_id: str, wait_seconds: float) -> OrderDocument:
-        """The order as it stands when its workflow has ended, or after `wait_seconds`: whether the cancel won.
+        """The order as it stands when it has come to its end, or after `wait_seconds`: whether the cancel won.
 
-        A final order stays as it is. One that lost its workflow gets another, which undoes it. Idempotent.
+        A final order stays as it is. An orchestrated one that lost its workflow gets another, which undoes it; of a
+        choreographed one the row is asked. Idempotent.
         """
         before = await self.show(order_id)
         if before.is_final:
             return before
         known = await self._book.find(order_id)
         if known is None:
-            await self._sagas.cancel(order_id, wait_seconds)
+            await self._styles.cancel_unclaimed(order_id, wait_seconds)
         else:
             shard = await self._book.customer_shard(known.lookup.customer_id)
-            await self._sagas.cancel_or_begin(known.lookup.request, shard, wait_seconds)
+            await self._styles.cancel(known.lookup.request, shard, wait_seconds)
         return await self.show(order_id)
 
     async def retry(self, order_id: str, wait_seconds: float) -> tuple[OrderDocument, bool]:
@@ -73,17 +77,17 @@ class OrderDesk:
         Also for a final row: after the decision the stock and the merchant's credit may still wait for their shards.
         Harmless where nothing waits.
         """
-        await self.show(order_id)
-        taken = await self._sagas.retry(order_id, wait_seconds)
+        before = await self.show(order_id)
+        taken = await self._styles.retry(order_id, before.style, wait_seconds)
         return await self.show(order_id), taken
 
     async def currency_of(self, customer_id: str) -> str | None:
         """The currency of the customer's account; None for an unknown customer."""
         return await self._book.customer_currency(customer_id)
 
-    async def has_worker(self) -> bool:
-        """Whether a worker polls for orders. Without one, orders are taken and wait."""
-        return await self._sagas.has_worker()
+    async def has_worker(self, style: Style) -> bool:
+        """Whether workers poll for orders of this style. Without them, orders are taken and wait."""
+        return await self._styles.has_worker(style)
 
     async def _just_placed(self, order: Order, shard: str) -> OrderDocument:
         known = None
@@ -97,7 +101,7 @@ class OrderDesk:
     async def _document(self, known: KnownOrder) -> OrderDocument:
         order_id, status = known.lookup.order_id, known.status
         if not known.is_final:
-            seen = await self._sagas.seen(order_id)
+            seen = await self._styles.seen(order_id, known.style)
             status = OrderStatus.STUCK if seen is not None and seen.is_stuck else status
         shard = await self._book.customer_shard(known.lookup.customer_id)
         if known.row is not None:
@@ -107,16 +111,20 @@ class OrderDesk:
 
     async def _unclaimed(self, order_id: str) -> OrderDocument:
         """Placed, but its id was not claimed yet, or never will be until `recover`; or unknown."""
-        seen = await self._sagas.seen(order_id)
-        if seen is None:
-            message = f"no shard knows order {order_id}; Temporal, which might, does not answer"
-            raise Unreachable("temporal_unreachable", message)
-        if not seen.is_known:
-            raise Refused("unknown_order", f"there is no order {order_id}")
+        for style in Style:
+            seen = await self._styles.seen(order_id, style)
+            if seen is None:
+                message = f"no shard knows order {order_id}; Temporal, which might, does not answer"
+                raise Unreachable("temporal_unreachable", message)
+            if seen.is_known:
+                return await self._only_placed(order_id, style, seen)
+        raise Refused("unknown_order", f"there is no order {order_id}")
+
+    async def _only_placed(self, order_id: str, style: Style, seen: Seen) -> OrderDocument:
         if not seen.is_running and (known := await self._book.find(order_id)) is not None:
             return await self._document(known)  # It came to its end since the shards were asked.
         status = OrderStatus.STUCK if seen.is_stuck else OrderStatus.PENDING
-        asked = await self._sagas.asked_for(order_id)
+        asked = await self._styles.asked_for(order_id, style)
         if asked is None:
             raise Unreachable("temporal_unreachable", f"Temporal does not tell what order {order_id} is about")
         return documents.of_request(asked, status, await self._book.customer_shard(asked.customer_id))

@@ -7,7 +7,8 @@ from datetime import datetime
 
 from pydantic import BaseModel
 
-from domain.orders import STATE_OF_STATUS, Order, OrderStatus, PricedLine
+from domain.choreography import placement_id
+from domain.orders import STATE_OF_STATUS, Order, OrderStatus, PricedLine, Style
 from domain.sagas import Reason, Refusal
 from shards.orders import OrderRow
 from shards.queries.orders import ListedOrder
@@ -37,6 +38,7 @@ class OrderDocument(BaseModel):
     customer_shard: str | None = None
     placed_at: datetime | None = None
     decided_at: datetime | None = None
+    style: Style = Style.ORCHESTRATED
     workflow_id: str
 
     @property
@@ -58,7 +60,8 @@ def of_row(row: OrderRow, status: OrderStatus, lines: Sequence[PricedLine], cust
         customer_shard=customer_shard,
         placed_at=row.placed_at,
         decided_at=row.decided_at,
-        workflow_id=workflow_id(row.order_id),
+        style=row.style,
+        workflow_id=_workflow_id(row.order_id, row.style),
     )
 
 
@@ -76,7 +79,8 @@ def of_listed(order: ListedOrder) -> OrderDocument:
         customer_shard=order.shard,
         placed_at=order.placed_at,
         decided_at=order.decided_at,
-        workflow_id=workflow_id(order.order_id),
+        style=order.style,
+        workflow_id=_workflow_id(order.order_id, order.style),
     )
 
 
@@ -96,9 +100,15 @@ def of_request(
         ],
         customer_id=order.customer_id,
         customer_shard=customer_shard,
-        workflow_id=workflow_id(order.order_id),
+        style=order.style,
+        workflow_id=_workflow_id(order.order_id, order.style),
     )
 
 
 def _lines(lines: Sequence[PricedLine]) -> list[LineDocument]:
     return [LineDocument(sku=x.sku, quantity=x.quantity, unit_price=x.unit_price.amount) for x in lines]
+
+
+def _workflow_id(order_id: str, style: Style) -> str:
+    """Of the one that carries the order out, or that placed it for others to carry on."""
+    return placement_id(order_id) if style is Style.CHOREOGRAPHED else workflow_id(order_id)

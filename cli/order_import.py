@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from cli.order_book import KnownOrder, OrderBook
 from cli.order_file import NumberedLine
-from cli.order_sagas import OrderSagas
+from cli.order_styles import OrderStyles
 from cli.saga_calls import SagaBroke
 from domain.errors import InvalidInput, Unreachable
 from domain.order_documents import parse_order
-from domain.orders import Order, OrderStatus
+from domain.orders import Order, OrderStatus, Style
 from domain.sagas import Reason, Refusal
 
 
@@ -58,7 +58,8 @@ class OrderImport:
     def __init__(
         self,
         book: OrderBook,
-        sagas: OrderSagas,
+        styles: OrderStyles,
+        style: Style,
         concurrency: int,
         limit_seconds: float,
         on_invalid: Callable[[int, str], None],
@@ -67,7 +68,8 @@ class OrderImport:
         number and what is wrong with it."""
         self.tally = Tally()
         self._book = book
-        self._sagas = sagas
+        self._styles = styles
+        self._style = style
         self._concurrency = concurrency
         self._limit_seconds = limit_seconds
         self._on_invalid = on_invalid
@@ -104,7 +106,7 @@ class OrderImport:
     def _parsed(self, line: NumberedLine) -> _Placed | None:
         self.tally.total += 1
         try:
-            return _Placed(line, parse_order(line.text))
+            return _Placed(line, replace(parse_order(line.text), style=self._style))
         except InvalidInput as fault:
             self._invalid(line, fault.message)
             return None
@@ -135,7 +137,7 @@ class OrderImport:
         unfinished = Outcome.PENDING
         try:
             shard = await self._book.customer_shard(order.customer_id)
-            result = await self._sagas.carry_out(order, shard, self._limit_seconds)
+            result = await self._styles.carry_out(order, shard, self._limit_seconds)
         except Unreachable:
             result = None
         except SagaBroke:

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from cli.common import DataDir, run_async
 from cli.connections import Connections, connected
 from cli.order_documents import OrderDocument, of_listed
-from cli.order_sagas import OrderSagas
+from cli.order_styles import OrderStyles
 from cli.output import output, table
 from cli.paging import LIMIT, After, Limit, next_token, page_after, with_next
 from domain.errors import InvalidInput, Unreachable
@@ -84,7 +84,7 @@ async def _stuck(to: Connections, settings: Settings, statuses: frozenset[OrderS
     """As Temporal knew a moment ago; nothing where it is away, unless `stuck` is what is asked for: `Unreachable`."""
     if statuses and statuses <= _FINAL:
         return frozenset()
-    ids = await OrderSagas(to.temporal, settings).stuck_order_ids()
+    ids = await OrderStyles(to.temporal, to.router, settings).stuck_order_ids()
     if ids is None and OrderStatus.STUCK in statuses:
         raise Unreachable("temporal_unreachable", "Temporal, which knows what is stuck, does not answer")
     return frozenset(ids or ())

@@ -2,7 +2,8 @@
 
 A terminated workflow compensates nothing, and a Temporal that lost its store knows of none. The rows know how far each
 saga came and what was asked for: it is started again under the same id, every step answers what it answered before, and
-it goes on from there, forward or back as its row has decided.
+it goes on from there, forward or back as its row has decided. Of a choreographed order the reactors to its newest event
+are started again.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from typing import Any
 from cli.audit import Audit
 from cli.connections import Connections
 from cli.order_book import OrderBook
-from cli.order_sagas import OrderSagas
+from cli.order_styles import OrderStyles
 from cli.progress import Report
 from cli.transfer_batches import TransferBatches
 from cli.transfer_sagas import TransferSagas
 from cli.workflow_states import TemporalWorkflowStates, Work
 from domain.errors import Refused, Unreachable
-from domain.orders import Order, OrderStatus
+from domain.orders import Order, OrderStatus, Style
 from domain.transfer_batch import batch_workflow_id
 from domain.transfers import TransferState
 from shards import batch_staging
@@ -78,7 +79,7 @@ class Recovery:
     def __init__(self, connections: Connections, settings: Settings, progress: Report) -> None:
         self._connections = connections
         self._book = OrderBook(connections.router)
-        self._sagas = OrderSagas(connections.temporal, settings)
+        self._styles = OrderStyles(connections.temporal, connections.router, settings)
         self._transfers = TransferSagas(connections.temporal, settings)
         self._progress = progress
 
@@ -134,7 +135,10 @@ class Recovery:
     async def _start_order(self, order: AbandonedOrder) -> None:
         request = await self._request(order.order_id)
         shard = await self._book.customer_shard(request.customer_id)
-        await self._sagas.start(request, shard, is_decided=order.is_decided)
+        if request.style is Style.CHOREOGRAPHED:
+            await self._styles.choreographed.resume(request, shard)
+        else:
+            await self._styles.orchestrated.start(request, shard, is_decided=order.is_decided)
 
     async def _start_transfer(self, abandoned: AbandonedTransfer) -> None:
         """With the protocol that was begun; where the row is not there yet, with the one that was asked for."""
@@ -160,7 +164,10 @@ class Recovery:
     async def _request(self, order_id: str) -> Order:
         """What was asked for: by the row, or by the lost workflow's own history where it had not come to write one."""
         known = await self._book.find(order_id)
-        request = known.lookup.request if known is not None else await self._sagas.asked_for(order_id)
-        if request is None:
-            raise Unreachable("temporal_unreachable", f"Temporal does not tell what order {order_id} is about")
-        return request
+        if known is not None:
+            return known.lookup.request
+        for style in Style:
+            request = await self._styles.asked_for(order_id, style)
+            if request is not None:
+                return request
+        raise Unreachable("temporal_unreachable", f"Temporal does not tell what order {order_id} is about")

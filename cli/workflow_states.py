@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -10,12 +10,15 @@ from typing import Protocol
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
+from domain.choreography import PLACEMENT_TYPE, placed_order_id
 from domain.errors import Unreachable
+from domain.identifiers import order_saga_id
 from workflows.order_saga import ORDER_STATUS
 from workflows.transfer import TRANSFER_STATUS
 
 PAGE_SIZE = 1000
-_QUERY = 'WorkflowType IN ("OrderSaga", "TransferWorkflow")'
+# Reactors leave no trace of their own: what they do is their order's, and shows in its rows.
+_QUERY = f'WorkflowType IN ("OrderSaga", "{PLACEMENT_TYPE}", "TransferWorkflow")'
 
 
 class Work(StrEnum):
@@ -48,7 +51,8 @@ class ListedWorkflow:
 
 class WorkflowStates(Protocol):
     def listed(self) -> AsyncGenerator[ListedWorkflow, None]:
-        """Every order's and transfer's workflow, as known a moment ago. Raises `Unreachable`."""
+        """Every order's and transfer's workflow, as known a moment ago; of a choreographed order the one that placed
+        it. Raises `Unreachable`."""
 
     async def state_of(self, workflow_id: str) -> WorkflowState:
         """As it is now. Raises `Unreachable`."""
@@ -63,7 +67,7 @@ class TemporalWorkflowStates:
             async for each in self._client.list_workflows(_QUERY, page_size=PAGE_SIZE):
                 told = each.typed_search_attributes
                 status = told.get(ORDER_STATUS) or told.get(TRANSFER_STATUS)
-                yield ListedWorkflow(each.id, _work(each.status), status)
+                yield ListedWorkflow(_saga_id(each.id), _work(each.status), status)
         except RPCError as error:
             raise _no_answer(error) from error
 
@@ -76,6 +80,19 @@ class TemporalWorkflowStates:
             raise _no_answer(error) from error
         completed = description.status is WorkflowExecutionStatus.COMPLETED
         return WorkflowState(_work(description.status), description.run_id, completed)
+
+
+def together(states: Sequence[WorkflowState]) -> WorkflowState:
+    """Several workflows of one saga as one: any that is open works on it."""
+    work = next((work for work in (Work.OPEN, Work.CLOSED) if any(each.work is work for each in states)), Work.ABSENT)
+    runs = [each.run_id for each in states if each.run_id is not None]
+    return WorkflowState(work, " ".join(runs) or None, any(each.completed for each in states))
+
+
+def _saga_id(workflow_id: str) -> str:
+    """Workflows are named after their saga, but for those that only place an order."""
+    order_id = placed_order_id(workflow_id)
+    return workflow_id if order_id is None else order_saga_id(order_id)
 
 
 def _work(status: WorkflowExecutionStatus | None) -> Work:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
+from domain.choreography import placement_id, reactor_ids
 from domain.identifiers import order_saga_id
-from domain.transfer_batch import BATCH_PREFIX, batch_workflow_id
+from domain.transfer_batch import batch_workflow_id
 
 ORDER_PREFIX = order_saga_id("")
 TRANSFER_PREFIX = "transfer/"
@@ -21,7 +22,8 @@ class LookupFact(NamedTuple):
 
 
 class OrderFact(NamedTuple):
-    """`total` in minor units. `lines`: what is wanted of each SKU, sorted by SKU."""
+    """`total` in minor units. `lines`: what is wanted of each SKU, sorted by SKU. `event`: the newest one of a
+    choreographed order; `unread`: one of its events is still to be read by what starts the reactors."""
 
     shard: str
     customer_id: str
@@ -31,6 +33,9 @@ class OrderFact(NamedTuple):
     currency: str
     total: int
     lines: tuple[tuple[str, int], ...]
+    version: int = 1
+    event: str | None = None
+    unread: bool = False
 
 
 class TransferFact(NamedTuple):
@@ -105,17 +110,29 @@ class Dossier:
         return self.saga_id.startswith(TRANSFER_PREFIX)
 
     @property
-    def workflow_id(self) -> str:
-        """Whose work it is: a saga's own workflow, or the batch that its transfer is of."""
-        rows: Sequence[TransferFact | AdmissionFact] = self.transfers or self.admissions
-        batches = [each.batch_id for each in rows if each.batch_id is not None]
-        return batch_workflow_id(batches[0]) if batches else self.saga_id
+    def workflow_ids(self) -> tuple[str, ...]:
+        """Whose work it is: any of these. A saga's own workflow, the batch that its transfer is of, or the reactors to
+        a choreographed order's newest event. Of an order without a row it is not known how it is carried out.
+        """
+        if self.batch_id is not None:
+            return (batch_workflow_id(self.batch_id),)
+        if self.order_id is None:
+            return (self.saga_id,)
+        if not self.orders:
+            return (self.saga_id, placement_id(self.order_id))
+        order = self.orders[0]
+        return (self.saga_id,) if order.event is None else reactor_ids(order.event, self.order_id, order.version)
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether somebody will still be told of it, and then start to work on it."""
+        return any(order.unread for order in self.orders)
 
     @property
     def batch_id(self) -> str | None:
         """Of the batch whose work it is."""
-        batch_id = self.workflow_id.removeprefix(BATCH_PREFIX)
-        return batch_id if batch_id != self.workflow_id else None
+        rows: Sequence[TransferFact | AdmissionFact] = self.transfers or self.admissions
+        return next((each.batch_id for each in rows if each.batch_id is not None), None)
 
     @property
     def is_known(self) -> bool:
@@ -164,4 +181,7 @@ def _order(shard: str, fact: Mapping[str, Any]) -> OrderFact:
         fact["currency"],
         fact["total"],
         tuple(sorted((fact["lines"] or {}).items())),
+        fact["version"],
+        fact["event"],
+        fact["unread"],
     )

@@ -17,6 +17,7 @@ from domain.identifiers import order_saga_id, transfer_saga_id
 from shards.audit.facts import ORDER_PREFIX, TRANSFER_PREFIX, Dossier
 from shards.audit.rules import PART_ROWS
 from shards.engines import Cluster, Database
+from shards.outbox_cursors import REACTORS
 from shards.side_by_side import all_ended
 
 
@@ -25,6 +26,13 @@ class Counted(NamedTuple):
 
     sagas: int
     with_workflow: int
+
+
+# Orders of which an event lies behind the position of what starts the reactors. Read once for all orders.
+_UNREAD = f"""
+    SELECT aggregate_id FROM outbox WHERE aggregate = 'order'
+        AND xid >= coalesce((SELECT xid FROM outbox_cursor WHERE consumer = '{REACTORS}'), CAST('0' AS xid8))
+"""
 
 
 def _facts_query(of_orders: str = "", of_lookups: str = "", of_transfers: str = "", of_sagas: str = "true") -> str:
@@ -37,6 +45,8 @@ def _facts_query(of_orders: str = "", of_lookups: str = "", of_transfers: str = 
             UNION ALL
             SELECT 'order/' || o.id, jsonb_build_object('kind', 'order', 'customer_id', customer_id,
                 'content_hash', content_hash, 'state', state, 'reason', reason, 'currency', currency, 'total', total,
+                'version', version, 'event', choreography ->> 'event',
+                'unread', choreography IS NOT NULL AND o.id IN ({_UNREAD}),
                 'lines', (SELECT jsonb_object_agg(sku, quantity) FROM (
                     SELECT sku, sum(quantity) AS quantity FROM order_line WHERE order_id = o.id GROUP BY sku) AS l))
             FROM orders AS o {of_orders}

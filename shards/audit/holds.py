@@ -56,7 +56,10 @@ HOLDS = LocalCheck(
             """
             SELECT b.saga_id, o.id AS order_id, o.state AS order_state, o.currency, o.total AS total_minor
             FROM orders AS o JOIN barrier AS b ON b.saga_id = 'order/' || o.id AND b.op = 'do'
-              AND b.step = CASE WHEN o.choreography IS NULL THEN 'open_order' ELSE 'hold_payment' END
+              AND CASE WHEN o.choreography IS NULL THEN b.step = 'open_order'
+                  -- One that was only barred has nothing to show either.
+                  ELSE b.step = 'hold_payment' AND NOT EXISTS (
+                      SELECT FROM barrier WHERE saga_id = b.saga_id AND step = b.step AND op = 'undo') END
             WHERE o.total > 0 AND NOT EXISTS (SELECT FROM hold WHERE saga_id = b.saga_id)
               AND (o.state = 'confirmed' OR jsonb_typeof(b.result) IS DISTINCT FROM 'object')
             """,

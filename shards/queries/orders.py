@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.money import Money
-from domain.orders import FINAL_STATES, STATE_OF_STATUS, OrderState, OrderStatus, PricedLine
+from domain.orders import FINAL_STATES, STATE_OF_STATUS, OrderState, OrderStatus, PricedLine, Style
 from domain.sagas import Reason
 from shards.queries.pages import Page, PageAfter, page_of
 
@@ -28,7 +28,7 @@ _LIST = """
     ORDER BY page.placed_at DESC, page.id DESC
 """
 _BRANCH = """
-    (SELECT id, shard, customer_id, currency, total, state, reason, detail, placed_at, decided_at
+    (SELECT id, shard, customer_id, style, currency, total, state, reason, detail, placed_at, decided_at
      FROM live.order_details WHERE {conditions} ORDER BY placed_at DESC, id DESC LIMIT :limit)
 """
 # A literal, and one of ours: the branch is planned for its state.
@@ -73,6 +73,7 @@ class ListedOrder:
     shard: str
     placed_at: datetime
     decided_at: datetime | None
+    style: Style
 
 
 async def list_orders(
@@ -128,4 +129,5 @@ def _order_of(row: Any, stuck: frozenset[str]) -> ListedOrder:
         row.shard,
         row.placed_at,
         row.decided_at,
+        Style(row.style),
     )

@@ -10,7 +10,8 @@ import pytest
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
-from cli.workflow_states import ListedWorkflow, TemporalWorkflowStates, Work
+from cli.workflow_states import ListedWorkflow, TemporalWorkflowStates, Work, WorkflowState, together
+from domain.choreography import PLACEMENT_TYPE, Reactor, placement_id, reactor_id
 from tests.support.temporal import scratch_temporal
 from workflows.order_saga import ORDER_STATUS
 
@@ -45,6 +46,26 @@ async def test_open_closed_and_absent_workflows_are_told_apart(client: Client) -
     async with asyncio.timeout(10):  # What is listed lags behind by some milliseconds.
         while sorted([each async for each in states.listed()], key=lambda each: each.saga_id) != expected:
             pass
+
+
+async def test_a_placement_is_listed_as_its_order_s_and_reactors_are_not(client: Client) -> None:
+    await client.start_workflow(PLACEMENT_TYPE, id=placement_id("choreographed"), task_queue="nobody")
+    await client.start_workflow(
+        Reactor.SHIP_ORDER.workflow_type, id=reactor_id(Reactor.SHIP_ORDER, "choreographed", 4), task_queue="nobody"
+    )
+    states = TemporalWorkflowStates(client)
+    async with asyncio.timeout(10):
+        while [each async for each in states.listed()] != [ListedWorkflow("order/choreographed", Work.OPEN, None)]:
+            pass
+
+
+def test_of_several_workflows_any_that_is_open_works_on_their_saga() -> None:
+    absent, first = WorkflowState(Work.ABSENT), WorkflowState(Work.CLOSED, "1", completed=True)
+    second = WorkflowState(Work.OPEN, "2")
+    assert together([absent, first, second]) == WorkflowState(Work.OPEN, "1 2", completed=True)
+    assert together([absent, first]) == first
+    assert together([absent, absent]) == together([]) == absent
+    assert together([first, second]) != together([first, WorkflowState(Work.OPEN, "3")])
 
 
 async def test_a_run_of_its_own_is_another_state(client: Client) -> None:

@@ -1,0 +1,421 @@
+"""What a caller sees of choreographed orders: placed, shown, cancelled, retried, imported; verified and recovered."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+from temporalio.client import Client
+
+from activities.reactors import ReactorStarter
+from cli.audit import Audit
+from cli.connections import Connections
+from cli.order_book import OrderBook
+from cli.order_desk import OrderDesk
+from cli.order_documents import OrderDocument
+from cli.order_file import NumberedLine
+from cli.order_import import OrderImport, Outcome, Tally
+from cli.order_styles import OrderStyles
+from cli.recovery import Found, Recovery
+from cli.workflow_states import TemporalWorkflowStates
+from domain.choreography import Reactor, placement_id, reactor_id
+from domain.errors import Refused
+from domain.orders import Order, OrderStatus, Style
+from domain.sagas import Reason
+from shards.audit.findings import Check
+from shards.engines import Cluster
+from stack.embedded.waiting import attempts
+from stack.settings import Settings
+from tests.conftest import FreshCluster
+from tests.support.services import followed, services
+from tests.support.temporal import scratch_temporal
+from tests.support.world import World
+
+SECONDS = 30.0
+_numbers = itertools.count(1)
+
+
+class Office:
+    """Nothing runs but what a test starts by `open`."""
+
+    def __init__(self, world: World, client: Client) -> None:
+        self.world = world
+        self.client = client
+
+        async def temporal() -> Client:
+            return client
+
+        self.connections = Connections(world.cluster, world.router, temporal)
+
+    def desk(self, window_seconds: float = 0, stuck_after_seconds: float = 30) -> OrderDesk:
+        return OrderDesk(self.connections, self._settings(window_seconds, stuck_after_seconds))
+
+    def styles(self) -> OrderStyles:
+        return OrderStyles(self.connections.temporal, self.world.router, self._settings())
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        async with services(self.client, self.world.router, self._settings()), followed(self.starters()):
+            yield
+
+    def starters(self) -> list[ReactorStarter]:
+        return [ReactorStarter(shard, self.client) for shard in self.world.cluster.shards.values()]
+
+    async def order(self, balance: str = "100.00", style: Style = Style.CHOREOGRAPHED) -> Order:
+        """Of 2.00, over goods on two shards."""
+        goods = {await self.world.product(near): 1 for near in "az"}
+        wanted = self.world.order(await self.world.customer(balance), goods)
+        return replace(wanted, order_id=f"desk-{next(_numbers)}", style=style)
+
+    async def audit(self) -> Audit:
+        audit = Audit(self.world.cluster, TemporalWorkflowStates(self.client), lambda *_: None)
+        await audit.run()
+        return audit
+
+    async def recover(self) -> Found:
+        recovery = Recovery(self.connections, self._settings(), lambda *_: None)
+        found = await recovery.find()
+        await recovery.start(found)
+        return found
+
+    async def terminate(self, reactor: Reactor, order: Order, version: int) -> None:
+        handle = self.client.get_workflow_handle(reactor_id(reactor, order.order_id, version))
+        await handle.terminate("an operator's mistake")
+
+    async def running(self, order: Order) -> list[str]:
+        query = f'Saga = "order/{order.order_id}" AND ExecutionStatus = "Running"'
+        return [each.id async for each in self.client.list_workflows(query)]
+
+    def _settings(self, window_seconds: float = 0, stuck_after_seconds: float = 30) -> Settings:
+        return Settings(
+            cancellation_window_seconds=window_seconds,
+            stuck_after_seconds=stuck_after_seconds,
+            workflow_sandbox=True,
+        )
+
+
+@pytest.fixture(scope="module")
+async def office(fresh_cluster: FreshCluster, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Office]:
+    async with (
+        fresh_cluster() as made,
+        Cluster(made.shards, made.catalog, made.read_model, pool_size=8) as cluster,
+        scratch_temporal(tmp_path_factory.mktemp("temporal")) as client,
+    ):
+        world = World(cluster)
+        await world.open_shop()
+        yield Office(world, client)
+
+
+@pytest.fixture(autouse=True)
+async def sound(office: Office) -> AsyncIterator[None]:
+    """Whatever a test did, nothing is left half done."""
+    yield
+    async with office.open():
+        await until(lambda: _at_rest(office))
+    audit = await office.audit()
+    assert [each for found in audit.findings.by_check.values() for each in found.violations] == []
+    assert await office.world.violations() == []
+
+
+async def _at_rest(office: Office) -> bool:
+    return not (await office.audit()).in_flight.sagas
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async for _ in attempts(SECONDS):
+        if await holds():
+            return
+    raise AssertionError("it never comes to be")
+
+
+def _said(document: OrderDocument) -> tuple[OrderStatus, Reason | None, Style]:
+    return document.status, document.reason, document.style
+
+
+# ── placing ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_an_order_is_placed_shown_and_placed_again(office: Office) -> None:
+    order = await office.order()
+    async with office.open():
+        placed = await office.desk().place(order, SECONDS)
+        assert _said(placed) == (OrderStatus.CONFIRMED, None, Style.CHOREOGRAPHED)
+        assert placed.workflow_id == placement_id(order.order_id)
+        assert await office.desk().show(order.order_id) == placed
+        assert await office.desk().place(order, SECONDS) == placed
+
+
+@pytest.mark.parametrize("first", Style)
+async def test_the_first_style_under_an_id_stays(office: Office, first: Style) -> None:
+    order = await office.order(style=first)
+    other = replace(order, style=first.other)
+    async with office.open():
+        placed = await office.desk().place(order, SECONDS)
+        assert placed.style is first
+        assert await office.desk().place(other, SECONDS) == placed
+        shard = placed.customer_shard or ""
+        joined = await office.styles().carry_out(other, shard, SECONDS)
+        assert joined is not None
+        assert (joined.status, joined.content_hash) == (OrderStatus.CONFIRMED, order.content_hash)
+
+
+async def test_other_content_under_an_id_is_refused(office: Office) -> None:
+    order = await office.order()
+    async with office.open():
+        await office.desk().place(order, SECONDS)
+        with pytest.raises(Refused, match="other content"):
+            await office.desk().place(replace(order, lines=order.lines[:1]), SECONDS)
+        other = await office.styles().carry_out(replace(order, lines=order.lines[:1]), "shard-1", SECONDS)
+        assert other is not None
+        assert other.refusal is not None
+        assert other.refusal.reason is Reason.ID_CONFLICT
+
+
+async def test_refused_before_and_after_it_had_a_row_an_order_tells_why(office: Office) -> None:
+    poor = await office.order(balance="1.99")
+    strange = replace(await office.order(), customer_id=await office.world.new_name())
+    greedy = await office.order()
+    greedy = replace(greedy, lines=(*greedy.lines[:1], replace(greedy.lines[1], quantity=11)))
+    async with office.open():
+        refused = await office.desk().place(poor, SECONDS)
+        assert _said(refused)[:2] == (OrderStatus.REJECTED, Reason.INSUFFICIENT_FUNDS)
+        refused = await office.desk().place(greedy, SECONDS)
+        assert _said(refused)[:2] == (OrderStatus.REJECTED, Reason.OUT_OF_STOCK)
+        refused = await office.desk().place(strange, SECONDS)
+        assert _said(refused) == (OrderStatus.REJECTED, Reason.UNKNOWN_CUSTOMER, Style.CHOREOGRAPHED)
+        assert await office.desk().show(strange.order_id) == refused
+
+
+async def test_a_caller_who_does_not_wait_is_told_so_and_the_order_goes_on(office: Office) -> None:
+    order = await office.order()
+    assert (await office.desk().place(order, 0)).status is OrderStatus.PENDING
+    assert (await office.desk().show(order.order_id)).style is Style.CHOREOGRAPHED
+    async with office.open():
+        await until(lambda: _is(office, order, OrderStatus.CONFIRMED))
+
+
+async def _is(office: Office, order: Order, status: OrderStatus) -> bool:
+    return (await office.desk().show(order.order_id)).status is status
+
+
+async def test_many_orders_of_a_file_are_counted_by_how_they_end(office: Office) -> None:
+    orders = [await office.order(balance) for balance in ("100.00", "1.00", "50.00", "2.00")]
+    lines = [
+        json.dumps(
+            {
+                "order_id": order.order_id,
+                "customer_id": order.customer_id,
+                "currency": "USD",
+                "lines": [{"sku": line.sku, "quantity": line.quantity, "unit_price": "1.00"} for line in order.lines],
+            }
+        )
+        for order in orders
+    ]
+
+    async def batches() -> AsyncIterator[list[NumberedLine]]:
+        yield [NumberedLine(number, text.encode(), len(text)) for number, text in enumerate([*lines, lines[0]], 1)]
+
+    async def imported(style: Style) -> Tally:
+        book = OrderBook(office.world.router)
+        return await OrderImport(book, office.styles(), style, 10, SECONDS, lambda *_: None).run(batches())
+
+    expected = {Outcome.CONFIRMED: 3, Outcome.REJECTED: 1, Outcome.REPEATED: 1}
+    async with office.open():
+        for style in (Style.CHOREOGRAPHED, Style.CHOREOGRAPHED, Style.ORCHESTRATED):
+            assert (await imported(style)).outcomes == expected
+    assert {(await office.desk().show(each.order_id)).style for each in orders} == {Style.CHOREOGRAPHED}
+
+
+# ── cancelling and prodding ─────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_cancelled_in_its_window_an_order_is_undone_and_nobody_waits_any_more(office: Office) -> None:
+    order = await office.order()
+    async with office.open():
+        desk = office.desk(window_seconds=600)
+        assert (await desk.place(order, 0)).status is OrderStatus.PENDING
+        confirming = reactor_id(Reactor.CONFIRM_ORDER, order.order_id, 3)
+        await until(lambda: _runs(office, order, confirming))
+        assert (await office.world.money_of(order.customer_id))[1] == 200
+        cancelled = await desk.cancel(order.order_id, SECONDS)
+        assert _said(cancelled)[:2] == (OrderStatus.CANCELLED, Reason.CANCELLED)
+        assert await office.world.money_of(order.customer_id) == (10000, 0)
+        assert await desk.cancel(order.order_id, SECONDS) == cancelled
+        await until(lambda: _nobody_runs(office, order))
+
+
+async def _runs(office: Office, order: Order, workflow_id: str) -> bool:
+    return workflow_id in await office.running(order)
+
+
+async def _nobody_runs(office: Office, order: Order) -> bool:
+    return await office.running(order) == []
+
+
+async def test_a_confirmed_order_cannot_be_cancelled(office: Office) -> None:
+    order = await office.order()
+    async with office.open():
+        await office.desk().place(order, SECONDS)
+        assert (await office.desk().cancel(order.order_id, SECONDS)).status is OrderStatus.CONFIRMED
+
+
+async def test_an_order_that_nobody_has_begun_is_cancelled_when_somebody_does(office: Office) -> None:
+    order = await office.order()
+    await office.desk().place(order, 0)
+    assert (await office.desk().cancel(order.order_id, 0.1)).status is OrderStatus.PENDING
+    async with office.open():
+        await until(lambda: _is(office, order, OrderStatus.CANCELLED))
+    assert (await office.desk().show(order.order_id)).reason is Reason.CANCELLED
+
+
+async def test_an_order_cancelled_between_its_claim_and_its_row_never_has_one(office: Office) -> None:
+    order = await office.order()
+    await office.world.orders.claim_order_id(order)
+    cancelled = await office.desk().cancel(order.order_id, SECONDS)
+    assert _said(cancelled) == (OrderStatus.CANCELLED, Reason.CANCELLED, Style.CHOREOGRAPHED)
+    async with office.open():
+        assert await office.desk().place(order, SECONDS) == cancelled
+
+
+async def test_a_stuck_order_is_listed_and_goes_on_when_it_is_prodded(office: Office) -> None:
+    order = await office.order()
+    everywhere = office.world.everywhere
+    async with office.open():
+        await everywhere("ALTER TABLE reservation RENAME TO mislaid")
+        desk = office.desk(stuck_after_seconds=0.5)
+        await desk.place(order, 0)
+        await until(lambda: _is(office, order, OrderStatus.STUCK))
+        assert order.order_id in {each.order_id for each in await desk.list([OrderStatus.STUCK], 50)}
+        await everywhere("ALTER TABLE mislaid RENAME TO reservation")
+        _, taken = await desk.retry(order.order_id, SECONDS)
+        assert taken
+        await until(lambda: _is(office, order, OrderStatus.CONFIRMED))
+        await until(lambda: _nobody_runs(office, order))
+        assert (await desk.retry(order.order_id, 1))[1] is False
+
+
+# ── verify and recover ──────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _in_flight(office: Office) -> tuple[bool, set[str]]:
+    audit = await office.audit()
+    return audit.findings.ok, audit.in_flight.sagas
+
+
+async def test_from_its_acceptance_to_its_end_an_order_is_in_flight_and_nothing_is_damaged(office: Office) -> None:
+    order = await office.order()
+    saga_id = f"order/{order.order_id}"
+    await office.desk().place(order, 0)
+    assert await _in_flight(office) == (True, {saga_id})
+    async with services(office.client, office.world.router, Settings()):
+        # Nobody reads the events: what is at work is what is unread.
+        await until(lambda: _has_row(office, order))
+        await until(lambda: _nobody_runs(office, order))
+        assert await _in_flight(office) == (True, {saga_id})
+    for starter in office.starters():
+        await starter.step()
+    # The reactor waits for its worker.
+    assert await _in_flight(office) == (True, {saga_id})
+    assert (await office.recover()).orders == []
+
+
+async def _has_row(office: Office, order: Order) -> bool:
+    return await office.world.state_of(order) is not None
+
+
+async def _left_by(office: Office, reactor: Reactor, version: int) -> Order:
+    """An order whose reactor to this event was terminated before any worker had it."""
+    order = await office.order()
+    by_hand = await office.world.choreographed(order)
+    await by_hand.place()
+    if version > 1:
+        for share in (0, 1):
+            await by_hand.reserve(share)
+        await by_hand.join_stock()
+    if version > 2:
+        await by_hand.hold()
+    if version > 3:
+        await by_hand.decide()
+    for starter in office.starters():
+        await starter.step()
+    await office.terminate(reactor, order, version)
+    return order
+
+
+@pytest.mark.parametrize(
+    ("reactor", "version"),
+    [
+        (Reactor.RESERVE_STOCK, 1),
+        (Reactor.HOLD_PAYMENT, 2),
+        (Reactor.CONFIRM_ORDER, 3),
+    ],
+)
+async def test_an_undecided_order_whose_reactor_was_terminated_is_named_and_recovered(
+    office: Office, reactor: Reactor, version: int
+) -> None:
+    order = await _left_by(office, reactor, version)
+    audit = await office.audit()
+    assert audit.findings.by_check[Check.ORDERS].violations[0].what == (
+        f"order {order.order_id} is pending, and nobody works on it"
+    )
+    assert set(audit.abandoned) == {f"order/{order.order_id}"}
+    assert [each.order_id for each in (await office.recover()).orders] == [order.order_id]
+    async with office.open():
+        await until(lambda: _is(office, order, OrderStatus.CONFIRMED))
+    assert (await office.recover()).orders == []
+
+
+@pytest.mark.parametrize(
+    "lost", [(Reactor.SHIP_ORDER,), (Reactor.CREDIT_MERCHANT,), (Reactor.SHIP_ORDER, Reactor.CREDIT_MERCHANT)]
+)
+async def test_a_confirmed_order_that_was_not_shipped_or_paid_out_is_recovered(
+    office: Office, lost: tuple[Reactor, ...]
+) -> None:
+    order = await _left_by(office, lost[0], 4)
+    for reactor in lost[1:]:
+        await office.terminate(reactor, order, 4)
+    if len(lost) == 1:
+        # The other one does its work first; a worker would find only that one.
+        async with office.open():
+            await until(lambda: _nobody_runs(office, order))
+    assert set((await office.audit()).abandoned) == {f"order/{order.order_id}"}
+    await office.recover()
+    async with office.open():
+        await until(lambda: _nobody_runs(office, order))
+    assert (await office.recover()).orders == []
+    assert {await office.world.goods_of(line.sku) for line in order.lines} == {(9, 0)}
+
+
+async def test_an_order_whose_event_was_parked_is_recovered_from_its_row(office: Office) -> None:
+    order = await office.order()
+    by_hand = await office.world.choreographed(order)
+    await by_hand.place()
+    await office.world.everywhere(
+        "UPDATE outbox SET payload = jsonb_set(payload, '{choreography,total}', '17') WHERE saga_id = :s",
+        s=by_hand.saga_id,
+    )
+    for starter in office.starters():
+        await starter.step()
+    assert set((await office.audit()).abandoned) == {by_hand.saga_id}
+    assert [each.order_id for each in (await office.recover()).orders] == [order.order_id]
+    async with office.open():
+        await until(lambda: _is(office, order, OrderStatus.CONFIRMED))
+
+
+async def test_an_order_whose_placement_was_terminated_is_placed_again(office: Office) -> None:
+    before_claim, after_claim = await office.order(), await office.order()
+    for order in (before_claim, after_claim):
+        await office.desk().place(order, 0)
+    await office.world.orders.claim_order_id(after_claim)
+    for order in (before_claim, after_claim):
+        await office.client.get_workflow_handle(placement_id(order.order_id)).terminate("an operator's mistake")
+    await until(lambda: _nobody_runs(office, before_claim))
+    found = await office.recover()
+    assert {each.order_id for each in found.orders} == {before_claim.order_id, after_claim.order_id}
+    async with office.open():
+        await until(lambda: _is(office, before_claim, OrderStatus.CONFIRMED))
+        await until(lambda: _is(office, after_claim, OrderStatus.CONFIRMED))
