@@ -122,6 +122,7 @@ def test_orders_are_listed_with_what_the_read_model_has(shardwise: Shardwise) ->
         "customer_shard": "shard-1",
         "placed_at": "2026-03-01T12:01:00Z",
         "decided_at": None,
+        "style": "orchestrated",
         "workflow_id": "order/Q3",
     }
 

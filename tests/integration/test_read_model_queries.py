@@ -10,7 +10,7 @@ import pytest
 
 from domain.errors import Refused, Unreachable
 from domain.money import Money
-from domain.orders import OrderStatus, PricedLine
+from domain.orders import OrderStatus, PricedLine, Style
 from domain.sagas import Reason
 from shards.engines import Database
 from shards.queries.order_details import OrderItem, read_order_details
@@ -99,6 +99,7 @@ async def test_a_listed_order_has_its_lines_and_times(database: Database) -> Non
         "shard-1",
         T0,
         T0 + MINUTE,
+        Style.ORCHESTRATED,
     )
     assert (second.lines, second.total, second.reason, second.decided_at) == ((), Money(5, "JPY"), None, None)
 
