@@ -51,6 +51,7 @@ bench-verify: $(STAMP) ## seconds and memory of verify by the number of orders
 contrast: $(STAMP) ## saga, two-phase commit and local side by side: docs/contrast.md and its picture, on a stack of its own
 	@folder=$$(mktemp -d) && trap '$(BIN)/shardwise down --data-dir $$folder >&2; rm -rf $$folder' EXIT && \
 		$(BIN)/shardwise up --detach --data-dir $$folder >&2 && \
+		$(BIN)/shardwise import products cli/sample/products.csv --data-dir $$folder >&2 && \
 		$(BIN)/shardwise contrast --data-dir $$folder --plot docs/contrast --markdown docs/contrast.md $(CONTRAST_ARGS)
 
 .PHONY: bench-bulk

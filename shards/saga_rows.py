@@ -14,7 +14,8 @@ from sqlalchemy import text
 from domain.money import Money
 from domain.orders import OrderState, Style
 from domain.sagas import Reason, Refusal
-from shards.engines import Database
+from shards.engines import Cluster, Database
+from shards.side_by_side import all_ended
 
 _BARRIER = text("""
     SELECT step, op, result, created_at FROM barrier WHERE saga_id = :saga_id ORDER BY created_at, step, op
@@ -28,6 +29,7 @@ _ORDER = text("""
            choreography IS NOT NULL AS is_choreographed
     FROM orders WHERE id = :order_id
 """)
+_COUNT_EVENTS = text("SELECT count(*) FROM outbox WHERE saga_id = :saga_id")
 _EVENTS = text("""
     SELECT aggregate_version AS version, kind, created_at FROM outbox
     WHERE aggregate_id = :order_id AND aggregate = 'order' AND (payload -> 'choreography') IS NOT NULL
@@ -101,6 +103,16 @@ async def read_saga(shard: Database, saga_id: str, order_id: str) -> SagaRows:
     return SagaRows(
         shard.name, rows, _lookup_of(lookup) if lookup else None, _order_of(order) if order else None, events
     )
+
+
+async def count_events(cluster: Cluster, saga_id: str) -> int:
+    """On all shards, those that were not trimmed yet. Reads whole outboxes: for who measures, not for who serves."""
+
+    async def count(shard: Database) -> int:
+        async with shard.snapshot() as connection:
+            return int((await connection.execute(_COUNT_EVENTS, {"saga_id": saga_id})).scalar_one())
+
+    return sum(await all_ended(count(shard) for shard in cluster.shards.values()))
 
 
 def _lookup_of(row: Any) -> LookupRow:

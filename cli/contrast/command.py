@@ -20,7 +20,7 @@ from sqlalchemy import text
 
 from cli.common import DataDir, run_async
 from cli.connections import Connections, connected
-from cli.contrast import costs, facts, pause
+from cli.contrast import costs, facts, pause, style_facts, styles
 from cli.contrast.cast import Cast, hire
 from cli.contrast.documents import Border, ContrastDocument, Machine
 from cli.contrast.files import write_between_markers
@@ -45,13 +45,15 @@ class Size:
     load: Load
     cost_transfers: int
     lock_timeout_ms: int
+    orders: int
 
     @property
     def accounts_per_shard(self) -> int:
-        return self.load.accounts_per_shard + costs.ACCOUNTS_PER_SHARD + pause.ACCOUNTS_PER_SHARD
+        of_transfers = self.load.accounts_per_shard + costs.ACCOUNTS_PER_SHARD + pause.ACCOUNTS_PER_SHARD
+        return of_transfers + styles.CUSTOMERS_PER_SHARD
 
 
-QUICK = Size(Load((1, 4), 6), 2, 300)
+QUICK = Size(Load((1, 4), 6), 2, 300, 4)
 
 
 def register(app: typer.Typer) -> None:
@@ -72,12 +74,13 @@ def contrast(
     ] = None,
     data_dir: DataDir = None,
 ) -> int:
-    """Contrast local transactions, sagas and two-phase commit: speed, locks, and what others see in the middle.
+    """Contrast local transactions, sagas and two-phase commit: speed, locks, and what others see in the middle. And
+    orders that a workflow orchestrates with those that reactors carry on.
 
     Runs against the stack that is up, on accounts of its own, which stay. It pauses transfers on purpose, two-phase
     ones with their locks: not for an installation that has work to do. Exit code 1 if one is not settled in the end.
     """
-    size = QUICK if quick else Size(Load(_concurrencies(concurrency), transfers, rounds), 20, 1000)
+    size = QUICK if quick else Size(Load(_concurrencies(concurrency), transfers, rounds), 20, 1000, transfers)
     out = output()
     document = run_async(_contrast(load_settings(data_dir), size, out))
     # Takes half a second to load, and no other command needs it.
@@ -85,7 +88,7 @@ def contrast(
 
     files = write_plot(document, plot)
     if markdown is not None:
-        write_between_markers(markdown, facts.markdown(document))
+        write_between_markers(markdown, f"{facts.markdown(document)}\n{style_facts.markdown(document)}")
         files.append(markdown)
     out.result(document, _page(document, files))
     return 0 if document.ok else 1
@@ -114,7 +117,9 @@ async def _contrast(settings: Settings, size: Size, out: Output) -> ContrastDocu
         sagas = TransferSagas(to.temporal, settings)
         if not await sagas.has_worker():
             raise Unreachable("no_worker", "no worker polls for transfers: start one with `shardwise up` or `worker`")
-        cast = await hire(to.router, secrets.token_hex(4), size.accounts_per_shard)
+        run_id = secrets.token_hex(4)
+        goods = await styles.put_on_shelf(to.router, run_id)
+        cast = await hire(to.router, run_id, size.accounts_per_shard)
         accounts = sum(len(each) for each in cast.free.values())
         out.progress(f"opened {accounts} accounts contrast-{cast.run_id}-…, paid in from equity; they stay")
         document = ContrastDocument(
@@ -127,7 +132,12 @@ async def _contrast(settings: Settings, size: Size, out: Output) -> ContrastDocu
             cells=await Loader(sagas, cast, size.load, out.progress).run(),
             costs=[],
             middles=[],
+            style_cells=[],
+            style_costs=[],
         )
+        loader = styles.StyleLoader(to, settings, cast, goods, out.progress)
+        document.style_cells = await loader.cells(size.load.concurrencies, size.orders, size.load.rounds)
+        document.style_costs = await loader.costs(size.cost_transfers)
         async with watched_worker(to, settings) as worker:
             out.progress("one transfer at a time: events, round trips, locks")
             document.costs = await costs.measure_costs(await to.temporal(), worker, cast, size.cost_transfers)
@@ -167,6 +177,8 @@ def _page(document: ContrastDocument, files: list[Path]) -> RenderableType:
     parts: list[RenderableType] = [
         table(facts.COLUMNS, facts.rows(document)),
         f"{facts.finding(document)}.",
+        table(style_facts.COLUMNS, style_facts.rows(document)),
+        f"{style_facts.finding(document)}.",
         f"written: {', '.join(str(file) for file in files)}; in {document.seconds:.0f} s",
     ]
     if not document.ok:

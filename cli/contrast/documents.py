@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel
 
+from domain.orders import Style
 from domain.sagas import Reason
 from domain.transfers import Protocol
 
@@ -70,6 +71,32 @@ class Cost(BaseModel):
     commits: float
     locked_ms: float
     locked_total_ms: float
+
+
+class StyleCell(BaseModel):
+    """Orders of one style, `concurrency` at once, each confirmed. Latencies from the call to the final row that it
+    tells, in milliseconds."""
+
+    style: Style
+    concurrency: int
+    orders: int
+    seconds: float
+    per_second: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+
+
+class StyleCost(BaseModel):
+    """One confirmed order over two stock shards with nothing beside it. `latency_ms` is a median of `orders` runs; the
+    rest is counted of one: its workflows, the events of all their histories, and the events that shards told."""
+
+    style: Style
+    orders: int
+    latency_ms: float
+    workflows: int
+    history_events: int
+    outbox_events: int
 
 
 class Balances(BaseModel):
@@ -151,6 +178,8 @@ class ContrastDocument(BaseModel):
     cells: list[Cell]
     costs: list[Cost]
     middles: list[Middle]
+    style_cells: list[StyleCell]
+    style_costs: list[StyleCost]
 
     def cell(self, protocol: Protocol, place: Place, concurrency: int) -> Cell:
         return next(
@@ -164,6 +193,12 @@ class ContrastDocument(BaseModel):
 
     def middle(self, border: Border) -> Middle:
         return next(each for each in self.middles if each.border is border)
+
+    def style_cell(self, style: Style, concurrency: int) -> StyleCell:
+        return next(each for each in self.style_cells if (each.style, each.concurrency) == (style, concurrency))
+
+    def style_cost(self, style: Style) -> StyleCost:
+        return next(each for each in self.style_costs if each.style is style)
 
     @property
     def concurrencies(self) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from cli.contrast.documents import PROTOCOLS, Border, Cell, ContrastDocument, Cost, Middle, Place, Side
 from domain.transfers import Protocol
@@ -44,7 +44,7 @@ def _share_of_saga(document: ContrastDocument, place: Place) -> float:
 def markdown(document: ContrastDocument) -> str:
     """The table with what it was measured on."""
     lines = [f"**{finding(document)}.**", "", _measured_on(document), ""]
-    lines += [_line(COLUMNS), _line(("---", "---", "---", "---")), *(_line(row) for row in rows(document))]
+    lines += [line(COLUMNS), line(("---", "---", "---", "---")), *(line(row) for row in rows(document))]
     return "\n".join(lines) + "\n"
 
 
@@ -59,7 +59,8 @@ def _measured_on(document: ContrastDocument) -> str:
     )
 
 
-def _line(row: Row) -> str:
+def line(row: Sequence[str]) -> str:
+    """Of a Markdown table."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
 
 

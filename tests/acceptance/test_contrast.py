@@ -56,6 +56,18 @@ def test_what_a_transfer_costs_is_counted_from_what_was_sent(document: dict[str,
     assert costs["local"]["locked_ms"] == costs["local"]["locked_total_ms"]
 
 
+def test_both_styles_of_an_order_are_measured_and_counted(document: dict[str, Any]) -> None:
+    assert {(each["style"], each["concurrency"]) for each in document["style_cells"]} == {
+        (style, at_once) for style in ("orchestrated", "choreographed") for at_once in (1, 4)
+    }
+    assert all(0 < each["p50_ms"] <= each["p95_ms"] <= each["p99_ms"] for each in document["style_cells"])
+    costs = {each["style"]: each for each in document["style_costs"]}
+    assert {style: each["workflows"] for style, each in costs.items()} == {"orchestrated": 1, "choreographed": 6}
+    assert costs["orchestrated"]["history_events"] < costs["choreographed"]["history_events"]
+    # Beside what stock and accounts tell in either style: what all shards of stock answered, and that payment is held.
+    assert costs["choreographed"]["outbox_events"] == costs["orchestrated"]["outbox_events"] + 2
+
+
 def test_in_the_middle_of_a_saga_money_is_missing_and_everybody_goes_on(document: dict[str, Any]) -> None:
     found = middle(document, "after the capture, before the credit")
     assert found["middle"]["missing"] == found["amount"] == "30.00"
