@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 
 .PHONY: help
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("shardwise needs Python 3.11 or newer")'
@@ -61,6 +61,10 @@ bench-bulk: $(STAMP) ## transfers per second of the bulk lane beside plain SQL a
 .PHONY: bench-relay
 bench-relay: $(STAMP) ## how late the read model is under load, and what following the events costs at rest
 	@$(BIN)/python -m bench.relay $(BENCH_ARGS)
+
+.PHONY: bench-projection
+bench-projection: $(STAMP) ## events per second of the projection beside plain SQL; a rebuild while orders go on
+	@$(BIN)/python -m bench.projection $(BENCH_ARGS)
 
 .PHONY: soak
 soak: $(STAMP) ## orders while parts are killed, then in peace: make soak MINUTES=30 [QUIET=10] [SEED=N]
