@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 from temporalio.client import Client
 
 from activities.reactors import ReactorStarter
@@ -21,6 +23,8 @@ from cli.order_file import NumberedLine
 from cli.order_import import OrderImport, Outcome, Tally
 from cli.order_styles import OrderStyles
 from cli.recovery import Found, Recovery
+from cli.trace.read import trace_order
+from cli.trace.tree import TraceTree
 from cli.workflow_states import TemporalWorkflowStates
 from domain.choreography import Reactor, placement_id, reactor_id
 from domain.errors import Refused
@@ -230,6 +234,63 @@ async def test_many_orders_of_a_file_are_counted_by_how_they_end(office: Office)
     assert {(await office.desk().show(each.order_id)).style for each in orders} == {Style.CHOREOGRAPHED}
 
 
+# ── its path ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_the_path_of_an_order_goes_from_hand_to_hand(office: Office) -> None:
+    order = await office.order()
+    async with office.open():
+        await office.desk().place(order, SECONDS)
+        await until(lambda: _at_rest(office))
+        await until(lambda: _nobody_runs(office, order))
+    trace = await trace_order(office.connections, order.order_id)
+    assert (trace.style, trace.status) == (Style.CHOREOGRAPHED, OrderStatus.CONFIRMED)
+    expected = {
+        reactor_id(Reactor.RESERVE_STOCK, order.order_id, 1): "OrderPlaced",
+        reactor_id(Reactor.HOLD_PAYMENT, order.order_id, 2): "StockReserved",
+        reactor_id(Reactor.CONFIRM_ORDER, order.order_id, 3): "PaymentHeld",
+        reactor_id(Reactor.SHIP_ORDER, order.order_id, 4): "OrderConfirmed",
+        reactor_id(Reactor.CREDIT_MERCHANT, order.order_id, 4): "OrderConfirmed",
+    }
+    assert {each.workflow_id: event.kind for event in trace.events for each in event.reactors} == expected
+    assert all(event.at is not None and event.shard is not None for event in trace.events)
+    expected[placement_id(order.order_id)] = ""
+    assert {run.workflow_id for run in trace.runs} == expected.keys()
+    assert trace.decision is not None
+    assert trace.decision.outcome == "confirmed"
+    assert {step.result for step in trace.steps} == {"done"}
+    assert {step.name for step in trace.steps if step.row is None} <= {"price_lines"}
+    assert all(step.workflow_id in expected for step in trace.steps)
+    drawn = io.StringIO()
+    Console(file=drawn, width=160).print(TraceTree(trace))
+    assert f"payment: hold-payment  hold-payment/{order.order_id}/2, completed" in drawn.getvalue()
+    assert "DECIDED: confirmed" in drawn.getvalue()
+
+
+async def test_the_path_of_a_refused_order_goes_back_again(office: Office) -> None:
+    order = await office.order(balance="1.99")
+    async with office.open():
+        await office.desk().place(order, SECONDS)
+        await until(lambda: _nobody_runs(office, order))
+    trace = await trace_order(office.connections, order.order_id)
+    events = [event.kind for event in trace.events]
+    assert events == [
+        "OrderPlaced",
+        "StockReserved",
+        "PaymentRefused",
+        "OrderAborting",
+        "StockReleased",
+        "OrderRejected",
+    ]
+    results = {step.name: step.result for step in trace.steps}
+    assert (results["place_order"], results["hold_payment"], results["reserve_stock"]) == (
+        "undone",
+        "refused",
+        "undone",
+    )
+    assert (results["join_release"], results["abort_order"]) == ("done", "done")
+
+
 # ── cancelling and prodding ─────────────────────────────────────────────────────────────────────────────────
 
 
@@ -281,6 +342,11 @@ async def test_an_order_cancelled_between_its_claim_and_its_row_never_has_one(of
         assert await office.desk().place(order, SECONDS) == cancelled
 
 
+async def _is_listed_as_stuck(office: Office, order: Order) -> bool:
+    styles = OrderStyles(office.connections.temporal, office.world.router, Settings())
+    return order.order_id in (await styles.stuck_order_ids() or ())
+
+
 async def test_a_stuck_order_is_listed_and_goes_on_when_it_is_prodded(office: Office) -> None:
     order = await office.order()
     everywhere = office.world.everywhere
@@ -289,7 +355,7 @@ async def test_a_stuck_order_is_listed_and_goes_on_when_it_is_prodded(office: Of
         desk = office.desk(stuck_after_seconds=0.5)
         await desk.place(order, 0)
         await until(lambda: _is(office, order, OrderStatus.STUCK))
-        assert order.order_id in {each.order_id for each in await desk.list([OrderStatus.STUCK], 50)}
+        await until(lambda: _is_listed_as_stuck(office, order))
         await everywhere("ALTER TABLE mislaid RENAME TO reservation")
         _, taken = await desk.retry(order.order_id, SECONDS)
         assert taken
