@@ -33,7 +33,7 @@ from cli.saga_calls import (
     has_worker,
     started,
 )
-from domain.choreography import PLACEMENT_TYPE, REACTIONS, Reactor, Service, placement_id
+from domain.choreography import PLACEMENT_TYPE, REACTIONS, Reactor, Service, placement_id, saga_id_of
 from domain.errors import TryAgain
 from domain.identifiers import order_saga_id
 from domain.orders import Order, OrderStatus, closing_state
@@ -192,11 +192,8 @@ class ChoreographedOrders:
         async def listed() -> list[str]:
             types = ", ".join(f'"{each}"' for each in (PLACEMENT_TYPE, *(each.workflow_type for each in Reactor)))
             query = f'WorkflowType IN ({types}) AND ExecutionStatus = "Running" AND OrderStatus = "{OrderStatus.STUCK}"'
-            client = await self._temporal()
-            prefix = order_saga_id("")
-            found = client.list_workflows(query, limit=STUCK_LISTED_MAX)
-            sagas = [each.typed_search_attributes.get(SAGA) async for each in found]
-            return [saga.removeprefix(prefix) for saga in sagas if saga is not None]
+            stuck = await _ids(await self._temporal(), query)
+            return [saga_id_of(each).removeprefix(order_saga_id("")) for each in stuck]
 
         return await answered(listed())
 

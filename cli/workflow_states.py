@@ -10,9 +10,8 @@ from typing import Protocol
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from domain.choreography import PLACEMENT_TYPE, placed_order_id
+from domain.choreography import PLACEMENT_TYPE, saga_id_of
 from domain.errors import Unreachable
-from domain.identifiers import order_saga_id
 from workflows.order_saga import ORDER_STATUS
 from workflows.transfer import TRANSFER_STATUS
 
@@ -67,7 +66,7 @@ class TemporalWorkflowStates:
             async for each in self._client.list_workflows(_QUERY, page_size=PAGE_SIZE):
                 told = each.typed_search_attributes
                 status = told.get(ORDER_STATUS) or told.get(TRANSFER_STATUS)
-                yield ListedWorkflow(_saga_id(each.id), _work(each.status), status)
+                yield ListedWorkflow(saga_id_of(each.id), _work(each.status), status)
         except RPCError as error:
             raise _no_answer(error) from error
 
@@ -87,12 +86,6 @@ def together(states: Sequence[WorkflowState]) -> WorkflowState:
     work = next((work for work in (Work.OPEN, Work.CLOSED) if any(each.work is work for each in states)), Work.ABSENT)
     runs = [each.run_id for each in states if each.run_id is not None]
     return WorkflowState(work, " ".join(runs) or None, any(each.completed for each in states))
-
-
-def _saga_id(workflow_id: str) -> str:
-    """Workflows are named after their saga, but for those that only place an order."""
-    order_id = placed_order_id(workflow_id)
-    return workflow_id if order_id is None else order_saga_id(order_id)
 
 
 def _work(status: WorkflowExecutionStatus | None) -> Work:

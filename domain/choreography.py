@@ -95,6 +95,10 @@ REACTIONS: Mapping[EventKind, tuple[Reactor, ...]] = {
 }
 
 
+ORDER_WORKFLOW_TYPES = ("OrderSaga", PLACEMENT_TYPE, *(reactor.workflow_type for reactor in Reactor))
+"""Of all workflows that may work on an order, in either style."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choreography:
     """What every reactor of an order may have to know, so that none has to ask: its event carries it.
@@ -140,7 +144,11 @@ def placement_id(order_id: str) -> str:
     return f"{_PLACEMENT_PREFIX}{order_id}"
 
 
-def placed_order_id(workflow_id: str) -> str | None:
-    """None where the workflow is no placement."""
-    order_id = workflow_id.removeprefix(_PLACEMENT_PREFIX)
-    return order_id if order_id != workflow_id else None
+def saga_id_of(workflow_id: str) -> str:
+    """Whose work a workflow is: a saga's own is named after it, those of a choreographed order are not."""
+    name, _, rest = workflow_id.partition("/")
+    if name in Reactor.__members__.values():
+        return order_saga_id(rest.rpartition("/")[0])
+    if workflow_id.startswith(_PLACEMENT_PREFIX):
+        return order_saga_id(workflow_id.removeprefix(_PLACEMENT_PREFIX))
+    return workflow_id

@@ -21,10 +21,10 @@ from activities.interfaces import (
     RefuseOrderId,
 )
 from domain.choreography import PLACEMENT_TYPE, Choreography
-from domain.orders import Order, OrderStatus, total_of
+from domain.orders import Order, OrderStatus
 from domain.sagas import ALREADY_COMPENSATED, Outcome, Refusal, SagaOptions
 from workflows.compensation import SagaSteps, shielded, why_abort
-from workflows.order_saga import CANCELLED, ORDER_STATUS, price_lines
+from workflows.order_saga import CANCELLED, ORDER_STATUS, price
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +78,10 @@ class PlaceChoreographedOrder:
 
     async def _place(self, claimed: Claimed) -> Refusal | None:
         order, request = self._order, self._request
-        lines = await price_lines(self._steps, order)
-        if isinstance(lines, Refusal):
-            return lines
-        total = total_of(lines, order.currency)
-        if isinstance(total, Refusal):
-            return total
+        priced = await price(self._steps, order)
+        if isinstance(priced, Refusal):
+            return priced
+        lines, total = priced
         window = request.cancellation_window_seconds
         choreography = Choreography(order.customer_id, total, claimed.stock, None, request.options, window)
         placed = await self._steps.attempt(

@@ -127,12 +127,10 @@ class OrderSaga:
 
     async def _forward_steps(self, claimed: Claimed) -> Refusal | None:
         order = self._order
-        lines = await price_lines(self._steps, order)
-        if isinstance(lines, Refusal):
-            return lines
-        total = total_of(lines, order.currency)
-        if isinstance(total, Refusal):
-            return total
+        priced = await price(self._steps, order)
+        if isinstance(priced, Refusal):
+            return priced
+        lines, total = priced
         opened = await self._steps.attempt(
             OrderActivities.open_order,
             OpenOrder(order, lines, total),
@@ -236,8 +234,16 @@ class OrderSaga:
         return OrderResult(order.order_id, status, self._decision.refusal, self._decision.total, order.content_hash)
 
 
-async def price_lines(steps: SagaSteps, order: Order) -> tuple[PricedLine, ...] | Refusal:
-    """At the agreed prices, the catalogue's where there is none."""
+async def price(steps: SagaSteps, order: Order) -> tuple[tuple[PricedLine, ...], Money] | Refusal:
+    """The lines and their total, at the agreed prices, the catalogue's where there is none."""
+    lines = await _price_lines(steps, order)
+    if isinstance(lines, Refusal):
+        return lines
+    total = total_of(lines, order.currency)
+    return total if isinstance(total, Refusal) else (lines, total)
+
+
+async def _price_lines(steps: SagaSteps, order: Order) -> tuple[PricedLine, ...] | Refusal:
     agreed = tuple(PricedLine(line.sku, line.quantity, line.unit_price) for line in order.lines if line.unit_price)
     if len(agreed) == len(order.lines):
         return agreed

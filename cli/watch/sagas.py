@@ -11,18 +11,22 @@ from temporalio.client import Client, WorkflowExecution
 
 from cli.trace.history import as_datetime, ended_by
 from cli.watch.documents import StuckDocument
+from domain.choreography import ORDER_WORKFLOW_TYPES, saga_id_of
+from domain.identifiers import order_saga_id
 from domain.orders import OrderStatus
-from workflows.order_saga import workflow_id
 
 STUCK_SHOWN_MAX = 5
 # Lists come newest first and in no other order: the oldest are looked for among this many.
 STUCK_LISTED_MAX = 100
-_OPEN = 'WorkflowType = "OrderSaga" AND ExecutionStatus = "Running"'
+_TYPES = ", ".join(f'"{each}"' for each in ORDER_WORKFLOW_TYPES)
+_OPEN = f'WorkflowType IN ({_TYPES}) AND ExecutionStatus = "Running"'
 _STUCK = f'{_OPEN} AND OrderStatus = "{OrderStatus.STUCK}"'
 
 
 @dataclass(frozen=True, slots=True)
 class OpenSagas:
+    """`in_flight`: open workflows, one for each order, or where reactors carry it on each of those at work now."""
+
     in_flight: int
     stuck: int
     shown: list[StuckDocument]
@@ -45,7 +49,7 @@ async def _waits_for(client: Client, stuck: WorkflowExecution) -> StuckDocument:
     pending = max(described.raw_description.pending_activities, key=lambda each: each.attempt, default=None)
     running = pending is not None and pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
     return StuckDocument(
-        order_id=stuck.id.removeprefix(workflow_id("")),
+        order_id=saga_id_of(stuck.id).removeprefix(order_saga_id("")),
         age_seconds=(datetime.now(UTC) - stuck.start_time).total_seconds(),
         step=pending.activity_type.name if pending is not None else None,
         attempts=pending.attempt - (0 if running else 1) if pending is not None else None,

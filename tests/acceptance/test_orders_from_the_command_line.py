@@ -174,6 +174,7 @@ def test_goods_received_count_once_by_their_id(shardwise: Shardwise) -> None:
         (("order", "place", "--customer", "rich", "--line", "APPLE:0"), 2, "line"),
         (("order", "place", "--customer", "a/b", "--line", "APPLE:1"), 2, "customer"),
         (("order", "place"), 2, None),
+        (("order", "place", "--customer", "rich", "--line", "APPLE:1", "--style", "danced"), 2, None),
         (("no-such-command",), 2, None),
         (("import", "orders", "no-such-file.jsonl"), 2, None),
     ],

@@ -10,10 +10,10 @@ from domain.choreography import (
     EventKind,
     Reactor,
     Service,
-    placed_order_id,
     placement_id,
     reactor_id,
     reactor_ids,
+    saga_id_of,
 )
 
 # What each reactor can bring about, told by the reactor's own service. Nothing: the saga asks for no more of it.
@@ -70,5 +70,6 @@ def test_ids_name_the_event_and_are_read_back() -> None:
     assert reactor_id(Reactor.HOLD_PAYMENT, "o-1", 2) == "hold-payment/o-1/2"
     assert reactor_ids("OrderConfirmed", "o-1", 4) == ("ship-order/o-1/4", "credit-merchant/o-1/4")
     assert reactor_ids("OrderRejected", "o-1", 4) == reactor_ids("SomethingNew", "o-1", 4) == ()
-    assert placed_order_id(placement_id("o-1")) == "o-1"
-    assert placed_order_id("order/o-1") is None
+    for workflow_id in ("order/o-1", placement_id("o-1"), *reactor_ids("OrderConfirmed", "o-1", 4)):
+        assert saga_id_of(workflow_id) == "order/o-1"
+    assert saga_id_of("transfer/ada/t-1") == "transfer/ada/t-1"
