@@ -38,6 +38,8 @@ SAGA = SearchAttributeKey.for_keyword("Saga")
 SHARD = SearchAttributeKey.for_keyword("Shard")
 
 STARTED_AT_ONCE_MAX = 20
+# A step of a few seconds at most, so that its caller can tell that it is alive.
+EVENTS_MAX = 200
 # After a worker's death its workflow tasks wait this long for another one.
 TASK_TIMEOUT = timedelta(seconds=5)
 
@@ -69,14 +71,25 @@ class ReactorStarter:
         with failures_on(self._shard.name):
             async with self._shard.snapshot() as snapshot:
                 position = await outbox_cursors.read_position(snapshot, self.name)
-                stretch = await stretch_after(snapshot, position)
+                stretch = await stretch_after(snapshot, position, EVENTS_MAX)
                 events, count = await read_choreographed(snapshot, stretch)
                 more = await more_behind(snapshot, stretch)
-            poison = [each for each in await asyncio.gather(*map(self._take, events)) if each is not None]
+            poison = await self._take_all(events)
             # An idle shard's horizon moves too: without events there is nothing to note.
             if count:
                 await self._move(stretch, poison)
         return Stepped(count, more)
+
+    async def _take_all(self, events: Sequence[StoredEvent]) -> list[_Poison]:
+        """The first that finds nobody there ends it for all: each would wait as long to learn the same."""
+        taking = [asyncio.create_task(self._take(event)) for event in events]
+        try:
+            return [each for each in await asyncio.gather(*taking) if each is not None]
+        finally:
+            for each in taking:
+                each.cancel()
+            if taking:
+                await asyncio.wait(taking)
 
     async def _take(self, stored: StoredEvent) -> _Poison | None:
         try:

@@ -34,6 +34,13 @@ async def temporal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cl
 
 
 @pytest.fixture
+async def clean_temporal(tmp_path: Path) -> AsyncIterator[Client]:
+    """Without what other tests have started and no worker has taken."""
+    async with scratch_temporal(tmp_path) as client:
+        yield client
+
+
+@pytest.fixture
 async def shop(fresh_cluster: FreshCluster) -> AsyncIterator[World]:
     """A world of its own: positions are a whole shard's."""
     async with fresh_cluster() as made, _cluster(made) as cluster:
@@ -183,7 +190,8 @@ async def test_with_temporal_away_the_position_stays(shop: World, tmp_path: Path
 
 
 @pytest.mark.parametrize("balance", ["100.00", "0.50"])
-async def test_four_services_carry_an_order_to_its_end(shop: World, temporal: Client, balance: str) -> None:
+async def test_four_services_carry_an_order_to_its_end(shop: World, clean_temporal: Client, balance: str) -> None:
+    temporal = clean_temporal
     goods = {await shop.product(near): 1 for near in "az"}
     order = replace(shop.order(await shop.customer(balance), goods), style=Style.CHOREOGRAPHED)
     order = replace(order, order_id=f"whole-{balance}")
@@ -206,7 +214,7 @@ async def test_four_services_carry_an_order_to_its_end(shop: World, temporal: Cl
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    async for _ in attempts(30):
+    async for _ in attempts(60):
         if await holds():
             return
     raise AssertionError("it does not come to its end")
