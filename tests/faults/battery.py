@@ -18,6 +18,7 @@ from cli.audit import Audit
 from cli.connections import Connections
 from cli.recovery import Recovery
 from cli.workflow_states import TemporalWorkflowStates
+from domain.choreography import Service
 from domain.identifiers import order_saga_id
 from shards.engines import Cluster
 from stack.settings import Databases, Settings
@@ -29,12 +30,13 @@ from tests.faults.ledger import Ledger, sagas_by_id
 from tests.faults.placing import place
 from tests.faults.points import StoppingRouter, intercepted
 from tests.faults.saga import WatchedSaga
+from tests.faults.services import QueuedStarter, Resting, host_every_service
 from tests.faults.shop import Goods
 from tests.faults.town import Payment, payments_of
 from tests.faults.transfer_ledger import PREPARED, TransferLedger
+from tests.support.services import followed
 from tests.support.world import World
 from workers.run import new_worker
-from workflows.order_saga import TASK_QUEUE as ORDERS
 from workflows.transfer import TASK_QUEUE as TRANSFERS
 
 AT_ONCE, AT_ONCE_BROKEN = 40, 60
@@ -64,6 +66,8 @@ class Battery:
         self._client = intercepted(client, self._sagas)
         self._settings = Settings(workflow_sandbox=whole, stuck_after_seconds=3)
         self._router = StoppingRouter(world.cluster)
+        self._queues: dict[str, str] = {}
+        host_every_service()
 
     async def run(self, cases: Sequence[Case], say: Callable[[str], None]) -> Verdict:
         goods = [Goods(case, number) for number, case in enumerate(cases) if not case.is_of_transfers]
@@ -71,12 +75,16 @@ class Battery:
         await shop.fill(self._world, goods)
         await town.fill(self._world, payments)
         every: list[Goods | Payment] = [*goods, *payments]
-        sagas = [WatchedSaga(each, self._world, self._client, self._ends_within_seconds) for each in every]
+        resting = Resting(self._world.cluster, self._client)
+        sagas = [WatchedSaga(each, self._world, self._client, resting, self._ends_within_seconds) for each in every]
         self._sagas.update(sagas_by_id(sagas))
         async with AsyncExitStack() as workers:
-            for queue in (ORDERS, TRANSFERS):
+            for queue in (*Service, TRANSFERS):
                 worker = new_worker(self._client, self._router, self._settings, queue)
                 await workers.enter_async_context(worker)
+            shards = self._world.cluster.shards.values()
+            starters = [QueuedStarter(shard, self._client, self._queues) for shard in shards]
+            await workers.enter_async_context(followed(starters))
             await self._live(sagas, say)
             await asyncio.gather(*(saga.settle() for saga in sagas))
         say("judging")
@@ -97,7 +105,7 @@ class Battery:
 
         alive = [saga for saga in sagas if not isinstance(saga.case.fault, WorkerDies)]
         dying = batched_by_death([saga for saga in sagas if isinstance(saga.case.fault, WorkerDies)])
-        around = Surroundings(self._client, self._router, self._settings, self._databases)
+        around = Surroundings(self._client, self._router, self._settings, self._databases, self._queues)
         async with asyncio.TaskGroup() as group:
             for saga in alive:
                 group.create_task(live(saga))

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from domain.sagas import Refusal
 from shards import admissions, barrier, orders, transfers
 from shards.routing import ShardTransaction
-from workflows import order_saga, transfer
+from workflows import order_placement, order_saga, reactions, transfer
 
 
 def break_the_barrier() -> None:
@@ -60,6 +60,8 @@ def break_the_shield() -> None:
 
     setattr(order_saga, "shielded", shielded)  # noqa: B010
     setattr(transfer, "shielded", shielded)  # noqa: B010
+    setattr(reactions, "shielded", shielded)  # noqa: B010
+    setattr(order_placement, "shielded", shielded)  # noqa: B010
 
 
 def _unconditional(module: ModuleType, statement: str, condition: str) -> None:

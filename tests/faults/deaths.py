@@ -28,6 +28,8 @@ class Surroundings:
     router: Router
     settings: Settings
     databases: Databases
+    queues: dict[str, str]
+    """Where the reactors of choreographed orders go whose worker is to die, by saga id."""
 
 
 def batched_by_death(sagas: Sequence[WatchedSaga]) -> list[list[WatchedSaga]]:
@@ -35,7 +37,7 @@ def batched_by_death(sagas: Sequence[WatchedSaga]) -> list[list[WatchedSaga]]:
     for saga in sagas:
         fault = saga.case.fault
         assert isinstance(fault, WorkerDies)
-        batches[fault.border, fault.way, saga.case.mode, saga.queue].append(saga)
+        batches[fault.border, fault.way, saga.case.mode, saga.hosted].append(saga)
     return list(batches.values())
 
 
@@ -44,6 +46,7 @@ async def live_through(batch: Sequence[WatchedSaga], around: Surroundings, queue
     fault = batch[0].case.fault
     assert isinstance(fault, WorkerDies)
     worker = await _start(batch, fault, around, queue)
+    around.queues.update({saga.saga_id: queue for saga in batch})
     try:
         for saga in batch:
             # Short, or the next worker would wait for the dead one's tasks as long as a customer has to.
@@ -63,7 +66,7 @@ async def live_through(batch: Sequence[WatchedSaga], around: Surroundings, queue
             await saga.cancel_by_temporal()
         elif fault.way == "update":
             saga.in_background(saga.cancel_by_update())
-    HOSTED[queue] = HOSTED[batch[0].queue]
+    HOSTED[queue] = HOSTED[batch[0].hosted]
     async with new_worker(around.client, around.router, around.settings, queue):
         await asyncio.gather(*(saga.end() for saga in batch))
 
@@ -89,7 +92,7 @@ async def _start(
         },
         "temporal": around.client.service_client.config.target_host,
         "queue": queue,
-        "like": batch[0].queue,
+        "like": batch[0].hosted,
         "border": fault.border,
         "activities": {saga.saga_id: (saga.case.activity, saga.participant) for saga in batch},
     }

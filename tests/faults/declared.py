@@ -23,6 +23,11 @@ class Kind(StrEnum):
     STRANGER = "a stranger's"
     """Of a customer who does not exist: refused before it has a row."""
 
+    CHOREOGRAPHED = "choreographed"
+    CHOREOGRAPHED_SHORT = "choreographed, short of stock"
+    CHOREOGRAPHED_POOR = "choreographed, by somebody poor"
+    """Its stock is reserved, and its payment refused."""
+
     SENT = "sent by saga"
     UNWELCOME = "to a frozen account"
     LOCAL = "within a shard"
@@ -33,9 +38,24 @@ class Kind(StrEnum):
     TARGET_VETOED = "vetoed by the source, the target"
 
 
+CHOREOGRAPHED = frozenset({Kind.CHOREOGRAPHED, Kind.CHOREOGRAPHED_SHORT, Kind.CHOREOGRAPHED_POOR})
 TWO_PHASE = frozenset({Kind.SOURCE, Kind.TARGET, Kind.SOURCE_VETOED, Kind.TARGET_VETOED})
 OF_TARGET = frozenset({Kind.TARGET, Kind.TARGET_VETOED})
 TRANSFERS = TWO_PHASE | {Kind.SENT, Kind.UNWELCOME, Kind.LOCAL}
+
+
+class Group(StrEnum):
+    """What is told in a table of its own."""
+
+    ORDERS = "orders"
+    CHOREOGRAPHED = "choreographed orders"
+    TRANSFERS = "transfers"
+
+
+def group_of(kind: Kind) -> Group:
+    if kind in CHOREOGRAPHED:
+        return Group.CHOREOGRAPHED
+    return Group.TRANSFERS if kind in TRANSFERS else Group.ORDERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +72,9 @@ ENDINGS = {
     Kind.SOUND: Ending(OrderStatus.CONFIRMED),
     Kind.SHORT: Ending(OrderStatus.REJECTED, Reason.OUT_OF_STOCK),
     Kind.STRANGER: Ending(OrderStatus.REJECTED, Reason.UNKNOWN_CUSTOMER),
+    Kind.CHOREOGRAPHED: Ending(OrderStatus.CONFIRMED),
+    Kind.CHOREOGRAPHED_SHORT: Ending(OrderStatus.REJECTED, Reason.OUT_OF_STOCK),
+    Kind.CHOREOGRAPHED_POOR: Ending(OrderStatus.REJECTED, Reason.INSUFFICIENT_FUNDS),
     Kind.SENT: Ending(TransferStatus.SETTLED),
     Kind.UNWELCOME: Ending(TransferStatus.DECLINED, Reason.ACCOUNT_NOT_OPEN),
     Kind.LOCAL: Ending(TransferStatus.SETTLED),
@@ -67,7 +90,8 @@ class Declared:
     """`kinds`: those whose sagas come to this activity. `refuses`: every reason that it can answer by itself, of the
     first kind. `undone_by`: the activity that compensates it. `undecided`: it runs before the decision, so a cancel can
     win. `modes`: the same for both where it is never run locally. `commits_by_itself`: its transaction has no border
-    to stop at, because it is prepared and ended in statements of its own.
+    to stop at, because it is prepared and ended in statements of its own. `never`: faults, by their class, that cannot
+    befall it.
     """
 
     kinds: tuple[Kind, ...]
@@ -76,10 +100,15 @@ class Declared:
     undecided: bool = False
     modes: tuple[Mode, ...] = MODES
     commits_by_itself: bool = False
+    never: tuple[str, ...] = ()
 
     @property
     def is_of_transfers(self) -> bool:
         return self.kinds[0] in TRANSFERS
+
+    @property
+    def groups(self) -> set[Group]:
+        return {group_of(kind) for kind in self.kinds}
 
     def refused(self, reason: Reason) -> Ending:
         return Ending(TransferStatus.DECLINED if self.is_of_transfers else OrderStatus.REJECTED, reason)
@@ -108,17 +137,42 @@ DECLARED: dict[str, Declared] = {
         undecided=True,
     ),
     "reserve_stock": Declared(
-        (Kind.SOUND,),
+        (Kind.SOUND, Kind.CHOREOGRAPHED),
         refuses=(Reason.UNKNOWN_SKU, Reason.CURRENCY_MISMATCH, Reason.OUT_OF_STOCK),
         undone_by="release_stock",
         undecided=True,
     ),
-    "decide_order": Declared((Kind.SOUND, Kind.SHORT, Kind.STRANGER)),
-    "consume_stock": Declared((Kind.SOUND,)),
-    "credit_merchant": Declared((Kind.SOUND,)),
-    "release_stock": Declared((Kind.SHORT,)),
-    "abort_order": Declared((Kind.SHORT, Kind.STRANGER)),
+    "decide_order": Declared((Kind.SOUND, Kind.SHORT, Kind.STRANGER, Kind.CHOREOGRAPHED)),
+    "consume_stock": Declared((Kind.SOUND, Kind.CHOREOGRAPHED)),
+    "credit_merchant": Declared((Kind.SOUND, Kind.CHOREOGRAPHED)),
+    "release_stock": Declared((Kind.SHORT, Kind.CHOREOGRAPHED_SHORT)),
+    "abort_order": Declared((Kind.SHORT, Kind.STRANGER, Kind.CHOREOGRAPHED_POOR)),
     "refuse_order_id": Declared((Kind.STRANGER,)),
+    # What bars it is the decision, and what undoes it is not asked for where there was no row.
+    "place_order": Declared(
+        (Kind.CHOREOGRAPHED,),
+        refuses=(Reason.UNKNOWN_CUSTOMER,),
+        undone_by="abort_order",
+        undecided=True,
+        never=("DoComesLate", "CommitsUnderItsUndo", "UndoFails"),
+    ),
+    # Nobody cancels it: what it tells has happened already. Nor can an undecided order be undone.
+    "join_stock": Declared(
+        (Kind.CHOREOGRAPHED,),
+        undone_by="abort_order",
+        undecided=True,
+        never=("UndoComesFirst", "DoComesLate by temporal", "CommitsUnderItsUndo", "UndoFails"),
+    ),
+    # Once it is done the next reactor is on its way to the decision, whoever is cancelled here; and who is cancelled
+    # before tells so by the same step, which waits at its barrier where the undo would.
+    "hold_payment": Declared(
+        (Kind.CHOREOGRAPHED,),
+        refuses=(Reason.CURRENCY_MISMATCH, Reason.ACCOUNT_NOT_OPEN, Reason.INSUFFICIENT_FUNDS),
+        undone_by="abort_order",
+        undecided=True,
+        never=("UndoComesFirst", "CommitsUnderItsUndo", "UndoFails"),
+    ),
+    "join_release": Declared((Kind.CHOREOGRAPHED_SHORT,)),
     "open_transfer": Declared(
         (Kind.SENT, Kind.LOCAL, Kind.SOURCE),
         refuses=(*_OF_ACCOUNTS, Reason.INSUFFICIENT_FUNDS, Reason.ID_CONFLICT, Reason.NOT_LOCAL),

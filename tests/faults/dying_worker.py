@@ -19,21 +19,41 @@ from stack.settings import Settings
 from stack.temporal_client import connect_to
 from tests.faults.declared import DECLARED
 from tests.faults.points import Attempt, Border, Effect, StoppingRouter, intercepted
+from tests.faults.services import host_every_service
 from workers.run import HOSTED, new_worker
 
 
+class Gate:
+    """Opens when every saga stands before it. Who waits at the border has a transaction open, behind which nobody reads
+    an event of its shard: choreographed orders that still are on their way would never come."""
+
+    def __init__(self, awaited: set[str]) -> None:
+        self._awaited = awaited
+        self._open = asyncio.Event()
+
+    async def passed(self, saga_id: str) -> None:
+        self._awaited.discard(saga_id)
+        if not self._awaited:
+            self._open.set()
+        await self._open.wait()
+
+
 class DoomedSaga:
-    def __init__(self, saga_id: str, activity: str, participant: str, border: Border, missing: set[str]) -> None:
+    def __init__(
+        self, saga_id: str, activity: str, participant: str, border: Border, missing: set[str], gate: Gate
+    ) -> None:
         """`missing`: the sagas that have not come to the border yet."""
         self._saga_id = saga_id
         self._activity = activity
         self._participant = participant
         self._border = border
         self._missing = missing
+        self._gate = gate
 
     async def around(self, attempt: Attempt, effect: Effect) -> Any:
         if attempt.activity != self._activity or not attempt.is_of(self._participant):
             return await effect()
+        await self._gate.passed(self._saga_id)
         if DECLARED[self._activity].commits_by_itself and self._border is Border.BEFORE:
             await self._meet(self._border)
         attempt.stop_at = self._meet
@@ -56,11 +76,13 @@ async def main() -> None:
     plan = json.load(sys.stdin)
     databases, queue = plan["databases"], plan["queue"]
     missing = set(plan["activities"])
+    gate = Gate(set(missing))
     sagas = {
-        saga_id: DoomedSaga(saga_id, activity, participant, Border(plan["border"]), missing)
+        saga_id: DoomedSaga(saga_id, activity, participant, Border(plan["border"]), missing, gate)
         for saga_id, (activity, participant) in plan["activities"].items()
     }
     client = intercepted(await connect_to({"target_host": plan["temporal"]}, timeout_seconds=10), sagas)
+    host_every_service()
     HOSTED[queue] = HOSTED[plan["like"]]
     async with (
         Cluster(databases["shards"], databases["catalog"], databases["read_model"], pool_size=20) as cluster,

@@ -29,6 +29,11 @@ class Fault(ABC):
     terminates = False
     """The workflow is gone after it, until `recover` has found the order."""
 
+    @property
+    def kind(self) -> str:
+        """What activities that it cannot befall call it."""
+        return type(self).__name__
+
     def applies_to(self, activity: str) -> bool:
         """Whether it makes sense for this activity."""
         return True
@@ -143,6 +148,10 @@ class DoComesLate(Fault):
     def __init__(self, way: str) -> None:
         self.name = f"its do comes late, after an undo by {way}"
         self._way = way
+
+    @property
+    def kind(self) -> str:
+        return f"{type(self).__name__} by {self._way}"
 
     def applies_to(self, activity: str) -> bool:
         return _declared(activity).undone_by is not None and _can_be_cancelled_by(self._way, activity)

@@ -7,16 +7,19 @@ from datetime import timedelta
 from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
 
+from domain.choreography import PLACEMENT_TYPE, placement_id
 from domain.orders import Order
 from domain.sagas import SagaOptions
 from domain.transfers import Transfer
 from tests.faults.saga import WatchedSaga
 from tests.faults.shop import Goods
 from tests.faults.town import Payment
+from workflows.order_placement import PlaceChoreographed
 from workflows.order_saga import PlaceOrder
 from workflows.transfer import CarryOutTransfer
 
 STUCK_AFTER_SECONDS = 3.0
+_TYPES = {PlaceOrder: "OrderSaga", PlaceChoreographed: PLACEMENT_TYPE, CarryOutTransfer: "TransferWorkflow"}
 
 
 async def place(saga: WatchedSaga, client: Client, queue: str, task_timeout: timedelta) -> None:
@@ -33,17 +36,17 @@ async def _start(
     wanted: Order | Transfer, saga: WatchedSaga, client: Client, queue: str, task_timeout: timedelta
 ) -> None:
     options = SagaOptions(saga.case.mode, STUCK_AFTER_SECONDS)
-    request: PlaceOrder | CarryOutTransfer
+    request: PlaceOrder | PlaceChoreographed | CarryOutTransfer
     if isinstance(saga.about, Payment):
         assert isinstance(wanted, Transfer)
         request = CarryOutTransfer(wanted, saga.about.protocol, options)
     else:
         assert isinstance(wanted, Order)
-        request = PlaceOrder(wanted, options)
+        request = PlaceChoreographed(wanted, options) if saga.is_choreographed else PlaceOrder(wanted, options)
     await client.start_workflow(
-        "OrderSaga" if isinstance(request, PlaceOrder) else "TransferWorkflow",
+        _TYPES[type(request)],
         request,
-        id=saga.saga_id,
+        id=placement_id(wanted.order_id) if isinstance(request, PlaceChoreographed) else saga.saga_id,
         task_queue=queue,
         task_timeout=task_timeout,
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,

@@ -19,6 +19,7 @@ from temporalio.client import Client
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
 from activities.interfaces import AbortParticipant, ParticipantStep, StockStep
+from domain.choreography import saga_id_of
 from domain.shard_map import Route
 from shards.routing import Router, ShardTransaction
 
@@ -42,6 +43,7 @@ class Attempt:
     activity: str
     request: Any
     number: int
+    workflow_id: str
     stop_at: Callable[[Border], Awaitable[None]] | None = None
 
     def is_of(self, participant: str) -> bool:
@@ -78,10 +80,10 @@ class _Inbound(ActivityInboundInterceptor):
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         info = activity.info()
-        watcher = self._watchers.get(info.workflow_id or "")
+        watcher = self._watchers.get(saga_id_of(info.workflow_id or ""))
         if watcher is None:
             return await self.next.execute_activity(input)
-        attempt = Attempt(info.activity_type, input.args[0], info.attempt)
+        attempt = Attempt(info.activity_type, input.args[0], info.attempt, info.workflow_id or "")
         _attempt.set(attempt)
         return await watcher.around(attempt, lambda: self.next.execute_activity(input))
 

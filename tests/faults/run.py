@@ -28,7 +28,7 @@ from rich.table import Table
 from tests.faults.battery import Verdict, battery_on
 from tests.faults.broken import BREAKS
 from tests.faults.cases import CASES, Case
-from tests.faults.declared import DECLARED, MODES
+from tests.faults.declared import DECLARED, MODES, Group
 from tests.support.postgres import lasting_databases, migrated_templates, scratch_server
 from tests.support.temporal import scratch_temporal
 
@@ -53,11 +53,11 @@ async def run(cases: Sequence[Case], broken: str | None) -> Verdict:
             return await battery.run(cases, lambda line: print(line, file=sys.stderr))
 
 
-def table(cases: Sequence[Case], verdict: Verdict, of_transfers: bool) -> Table:
+def table(cases: Sequence[Case], verdict: Verdict, group: Group) -> Table:
     """A cell tells how many cases passed of how many, local first and regular together."""
-    activities = [activity for activity, declared in DECLARED.items() if declared.is_of_transfers is of_transfers]
-    made = Table("fault", *(activity.replace("_", " ") for activity in activities), *MODES)
-    mine = [case for case in cases if case.is_of_transfers is of_transfers]
+    activities = [activity for activity, declared in DECLARED.items() if group in declared.groups]
+    made = Table(f"{group} under", *(activity.replace("_", " ") for activity in activities), *MODES)
+    mine = [case for case in cases if case.group is group]
     for fault in dict.fromkeys(map(_fault, mine)):
         row = [case for case in mine if _fault(case) == fault]
         by_activity = [[case for case in row if case.activity == activity] for activity in activities]
@@ -99,8 +99,9 @@ def tell(cases: Sequence[Case], verdict: Verdict, seconds: float) -> None:
         print(f"{name}\n    " + "\n    ".join(faults))
     for violation in verdict.unrelated:
         print(violation)
-    for of_transfers in sorted({case.is_of_transfers for case in cases}):
-        Console(width=200).print(table(cases, verdict, of_transfers))
+    for group in Group:
+        if any(case.group is group for case in cases):
+            Console(width=200).print(table(cases, verdict, group))
     print(f"{len(cases)} cases, {len(red)} failed, in {seconds:.0f} s")
 
 

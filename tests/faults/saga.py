@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -21,7 +22,9 @@ from activities.interfaces import (
     DecideOrder,
     DecideTransfer,
     OpenOrder,
+    OrderStep,
     ParticipantStep,
+    PlacedOrder,
     StepResult,
     StockStep,
 )
@@ -30,8 +33,9 @@ from domain.transfers import Transfer
 from domain.two_phase import Participant, Vote
 from stack.embedded.waiting import attempts
 from tests.faults.cases import Case
-from tests.faults.declared import COMPENSATIONS, DECLARED, OF_TARGET
+from tests.faults.declared import CHOREOGRAPHED, COMPENSATIONS, DECLARED, OF_TARGET
 from tests.faults.points import Attempt, Effect
+from tests.faults.services import EVERY_SERVICE, POLL_SECONDS, Resting
 from tests.faults.shop import Goods
 from tests.faults.town import Payment
 from tests.support.world import World
@@ -49,13 +53,18 @@ _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_databa
 class WatchedSaga:
     """`faults` is what was found wrong; empty is a pass."""
 
-    def __init__(self, about: Goods | Payment, world: World, client: Client, ends_within_seconds: float) -> None:
+    def __init__(
+        self, about: Goods | Payment, world: World, client: Client, resting: Resting, ends_within_seconds: float
+    ) -> None:
         self.about = about
         self.case: Case = about.case
+        self.is_choreographed = self.case.kind in CHOREOGRAPHED
         if isinstance(about, Goods):
             self.saga_id, self.queue = order_saga.workflow_id(about.order.order_id), order_saga.TASK_QUEUE
         else:
             self.saga_id, self.queue = transfer.workflow_id(about.transfer), transfer.TASK_QUEUE
+        # What a worker must offer that carries all of it.
+        self.hosted = EVERY_SERVICE if self.is_choreographed else self.queue
         self.faults: list[str] = []
         self.befallen = 0
         self.undo_attempts = 0
@@ -71,6 +80,8 @@ class WatchedSaga:
         self._world = world
         self._client = client
         self._ends_within_seconds = ends_within_seconds
+        self._resting = resting
+        self._working: str | None = None
         self._background: list[asyncio.Task[Any]] = []
 
     @property
@@ -94,10 +105,13 @@ class WatchedSaga:
         if not self._is_target(attempt, self.case.activity):
             return await self.case.fault.beside(self, attempt, effect)
         self.befallen += 1
+        self._working = attempt.workflow_id
         return await self.case.fault.around(self, attempt, effect)
 
     def _is_target(self, attempt: Attempt, activity: str) -> bool:
-        return attempt.activity == activity and attempt.is_of(self.participant)
+        # A service that is cancelled tells so by the same activity: that is its answer to the fault.
+        answers = isinstance(attempt.request, OrderStep) and attempt.request.refusal == order_saga.CANCELLED
+        return attempt.activity == activity and attempt.is_of(self.participant) and not answers
 
     def is_undo_of_target(self, attempt: Attempt) -> bool:
         undo = DECLARED[self.case.activity].undone_by
@@ -108,7 +122,7 @@ class WatchedSaga:
         request = attempt.request
         if isinstance(request, StockStep):
             await self._world.stock.release_stock(request)
-        elif isinstance(request, OpenOrder):
+        elif isinstance(request, OpenOrder | PlacedOrder):
             nobody = Refusal(Reason.CANCELLED, "undone before it ran")
             await self._world.orders.abort_order(AbortOrder(request.order.order_id, request.order.customer_id, nobody))
         elif isinstance(request, Transfer):
@@ -122,10 +136,22 @@ class WatchedSaga:
     # ── what befalls the workflow ───────────────────────────────────────────────────────────────────────────
 
     async def cancel_by_temporal(self) -> None:
-        await self.handle.cancel()
+        if not self.is_choreographed:
+            await self.handle.cancel()
+            return
+        works_on_it = [self._working] if self._working else await self._resting.workflow_ids(self.saga_id)
+        for workflow_id in works_on_it:
+            with contextlib.suppress(RPCError):  # It has not begun, or has ended.
+                await self._client.get_workflow_handle(workflow_id).cancel()
 
     async def cancel_by_update(self) -> None:
-        """Returns when the workflow has taken it; what it answers is kept. Nothing where the workflow has ended."""
+        """Returns when the workflow has taken it; what it answers is kept. Nothing where the workflow has ended. Of a
+        choreographed order it is the row that takes it."""
+        if self.is_choreographed:
+            assert isinstance(self.about, Goods)
+            order = self.about.order
+            self.told.append(await self._world.cancel(order))
+            return
         try:
             accepted = await self.handle.start_update(OrderSaga.cancel, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
         except RPCError:
@@ -137,18 +163,35 @@ class WatchedSaga:
 
     async def terminate(self) -> None:
         self.terminated = True
-        await self.handle.terminate("by the battery")
+        handle = self._client.get_workflow_handle(self._working) if self._working else self.handle
+        await handle.terminate("by the battery")
 
     async def end(self) -> None:
-        """Waits for the workflow's end, and keeps its result. A terminated one has none."""
+        """Waits for the workflow's end, and keeps its result. A terminated one has none, nor has a choreographed one:
+        it has come to its end when its rows say so."""
         try:
             async with asyncio.timeout(self._ends_within_seconds):
-                self.result = await self.handle.result()
+                if not self.is_choreographed:
+                    self.result = await self.handle.result()
+                else:
+                    await self._rest()
         except TimeoutError:
             self.faults.append(f"did not end within {self._ends_within_seconds:g} s")
         except WorkflowFailureError as error:
             if not self.terminated:
                 self.faults.append(f"the workflow failed: {error.cause}")
+
+    async def _rest(self) -> None:
+        """Until it has come to its end, or was terminated and nobody works on it."""
+        ended = asyncio.create_task(self._resting.at_its_end(self.saga_id))
+        try:
+            while not ended.done():
+                if self.terminated:
+                    await self._resting.abandoned_or_at_its_end(self.saga_id)
+                    return
+                await asyncio.wait({ended}, timeout=POLL_SECONDS)
+        finally:
+            ended.cancel()
 
     async def waited_for(self) -> None:
         """Until some session waits for another's transaction; not for as long as a transaction may last."""

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 from domain.catalogue import Customer, Product
 from domain.money import Money
-from domain.orders import Address, Order, OrderLine
+from domain.orders import Address, Order, OrderLine, Style
 from domain.sagas import Reason
 from shards.catalogue_import import import_customers, import_products
 from tests.faults.cases import Case
-from tests.faults.declared import Kind
+from tests.faults.declared import CHOREOGRAPHED, Kind
 from tests.faults.faults import Refuses
 from tests.support.world import World
 
+# What these refuse is wrong with the customer, not with the goods.
+_OF_CUSTOMERS = ("open_order", "place_order", "hold_payment")
 NEAR, FAR = "a", "z"
 NEAR_QUANTITY, FAR_QUANTITY = 2, 3
 BALANCE_MINOR, PRICE_MINOR, STOCK = 100_00, 1_00, 10
@@ -49,7 +51,9 @@ class Goods:
         # An agreed price is not looked up, so that what is wrong with a SKU is found by its stock step.
         agreed = Money(PRICE_MINOR, "USD") if self._refused and self._refused[0] == "reserve_stock" else None
         lines = (OrderLine(self.near, NEAR_QUANTITY, agreed), OrderLine(self.far, FAR_QUANTITY, agreed))
-        return Order(f"O{self.number}", self.customer_id, "USD", lines, ship_to=Address(name=self.customer_id))
+        style = Style.CHOREOGRAPHED if self.case.kind in CHOREOGRAPHED else Style.ORCHESTRATED
+        ship_to = Address(name=self.customer_id)
+        return Order(f"O{self.number}", self.customer_id, "USD", lines, ship_to=ship_to, style=style)
 
     @property
     def first(self) -> Order | None:
@@ -59,25 +63,29 @@ class Goods:
 
     @property
     def customer(self) -> Customer | None:
-        if self.case.kind is Kind.STRANGER or self._refused == ("open_order", Reason.UNKNOWN_CUSTOMER):
+        if self.case.kind is Kind.STRANGER or self._is_refused_payment(Reason.UNKNOWN_CUSTOMER):
             return None
-        poor = self._refused == ("open_order", Reason.INSUFFICIENT_FUNDS)
-        currency = "EUR" if self._refused == ("open_order", Reason.CURRENCY_MISMATCH) else "USD"
+        poor = self.case.kind is Kind.CHOREOGRAPHED_POOR or self._is_refused_payment(Reason.INSUFFICIENT_FUNDS)
+        currency = "EUR" if self._is_refused_payment(Reason.CURRENCY_MISMATCH) else "USD"
         balance = Money(TOTAL_MINOR - 1 if poor else BALANCE_MINOR, currency)
         return Customer(self.customer_id, self.customer_id, None, balance)
 
     @property
     def is_frozen(self) -> bool:
-        return self._refused == ("open_order", Reason.ACCOUNT_NOT_OPEN)
+        return self._is_refused_payment(Reason.ACCOUNT_NOT_OPEN)
+
+    def _is_refused_payment(self, reason: Reason) -> bool:
+        return self._refused is not None and self._refused[0] in _OF_CUSTOMERS and self._refused[1] is reason
 
     @property
     def products(self) -> list[Product]:
-        near_stock = NEAR_QUANTITY - 1 if self.case.kind is Kind.SHORT else STOCK
+        short = self.case.kind in (Kind.SHORT, Kind.CHOREOGRAPHED_SHORT)
+        near_stock = NEAR_QUANTITY - 1 if short else STOCK
         near = Product(self.near, self.near, Money(PRICE_MINOR, "USD"), near_stock)
         if self._refused is not None and self._refused[1] is Reason.UNKNOWN_SKU:
             return [near]
         foreign = self._refused is not None and self._refused[1] is Reason.CURRENCY_MISMATCH
-        currency = "EUR" if foreign and self.case.activity != "open_order" else "USD"
+        currency = "EUR" if foreign and self.case.activity not in _OF_CUSTOMERS else "USD"
         far_stock = FAR_QUANTITY - 1 if self._refused == ("reserve_stock", Reason.OUT_OF_STOCK) else STOCK
         return [near, Product(self.far, self.far, Money(PRICE_MINOR, currency), far_stock)]
 

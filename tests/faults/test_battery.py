@@ -19,7 +19,7 @@ from tests.faults.cases import CASES
 from tests.faults.declared import DECLARED
 from tests.unit.test_activity_names import METHODS
 
-SECONDS_MAX = 700
+SECONDS_MAX = 1100
 
 pytestmark = pytest.mark.timeout(SECONDS_MAX + 30)
 

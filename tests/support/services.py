@@ -15,7 +15,7 @@ from shards.routing import Router
 from stack.settings import Settings
 from workers.run import new_worker
 
-IDLE_SECONDS = 0.02
+IDLE_SECONDS = 0.05
 
 
 @contextlib.asynccontextmanager

@@ -21,6 +21,7 @@ from activities.interfaces import (
     OpenTransfer,
     OrderStep,
     PlacedOrder,
+    RefuseOrderId,
     StockShare,
     StockStep,
 )
@@ -34,7 +35,7 @@ from domain.choreography import Choreography, OrderEvent
 from domain.identifiers import merchant_account_id, order_saga_id
 from domain.money import Money
 from domain.orders import Order, OrderLine, PricedLine, Style, total_of
-from domain.sagas import Decision, Refusal
+from domain.sagas import Decision, Outcome, Refusal
 from domain.shard_map import Route
 from domain.transfers import Protocol, ProtocolChoice, Transfer
 from shards import order_events
@@ -43,6 +44,7 @@ from shards.engines import Cluster
 from shards.routing import Router, ShardTransaction, write_on
 from stack.embedded.waiting import attempts
 from tests.support.postgres import lasting_databases
+from workflows.order_saga import CANCELLED
 
 # The first product of each range: what is named after it lies beside it.
 RANGES = {"a": "shard-1", "m": "shard-2", "z": "shard-3"}
@@ -178,6 +180,13 @@ class World:
         claimed = await self.orders.claim_order_id(wanted)
         assert claimed.refusal is None
         return ChoreographyByHand(self, wanted, claimed.stock)
+
+    async def cancel(self, order: Order) -> Decision:
+        """As the order desk cancels a choreographed order."""
+        decision = await self.orders.decide_order(DecideOrder(order.order_id, order.customer_id, CANCELLED))
+        if decision.outcome is Outcome.ABSENT and decision.refusal is not None:
+            await self.orders.refuse_order_id(RefuseOrderId(order, decision.refusal))
+        return decision
 
     # ── the shards, seen from below ─────────────────────────────────────────────────────────────────────────
 
