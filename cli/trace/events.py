@@ -33,14 +33,14 @@ def _reactors(kind: str, order_id: str, version: int, runs: Sequence[Run]) -> li
 
 
 def _reactor(reactor: Reactor, workflow_id: str, runs: Sequence[Run]) -> ReactorDocument:
-    """Its newest run; one that was started anew carries more behind its name."""
-    own = [run for run in runs if run.workflow_id == workflow_id or run.workflow_id.startswith(f"{workflow_id}/")]
+    """Its newest run: one that was lost is started again under its name."""
+    own = [run for run in runs if run.workflow_id == workflow_id]
     newest = own[-1] if own else None
     ended = newest.closed_at if newest is not None else None
     return ReactorDocument(
         name=reactor,
         service=reactor.service,
-        workflow_id=newest.workflow_id if newest is not None else workflow_id,
+        workflow_id=workflow_id,
         status=newest.status if newest is not None else None,
         started_at=newest.started_at if newest is not None else None,
         seconds=(ended - newest.started_at).total_seconds() if newest is not None and ended is not None else None,

@@ -25,7 +25,7 @@ from cli.trace.facts import Effect, Run
 from cli.trace.shard_effects import effects_of
 from cli.trace.story import steps_of, stock_plan
 from cli.trace.workflow_runs import read_runs, read_workflows
-from domain.choreography import placed_order_id
+from domain.choreography import saga_id_of
 from domain.errors import Refused, Unreachable
 from domain.identifiers import check_identifier, order_saga_id
 from domain.orders import OrderStatus, Style, closing_state
@@ -63,8 +63,8 @@ class Known:
         """As its row has it; without one, as its workflows are called."""
         if self.order is not None:
             return self.order.style
-        placed = any(placed_order_id(run.workflow_id) for run in self.runs or ())
-        return Style.CHOREOGRAPHED if placed else Style.ORCHESTRATED
+        others = any(saga_id_of(run.workflow_id) != run.workflow_id for run in self.runs or ())
+        return Style.CHOREOGRAPHED if others else Style.ORCHESTRATED
 
     @property
     def event_rows(self) -> list[tuple[str, EventRow]]:
