@@ -169,13 +169,15 @@ class Cluster:
 
         `ask_names` false is for who gives the shards their names. `phase_two` are the shards once more, each with a
         small pool and a circuit breaker of its own, for what ends prepared transactions; `listening` likewise, for the
-        one connection that hears the outbox's bell.
+        connections on which the outbox's bell is rung and heard.
         """
         self.shards = {name: Database(name, dsn, pool_size, long_running, ask_names) for name, dsn in shards.items()}
         self.phase_two = {
             name: Database(name, dsn, PHASE_TWO_POOL_SIZE, long_running, ask_names) for name, dsn in shards.items()
         }
-        self.listening = {name: Database(name, dsn, 1, long_running, ask_names) for name, dsn in shards.items()}
+        self.listening = {name: Database(name, dsn, 2, long_running, ask_names) for name, dsn in shards.items()}
+        for name, database in [*self.shards.items(), *self.phase_two.items()]:
+            database.bell = Bell(self.listening[name].autocommit)
         self.catalog = Database("catalog", catalog, pool_size, long_running)
         self.read_model = Database("read_model", read_model, pool_size, long_running)
 
@@ -184,8 +186,9 @@ class Cluster:
         return [*self.shards.values(), self.catalog, self.read_model]
 
     async def close(self) -> None:
-        beside = [*self.phase_two.values(), *self.listening.values()]
-        await asyncio.gather(*(database.close() for database in [*self.databases, *beside]))
+        # The bells are rung on the last of them.
+        await asyncio.gather(*(database.close() for database in [*self.databases, *self.phase_two.values()]))
+        await asyncio.gather(*(database.close() for database in self.listening.values()))
 
     async def __aenter__(self) -> Self:
         return self

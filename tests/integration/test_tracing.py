@@ -77,7 +77,13 @@ async def _on_the_wire(databases: Databases) -> AsyncIterator[Wire]:
         for name, dsn in databases.shards.items()
     }
     try:
-        async with Cluster(shards, databases.catalog, databases.read_model, pool_size=2) as cluster:
+        async with (
+            Cluster(databases.shards, databases.catalog, databases.read_model, pool_size=2) as beside,
+            Cluster(shards, databases.catalog, databases.read_model, pool_size=2) as cluster,
+        ):
+            # Nobody waits for a bell, and it is rung on connections of its own: not on this wire.
+            for name, shard in [*cluster.shards.items(), *cluster.phase_two.items()]:
+                shard.bell = beside.shards[name].bell
             yield Wire(World(cluster), relay, Trace(cluster))
     finally:
         server.close()
