@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from tests.faults.declared import DECLARED, ENDINGS, TRANSFERS, Ending, Group, Kind, Mode, group_of
-from tests.faults.faults import FAULTS, Fault, Refuses
+from tests.faults.faults import FAULTS, Fault, Refuses, WorkerDies
 
 
 @dataclass(frozen=True)
@@ -52,4 +52,15 @@ def _generated() -> Iterator[Case]:
                         yield Case(activity, kind, fault, mode)
 
 
+def _is_asked_every_time(case: Case) -> bool:
+    """What both styles share is asked of orchestrated orders, in both modes."""
+    if case.group is not Group.CHOREOGRAPHED:
+        return True
+    cancelled_after_death = isinstance(case.fault, WorkerDies) and case.fault.way is not None
+    return case.mode == "local_first" and not cancelled_after_death
+
+
 CASES = {case.name: case for case in _generated()}
+"""All of them: `make battery`."""
+ASKED_EVERY_TIME = {name: case for name, case in CASES.items() if _is_asked_every_time(case)}
+"""Those of them that `make test` asks."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cli import main
+from cli.contrast import style_facts
 from cli.contrast.documents import (
     PROTOCOLS,
     Balances,
@@ -21,6 +22,8 @@ from cli.contrast.documents import (
     Place,
     Server,
     Side,
+    StyleCell,
+    StyleCost,
     Writer,
     percentile,
 )
@@ -28,6 +31,7 @@ from cli.contrast.facts import COLUMNS, finding, markdown, rows
 from cli.contrast.files import BEGIN, END, write_between_markers
 from cli.contrast.plot import apart, write_plot
 from domain.errors import InvalidInput
+from domain.orders import Style
 from domain.sagas import Reason
 from domain.transfers import Protocol
 from shards.tracing import Held, Sent, commits, locks_held, round_trips
@@ -125,6 +129,27 @@ def document() -> ContrastDocument:
         cells=[cell(protocol, place, at_once) for place in Place for at_once in (1, 8) for protocol in PROTOCOLS],
         costs=[cost(protocol) for protocol in PROTOCOLS],
         middles=[middle(border) for border in Border],
+        style_cells=[style_cell(style, at_once) for at_once in (1, 8) for style in Style],
+        style_costs=[style_cost(style) for style in Style],
+    )
+
+
+def style_cell(style: Style, at_once: int) -> StyleCell:
+    rate = 40.0 if style is Style.ORCHESTRATED else 10.0
+    return StyleCell(
+        style=style, concurrency=at_once, orders=20, seconds=1, per_second=rate, p50_ms=20, p95_ms=30, p99_ms=40
+    )
+
+
+def style_cost(style: Style) -> StyleCost:
+    led = style is Style.ORCHESTRATED
+    return StyleCost(
+        style=style,
+        orders=5,
+        latency_ms=20 if led else 90,
+        workflows=1 if led else 6,
+        history_events=14 if led else 41,
+        outbox_events=9 if led else 11,
     )
 
 
@@ -167,6 +192,19 @@ def test_the_table_tells_every_fact_of_every_protocol(document: ContrastDocument
 def test_the_finding_is_made_of_the_measured_ratios(document: ContrastDocument) -> None:
     assert "20 times as long" in finding(document)
     assert "with 8 transfers at once reaches 25% of its throughput, 25% on a hot account" in finding(document)
+
+
+def test_the_styles_have_a_table_and_a_finding_of_their_own(document: ContrastDocument) -> None:
+    found = {row[0]: row[1:] for row in style_facts.rows(document)}
+    assert found["8 at once: orders/s; p50 / p95 / p99"] == ("40.0; 20 / 30 / 40 ms", "10.0; 20 / 30 / 40 ms")
+    assert found["history events"] == ("14", "41")
+    assert style_facts.finding(document) == (
+        "Without a coordinator an order takes 6 workflows and 41 history events for 14, 4.5 times as long, and with 8 "
+        "at once reaches 25% of the throughput"
+    )
+    lines = style_facts.markdown(document).splitlines()
+    table = [line for line in lines if line.startswith("|")]
+    assert {line.count(" | ") for line in table} == {2}
 
 
 def test_the_markdown_is_one_table(document: ContrastDocument) -> None:
