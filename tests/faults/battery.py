@@ -39,7 +39,9 @@ from tests.support.world import World
 from workers.run import new_worker
 from workflows.transfer import TASK_QUEUE as TRANSFERS
 
-AT_ONCE, AT_ONCE_BROKEN = 40, 60
+# More with each that ends: as many at the very first would all be loaded in the same moment, each longer than a task
+# may take, and begin again for ever.
+AT_FIRST, AT_ONCE, AT_ONCE_BROKEN = 8, 40, 60
 DEATHS_AT_ONCE = 4
 TASK_TIMEOUT = timedelta(seconds=2)
 RECOVERIES_MAX = 5
@@ -91,14 +93,17 @@ class Battery:
         return await self._judge(sagas)
 
     async def _live(self, sagas: Sequence[WatchedSaga], say: Callable[[str], None]) -> None:
-        turns = asyncio.Semaphore(self._at_once)
-        done = 0
+        turns = asyncio.Semaphore(AT_FIRST)
+        done, room = 0, self._at_once - AT_FIRST
 
         async def live(saga: WatchedSaga) -> None:
-            nonlocal done
+            nonlocal done, room
             async with turns:
                 await place(saga, self._client, saga.queue, TASK_TIMEOUT)
                 await saga.end()
+            if room > 0:
+                turns.release()
+                room -= 1
             done += 1
             if done % AT_ONCE == 0:
                 say(f"{done} ended")
