@@ -53,11 +53,10 @@ def _generated() -> Iterator[Case]:
 
 
 def _is_asked_every_time(case: Case) -> bool:
-    """What both styles share is asked of orchestrated orders, in both modes."""
+    """What both styles share, deaths of workers too, is asked of orchestrated orders, in both modes."""
     if case.group is not Group.CHOREOGRAPHED:
         return True
-    cancelled_after_death = isinstance(case.fault, WorkerDies) and case.fault.way is not None
-    return case.mode == "local_first" and not cancelled_after_death
+    return case.mode == "local_first" and not isinstance(case.fault, WorkerDies)
 
 
 CASES = {case.name: case for case in _generated()}

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.soak.books import faults, read_books
 from tests.soak.chaos import Chaos, strikes
 from tests.soak.orders import open_shop
-from tests.soak.traffic import Traffic
+from tests.soak.traffic import CONCURRENCY, Traffic
 from tests.soak.verifying import Verifying
 from tests.support.command import Shardwise
 
@@ -32,6 +32,7 @@ class Plan:
     strikes_min: int = 6
     freeze_seconds: float = 20.0
     batch: int = 200
+    concurrency: int = CONCURRENCY
 
 
 @dataclass
@@ -74,7 +75,7 @@ def soak(shardwise: Shardwise, folder: Path, plan: Plan) -> Report:
     open_shop(shardwise, folder)
     before = read_books(shardwise)
     report, verifying = Report(), Verifying(shardwise)
-    with Traffic(shardwise, folder, f"{plan.seed}-chaos", plan.batch) as rough:
+    with Traffic(shardwise, folder, f"{plan.seed}-chaos", plan.batch, concurrency=plan.concurrency) as rough:
         report.kills = _strike(shardwise, plan, rough, verifying)
     report.told = len(rough.told)
     rough.settle()
@@ -116,7 +117,8 @@ def quiet(shardwise: Shardwise, folder: Path, plan: Plan, verifying: Verifying) 
     """Orders without kills, `verify` asked all the while."""
     ends = time.monotonic() + plan.quiet_seconds
     verifying.in_flight_max = 0
-    with Traffic(shardwise, folder, f"{plan.seed}-quiet", plan.batch, QUIET_WINDOWS_SECONDS) as traffic:
+    name = f"{plan.seed}-quiet"
+    with Traffic(shardwise, folder, name, plan.batch, QUIET_WINDOWS_SECONDS, plan.concurrency) as traffic:
         while time.monotonic() < ends:
             verifying.ask("with nothing killed")
             say(f"verify {verifying.asked}: up to {verifying.in_flight_max} in flight; {len(traffic.orders)} orders")

@@ -44,7 +44,13 @@ class Traffic(Background):
     """
 
     def __init__(
-        self, shardwise: Shardwise, folder: Path, seed: str, batch: int, windows: Sequence[float] = (0.0,)
+        self,
+        shardwise: Shardwise,
+        folder: Path,
+        seed: str,
+        batch: int,
+        windows: Sequence[float] = (0.0,),
+        concurrency: int = CONCURRENCY,
     ) -> None:
         super().__init__()
         self.files: list[File] = []
@@ -57,6 +63,7 @@ class Traffic(Background):
         self._chance = random.Random(f"{seed}-orders")
         self._batch = batch
         self._windows = itertools.cycle(windows)
+        self._concurrency = concurrency
 
     @property
     def orders(self) -> list[Wanted]:
@@ -102,7 +109,7 @@ class Traffic(Background):
 
     def _import(self, file: File) -> None:
         """An import that found nothing to start with, no map or no Temporal, exits with an error and is repeated."""
-        command = ("import", "orders", str(file.path), "--concurrency", str(CONCURRENCY))
+        command = ("import", "orders", str(file.path), "--concurrency", str(self._concurrency))
         answer = self._shardwise(*command, cancellation_window_seconds=str(file.window_seconds))
         if "total" in answer.document:
             file.counts.append(answer.document)

@@ -57,7 +57,7 @@ def test_every_recorded_history_is_listed() -> None:
 @pytest.mark.parametrize("name", RECORDED)
 async def test_a_recorded_history_replays(name: str) -> None:
     replayer = Replayer(
-        workflows=[workflow for hosted in HOSTED.values() for workflow in hosted.workflows],
+        workflows=list(dict.fromkeys(workflow for hosted in HOSTED.values() for workflow in hosted.workflows)),
         workflow_runner=workflow_runner(sandboxed=True),
         data_converter=pydantic_data_converter,
     )
