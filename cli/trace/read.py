@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -66,6 +66,14 @@ class Known:
         others = any(saga_id_of(run.workflow_id) != run.workflow_id for run in self.runs or ())
         return Style.CHOREOGRAPHED if others else Style.ORCHESTRATED
 
+    def of_its_style(self) -> Known:
+        """Without the workflow of a repeat in the other style, which only found it begun in this one."""
+        if self.runs is None:
+            return self
+        led = self.style is Style.ORCHESTRATED
+        own = [run for run in self.runs if (saga_id_of(run.workflow_id) == run.workflow_id) is led]
+        return replace(self, runs=own)
+
     @property
     def event_rows(self) -> list[tuple[str, EventRow]]:
         """Each with its shard."""
@@ -81,7 +89,7 @@ async def trace_order(to: Connections, order_id: str) -> TraceDocument:
     check_identifier(order_id, "order_id")
     shards = to.cluster.shards.values()
     runs, rows = await asyncio.gather(_runs(to, order_id), asyncio.gather(*(_rows(each, order_id) for each in shards)))
-    known = Known(order_id, runs, dict(zip(to.cluster.shards, rows, strict=True)))
+    known = Known(order_id, runs, dict(zip(to.cluster.shards, rows, strict=True))).of_its_style()
     if not known.runs and not known.effects:
         raise _unknown(known)
     return document_of(known)
@@ -90,10 +98,10 @@ async def trace_order(to: Connections, order_id: str) -> TraceDocument:
 async def _runs(to: Connections, order_id: str) -> Sequence[Run] | None:
     async def read() -> Sequence[Run]:
         client = await to.temporal()
-        orchestrated, choreographed = await asyncio.gather(
+        both = await asyncio.gather(
             read_runs(client, workflow_id(order_id)), read_workflows(client, order_saga_id(order_id))
         )
-        return orchestrated or choreographed
+        return sorted((run for runs in both for run in runs), key=lambda run: run.started_at)
 
     try:
         return await within(read(), TEMPORAL_SECONDS)
