@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shards.engines import Database
 
@@ -44,8 +45,13 @@ class Vacuumed:
 
 async def look(database: Database) -> Horizon:
     async with database.transaction() as connection:
-        row = (await connection.execute(_LOOK)).one()
-        return Horizon(row.watermark, row.hidden_events)
+        return await look_from(connection)
+
+
+async def look_from(connection: AsyncConnection) -> Horizon:
+    """As its next statement sees it."""
+    row = (await connection.execute(_LOOK)).one()
+    return Horizon(row.watermark, row.hidden_events)
 
 
 async def vacuum_accounts(database: Database) -> Vacuumed:

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shards.engines import Database
+from shards.horizon import look_from
 from shards.outbox_cursors import REACTORS, read_position
 from shards.projection.versions import Version, existing
 
@@ -22,10 +23,6 @@ _LAG = text("""
     FROM unnest(CAST(:consumers AS text[]), CAST(:positions AS text[])) AS of (consumer, position)
     LEFT JOIN outbox ON outbox.xid >= CAST(of.position AS xid8)
     GROUP BY consumer
-""")
-_HIDDEN = text("""
-    WITH horizon AS (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xid)
-    SELECT count(*) AS events FROM outbox, horizon WHERE outbox.xid >= horizon.xid
 """)
 
 
@@ -77,5 +74,5 @@ async def lag_of(shard: Database, read_model: Database) -> ShardLag:
         positions[REACTORS] = await read_position(connection, REACTORS)
         about = {"consumers": list(positions), "positions": list(positions.values())}
         lags = {row.consumer: Lag(row.events, float(row.seconds or 0)) for row in await connection.execute(_LAG, about)}
-        hidden = (await connection.execute(_HIDDEN)).scalar_one()
-    return ShardLag(shard.name, {name: lags[name] for name in positions}, int(hidden))
+        hidden = (await look_from(connection)).hidden_events
+    return ShardLag(shard.name, {name: lags[name] for name in positions}, hidden)
