@@ -51,18 +51,6 @@ def test_the_style_that_came_first_stays(shardwise: Shardwise) -> None:
     assert place(shardwise, "twice", "APPLE:1")["status"] == "confirmed"
     again = shardwise.inside("order", "place", "--customer", "rich", "--line", "APPLE:1", "--id", "twice")
     assert (again.exit_code, again.document["style"]) == (0, "choreographed")
-    traced = shardwise.inside("order", "trace", "twice").document
-    assert traced["events"][0]["kind"] == "OrderPlaced"
-    assert "order/twice" not in {run["workflow_id"] for run in traced["runs"]}
-
-
-def test_a_repeat_without_a_leader_of_an_order_that_has_one_is_not_its_path(shardwise: Shardwise) -> None:
-    line = ("--line", "APPLE:1", "--id", "led")
-    assert shardwise.inside("order", "place", "--customer", "rich", *line).document["status"] == "confirmed"
-    assert place(shardwise, "led", "APPLE:1")["style"] == "orchestrated"
-    traced = shardwise.inside("order", "trace", "led").document
-    assert (traced["style"], traced["events"]) == ("orchestrated", [])
-    assert {run["workflow_id"] for run in traced["runs"]} == {"order/led"}
 
 
 def test_a_file_of_them_survives_the_deaths_of_its_worker_and_of_a_shard(shardwise: Shardwise, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from cli.order_desk import OrderDesk
 from cli.order_documents import OrderDocument
 from cli.order_file import NumberedLine
 from cli.order_import import OrderImport, Outcome, Tally
+from cli.order_sagas import OrderSagas
 from cli.order_styles import OrderStyles
 from cli.recovery import Found, Recovery
 from cli.trace.read import trace_order
@@ -243,6 +244,12 @@ async def test_the_path_of_an_order_goes_from_hand_to_hand(office: Office) -> No
         await office.desk().place(order, SECONDS)
         await until(lambda: _at_rest(office))
         await until(lambda: _nobody_runs(office, order))
+        # Asked for once more, to be led by a workflow: which finds that it is not, and is no part of its path.
+        led = OrderSagas(office.connections.temporal, Settings())
+        repeated = await led.carry_out(replace(order, style=Style.ORCHESTRATED), "shard-1", SECONDS)
+        assert repeated is not None
+        assert repeated.refusal is not None
+        assert repeated.refusal.reason is Reason.OTHER_STYLE
     trace = await trace_order(office.connections, order.order_id)
     assert (trace.style, trace.status) == (Style.CHOREOGRAPHED, OrderStatus.CONFIRMED)
     expected = {
