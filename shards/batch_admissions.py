@@ -18,37 +18,37 @@ from domain.transfer_batch import Line, batch_workflow_id
 from shards.accounts import why_not_receive
 from shards.batch_debits import Turn, open_clearing, unit_of
 from shards.batch_lines import Routes
-from shards.bulk import BulkTransaction, listed
+from shards.bulk import BulkTransaction, listed, numbers, texts
 from shards.integrity import IntegrityViolation
 from shards.transfers import unknown_account
 
-_LOOK_AT_ACCOUNTS = text("""
+_LOOK_AT_ACCOUNTS = text(f"""
     SELECT id, currency, state FROM account
-    WHERE id = ANY(string_to_array(:ids, ' ')) AND kind IN ('customer', 'merchant') ORDER BY id FOR KEY SHARE
+    WHERE id = ANY({texts("ids")}) AND kind IN ('customer', 'merchant') ORDER BY id FOR KEY SHARE
 """)
-_ADMIT = text("""
+_ADMIT = text(f"""
     INSERT INTO admission (saga_id, account_id, keyspace, slot, currency, amount, state, reason, detail, batch_id)
     SELECT saga_id, account_id, keyspace, slot, currency, amount,
            CASE WHEN reason IS NULL THEN 'open' ELSE 'refused' END, reason, detail, :batch_id
-    FROM unnest(string_to_array(:saga_ids, ' '), string_to_array(:account_ids, ' '), string_to_array(:currencies, ' '),
-                CAST(string_to_array(:amounts, ' ') AS bigint[])) AS given (saga_id, account_id, currency, amount)
-    JOIN unnest(string_to_array(:accounts, ' '), string_to_array(:keyspaces, ' '), string_to_array(:slots, ' '))
+    FROM unnest({texts("saga_ids")}, {texts("account_ids")}, {texts("currencies")},
+                {numbers("amounts")}) AS given (saga_id, account_id, currency, amount)
+    JOIN unnest({texts("accounts")}, {texts("keyspaces")}, {texts("slots")})
         AS slots (account_id, keyspace, slot) USING (account_id)
     LEFT JOIN unnest(CAST(:refused AS text[]), CAST(:reasons AS text[]), CAST(:details AS text[]))
         AS refused (saga_id, reason, detail) USING (saga_id)
     ON CONFLICT DO NOTHING
 """)
-_STANDING = text("""
+_STANDING = text(f"""
     SELECT saga_id, account_id, currency, amount, state, reason, detail FROM admission
-    WHERE saga_id = ANY(string_to_array(:saga_ids, ' '))
+    WHERE saga_id = ANY({texts("saga_ids")})
 """)
-_LOCK_ACCOUNTS = text("""
-    SELECT id FROM account WHERE id = ANY(string_to_array(:ids, ' ')) ORDER BY id FOR NO KEY UPDATE
+_LOCK_ACCOUNTS = text(f"""
+    SELECT id FROM account WHERE id = ANY({texts("ids")}) ORDER BY id FOR NO KEY UPDATE
 """)
-_CREDIT = text("""
+_CREDIT = text(f"""
     WITH credited AS (
         UPDATE admission SET state = 'credited'
-        WHERE saga_id = ANY(string_to_array(:saga_ids, ' ')) AND state = 'open'
+        WHERE saga_id = ANY({texts("saga_ids")}) AND state = 'open'
         RETURNING saga_id, account_id, currency, amount, nextval('movement_id_seq') AS movement_id
     ), moved AS (
         INSERT INTO movement (id, saga_id, kind, currency) OVERRIDING SYSTEM VALUE
@@ -81,22 +81,22 @@ _CREDIT = text("""
     )
     SELECT count(*) FROM credited
 """)
-_NOT_CREDITED = text("""
-    SELECT saga_id FROM unnest(string_to_array(:saga_ids, ' ')) AS given (saga_id)
+_NOT_CREDITED = text(f"""
+    SELECT saga_id FROM unnest({texts("saga_ids")}) AS given (saga_id)
     WHERE NOT EXISTS (SELECT FROM admission AS a WHERE a.saga_id = given.saga_id AND state = 'credited') LIMIT 1
 """)
 # Not one that another transfer of the same id left open.
-_WITHDRAW = text("""
+_WITHDRAW = text(f"""
     UPDATE admission SET state = 'withdrawn'
-    FROM unnest(string_to_array(:saga_ids, ' '), string_to_array(:account_ids, ' '), string_to_array(:currencies, ' '),
-                CAST(string_to_array(:amounts, ' ') AS bigint[])) AS given (saga_id, account_id, currency, amount)
+    FROM unnest({texts("saga_ids")}, {texts("account_ids")}, {texts("currencies")},
+                {numbers("amounts")}) AS given (saga_id, account_id, currency, amount)
     WHERE admission.saga_id = given.saga_id AND admission.account_id = given.account_id
       AND admission.currency = given.currency AND admission.amount = given.amount AND state = 'open'
 """)
-_FORGET = text("""
+_FORGET = text(f"""
     DELETE FROM admission
-    USING unnest(string_to_array(:saga_ids, ' '), string_to_array(:account_ids, ' '), string_to_array(:currencies, ' '),
-                 CAST(string_to_array(:amounts, ' ') AS bigint[])) AS given (saga_id, account_id, currency, amount)
+    USING unnest({texts("saga_ids")}, {texts("account_ids")}, {texts("currencies")},
+                 {numbers("amounts")}) AS given (saga_id, account_id, currency, amount)
     WHERE admission.saga_id = given.saga_id AND admission.account_id = given.account_id
       AND admission.currency = given.currency AND admission.amount = given.amount AND state IN ('open', 'refused')
 """)

@@ -21,7 +21,7 @@ from domain.sagas import Refusal
 from domain.transfer_batch import Decided, Decisions, Line, Round, batch_workflow_id, decide
 from shards.accounts import why_not_receive
 from shards.batch_lines import Routes
-from shards.bulk import BulkTransaction, listed
+from shards.bulk import BulkTransaction, listed, numbers, texts
 from shards.transfers import unknown_account
 
 _OPEN_CLEARING = text("""
@@ -29,27 +29,27 @@ _OPEN_CLEARING = text("""
     SELECT * FROM unnest(CAST(:ids AS text[]), CAST(:kinds AS text[]), CAST(:currencies AS text[]))
     ON CONFLICT DO NOTHING
 """)
-_LOCK_ACCOUNTS = text("""
+_LOCK_ACCOUNTS = text(f"""
     SELECT id, currency, state, posted - held + overdraft AS available FROM account
-    WHERE id = ANY(string_to_array(:ids, ' ')) AND kind IN ('customer', 'merchant') ORDER BY id FOR NO KEY UPDATE
+    WHERE id = ANY({texts("ids")}) AND kind IN ('customer', 'merchant') ORDER BY id FOR NO KEY UPDATE
 """)
 # Apart from the lock: a statement that waited for it would see the account as it is now, and this as it was before. A
 # late attempt of the first round must not spend what the second has brought either.
-_CREDITS = text("""
+_CREDITS = text(f"""
     SELECT account_id, CAST(sum(amount) AS bigint) AS amount FROM batch_credit
-    WHERE batch_id = :batch_id AND round >= :round AND account_id = ANY(string_to_array(:ids, ' ')) GROUP BY account_id
+    WHERE batch_id = :batch_id AND round >= :round AND account_id = ANY({texts("ids")}) GROUP BY account_id
 """)
-_WRITE_TRANSFERS = text("""
+_WRITE_TRANSFERS = text(f"""
     WITH decided AS MATERIALIZED (
         SELECT line.*, slots.keyspace, slots.slot, refused.reason, refused.detail,
                CASE WHEN refused.n IS NULL THEN 'confirmed' ELSE 'declined' END AS state,
                CASE WHEN local.n IS NULL THEN 'bulk' ELSE 'local' END AS protocol,
                CAST(line.amount * unit AS text) || ' ' || line.currency AS written
-        FROM unnest(CAST(string_to_array(:ns, ' ') AS bigint[])) AS given (n)
+        FROM unnest({numbers("ns")}) AS given (n)
         JOIN batch_line AS line ON line.batch_id = :batch_id AND line.n = given.n AND line.n BETWEEN :first AND :last
-        JOIN unnest(string_to_array(:sources, ' '), string_to_array(:keyspaces, ' '), string_to_array(:slots, ' '))
+        JOIN unnest({texts("sources")}, {texts("keyspaces")}, {texts("slots")})
             AS slots (source, keyspace, slot) USING (source)
-        LEFT JOIN unnest(CAST(string_to_array(:local, ' ') AS bigint[])) AS local (n) ON local.n = given.n
+        LEFT JOIN unnest({numbers("local")}) AS local (n) ON local.n = given.n
         LEFT JOIN unnest(CAST(:refused AS bigint[]), CAST(:reasons AS text[]), CAST(:details AS text[]))
             AS refused (n, reason, detail) ON refused.n = given.n
         JOIN unnest(CAST(:currencies AS text[]), CAST(:units AS numeric[])) AS units (currency, unit) USING (currency)
@@ -68,13 +68,13 @@ _WRITE_TRANSFERS = text("""
            batch_id, state, reason, detail, now()
     FROM decided ON CONFLICT DO NOTHING
 """)
-_MOVE = text("""
+_MOVE = text(f"""
     WITH confirmed AS MATERIALIZED (
         SELECT line.*, local.n IS NOT NULL AS is_local, 'transfer/' || source || '/' || transfer_id AS saga_id,
                nextval('movement_id_seq') AS movement_id
-        FROM unnest(CAST(string_to_array(:ns, ' ') AS bigint[])) AS given (n)
+        FROM unnest({numbers("ns")}) AS given (n)
         JOIN batch_line AS line ON line.batch_id = :batch_id AND line.n = given.n AND line.n BETWEEN :first AND :last
-        LEFT JOIN unnest(CAST(string_to_array(:local, ' ') AS bigint[])) AS local (n) ON local.n = given.n
+        LEFT JOIN unnest({numbers("local")}) AS local (n) ON local.n = given.n
     ), moved AS (
         INSERT INTO movement (id, saga_id, kind, currency) OVERRIDING SYSTEM VALUE
         SELECT movement_id, saga_id, CASE WHEN is_local THEN 'transfer' ELSE 'debit' END, currency FROM confirmed
@@ -89,10 +89,10 @@ _MOVE = text("""
     INSERT INTO clearing_leg (saga_id, role, currency, amount, peer, movement_id)
     SELECT saga_id, 'first', currency, amount, target, movement_id FROM confirmed WHERE NOT is_local
 """)
-_POST = text("""
+_POST = text(f"""
     WITH posted AS (
         UPDATE account SET posted = posted + net.amount, version = version + 1
-        FROM unnest(string_to_array(:ids, ' '), CAST(string_to_array(:amounts, ' ') AS bigint[]))
+        FROM unnest({texts("ids")}, {numbers("amounts")})
             AS net (account_id, amount)
         WHERE account.id = net.account_id RETURNING account.id, currency, version, net.amount
     )
@@ -102,10 +102,10 @@ _POST = text("""
     FROM posted
     JOIN unnest(CAST(:currencies AS text[]), CAST(:units AS numeric[])) AS units (currency, unit) USING (currency)
 """)
-_NOTE_CREDITS = text("""
+_NOTE_CREDITS = text(f"""
     INSERT INTO batch_credit (batch_id, round, account_id, amount)
     SELECT :batch_id, :round, *
-    FROM unnest(string_to_array(:ids, ' '), CAST(string_to_array(:amounts, ' ') AS bigint[]))
+    FROM unnest({texts("ids")}, {numbers("amounts")})
     ON CONFLICT (batch_id, round, account_id) DO UPDATE SET amount = batch_credit.amount + excluded.amount
 """)
 _POSTPONE = text("""
