@@ -2,16 +2,18 @@
 
 Its position lies on the shard, its effects in Temporal: it moves the position when all reactors of a stretch are
 started, and after a crash it meets their events again. A reactor is named after its event, so that it is not started
-twice; one that failed or was terminated is.
+twice; one that failed or was terminated is, and so is one that has completed where the order's row still waits for it:
+the shard was restored to before what it did.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, TypeVar
 
 from temporalio.client import Client
 from temporalio.common import (
@@ -28,8 +30,9 @@ from domain.choreography import REACTIONS, OrderEvent, Reactor, reactor_id
 from domain.errors import InvalidInput, Unreachable
 from shards import outbox_cursors
 from shards.engines import Database
-from shards.order_events import StoredEvent, read_choreographed
-from shards.outbox_cursors import REACTORS
+from shards.integrity import blames_the_data
+from shards.order_events import StoredEvent, newest, newest_versions, read_choreographed
+from shards.outbox_cursors import REACTORS, ParkedEvent
 from shards.outbox_stretch import Stepped, Stretch, more_behind, stretch_after
 from shards.routing import failures_on
 
@@ -42,6 +45,8 @@ STARTED_AT_ONCE_MAX = 20
 EVENTS_MAX = 200
 # After a worker's death its workflow tasks wait this long for another one.
 TASK_TIMEOUT = timedelta(seconds=5)
+
+T = TypeVar("T")
 
 log = logging.getLogger("shardwise.reactors")
 
@@ -74,36 +79,80 @@ class ReactorStarter:
                 stretch = await stretch_after(snapshot, position, EVENTS_MAX)
                 events, count = await read_choreographed(snapshot, stretch)
                 more = await more_behind(snapshot, stretch)
-            poison = await self._take_all(events)
+            taken = await self._all(self._take(event) for event in events)
+            await self._start_again([each for each in taken if isinstance(each, OrderEvent)])
             # An idle shard's horizon moves too: without events there is nothing to note.
             if count:
-                await self._move(stretch, poison)
+                await self._move(stretch, [each for each in taken if isinstance(each, _Poison)])
         return Stepped(count, more)
 
-    async def _take_all(self, events: Sequence[StoredEvent]) -> list[_Poison]:
-        """The first that finds nobody there ends it for all: each would wait as long to learn the same."""
-        taking = [asyncio.create_task(self._take(event)) for event in events]
+    async def retry_parked(self) -> int:
+        """Starts what is due by the rows of orders whose events were parked: how many events still are. One whose order
+        has gone on since, or is gone, is parked no longer. Raises `Unreachable`."""
+        still, after = 0, None
+        with failures_on(self._shard.name):
+            while page := await self._parked_behind(after):
+                for parked in page:
+                    still += not await self._is_unparked(parked)
+                after = page[-1]
+        return still
+
+    async def _parked_behind(self, after: ParkedEvent | None) -> Sequence[ParkedEvent]:
+        async with self._shard.transaction() as connection:
+            return await outbox_cursors.list_parked(connection, self.name, after=after)
+
+    async def _is_unparked(self, parked: ParkedEvent) -> bool:
         try:
-            return [each for each in await asyncio.gather(*taking) if each is not None]
+            async with self._shard.transaction() as connection:
+                event = await newest(connection, parked.aggregate_id)
+            if event is not None and event.version == parked.version:
+                for reactor in REACTIONS[event.kind]:
+                    await self._start(reactor, event, WorkflowIDReusePolicy.ALLOW_DUPLICATE)
+        except InvalidInput:
+            return False
+        async with self._shard.transaction() as connection:
+            await outbox_cursors.unpark(connection, self.name, parked)
+        return True
+
+    async def _all(self, work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+        """The first that finds nobody there ends it for all: each would wait as long to learn the same."""
+        taking = [asyncio.create_task(each) for each in work]
+        try:
+            return await asyncio.gather(*taking)
         finally:
             for each in taking:
                 each.cancel()
             if taking:
                 await asyncio.wait(taking)
 
-    async def _take(self, stored: StoredEvent) -> _Poison | None:
+    async def _take(self, stored: StoredEvent) -> _Poison | OrderEvent | None:
+        """None: its reactors have begun. The event, where one had begun before."""
         try:
             event = stored.parsed()
-            for reactor in REACTIONS[event.kind]:
-                async with self._turns:
-                    await self._start(reactor, event)
+            policy = WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
+            begun = [await self._start(reactor, event, policy) for reactor in REACTIONS[event.kind]]
         except InvalidInput as fault:
             return _Poison(stored, fault.message)
-        return None
+        except Exception as error:
+            if not blames_the_data(error):
+                raise
+            return _Poison(stored, f"{type(error).__name__}: {error}")
+        return None if all(begun) else event
 
-    async def _start(self, reactor: Reactor, event: OrderEvent) -> None:
-        policy = WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
-        await start_reactor(self._client, reactor, event, self._shard.name, policy)
+    async def _start_again(self, begun_before: Sequence[OrderEvent]) -> None:
+        """Reactors that Temporal has seen complete, of events that still are the newest of their orders: what they did
+        is not there, or it is done and doing it again changes nothing."""
+        if not begun_before:
+            return
+        async with self._shard.transaction() as connection:
+            versions = await newest_versions(connection, [event.order_id for event in begun_before])
+        again = WorkflowIDReusePolicy.ALLOW_DUPLICATE
+        due = [event for event in begun_before if versions.get(event.order_id) == event.version]
+        await self._all(self._start(reactor, event, again) for event in due for reactor in REACTIONS[event.kind])
+
+    async def _start(self, reactor: Reactor, event: OrderEvent, policy: WorkflowIDReusePolicy) -> bool:
+        async with self._turns:
+            return await start_reactor(self._client, reactor, event, self._shard.name, policy)
 
     async def _move(self, stretch: Stretch, poison: Sequence[_Poison]) -> None:
         async with self._shard.transaction() as connection:
@@ -121,9 +170,9 @@ async def start_reactor(
     shard: str,
     reuse_policy: WorkflowIDReusePolicy,
     task_queue: str | None = None,
-) -> None:
-    """Has it run on its service's queue; nothing where it runs, or has run and `reuse_policy` lets it rest. `shard`:
-    the customer's. Idempotent.
+) -> bool:
+    """Has it run on its service's queue: True where it begins now, False where it runs, or has run and `reuse_policy`
+    lets it rest. `shard`: the customer's. Idempotent.
 
     `InvalidInput` where Temporal would never take it, `Unreachable` where it does not answer.
     """
@@ -141,8 +190,9 @@ async def start_reactor(
             static_summary=f"order {event.order_id}: {event.kind}, {event.choreography.total}",
         )
     except WorkflowAlreadyStartedError:
-        pass
+        return False
     except RPCError as error:
         if error.status is RPCStatusCode.INVALID_ARGUMENT:
             raise InvalidInput(reactor, f"Temporal refuses {reactor}: {error.message}") from error
         raise Unreachable("temporal_unreachable", f"Temporal does not answer: {error.message}") from error
+    return True

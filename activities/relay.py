@@ -1,15 +1,16 @@
-"""The loop that follows one shard's outbox. Contract: `activities.interfaces.RelayActivities`."""
+"""The loops that follow one shard's outbox. Contract: `activities.interfaces.RelayActivities`."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from temporalio import activity
 
 from activities.effects import failures_told
-from activities.interfaces import RelayActivities, Relayed, RelayOutbox
+from activities.interfaces import FollowShard, RelayActivities
 from activities.reactors import ReactorStarter
 from shards.engines import Database
 from shards.outbox_bell import heard
@@ -22,48 +23,69 @@ HEARTBEAT_SECONDS = 1.0
 # How often the connection that hears the bell is asked whether it still is one.
 ALIVE_SECONDS = 5.0
 
+AssertAlive = Callable[[], Awaitable[None]]
+
 
 class ShardedRelayActivities(RelayActivities):
     def __init__(self, router: Router, keep_seconds: float) -> None:
         """`keep_seconds`: how long events are kept that everybody has taken."""
-        self._router = router
+        self._cluster = router.cluster
         self._keep_seconds = keep_seconds
 
-    @activity.defn(name="relay_outbox")
+    @activity.defn(name="project_events")
     @failures_told
-    async def relay_outbox(self, request: RelayOutbox) -> Relayed:
-        shard = self._router.cluster.shards[request.shard]
-        taken: dict[str, int] = {}
-        consumers = self._consumers(shard)
-        rung = [asyncio.Event() for _ in consumers]
+    async def project_events(self, request: FollowShard) -> int:
+        shard = self._cluster.shards[request.shard]
+        return await _follow(Projector(shard, self._cluster.read_model), shard, request.seconds, self._bell(shard))
 
-        def on_ring() -> None:
-            for each in rung:
-                each.set()
+    @activity.defn(name="start_reactors")
+    @failures_told
+    async def start_reactors(self, request: FollowShard) -> int:
+        shard = self._cluster.shards[request.shard]
+        return await _follow(ReactorStarter(shard, activity.client()), shard, request.seconds, self._bell(shard))
 
-        listening = self._router.cluster.listening[request.shard]
-        async with heard(listening.autocommit, on_ring) as assert_alive:
-            loops = [
-                asyncio.create_task(follow(consumer, shard.name, bell, taken))
-                for consumer, bell in zip(consumers, rung, strict=True)
-            ]
-            loops.append(asyncio.create_task(_ask(assert_alive)))
-            loops.append(asyncio.create_task(_beat(taken)))
-            try:
-                await _first_to_end(loops, request.seconds)
-            finally:
-                for loop in loops:
-                    loop.cancel()
-                await asyncio.gather(*loops, return_exceptions=True)
-        return Relayed(taken)
+    @activity.defn(name="trim_outbox")
+    @failures_told
+    async def trim_outbox(self, request: FollowShard) -> int:
+        shard = self._cluster.shards[request.shard]
+        trimmer = Trimmer(shard, self._cluster.read_model, self._keep_seconds)
+        return await _follow(trimmer, shard, request.seconds, _no_bell)
 
-    def _consumers(self, shard: Database) -> Sequence[Consumer]:
-        read_model = self._router.cluster.read_model
-        return [
-            Projector(shard, read_model),
-            ReactorStarter(shard, activity.client()),
-            Trimmer(shard, read_model, self._keep_seconds),
+    def _bell(self, shard: Database) -> Callable[[asyncio.Event], AbstractAsyncContextManager[AssertAlive]]:
+        return lambda rung: heard(self._cluster.listening[shard.name].autocommit, rung.set)
+
+
+@asynccontextmanager
+async def _no_bell(_: asyncio.Event) -> AsyncIterator[AssertAlive]:
+    """For what is in no hurry: it is asked by the clock alone."""
+
+    async def alive() -> None:
+        pass
+
+    yield alive
+
+
+async def _follow(
+    consumer: Consumer,
+    shard: Database,
+    seconds: float,
+    bell: Callable[[asyncio.Event], AbstractAsyncContextManager[AssertAlive]],
+) -> int:
+    taken: dict[str, int] = {}
+    rung = asyncio.Event()
+    async with bell(rung) as assert_alive:
+        loops = [
+            asyncio.create_task(follow(consumer, shard.name, rung, taken)),
+            asyncio.create_task(_ask(assert_alive)),
+            asyncio.create_task(_beat(taken)),
         ]
+        try:
+            await _first_to_end(loops, seconds)
+        finally:
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+    return taken.get(consumer.name, 0)
 
 
 async def _first_to_end(loops: Sequence[asyncio.Task[None]], seconds: float) -> None:
@@ -79,7 +101,7 @@ async def _first_to_end(loops: Sequence[asyncio.Task[None]], seconds: float) -> 
         each.result()
 
 
-async def _ask(assert_alive: Callable[[], Awaitable[None]]) -> None:
+async def _ask(assert_alive: AssertAlive) -> None:
     while True:
         await asyncio.sleep(ALIVE_SECONDS)
         await assert_alive()

@@ -70,7 +70,7 @@ class InFlight:
 
 class Audit:
     """One run over all shards. `expired`: sagas whose workflow Temporal has forgotten, as it may. `abandoned`: sagas
-    that nobody works on any more and that would be right if somebody did, by id: `recover` starts them again.
+    that are not at their end and that nobody works on any more, by id, damaged or not: `recover` starts them again.
     `projected`: by shard, what of the read model could be judged.
     """
 
@@ -99,11 +99,11 @@ class Audit:
         await self._check_read_model()
         await self.check_sagas()
         for dossier in self.abandoned.values():
-            self._add(judge(dossier))
+            self._add([fault for fault in judge(dossier) if fault.while_open])
 
     async def check_sagas(self) -> None:
-        """Every saga that Temporal or a shard knows, across the shards and against its workflow. `abandoned` ones are
-        kept apart from what is found damaged.
+        """Every saga that Temporal or a shard knows, across the shards and against its workflow. That nobody works on
+        one is no damage yet: see `abandoned`.
         """
         counted = await count_sagas(self._cluster)
         listed = await self._check_workflows(counted.with_workflow)
@@ -133,8 +133,8 @@ class Audit:
         for workflow in page:
             if workflow.saga_id not in known:
                 unknown[workflow.saga_id] = Dossier(workflow.saga_id).workflow_ids
-            elif workflow.work is Work.CLOSED and workflow.status in _SUCCEEDED:
-                self._check_success(workflow.saga_id, workflow.status, known[workflow.saga_id])
+            if workflow.work is Work.CLOSED and workflow.status in _SUCCEEDED:
+                self._check_success(workflow.saga_id, workflow.status, known.get(workflow.saga_id))
         await self._settle(unknown)
         return len(page) - len(unknown)
 
@@ -207,11 +207,12 @@ class Audit:
         if not at_work and len(damage) < len(faults):
             if before != after:
                 return False
-            without_row = after.completed and not dossier.is_known
-            if without_row and dossier.is_transfer and not damage:
-                return True  # Refused before it had one, and nothing was moved.
-            # An order that came to its own end has claimed its id: one without is of other databases than these.
-            if damage or without_row:
+            without_trace = after.completed and dossier.is_empty
+            if without_trace and dossier.is_transfer:
+                return True  # Refused before it had a row.
+            # An order that came to its own end has claimed its id: one without is of other databases than these, or
+            # all that knew of it was restored to before it.
+            if without_trace:
                 damage = faults
             else:
                 # Once, however many runs of its workflow are listed.

@@ -104,7 +104,7 @@ class ChoreographedOrders:
         no row. What runs is left alone; what has ended runs again, and changes nothing that is done.
         """
         event = await self._router.read(
-            lambda m: m.of_customer(order.customer_id), lambda tx: order_events.newest(tx, order.order_id)
+            lambda m: m.of_customer(order.customer_id), lambda tx: order_events.newest(tx.connection, order.order_id)
         )
         if event is None:
             await self.start(order, customer_shard)

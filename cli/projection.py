@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Group
 
+from activities.reactors import ReactorStarter
 from cli.common import DataDir, run_async
 from cli.connections import connected
 from cli.output import Output, output, table
@@ -18,6 +19,7 @@ from cli.rebuild_documents import PlanDocument, RebuildDocument, document_of, pl
 from cli.saga_calls import SagaBroke
 from domain.errors import Refused, ShardwiseError
 from domain.limits import SECONDS_MAX
+from shards.outbox_cursors import REACTORS, list_parked
 from shards.projection import switching
 from shards.projection.projector import Projector
 from shards.projection.versions import existing
@@ -122,22 +124,28 @@ async def _revert(settings: Settings) -> bool:
 
 
 def retry(data_dir: DataDir = None) -> int:
-    """Try once more to project what was parked, after its reason was mended. Exit code 1 where something still is."""
+    """Take once more what was parked, after its reason was mended: into the read model, and to the reactors of
+    choreographed orders. Exit code 1 where something still is parked."""
     parked = run_async(_retry(load_settings(data_dir)))
     still = sum(parked.values())
     rows = [(shard, str(count)) for shard, count in parked.items()]
-    told = Group("still parked:", table(("shard", "aggregates"), rows)) if still else "nothing is parked"
+    told = Group("still parked:", table(("shard", "parked"), rows)) if still else "nothing is parked"
     output().result({"parked": parked}, told)
     return 1 if still else 0
 
 
 async def _retry(settings: Settings) -> dict[str, int]:
-    """By shard, how many are parked still."""
+    """By shard, how much is parked still."""
     async with connected(settings) as to:
         read_model = to.cluster.read_model
         async with read_model.transaction() as connection:
             versions = await existing(connection)
-        return {
-            name: sum([await Projector(shard, read_model).retry_parked(version) for version in versions])
-            for name, shard in to.cluster.shards.items()
-        }
+        parked = {}
+        for name, shard in to.cluster.shards.items():
+            aggregates = [await Projector(shard, read_model).retry_parked(version) for version in versions]
+            async with shard.transaction() as connection:
+                has_events = bool(await list_parked(connection, REACTORS, limit=1))
+            # Without any, Temporal need not answer.
+            events = await ReactorStarter(shard, await to.temporal()).retry_parked() if has_events else 0
+            parked[name] = sum(aggregates) + events
+        return parked

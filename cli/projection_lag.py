@@ -14,6 +14,7 @@ from cli.output import output, table
 from domain.errors import Unreachable
 from domain.in_doubt import InDoubt
 from shards.engines import Cluster, Database
+from shards.history import HistoryLost
 from shards.in_doubt import in_doubt_on
 from shards.outbox_cursors import REACTORS, ParkedEvent, list_parked
 from shards.outbox_lag import lag_of
@@ -24,11 +25,13 @@ from stack.settings import Settings, load_settings
 
 
 class ConsumerLag(BaseModel):
-    """`events` written and not taken yet; `seconds` since the oldest of them."""
+    """`events` written and not taken yet; `seconds` since the oldest of them. `history_lost`: its position is of another
+    history than the shard's, since one of the two was restored or replaced: it takes nothing any more."""
 
     consumer: str
     events: int
     seconds: float
+    history_lost: bool = False
 
 
 class InDoubtNow(BaseModel):
@@ -56,8 +59,14 @@ class ShardEvents(BaseModel):
     in_doubt: list[InDoubtNow] = []
     parked: list[Parked] = []
 
+    @property
+    def history_lost(self) -> bool:
+        """What is kept from before the last switch can stay as it is."""
+        return any(each.history_lost for each in self.consumers if each.consumer != Version.RETIRED)
+
     def is_alarming(self, seconds_max: float) -> bool:
-        return bool(self.parked) or any(each.seconds > seconds_max for each in self.consumers)
+        late = any(each.seconds > seconds_max for each in self.consumers if not each.history_lost)
+        return bool(self.parked) or late or self.history_lost
 
 
 class EventsDocument(BaseModel):
@@ -72,7 +81,7 @@ def status(data_dir: DataDir = None) -> int:
     """Tell how far the read model and the reactors are behind each shard, and why.
 
     Exit code 3 where a server does not answer, 1 where events wait for longer than SHARDWISE_LAG_ALARM_SECONDS or were
-    parked.
+    parked, or where a shard or the read model was restored so that they do not fit any more.
     """
     found = run_async(_status(load_settings(data_dir)))
     output().result(found, Group(*told(found)))
@@ -107,7 +116,7 @@ async def _ask(shard: Database, read_model: Database, aggregates: Sequence[Parke
     return ShardEvents(
         shard=shard.name,
         consumers=[
-            ConsumerLag(consumer=name, events=each.events, seconds=round(each.seconds, 3))
+            ConsumerLag(consumer=name, events=each.events, seconds=round(each.seconds, 3), history_lost=each.is_lost)
             for name, each in lag.by_consumer.items()
         ],
         hidden_events=lag.hidden_events,
@@ -139,6 +148,7 @@ def told(found: EventsDocument) -> Sequence[RenderableType]:
     rows = [(shard.shard, *_row(shard, each)) for shard in found.shards for each in shard.consumers]
     parts: list[RenderableType] = [table(("shard", "consumer", "events behind", "for", "hidden", "in doubt"), rows)]
     parts += [f"{shard.shard}: {shard.error}" for shard in found.shards if shard.error]
+    parts += [HistoryLost(shard.shard).message for shard in found.shards if shard.history_lost]
     parked = [(shard.shard, each.consumer, _name(each), each.reason) for shard in found.shards for each in shard.parked]
     if parked:
         parts.append(table(("shard", "parked by", "what", "because"), parked))
@@ -147,7 +157,7 @@ def told(found: EventsDocument) -> Sequence[RenderableType]:
 
 def _row(shard: ShardEvents, lag: ConsumerLag) -> tuple[str, ...]:
     name = "read model" if lag.consumer == Version.LIVE else lag.consumer
-    waits = f"{lag.seconds:.1f} s" if lag.events else ""
+    waits = "history lost" if lag.history_lost else f"{lag.seconds:.1f} s" if lag.events else ""
     return name, str(lag.events), waits, str(shard.hidden_events or ""), str(len(shard.in_doubt) or "")
 
 

@@ -37,6 +37,8 @@ _SERVER_SETTINGS = {
 }
 # Beside the usual pool, so that what ends a prepared transaction never waits behind what waits for its locks.
 PHASE_TWO_POOL_SIZE = 4
+# The bell is rung on one, and heard by the read model's follower and by the reactors'.
+LISTENING_POOL_SIZE = 3
 _PING = text("SELECT 1")
 _GONE = (
     OSError,
@@ -175,7 +177,9 @@ class Cluster:
         self.phase_two = {
             name: Database(name, dsn, PHASE_TWO_POOL_SIZE, long_running, ask_names) for name, dsn in shards.items()
         }
-        self.listening = {name: Database(name, dsn, 2, long_running, ask_names) for name, dsn in shards.items()}
+        self.listening = {
+            name: Database(name, dsn, LISTENING_POOL_SIZE, long_running, ask_names) for name, dsn in shards.items()
+        }
         for name, database in [*self.shards.items(), *self.phase_two.items()]:
             database.bell = Bell(self.listening[name].autocommit)
         self.catalog = Database("catalog", catalog, pool_size, long_running)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from domain.errors import ShardwiseError
 
@@ -27,6 +27,9 @@ class LockTimedOut(DatabaseFailure):
 
 
 _LOCK_NOT_AVAILABLE = "55P03"
+# Classes of SQLSTATE that blame the rows, and neither the server nor the moment: cardinality, data, integrity, a row's
+# size, RAISE in our own functions, and what Postgres itself cannot read. Another attempt ends the same way.
+_DATA_AT_FAULT = frozenset({"21", "22", "23", "54", "P0", "XX"})
 
 
 def told(error: DBAPIError) -> IntegrityViolation | DatabaseFailure:
@@ -40,3 +43,13 @@ def told(error: DBAPIError) -> IntegrityViolation | DatabaseFailure:
 def sqlstate(error: DBAPIError) -> str | None:
     state: str | None = getattr(error.orig, "sqlstate", None)
     return state
+
+
+def blames_the_data(error: Exception) -> bool:
+    """Whether the rows are what is wrong, whoever says so: a server, the driver, or a bug of ours that they show.
+
+    Not where a server is away, slow or full, two transactions met, or this process may not do it at all.
+    """
+    if isinstance(error, DBAPIError):
+        return (sqlstate(error) or "")[:2] in _DATA_AT_FAULT
+    return not isinstance(error, ShardwiseError | SQLAlchemyError | OSError | MemoryError)

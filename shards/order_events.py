@@ -33,6 +33,7 @@ _ADVANCE = text(f"""
     WHERE id = :id AND state = :state AND choreography IS NOT NULL RETURNING {CHANGED}
 """).bindparams(bindparam("news", type_=JSONB))
 _NEWEST = text(f"SELECT {CHANGED} FROM orders WHERE id = :id AND choreography IS NOT NULL")
+_VERSIONS = text("SELECT id, version FROM orders WHERE id = ANY(:ids) AND choreography IS NOT NULL")
 _READ = text(f"""
     SELECT aggregate, aggregate_id, aggregate_version AS version, kind, payload -> 'choreography' AS choreography
     FROM outbox WHERE {WITHIN} AND aggregate = 'order' AND payload -> 'choreography' IS NOT NULL ORDER BY xid, id
@@ -91,13 +92,19 @@ async def advance(
     return changed is not None
 
 
-async def newest(tx: ShardTransaction, order_id: str) -> OrderEvent | None:
-    """What the row knows of its newest event; None where no choreographed order has this id. Changes nothing."""
-    row = (await tx.execute(_NEWEST, id=order_id)).one_or_none()
+async def newest(connection: AsyncConnection, order_id: str) -> OrderEvent | None:
+    """What the row knows of its newest event; None where no choreographed order has this id. Changes nothing.
+    `InvalidInput` where it is none that a reactor could take."""
+    row = (await connection.execute(_NEWEST, {"id": order_id})).one_or_none()
     if row is None:
         return None
     kind = row.choreography["event"]
     return StoredEvent("order", order_id, row.version, kind, _carried(row)).parsed()
+
+
+async def newest_versions(connection: AsyncConnection, order_ids: Sequence[str]) -> dict[str, int]:
+    """Of those of these orders that are choreographed and have a row. Changes nothing."""
+    return {row.id: row.version for row in await connection.execute(_VERSIONS, {"ids": list(order_ids)})}
 
 
 async def read_choreographed(snapshot: AsyncConnection, stretch: Stretch) -> tuple[Sequence[StoredEvent], int]:

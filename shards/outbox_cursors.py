@@ -40,7 +40,9 @@ _UNPARK = text("""
 """)
 _LIST_PARKED = text("""
     SELECT aggregate, aggregate_id, aggregate_version, kind, reason, parked_at FROM parked_event
-    WHERE consumer = :consumer ORDER BY parked_at, aggregate, aggregate_id, aggregate_version LIMIT :limit
+    WHERE consumer = :consumer AND (parked_at, aggregate, aggregate_id, aggregate_version)
+        > (coalesce(CAST(:at AS timestamptz), '-infinity'), :aggregate, :aggregate_id, :aggregate_version)
+    ORDER BY parked_at, aggregate, aggregate_id, aggregate_version LIMIT :limit
 """)
 # In the order of the index. What a statement of this size deletes holds nobody up.
 _TRIM = text("""
@@ -112,9 +114,17 @@ async def unpark(connection: AsyncConnection, consumer: str, event: ParkedEvent)
     await connection.execute(_UNPARK, {"consumer": consumer, **key})
 
 
-async def list_parked(connection: AsyncConnection, consumer: str, limit: int = 100) -> Sequence[ParkedEvent]:
-    """The oldest first."""
-    rows = await connection.execute(_LIST_PARKED, {"consumer": consumer, "limit": limit})
+async def list_parked(
+    connection: AsyncConnection, consumer: str, limit: int = 100, after: ParkedEvent | None = None
+) -> Sequence[ParkedEvent]:
+    """The oldest first; those behind `after`."""
+    position = {
+        "at": after.parked_at if after else None,
+        "aggregate": after.aggregate if after else "",
+        "aggregate_id": after.aggregate_id if after else "",
+        "aggregate_version": after.version if after else 0,
+    }
+    rows = await connection.execute(_LIST_PARKED, {"consumer": consumer, "limit": limit, **position})
     return [ParkedEvent(*row) for row in rows]
 
 

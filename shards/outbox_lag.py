@@ -6,18 +6,20 @@ followers would be told as being up to date.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shards.engines import Database
+from shards.history import read_mark
 from shards.horizon import look_from
 from shards.outbox_cursors import REACTORS, read_position
+from shards.outbox_stretch import BEGINNING
 from shards.projection.versions import Version, existing
 
-_POSITION = "SELECT CAST(xid AS text) FROM {s}.projection_cursor WHERE shard = :shard"
+_POSITION = "SELECT CAST(xid AS text) AS xid, reader, mark FROM {s}.projection_cursor WHERE shard = :shard"
 _LAG = text("""
     SELECT consumer, count(outbox.id) AS events, extract(epoch FROM clock_timestamp() - min(created_at)) AS seconds
     FROM unnest(CAST(:consumers AS text[]), CAST(:positions AS text[])) AS of (consumer, position)
@@ -27,11 +29,22 @@ _LAG = text("""
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """Where a version of the read model stands with a shard, and the mark there that vouches for it."""
+
+    xid: str
+    reader: str
+    mark: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Lag:
-    """`events` written and not taken yet; `seconds` since the oldest of them was written, by the shard's clock."""
+    """`events` written and not taken yet; `seconds` since the oldest of them was written, by the shard's clock.
+    `is_lost`: the position is of another history than the shard's, so all events that there are count as not taken."""
 
     events: int
     seconds: float
+    is_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,35 +57,52 @@ class ShardLag:
     hidden_events: int
 
 
-async def positions_in(connection: AsyncConnection, shard: str) -> dict[str, str]:
+async def positions_in(connection: AsyncConnection, shard: str) -> dict[Version, Position]:
     """Where each version of the read model stands with this shard; not those that are not filled from it."""
     positions = {}
     for version in await existing(connection):
         statement = text(_POSITION.replace("{s}", version.value))
-        position = (await connection.execute(statement, {"shard": shard})).scalar_one_or_none()
-        if position is not None:
-            positions[version.value] = str(position)
+        row = (await connection.execute(statement, {"shard": shard})).one_or_none()
+        if row is not None:
+            positions[version] = Position(*row)
     return positions
 
 
-async def slowest_position(shard: Database, read_model: Database) -> str | None:
-    """Everything below has been taken by everybody; None where somebody has not begun. Raises `Unreachable`."""
+async def lost_positions(shard: Database, read_model: Database) -> Collection[Version]:
+    """The versions that stand in another history than the shard's. Raises `Unreachable`.
+
+    Marks move while they are looked at: a position is lost only if it is the same before and after the shard was asked.
+    """
+    lost: set[Version] = set()
+    standing = await _positions(shard, read_model)
+    while standing:
+        async with shard.transaction() as connection:
+            missing = {
+                version: position
+                for version, position in standing.items()
+                if not (await read_mark(connection, position.reader)).vouches_for(position.mark)
+            }
+        now = await _positions(shard, read_model) if missing else {}
+        lost |= {version for version, position in missing.items() if now.get(version) == position}
+        standing = {version: now[version] for version in missing if version in now and version not in lost}
+    return lost
+
+
+async def _positions(shard: Database, read_model: Database) -> dict[Version, Position]:
     async with read_model.transaction() as connection:
-        positions = await positions_in(connection, shard.name)
-    if Version.LIVE not in positions:
-        return None
-    async with shard.transaction() as connection:
-        positions[REACTORS] = await read_position(connection, REACTORS)
-    return min(positions.values(), key=int)
+        return await positions_in(connection, shard.name)
 
 
 async def lag_of(shard: Database, read_model: Database) -> ShardLag:
     """Raises `Unreachable`. A version that has not begun has every event before it."""
-    async with read_model.transaction() as connection:
-        positions = {Version.LIVE.value: "0"} | await positions_in(connection, shard.name)
+    lost = await lost_positions(shard, read_model)
+    standing = await _positions(shard, read_model)
+    positions = {Version.LIVE.value: BEGINNING}
+    positions |= {each.value: BEGINNING if each in lost else standing[each].xid for each in standing}
     async with shard.transaction() as connection:
         positions[REACTORS] = await read_position(connection, REACTORS)
         about = {"consumers": list(positions), "positions": list(positions.values())}
-        lags = {row.consumer: Lag(row.events, float(row.seconds or 0)) for row in await connection.execute(_LAG, about)}
+        found = {row.consumer: row for row in await connection.execute(_LAG, about)}
         hidden = (await look_from(connection)).hidden_events
-    return ShardLag(shard.name, {name: lags[name] for name in positions}, hidden)
+    lags = {name: Lag(found[name].events, float(found[name].seconds or 0), is_lost=name in lost) for name in positions}
+    return ShardLag(shard.name, lags, hidden)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 
 from shards.engines import Database
-from shards.outbox_cursors import trim
-from shards.outbox_lag import slowest_position
+from shards.history import forget_marks
+from shards.outbox_cursors import REACTORS, read_position, trim
+from shards.outbox_lag import lost_positions, positions_in
 from shards.outbox_stretch import Stepped
+from shards.projection.versions import Version
 from shards.routing import failures_on
 
 EVERY_SECONDS = 10.0
@@ -34,7 +36,27 @@ class Trimmer:
 
     async def _trim(self) -> None:
         below = await slowest_position(self._shard, self._read_model)
+        if below is None:
+            return
+        async with self._read_model.transaction() as connection:
+            readers = [position.reader for position in (await positions_in(connection, self._shard.name)).values()]
+        async with self._shard.transaction() as connection:
+            await forget_marks(connection, readers)
         gone = 1
-        while below is not None and gone:
+        while gone:
             async with self._shard.transaction() as connection:
                 gone = await trim(connection, below, self._keep_seconds)
+
+
+async def slowest_position(shard: Database, read_model: Database) -> str | None:
+    """Everything below has been taken by everybody; None where somebody has not begun, or stands in another history of
+    the shard: what that one has seen is not known. What is kept from before the last switch holds nothing up that it
+    can never take. Raises `Unreachable`."""
+    lost = await lost_positions(shard, read_model)
+    async with read_model.transaction() as connection:
+        standing = await positions_in(connection, shard.name)
+    if Version.LIVE not in standing or set(lost) - {Version.RETIRED}:
+        return None
+    async with shard.transaction() as connection:
+        reactors = await read_position(connection, REACTORS)
+    return min([reactors, *(each.xid for version, each in standing.items() if version not in lost)], key=int)

@@ -53,6 +53,10 @@ log = logging.getLogger("shardwise.worker")
 
 DRAIN_SECONDS = 12.0
 
+# The SDK's own default, for what comes and goes; each shard's outbox has three that stay.
+ACTIVITIES_MAX = 100
+FOLLOWERS_PER_SHARD = 3
+
 # Tasks of a workflow go first to the worker that has it cached. After that worker's death each in-flight workflow
 # waits this long before another one may take it.
 STICKY_SECONDS = 4.0
@@ -116,9 +120,11 @@ def _transfer_activities(router: Router, _: Settings) -> Sequence[Callable[..., 
 
 
 def _outbox_activities(router: Router, settings: Settings) -> Sequence[Callable[..., Any]]:
-    rebuild = ShardedReadModelActivities(router)
+    relay, rebuild = ShardedRelayActivities(router, settings.outbox_keep_seconds), ShardedReadModelActivities(router)
     return [
-        ShardedRelayActivities(router, settings.outbox_keep_seconds).relay_outbox,
+        relay.project_events,
+        relay.start_reactors,
+        relay.trim_outbox,
         rebuild.begin_rebuild,
         rebuild.fill_shard,
         rebuild.compare_shard,
@@ -206,6 +212,7 @@ def new_worker(
         workflows=hosted.workflows,
         activities=hosted.activities(router, settings),
         workflow_runner=workflow_runner(settings.workflow_sandbox),
+        max_concurrent_activities=ACTIVITIES_MAX + FOLLOWERS_PER_SHARD * len(router.cluster.shards),
         max_concurrent_workflow_tasks=settings.max_concurrent_workflow_tasks,
         # Smaller than the workflows that run at once, the cache costs more than half of the throughput.
         max_cached_workflows=settings.max_cached_workflows,

@@ -26,8 +26,8 @@ HEARTBEAT_TIMEOUT = timedelta(seconds=10)
 RETRY = RetryPolicy(
     initial_interval=timedelta(milliseconds=200),
     maximum_interval=timedelta(seconds=5),
-    # Another rebuild has begun.
-    non_retryable_error_types=["superseded"],
+    # Another rebuild has begun; a shard was restored, so that all of it has to be filled anew.
+    non_retryable_error_types=["superseded", "history_lost"],
 )
 COMPARE_WITHIN = timedelta(hours=6)
 # What one switch may take, and what a shard that is away may keep it waiting.

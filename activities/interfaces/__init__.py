@@ -32,7 +32,7 @@ from activities.interfaces.read_model import (
     FillShard,
     ReadModelActivities,
 )
-from activities.interfaces.relay import RelayActivities, Relayed, RelayOutbox
+from activities.interfaces.relay import FollowShard, RelayActivities
 from activities.interfaces.transfer_batches import (
     BatchCounts,
     BatchStretch,
@@ -67,6 +67,7 @@ __all__ = [
     "DecideOrder",
     "DecideTransfer",
     "FillShard",
+    "FollowShard",
     "InDoubtActivities",
     "OpenOrder",
     "OpenTransfer",
@@ -80,8 +81,6 @@ __all__ = [
     "ReadModelActivities",
     "RefuseOrderId",
     "RelayActivities",
-    "RelayOutbox",
-    "Relayed",
     "ResolveInDoubt",
     "StepResult",
     "StockActivities",

@@ -139,6 +139,12 @@ class Dossier:
         """Whether the row is there that every saga of its kind begins with."""
         return bool(self.transfers if self.is_transfer else self.lookups)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no shard knows anything of it."""
+        parts = (self.lookups, self.orders, self.transfers, self.admissions, self.legs, self.reservations, self.steps)
+        return not any(parts)
+
     def add(self, shard: str, facts: Sequence[Mapping[str, Any]]) -> None:
         """Facts of one shard, as the query answers them; sorted, so that equal dossiers compare equal."""
         for fact in facts:

@@ -136,8 +136,9 @@ def _without_lookup(dossier: Dossier) -> Fault:
     if not known_on:
         what = f"the workflow of order {order_id} is closed, but no shard knows the order"
         return Fault(Check.ORDERS, True, Violation(what, None, _row(dossier, order_id=order_id)))
-    what = f"order {order_id} is known, but its id was never claimed: it has no lookup row"
-    return Fault(Check.ORDERS, False, Violation(what, str(known_on[0]), _row(dossier, order_id=order_id)))
+    # Its shard was restored to before it was claimed: whoever carries it out again claims it.
+    what = f"order {order_id} is known, but its id was never claimed: it has no lookup row, and nobody works on it"
+    return Fault(Check.ORDERS, True, Violation(what, str(known_on[0]), _row(dossier, order_id=order_id)))
 
 
 def _order_fault(dossier: Dossier, order: OrderFact, what: str, while_open: bool = False, **more: object) -> Fault:

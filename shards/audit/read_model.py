@@ -16,14 +16,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shards.audit.findings import Check, Findings, Violation
 from shards.audit.rules import Rule
 from shards.engines import Database
+from shards.history import HistoryLost
 from shards.outbox_cursors import trimmed_to
+from shards.outbox_lag import lost_positions, positions_in
 from shards.outbox_stretch import BEGINNING
 from shards.projection.comparing import Comparison, Difference
 from shards.projection.versions import Version
 
-_STANDING = """
-    SELECT CAST(xid AS text) FROM {s}.projection_cursor WHERE shard = :shard
-"""
 _PARKED = """
     SELECT aggregate, aggregate_id, version, reason FROM {s}.parked_aggregate WHERE shard = :shard
     ORDER BY aggregate, aggregate_id
@@ -102,11 +101,16 @@ async def check_projected(
     The databases must be without time limits.
     """
     async with read_model.snapshot() as view:
-        position = (await view.execute(_of(_STANDING, version), {"shard": shard.name})).scalar_one_or_none()
+        standing = (await positions_in(view, shard.name)).get(version)
+        position = standing.xid if standing is not None else None
         parked = await _parked(view, shard.name, version)
     async with shard.snapshot() as view:
         gone = await trimmed_to(view)
-    if gone != BEGINNING and int(gone) >= int(position or BEGINNING):
+    if version in await lost_positions(shard, read_model):
+        # What differs is told all the same: what the read model has and the shard has not is what was lost.
+        about = {"version": version.value, "position": position}
+        findings.add_violations(Check.READ_MODEL, [Violation(HistoryLost(shard.name).message, shard.name, about)])
+    elif gone != BEGINNING and int(gone) >= int(position or BEGINNING):
         what = f"{shard.name} has trimmed events that the read model has not seen"
         findings.add_violations(
             Check.READ_MODEL, [Violation(what, shard.name, {"position": position, "trimmed": gone})]

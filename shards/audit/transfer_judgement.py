@@ -48,7 +48,9 @@ def _without_row(dossier: Dossier) -> Fault:
     if not known_on:
         what = f"the workflow of {dossier.saga_id} is closed, but no shard knows the transfer"
         return _fault(dossier, what, None, while_open=True)
-    return _fault(dossier, f"{dossier.saga_id} is known, but its source's shard has no row of it", known_on[0])
+    # Its source's shard was restored to before it was opened: whoever carries it out again opens it.
+    what = f"{dossier.saga_id} is known, but its source's shard has no row of it, and nobody works on it"
+    return _fault(dossier, what, known_on[0], while_open=True)
 
 
 def _admission_faults(dossier: Dossier, transfer: TransferFact, admission: AdmissionFact) -> Iterator[Fault]:

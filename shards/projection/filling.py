@@ -14,9 +14,10 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shards.engines import Database
+from shards.history import HistoryLost, read_mark, renew_mark
 from shards.outbox_cursors import RebuildNeeded, assert_untrimmed
-from shards.projection.projector import Projector
-from shards.projection.reading import DOCUMENTS, LINE_DOCUMENTS, Aggregate, Batch
+from shards.projection.projector import Chunk, Projector
+from shards.projection.reading import DOCUMENTS, LINE_DOCUMENTS, Aggregate
 from shards.projection.switching import assert_is_next
 from shards.projection.versions import Version
 from shards.routing import failures_on
@@ -52,18 +53,29 @@ class Source:
     def chunk(self) -> TextClause:
         """`docs` of the next rows behind `after`, the `last` of them, and how many `rows` these were."""
         if self.aggregate is None:
-            chosen, found = "SELECT *, id AS key FROM movement", LINE_DOCUMENTS.format(movements="chosen")
+            found = LINE_DOCUMENTS.format(movements="chosen")
         else:
-            chosen = f"SELECT {self.key} AS key FROM {self.rows}"
             found = f"SELECT d.* FROM ({DOCUMENTS[self.aggregate]}) AS d JOIN chosen USING (key)"
+        return self._of_chosen(f"(SELECT CAST(json_agg(found) AS text) FROM ({found}) AS found) AS docs")
+
+    @property
+    def keys(self) -> TextClause:
+        """The same, with the rows' `keys` alone."""
+        return self._of_chosen("(SELECT array_agg(key ORDER BY key) FROM chosen) AS keys")
+
+    def _of_chosen(self, what: str) -> TextClause:
+        rows = (
+            "SELECT *, id AS key FROM movement"
+            if self.aggregate is None
+            else f"SELECT {self.key} AS key FROM {self.rows}"
+        )
         kind = "bigint" if self.aggregate is None else "text"
         return text(f"""
             WITH chosen AS MATERIALIZED (
-                SELECT * FROM ({chosen}) AS ordered WHERE key > CAST(CAST(:after AS text) AS {kind})
+                SELECT * FROM ({rows}) AS ordered WHERE key > CAST(CAST(:after AS text) AS {kind})
                 ORDER BY key LIMIT :rows
-            ), found AS MATERIALIZED ({found})
-            SELECT (SELECT CAST(json_agg(found) AS text) FROM found) AS docs,
-                   (SELECT CAST(max(key) AS text) FROM chosen) AS last, (SELECT count(*) FROM chosen) AS rows
+            )
+            SELECT {what}, (SELECT CAST(max(key) AS text) FROM chosen) AS last, (SELECT count(*) FROM chosen) AS rows
         """)
 
 
@@ -76,6 +88,7 @@ SOURCES: Mapping[Part, Source] = {
     Part.ORDERS: Source(Aggregate.ORDER, "orders", "id"),
 }
 _CHUNKS = {part: source.chunk for part, source in SOURCES.items()}
+_KEYS = {part: source.keys for part, source in SOURCES.items()}
 
 _HORIZON = text("SELECT CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text)")
 # Beyond that of every version that there ever was beside this one, and the same for all its shards: writers that have
@@ -86,9 +99,11 @@ _OPEN = text(f"""
                             greatest((SELECT max(generation) FROM live.projection_cursor), 1) + 1), '0'
     ON CONFLICT DO NOTHING RETURNING true
 """)
-_POSITION = text(f"SELECT CAST(xid AS text) FROM {_NEXT}.projection_cursor WHERE shard = :shard FOR UPDATE")
+_CURSOR = text(f"""
+    SELECT CAST(xid AS text) AS position, reader, mark FROM {_NEXT}.projection_cursor WHERE shard = :shard FOR UPDATE
+""")
 _START_AT = text(f"""
-    UPDATE {_NEXT}.projection_cursor SET xid = CAST(CAST(:position AS text) AS xid8) WHERE shard = :shard
+    UPDATE {_NEXT}.projection_cursor SET xid = CAST(CAST(:position AS text) AS xid8), mark = :mark WHERE shard = :shard
 """)
 _FORGET = text(f"DELETE FROM {_NEXT}.fill_progress WHERE shard = :shard")
 _PROGRESS = text(f"SELECT part, after, done FROM {_NEXT}.fill_progress WHERE shard = :shard")
@@ -114,7 +129,8 @@ class Filling:
         self._projector = Projector(shard, read_model)
 
     async def begin(self) -> None:
-        """Takes the shard's position. Idempotent. Raises `Superseded`.
+        """Takes the shard's position. Idempotent. Raises `Superseded`, and `HistoryLost` where the shard was restored
+        since it was taken: rows of the other history may be filled already.
 
         Nothing behind a position that the trimmer sees is trimmed. What it trimmed before it saw this one, perhaps, is
         not told by events any more: then there is a new position, and all is filled again, which changes only what is
@@ -125,12 +141,17 @@ class Filling:
             async with self._read_model.transaction() as to:
                 await assert_is_next(to, self._rebuild_id)
                 opened = (await to.execute(_OPEN, shard)).one_or_none() is not None
-                position = (await to.execute(_POSITION, shard)).scalar_one()
+                cursor = (await to.execute(_CURSOR, shard)).one()
                 async with self._shard.snapshot() as snapshot:
                     horizon = (await snapshot.execute(_HORIZON)).scalar_one()
-                    if not opened and await self._is_told_from(snapshot, position):
+                    marked = await read_mark(snapshot, cursor.reader)
+                    if not marked.vouches_for(cursor.mark):
+                        raise HistoryLost(self._shard.name)
+                    if not opened and await self._is_told_from(snapshot, cursor.position):
                         return
-                await to.execute(_START_AT, {**shard, "position": horizon})
+                async with self._shard.transaction() as connection:
+                    mark = await renew_mark(connection, cursor.reader, marked, cursor.mark)
+                await to.execute(_START_AT, {**shard, "position": horizon, "mark": mark})
                 await to.execute(_FORGET, shard)
 
     async def _is_told_from(self, snapshot: AsyncConnection, position: str) -> bool:
@@ -144,30 +165,31 @@ class Filling:
         """The next chunk, as a whole or not at all. False where all is filled. Raises errors of ours."""
         return await self._projector.write_more(Version.NEXT, self._next_chunk)
 
-    async def _next_chunk(self, to: AsyncConnection, snapshot: AsyncConnection) -> Batch | None:
+    async def _next_chunk(self, to: AsyncConnection, snapshot: AsyncConnection, careful: bool) -> Chunk | None:
         progress = {row.part: row for row in await to.execute(_PROGRESS, {"shard": self._shard.name})}
         part = next((each for each in Part if each not in progress or not progress[each].done), None)
         if part is None:
             return None
         source = SOURCES[part]
         after = progress[part].after if part in progress else source.beginning
-        chunk = (await snapshot.execute(_CHUNKS[part], {"after": after, "rows": self._chunk_rows})).one()
+        chosen = {"after": after, "rows": self._chunk_rows}
+        if careful and source.aggregate is not None:
+            found = (await snapshot.execute(_KEYS[part], chosen)).one()
+            chunk = Chunk(source.aggregate, keys=found.keys or [])
+        else:
+            found = (await snapshot.execute(_CHUNKS[part], chosen)).one()
+            chunk = Chunk(lines=found.docs) if source.aggregate is None else Chunk(source.aggregate, rows=found.docs)
         await to.execute(
             _NOTE,
             {
                 "shard": self._shard.name,
                 "part": part,
-                "after": chunk.last or after,
-                "rows": chunk.rows,
-                "done": chunk.rows < self._chunk_rows,
+                "after": found.last or after,
+                "rows": found.rows,
+                "done": found.rows < self._chunk_rows,
             },
         )
-        batch = Batch()
-        if chunk.docs is not None and source.aggregate is not None:
-            batch.documents[source.aggregate] = chunk.docs
-        elif chunk.docs is not None:
-            batch.lines = chunk.docs
-        return batch
+        return chunk
 
     async def follow(self) -> bool:
         """One batch of the events that came meanwhile, as the relay takes them too. False where none are left.

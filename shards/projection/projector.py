@@ -3,61 +3,81 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from sqlalchemy import TextClause, text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.errors import NotMigrated, TryAgain
+from domain.errors import NotMigrated, ShardwiseError, TryAgain
 from shards.engines import Database
-from shards.integrity import sqlstate, told
+from shards.history import HistoryLost, Marked, read_mark, renew_mark
+from shards.integrity import blames_the_data
 from shards.outbox_cursors import RebuildNeeded, assert_untrimmed, trimmed_to
-from shards.outbox_stretch import BEGINNING, Stepped, is_anything_behind, more_behind, stretch_after
-from shards.projection.reading import Aggregate, Batch, Strange, read_aggregates, read_stretch
+from shards.outbox_stretch import BEGINNING, Stepped, Stretch, is_anything_behind, more_behind, stretch_after
+from shards.projection.carrying import Carrier
+from shards.projection.parked import park, parked_among, parked_page, unpark
+from shards.projection.reading import (
+    ALL_LINES,
+    Aggregate,
+    Documents,
+    Touched,
+    Unfit,
+    lines_within,
+    read_documents,
+    read_touched,
+)
 from shards.projection.versions import Version, existing
-from shards.projection.writing import lock_names, write_documents, write_lines
+from shards.projection.writing import lock_names
 from shards.routing import failures_on
+
+log = logging.getLogger("shardwise.projection")
 
 _OPEN = """
     INSERT INTO {s}.projection_cursor (shard, generation, xid)
     SELECT :shard, coalesce(max(generation), 1), '0' FROM {s}.projection_cursor ON CONFLICT DO NOTHING
 """
 _LOCK = """
-    SELECT generation, CAST(xid AS text) AS position,
+    SELECT generation, CAST(xid AS text) AS position, reader, mark,
            EXISTS (SELECT FROM {s}.parked_aggregate AS p WHERE p.shard = :shard) AS has_parked
     FROM {s}.projection_cursor WHERE shard = :shard FOR UPDATE
 """
 # The generation tells a writer that waited through a switch that the name means another version now.
 _MOVE = """
-    UPDATE {s}.projection_cursor SET xid = CAST(CAST(:end AS text) AS xid8), events = events + :events, moved_at = now()
+    UPDATE {s}.projection_cursor
+    SET xid = CAST(CAST(:end AS text) AS xid8), mark = :mark, events = events + :events, moved_at = now()
     WHERE shard = :shard AND generation = :generation RETURNING true
 """
-_PARK = """
-    INSERT INTO {s}.parked_aggregate AS p (shard, aggregate, aggregate_id, version, reason)
-    VALUES (:shard, :aggregate, :key, :version, :reason)
-    ON CONFLICT (shard, aggregate, aggregate_id) DO UPDATE
-    SET version = greatest(p.version, excluded.version), reason = excluded.reason, parked_at = now()
-"""
-_UNPARK = """
-    DELETE FROM {s}.parked_aggregate WHERE shard = :shard AND aggregate = :aggregate AND aggregate_id = ANY(:keys)
-"""
-_PARKED = "SELECT aggregate, aggregate_id, version FROM {s}.parked_aggregate WHERE shard = :shard LIMIT 1000"
-# What the data are to blame for: another attempt at the same rows ends the same way.
-_DATA_AT_FAULT = ("22", "23")
+# One transaction's worth of what is tried again.
+_RETRIED_AT_ONCE = 100
 
 T = TypeVar("T")
 
-# From the version's transaction and a snapshot of the shard: what to write next, None where there is no more.
-More = Callable[[AsyncConnection, AsyncConnection], Awaitable[Batch | None]]
+
+@dataclass(slots=True)
+class Chunk:
+    """What to write beside the events. `rows` and `lines` as in `Documents`; in careful hands `keys` instead of
+    `rows`: of one kind of aggregate, without lines."""
+
+    aggregate: Aggregate | None = None
+    rows: str | None = None
+    keys: list[str] = field(default_factory=list)
+    lines: str | None = None
+
+
+# From the version's transaction, a snapshot of the shard, and whether careful hands ask: what to write next, None where
+# there is no more.
+More = Callable[[AsyncConnection, AsyncConnection, bool], Awaitable[Chunk | None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
     generation: int
     position: str
+    reader: str
+    mark: str | None
     has_parked: bool
 
 
@@ -76,14 +96,24 @@ class Projector:
         self._positions: dict[Version, str] = {}
 
     async def step(self) -> Stepped:
-        """One batch into every version that is there. Raises errors of ours, after what was done is done."""
+        """One batch into every version that is there. Raises an error of ours, after what could be done is done. A
+        version that is kept from before the last switch, and is of another history, is left as it is."""
         if await self._is_idle():
             return Stepped(0, False)
         with failures_on(self._shard.name):
             async with self._read_model.transaction() as connection:
                 versions = await existing(connection)
         self._positions = {each: self._positions[each] for each in versions if each in self._positions}
-        steps = [await self.project(version) for version in versions]
+        steps, failures = [Stepped(0, False)], []
+        for version in versions:
+            try:
+                steps.append(await self.project(version))
+            except ShardwiseError as failure:
+                self._positions.pop(version, None)
+                if not (isinstance(failure, HistoryLost) and version is Version.RETIRED):
+                    failures.append(failure)
+        if failures:
+            raise failures[0]
         return Stepped(max(each.events for each in steps), any(each.more for each in steps))
 
     async def _is_idle(self) -> bool:
@@ -98,7 +128,8 @@ class Projector:
         """One batch into one version, as a whole or not at all. Nothing where `next` is not being filled from here.
 
         What cannot be projected is parked with its reason, and the rest goes on. `RebuildNeeded` where the shard has
-        trimmed events that this version lacks; `TryAgain` where the read model was switched meanwhile.
+        trimmed events that this version lacks, `HistoryLost` where its position is of another history; `TryAgain`
+        where the read model was switched meanwhile.
         """
         return await self._whole_or_careful(version, lambda careful: self._batch(version, careful))
 
@@ -106,7 +137,7 @@ class Projector:
         """What `more` answers, written under the cursor's lock as an event's aggregates are; the position stays. What
         `more` writes into the version shares the transaction. False where there was nothing to write.
 
-        What the version refuses is parked. Raises errors of ours, after which nothing was done.
+        What cannot be projected is parked. Raises errors of ours, after which nothing was done.
         """
         return await self._whole_or_careful(version, lambda careful: self._more(version, more, careful))
 
@@ -114,25 +145,38 @@ class Projector:
         with failures_on(self._shard.name):
             try:
                 return await attempt(False)
-            except DBAPIError as error:
-                if (sqlstate(error) or "")[:2] not in _DATA_AT_FAULT:
-                    raise
-                return await attempt(True)
             except NotMigrated as error:
                 if version is Version.LIVE:
                     raise
                 raise TryAgain(f"the version {version} of the read model was taken away meanwhile") from error
+            except Exception as error:
+                if not blames_the_data(error):
+                    raise
+                log.warning("projected one by one: %s", error, extra={"shard": self._shard.name})
+                return await attempt(True)
 
     async def _more(self, version: Version, more: More, careful: bool) -> bool:
         async with self._read_model.transaction() as to:
             cursor = await self._lock(to, version)
             if cursor is None:
                 return False
+            carrier, unfit = Carrier(to, version, self._shard.name), []
             async with self._shard.snapshot() as snapshot:
-                batch = await more(to, snapshot)
-            if batch is None:
-                return False
-            await self._write(to, version, cursor, batch, careful)
+                await self._assert_same_history(snapshot, cursor)
+                chunk = await more(to, snapshot, careful)
+                if chunk is None:
+                    return False
+                if chunk.aggregate is not None:
+                    await _lock_names(to, cursor, {chunk.aggregate})
+                if chunk.aggregate is not None and chunk.keys:
+                    unfit += await carrier.carry(snapshot, chunk.aggregate, dict.fromkeys(chunk.keys, 0), None)
+            if chunk.aggregate is not None and chunk.rows is not None:
+                await carrier.write(chunk.aggregate, Documents(chunk.rows))
+            if chunk.lines is not None and careful:
+                unfit += await carrier.write_each_line(json.loads(chunk.lines))
+            elif chunk.lines is not None:
+                await carrier.write(Aggregate.ACCOUNT, Documents(lines=chunk.lines))
+            await park(to, version, self._shard.name, unfit)
         return True
 
     async def _batch(self, version: Version, careful: bool) -> Stepped:
@@ -140,28 +184,91 @@ class Projector:
             cursor = await self._lock(to, version)
             if cursor is None:
                 return Stepped(0, False)
+            carrier = Carrier(to, version, self._shard.name)
             async with self._shard.snapshot() as snapshot:
+                marked = await self._assert_same_history(snapshot, cursor)
                 await assert_untrimmed(snapshot, cursor.position, self._shard.name)
                 stretch = await stretch_after(snapshot, cursor.position)
-                batch = await read_stretch(snapshot, stretch)
+                touched = await read_touched(snapshot, stretch)
                 more = await more_behind(snapshot, stretch)
-            await self._write(to, version, cursor, batch, careful)
-            await self._move(to, version, cursor, stretch.end, batch.events)
-        self._positions[version] = stretch.end
-        return Stepped(batch.events, more)
+                parked = await parked_among(to, version, self._shard.name, touched) if cursor.has_parked else {}
+                if careful or parked:
+                    unfit = await self._carefully(snapshot, carrier, cursor, touched, parked, stretch)
+                else:
+                    lines = lines_within(stretch)
+                    documents = {
+                        aggregate: await read_documents(snapshot, aggregate, versions, lines)
+                        for aggregate, versions in touched.in_order
+                    }
+            if not (careful or parked):
+                await _lock_names(to, cursor, documents)
+                for aggregate, each in documents.items():
+                    await carrier.write(aggregate, each)
+                unfit = [unfit for each in documents.values() for unfit in each.unfit]
+            await park(to, version, self._shard.name, [*touched.unfit, *unfit])
+            if touched.events:
+                mark = await self._mark(cursor, marked)
+                await self._move(to, version, cursor, stretch.end, mark, touched.events)
+        self._positions[version] = stretch.end if touched.events else cursor.position
+        return Stepped(touched.events, more)
+
+    async def _carefully(
+        self,
+        snapshot: AsyncConnection,
+        carrier: Carrier,
+        cursor: Cursor,
+        touched: Touched,
+        parked: Mapping[Aggregate, set[str]],
+        stretch: Stretch,
+    ) -> list[Unfit]:
+        """What was parked is tried again with everything that it lacks."""
+        await _lock_names(carrier.to, cursor, touched.versions)
+        unfit = []
+        for aggregate, versions in touched.in_order:
+            again = parked.get(aggregate, set())
+            unfit += await self._unparked(snapshot, carrier, aggregate, {key: versions[key] for key in again})
+            fresh = {key: version for key, version in versions.items() if key not in again}
+            if fresh:
+                unfit += await carrier.carry(snapshot, aggregate, fresh, lines_within(stretch))
+        return unfit
+
+    async def _unparked(
+        self, snapshot: AsyncConnection, carrier: Carrier, aggregate: Aggregate, versions: Mapping[str, int]
+    ) -> list[Unfit]:
+        """What is unfit still is parked again behind this."""
+        if not versions:
+            return []
+        await unpark(carrier.to, carrier.version, self._shard.name, aggregate, versions)
+        return await carrier.carry(snapshot, aggregate, versions, ALL_LINES)
 
     async def retry_parked(self, version: Version) -> int:
         """Tries what is parked again: how many aggregates still are."""
+        still, after = 0, ("", "")
         with failures_on(self._shard.name):
-            async with self._read_model.transaction() as to:
-                cursor = await self._lock(to, version)
-                if cursor is None or not cursor.has_parked:
-                    return 0
-                rows = (await to.execute(_of(_PARKED, version), {"shard": self._shard.name})).all()
-                async with self._shard.snapshot() as snapshot:
-                    batch = await _read_again(snapshot, rows)
-                await self._write(to, version, cursor, batch, careful=True)
-                return len((await to.execute(_of(_PARKED, version), {"shard": self._shard.name})).all())
+            while True:
+                page, unfit = await self._retry_page(version, after)
+                still += unfit
+                if not page:
+                    return still
+                after = page[-1]
+
+    async def _retry_page(self, version: Version, after: tuple[str, str]) -> tuple[list[tuple[str, str]], int]:
+        """Which were tried, and how many of them stay."""
+        async with self._read_model.transaction() as to:
+            cursor = await self._lock(to, version)
+            if cursor is None or not cursor.has_parked:
+                return [], 0
+            rows = await parked_page(to, version, self._shard.name, after, _RETRIED_AT_ONCE)
+            known = [row for row in rows if row.aggregate in list(Aggregate)]
+            carrier, unfit = Carrier(to, version, self._shard.name), []
+            await _lock_names(to, cursor, {Aggregate(row.aggregate) for row in known})
+            async with self._shard.snapshot() as snapshot:
+                await self._assert_same_history(snapshot, cursor)
+                for aggregate in Aggregate:
+                    versions = {row.aggregate_id: row.version for row in known if row.aggregate == aggregate}
+                    unfit += await self._unparked(snapshot, carrier, aggregate, versions)
+            await park(to, version, self._shard.name, unfit)
+            return [(row.aggregate, row.aggregate_id) for row in rows], len(unfit) + len(rows) - len(known)
 
     async def _lock(self, to: AsyncConnection, version: Version) -> Cursor | None:
         shard = {"shard": self._shard.name}
@@ -177,86 +284,29 @@ class Projector:
             if await trimmed_to(connection) != BEGINNING:
                 raise RebuildNeeded(f"the read model knows nothing of {self._shard.name}, whose first events are gone")
 
-    async def _write(self, to: AsyncConnection, version: Version, cursor: Cursor, batch: Batch, careful: bool) -> None:
-        if batch.documents.keys() & {Aggregate.PRODUCT, Aggregate.ORDER}:
-            await lock_names(to, cursor.generation, change=Aggregate.PRODUCT in batch.documents)
-        strange = list(batch.strange)
-        for aggregate in Aggregate:
-            if aggregate in batch.documents:
-                strange += await self._write_documents(to, version, aggregate, batch, careful)
-            if aggregate is Aggregate.ACCOUNT and batch.lines is not None:
-                strange += await _write_lines(to, version, batch.lines, careful)
-        if cursor.has_parked:
-            await self._unpark(to, version, batch)
-        for each in strange:
-            await to.execute(
-                _of(_PARK, version),
-                {
-                    "shard": self._shard.name,
-                    "aggregate": each.aggregate,
-                    "key": each.key,
-                    "version": each.version,
-                    "reason": each.reason,
-                },
-            )
+    async def _assert_same_history(self, snapshot: AsyncConnection, cursor: Cursor) -> Marked:
+        marked = await read_mark(snapshot, cursor.reader)
+        if not marked.vouches_for(cursor.mark):
+            raise HistoryLost(self._shard.name)
+        return marked
 
-    async def _write_documents(
-        self, to: AsyncConnection, version: Version, aggregate: Aggregate, batch: Batch, careful: bool
-    ) -> list[Strange]:
-        documents = batch.documents[aggregate]
-        if not careful:
-            await write_documents(to, version, self._shard.name, aggregate, documents)
-            return []
-        strange = []
-        for document in json.loads(documents):
-            try:
-                async with to.begin_nested():
-                    await write_documents(to, version, self._shard.name, aggregate, json.dumps([document]))
-            except DBAPIError as error:
-                strange.append(Strange(aggregate, document["key"], document["version"], _reason(error)))
-        return strange
+    async def _mark(self, cursor: Cursor, seen: Marked) -> str:
+        async with self._shard.transaction() as connection:
+            return await renew_mark(connection, cursor.reader, seen, cursor.mark)
 
-    async def _unpark(self, to: AsyncConnection, version: Version, batch: Batch) -> None:
-        """What is strange still is parked again behind this."""
-        for aggregate, versions in batch.touched.items():
-            about = {"shard": self._shard.name, "aggregate": aggregate, "keys": list(versions)}
-            await to.execute(_of(_UNPARK, version), about)
-
-    async def _move(self, to: AsyncConnection, version: Version, cursor: Cursor, end: str, events: int) -> None:
-        about = {"shard": self._shard.name, "generation": cursor.generation, "end": end, "events": events}
-        moved = (await to.execute(_of(_MOVE, version), about)).one_or_none()
+    async def _move(
+        self, to: AsyncConnection, version: Version, cursor: Cursor, end: str, mark: str, events: int
+    ) -> None:
+        about = {"generation": cursor.generation, "end": end, "mark": mark, "events": events}
+        moved = (await to.execute(_of(_MOVE, version), {"shard": self._shard.name, **about})).one_or_none()
         if moved is None:
             raise TryAgain("the read model was switched meanwhile")
 
 
-async def _read_again(snapshot: AsyncConnection, rows: Sequence[Any]) -> Batch:
-    batch = Batch()
-    for aggregate in Aggregate:
-        versions = {row.aggregate_id: row.version for row in rows if row.aggregate == aggregate}
-        if versions:
-            await read_aggregates(snapshot, batch, aggregate, versions)
-    return batch
-
-
-async def _write_lines(to: AsyncConnection, version: Version, documents: str, careful: bool) -> list[Strange]:
-    if not careful:
-        await write_lines(to, version, documents)
-        return []
-    strange = []
-    for document in json.loads(documents):
-        try:
-            async with to.begin_nested():
-                await write_lines(to, version, json.dumps([document]))
-        except DBAPIError as error:
-            strange.append(Strange(Aggregate.ACCOUNT, document["account_id"], 0, _reason(error)))
-    return strange
-
-
-def _reason(error: DBAPIError) -> str:
-    """Raises what another attempt may mend."""
-    if (sqlstate(error) or "")[:2] not in _DATA_AT_FAULT:
-        raise error
-    return f"the read model refuses it: {told(error).message}"
+async def _lock_names(to: AsyncConnection, cursor: Cursor, aggregates: Iterable[Aggregate]) -> None:
+    written = set(aggregates)
+    if written & {Aggregate.PRODUCT, Aggregate.ORDER}:
+        await lock_names(to, cursor.generation, change=Aggregate.PRODUCT in written)
 
 
 def _of(statement: str, version: Version) -> TextClause:

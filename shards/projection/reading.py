@@ -5,14 +5,14 @@ Documents are JSON texts made by the shard and taken apart by the read model's s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shards.bulk import listed
+from shards.bulk import listed, numbers, texts
 from shards.outbox_stretch import WITHIN, Stretch
 
 
@@ -67,9 +67,7 @@ LINE_DOCUMENTS = """
 """
 
 _TOUCHED = text(f"""
-    SELECT aggregate, CAST(sum(n) AS bigint) AS events,
-           array_agg(key) FILTER (WHERE aggregate <> ALL (:ignored)) AS keys,
-           array_agg(version) FILTER (WHERE aggregate <> ALL (:ignored)) AS versions
+    SELECT aggregate, CAST(sum(n) AS bigint) AS events, array_agg(key) AS keys, array_agg(version) AS versions
     FROM (SELECT aggregate, aggregate_id AS key, max(aggregate_version) AS version, count(*) AS n
           FROM outbox WHERE {WITHIN} GROUP BY 1, 2) AS changed
     GROUP BY aggregate
@@ -77,30 +75,44 @@ _TOUCHED = text(f"""
 
 
 def _read_named(documents: str) -> TextClause:
-    """`docs`: those that are there and at least of the version that their event tells; `strange`: the others' keys."""
+    """`docs`: those that are there and at least of the version that their event tells; `unfit`: the others' keys, and
+    in `found` the version of the row that each has, NULL where there is none."""
     return text(f"""
         WITH chosen AS MATERIALIZED (
-            SELECT key, wanted FROM unnest(string_to_array(:keys, ' '),
-                CAST(string_to_array(:versions, ' ') AS bigint[])) AS c (key, wanted)
-        ), found AS MATERIALIZED (SELECT d.* FROM ({documents}) AS d JOIN chosen USING (key))
+            SELECT key, wanted FROM unnest({texts("keys")}, {numbers("versions")}) AS c (key, wanted)
+        ), found AS MATERIALIZED (SELECT d.* FROM ({documents}) AS d JOIN chosen USING (key)),
+        unfit AS (
+            SELECT chosen.key, found.version FROM chosen LEFT JOIN found USING (key)
+            WHERE found.version IS NULL OR found.version < chosen.wanted
+        )
         SELECT (SELECT CAST(json_agg(found) AS text) FROM found) AS docs,
-               (SELECT array_agg(chosen.key || ' ' || coalesce(CAST(found.version AS text), '-'))
-                FROM chosen LEFT JOIN found USING (key)
-                WHERE found.version IS NULL OR found.version < chosen.wanted) AS strange
+               (SELECT array_agg(key ORDER BY key) FROM unfit) AS unfit,
+               (SELECT array_agg(version ORDER BY key) FROM unfit) AS found
     """)
 
 
 _NAMED = {aggregate: _read_named(documents) for aggregate, documents in DOCUMENTS.items()}
-_LINES = text(f"""
-    SELECT CAST(json_agg(line) AS text) FROM (
-        {LINE_DOCUMENTS.format(movements=f"(SELECT * FROM movement WHERE {WITHIN})")}
-    ) AS line
+
+
+def _read_lines(movements: str) -> TextClause:
+    return text(f"""
+        SELECT CAST(json_agg(line) AS text) FROM (
+            SELECT * FROM ({LINE_DOCUMENTS.format(movements=f"({movements})")}) AS of_both
+            WHERE account_id = ANY({texts("keys")})
+        ) AS line
+    """)
+
+
+_LINES_WITHIN = _read_lines(f"SELECT * FROM movement WHERE {WITHIN}")
+_ALL_LINES = _read_lines(f"""
+    SELECT * FROM movement WHERE id IN (SELECT movement_id FROM entry WHERE account_id = ANY({texts("keys")}))
 """)
 
 
 @dataclass(frozen=True, slots=True)
-class Strange:
-    """An aggregate whose row does not fit its event, or that nobody here knows."""
+class Unfit:
+    """An aggregate that cannot be projected, with the version that its event tells. `aggregate` may be a name that
+    nobody here knows."""
 
     aggregate: str
     key: str
@@ -109,52 +121,71 @@ class Strange:
 
 
 @dataclass(slots=True)
-class Batch:
-    """What to write. `documents` and `lines` are JSON texts of lists; absent where there is nothing."""
+class Touched:
+    """What the events of a stretch are about: by aggregate, the newest version that they tell of each key."""
 
     events: int = 0
-    documents: dict[Aggregate, str] = field(default_factory=dict)
+    versions: dict[Aggregate, dict[str, int]] = field(default_factory=dict)
+    unfit: list[Unfit] = field(default_factory=list)
+
+    @property
+    def in_order(self) -> Iterator[tuple[Aggregate, dict[str, int]]]:
+        """As they are to be written."""
+        return ((aggregate, self.versions[aggregate]) for aggregate in Aggregate if aggregate in self.versions)
+
+
+@dataclass(slots=True)
+class Documents:
+    """What to write of one kind of aggregate. `rows` and `lines` are JSON texts of lists; None where there is
+    nothing."""
+
+    rows: str | None = None
     lines: str | None = None
-    strange: list[Strange] = field(default_factory=list)
-    # What is in `documents`, by key, with the version that its event told.
-    touched: dict[Aggregate, dict[str, int]] = field(default_factory=dict)
+    unfit: list[Unfit] = field(default_factory=list)
 
 
-async def read_stretch(snapshot: AsyncConnection, stretch: Stretch) -> Batch:
-    """Everything that the stretch's events are about, as it is in this snapshot: at least of the events' versions."""
-    batch = Batch()
-    for row in (await snapshot.execute(_TOUCHED, {**stretch.bound, "ignored": list(IGNORED)})).all():
-        batch.events += row.events
-        if row.aggregate not in IGNORED:
-            await _read_touched(snapshot, batch, row.aggregate, row.keys, row.versions)
-    if Aggregate.ACCOUNT in batch.touched:
-        batch.lines = (await snapshot.execute(_LINES, stretch.bound)).scalar_one()
-    return batch
+async def read_touched(snapshot: AsyncConnection, stretch: Stretch) -> Touched:
+    """Changes nothing."""
+    touched = Touched()
+    for row in (await snapshot.execute(_TOUCHED, stretch.bound)).all():
+        touched.events += row.events
+        versions = dict(zip(row.keys, row.versions, strict=True))
+        if row.aggregate in list(Aggregate):
+            touched.versions[Aggregate(row.aggregate)] = versions
+        elif row.aggregate not in IGNORED:
+            reason = f"no aggregate of this release is called {row.aggregate}"
+            touched.unfit += [Unfit(row.aggregate, key, version, reason) for key, version in versions.items()]
+    return touched
 
 
-async def _read_touched(
-    snapshot: AsyncConnection, batch: Batch, name: str, keys: Sequence[str], versions: Sequence[int]
-) -> None:
-    if name not in list(Aggregate):
-        reason = f"no aggregate of this release is called {name}"
-        batch.strange += [Strange(name, key, version, reason) for key, version in zip(keys, versions, strict=True)]
-        return
-    aggregate = Aggregate(name)
-    await read_aggregates(snapshot, batch, aggregate, dict(zip(keys, versions, strict=True)))
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Which lines come with an account: see `lines_within` and `ALL_LINES`."""
+
+    statement: TextClause
+    bound: Mapping[str, object] = field(default_factory=dict)
 
 
-async def read_aggregates(
-    snapshot: AsyncConnection, batch: Batch, aggregate: Aggregate, versions: Mapping[str, int]
-) -> None:
-    """Adds these aggregates to the batch, each at least of its version, or says that it is strange."""
-    found = (
-        await snapshot.execute(_NAMED[aggregate], {"keys": listed(versions), "versions": listed(versions.values())})
-    ).one()
-    batch.touched[aggregate] = dict(versions)
-    if found.docs is not None:
-        batch.documents[aggregate] = found.docs
-    for each in found.strange or ():
-        key, _, version = each.rpartition(" ")
-        has = "there is no such row" if version == "-" else f"its row is of version {version}"
-        told = versions[key]
-        batch.strange.append(Strange(aggregate, key, told, f"an event tells of version {told}, but {has}"))
+ALL_LINES = Lines(_ALL_LINES)
+
+
+def lines_within(stretch: Stretch) -> Lines:
+    """Those of the movements of the stretch's transactions."""
+    return Lines(_LINES_WITHIN, stretch.bound)
+
+
+async def read_documents(
+    snapshot: AsyncConnection, aggregate: Aggregate, versions: Mapping[str, int], lines: Lines | None
+) -> Documents:
+    """These aggregates as they are in this snapshot, each at least of its version, or why it is unfit. Accounts come
+    with `lines`; None: without. Changes nothing."""
+    keys = listed(versions)
+    row = (await snapshot.execute(_NAMED[aggregate], {"keys": keys, "versions": listed(versions.values())})).one()
+    documents = Documents(row.docs)
+    for key, found in zip(row.unfit or (), row.found or (), strict=True):
+        has = "there is no such row" if found is None else f"its row is of version {found}"
+        reason = f"an event tells of version {versions[key]}, but {has}"
+        documents.unfit.append(Unfit(aggregate, key, versions[key], reason))
+    if aggregate is Aggregate.ACCOUNT and lines is not None:
+        documents.lines = (await snapshot.execute(lines.statement, {**lines.bound, "keys": keys})).scalar_one()
+    return documents

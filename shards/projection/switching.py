@@ -16,6 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import Refused, ShardwiseError
 from shards.engines import Database
+from shards.history import HistoryLost
+from shards.outbox_lag import lost_positions
 from shards.projection.projector import Projector
 from shards.projection.versions import Version, marks
 from shards.tables.read_model import LIVE, metadata
@@ -83,7 +85,8 @@ async def assert_is_next(connection: AsyncConnection, rebuild_id: str) -> None:
 
 async def switch(read_model: Database, shards: Mapping[str, Database], rebuild_id: str) -> None:
     """`next` becomes live, live becomes `retired`, in one transaction. Never to something older: `next` is first
-    brought to where live stands, while writers of live wait.
+    brought to where live stands, while writers of live wait. Of a shard whose history live has lost there is nothing to
+    wait for.
 
     Idempotent by `rebuild_id`; undone by `revert`. A crash leaves it done or not. Raises `Superseded`, and
     `not_filled` where a shard has not been filled from.
@@ -115,14 +118,20 @@ async def revert(read_model: Database, shards: Mapping[str, Database]) -> bool:
     """Back to before the last rebuild: what was live then is live again, and up to date; what was filled is dropped.
     Also drops what a rebuild has left that stopped before its switch.
 
-    Whether it switched. Refuses with `nothing_to_revert`, and with `never_projected` where the version before knew
-    nothing of a shard. A crash between switch and drop leaves `next`, which another call drops.
+    Whether it switched. Refuses with `nothing_to_revert`, with `never_projected` where the version before knew nothing
+    of a shard, and with `history_lost` where it is of another history than one. A crash between switch and drop leaves
+    `next`, which another call drops.
     """
     async with read_model.transaction() as to:
         await to.execute(_TURN)
         known = await marks(to)
         if Version.RETIRED in known:
-            if unknown := await _catch_up(to, read_model, shards, Version.RETIRED):
+            try:
+                unknown = await _catch_up(to, read_model, shards, Version.RETIRED)
+            except HistoryLost as lost:
+                message = f"the version before the last switch is of another history of {lost.shard}: it stays as it is"
+                raise Refused(lost.code, message) from lost
+            if unknown:
                 message = f"the version before the last switch knew nothing of {', '.join(unknown)}: it stays as it is"
                 raise Refused("never_projected", message)
             await _rename(to, Version.LIVE, Version.NEXT)
@@ -140,16 +149,26 @@ async def _catch_up(
     to: AsyncConnection, read_model: Database, shards: Mapping[str, Database], version: Version
 ) -> Sequence[str]:
     """From here on live stands still, and this version stands where live does or behind it; not for the shards that are
-    answered, of which it knows nothing."""
+    answered, of which it knows nothing. Raises `HistoryLost` where this version is of another history than a shard."""
     await _alone_with(to, Version.LIVE, "EXCLUSIVE")
+    lost = {name: await lost_positions(shard, read_model) for name, shard in shards.items()}
+    for name, versions in lost.items():
+        if version in versions:
+            raise HistoryLost(name)
+    # Nothing is to be waited for where live itself is lost, nor where this version has taken all that can be read: live
+    # has not taken more of the same history.
+    done = {name for name, versions in lost.items() if Version.LIVE in versions}
     statement = text(_BEHIND.format(ahead=Version.LIVE.value, behind=version.value))
     while True:
         behind = (await to.execute(statement, {"shards": list(shards)})).all()
-        unknown = [row.shard for row in behind if row.is_unknown]
-        if unknown or not behind:
+        if unknown := [row.shard for row in behind if row.is_unknown]:
             return unknown
-        for row in behind:
-            await Projector(shards[row.shard], read_model).project(version)
+        waited_for = [row.shard for row in behind if row.shard not in done]
+        if not waited_for:
+            return []
+        for name in waited_for:
+            if not (await Projector(shards[name], read_model).project(version)).events:
+                done.add(name)
 
 
 async def _drop(to: AsyncConnection, version: Version) -> None:

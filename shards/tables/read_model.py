@@ -17,7 +17,8 @@ LIVE = "live"
 
 # How far each shard's events have been projected: everything of transactions below `xid`. Moves in the same
 # transaction as what was projected, and its lock admits one writer at a time for each shard. `generation` numbers the
-# versions of the read model: a writer that has waited through a switch is told by it.
+# versions of the read model: a writer that has waited through a switch is told by it. `reader` and `mark`: the shard's
+# `history_mark` that vouches for `xid`; NULL where nothing was taken yet.
 projection_cursor = Table(
     "projection_cursor",
     metadata,
@@ -26,6 +27,8 @@ projection_cursor = Table(
     Column("xid", XID8, nullable=False),
     Column("events", BigInteger, nullable=False, server_default=text("0")),
     db_time("moved_at"),
+    Column("reader", Text, nullable=False, server_default=text("gen_random_uuid()")),
+    Column("mark", Text),
     schema=LIVE,
 )
 

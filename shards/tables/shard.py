@@ -96,6 +96,17 @@ outbox_cursor = Table(
     db_time("moved_at"),
 )
 
+# That this is still the history of the shard from which a position kept elsewhere was taken: see `shards.history`. One
+# row for each reader, whatever is trimmed.
+history_mark = Table(
+    "history_mark",
+    metadata,
+    Column("reader", Text, primary_key=True),
+    Column("mark", Text, nullable=False),
+    Column("previous", Text),
+    db_time("marked_at"),
+)
+
 # Events that a consumer could not take, with the reason: it went on with those of other aggregates.
 parked_event = Table(
     "parked_event",

@@ -39,9 +39,9 @@ class QueuedStarter(ReactorStarter):
         super().__init__(shard, client)
         self._queues = queues
 
-    async def _start(self, reactor: Reactor, event: OrderEvent) -> None:
-        policy, queue = WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY, self._queues.get(event.saga_id)
-        await start_reactor(self._client, reactor, event, self._shard.name, policy, queue)
+    async def _start(self, reactor: Reactor, event: OrderEvent, policy: WorkflowIDReusePolicy) -> bool:
+        queue = self._queues.get(event.saga_id)
+        return await start_reactor(self._client, reactor, event, self._shard.name, policy, queue)
 
 
 class Resting:

@@ -15,9 +15,9 @@ from shards.engines import Cluster, Database
 from shards.outbox_bell import heard
 from shards.outbox_cursors import REACTORS, RebuildNeeded, move, read_position, trim, trimmed_to
 from shards.outbox_following import POLL_SECONDS, follow
-from shards.outbox_lag import lag_of, slowest_position
+from shards.outbox_lag import lag_of
 from shards.outbox_stretch import BEGINNING, WITHIN, Stepped, Stretch, more_behind, stretch_after
-from shards.outbox_trimming import Trimmer
+from shards.outbox_trimming import Trimmer, slowest_position
 from shards.projection.projector import Projector
 from shards.projection.versions import Version
 from shards.routing import Router, ShardTransaction

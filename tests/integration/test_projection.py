@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.sagas import Reason, Refusal
 from shards.projection.projector import Projector
-from shards.projection.reading import Aggregate, Batch, read_aggregates
+from shards.projection.reading import Aggregate, read_documents
 from shards.projection.versions import Version
 from shards.projection.writing import write_documents
 from tests.support.projecting import project, read
@@ -34,7 +34,7 @@ _APPEND = text("""
 OUT_OF_STOCK = Refusal(Reason.OUT_OF_STOCK, "nothing left")
 
 
-class Died(Exception):
+class Died(BaseException):
     """In the place of a process that is killed: nothing behind it runs, and its transactions are rolled back."""
 
 
@@ -142,7 +142,7 @@ async def test_what_dies_between_read_and_write_is_read_again(world: World, monk
 
     for nth in ("write_documents", "write_lines"):
         with monkeypatch.context() as patched:
-            patched.setattr(f"shards.projection.projector.{nth}", die)
+            patched.setattr(f"shards.projection.carrying.{nth}", die)
             with pytest.raises(Died):
                 await projector.project(Version.LIVE)
         assert await everything(world) == before
@@ -168,11 +168,16 @@ async def test_an_older_document_does_not_undo_a_newer_one(world: World) -> None
     await project(world)
     before = await everything(world)
     async with world.cluster.shards[shard].snapshot() as snapshot:
-        batch = Batch()
-        await read_aggregates(snapshot, batch, Aggregate.ORDER, {saga.order.order_id: 1})
-        await read_aggregates(snapshot, batch, Aggregate.ACCOUNT, {saga.order.customer_id: 1})
-    for aggregate, documents in batch.documents.items():
-        older = [{**each, "version": 1, "state": "pending", "held": 300} for each in json.loads(documents)]
+        found = {
+            aggregate: await read_documents(snapshot, aggregate, {key: 1}, None)
+            for aggregate, key in (
+                (Aggregate.ORDER, saga.order.order_id),
+                (Aggregate.ACCOUNT, saga.order.customer_id),
+            )
+        }
+    for aggregate, documents in found.items():
+        assert documents.rows is not None
+        older = [{**each, "version": 1, "state": "pending", "held": 300} for each in json.loads(documents.rows)]
         async with world.cluster.read_model.transaction() as connection:
             await write_documents(connection, Version.LIVE, shard, aggregate, json.dumps(older))
     assert await everything(world) == before

@@ -313,7 +313,7 @@ class ChoreographyByHand(SagaByHand):
         """As the order's row knows it."""
         customer_id, order_id = self.order.customer_id, self.order.order_id
         return await self.world.router.read(
-            lambda m: m.of_customer(customer_id), lambda tx: order_events.newest(tx, order_id)
+            lambda m: m.of_customer(customer_id), lambda tx: order_events.newest(tx.connection, order_id)
         )
 
     async def events(self) -> list[tuple[int, str]]:

@@ -1,0 +1,91 @@
+"""Aggregates of one shard into one version of the read model: all of them at once or, where that fails, down to the one
+that is at fault, which is left aside with its reason.
+
+What is raised about the rows themselves, by either server or by our own code, is some aggregate's fault. A server that
+is away, a time-out, a deadlock or a full disk is nobody's: it is raised, and nothing was done.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shards.integrity import blames_the_data, told
+from shards.projection.reading import Aggregate, Documents, Lines, Unfit, read_documents
+from shards.projection.versions import Version
+from shards.projection.writing import write_documents, write_lines
+
+READ_MODEL = "the read model"
+
+
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """`to`: the version's transaction, which holds the shard's cursor there."""
+
+    to: AsyncConnection
+    version: Version
+    shard: str
+
+    async def write(self, aggregate: Aggregate, documents: Documents) -> None:
+        """All of it, or an error after which the transaction cannot go on."""
+        if documents.rows is not None:
+            await write_documents(self.to, self.version, self.shard, aggregate, documents.rows)
+        if documents.lines is not None:
+            await write_lines(self.to, self.version, documents.lines)
+
+    async def carry(
+        self, snapshot: AsyncConnection, aggregate: Aggregate, versions: Mapping[str, int], lines: Lines | None
+    ) -> list[Unfit]:
+        """Reads and writes these aggregates: those that cannot be, each alone. The others are written.
+
+        Halves what fails until one aggregate is left, so a few bad ones among many cost a few more statements.
+        """
+        asked = self.shard
+        try:
+            async with self.to.begin_nested(), snapshot.begin_nested():
+                documents = await read_documents(snapshot, aggregate, versions, lines)
+                asked = READ_MODEL
+                await self.write(aggregate, documents)
+                return documents.unfit
+        except Exception as error:
+            if not blames_the_data(error):
+                raise
+            if len(versions) == 1:
+                [(key, version)] = versions.items()
+                return [Unfit(aggregate, key, version, _reason(error, asked))]
+        unfit = []
+        for half in _halves(list(versions.items())):
+            unfit += await self.carry(snapshot, aggregate, dict(half), lines)
+        return unfit
+
+    async def write_each_line(self, lines: list[Any]) -> list[Unfit]:
+        """As `carry`, of lines that were read already: an account of which one cannot be written is unfit."""
+        try:
+            async with self.to.begin_nested():
+                await write_lines(self.to, self.version, json.dumps(lines))
+                return []
+        except Exception as error:
+            if not blames_the_data(error):
+                raise
+            if len(lines) == 1:
+                return [Unfit(Aggregate.ACCOUNT, lines[0]["account_id"], 0, _reason(error, READ_MODEL))]
+        unfit = []
+        for half in _halves(lines):
+            unfit += await self.write_each_line(half)
+        return unfit
+
+
+def _halves(items: list[Any]) -> tuple[list[Any], list[Any]]:
+    middle = len(items) // 2
+    return items[:middle], items[middle:]
+
+
+def _reason(error: Exception, asked: str) -> str:
+    if isinstance(error, DBAPIError):
+        return f"{asked} refuses it: {told(error).message}"
+    return f"it cannot be projected: {type(error).__name__}: {error}"

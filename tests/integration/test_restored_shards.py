@@ -1,0 +1,230 @@
+"""A shard or a read model that comes back older is noticed, nothing is taken from it, and a rebuild mends it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from cli.audit import Audit
+from domain.errors import Refused, TryAgain
+from shards.audit.findings import Check
+from shards.engines import Cluster
+from shards.history import HistoryLost
+from shards.outbox_lag import lag_of, lost_positions
+from shards.outbox_trimming import Trimmer, slowest_position
+from shards.projection.projector import Projector
+from shards.projection.switching import confirm, revert
+from shards.projection.versions import Version
+from stack.settings import Databases
+from tests.support.postgres import create_databases, lasting_databases, sibling
+from tests.support.projecting import project, read
+from tests.support.rebuilding import rebuilt
+from tests.support.restoring import RestoredServer, restored_server
+from tests.support.workflow_states import WorkflowsInMemory
+from tests.support.world import SagaByHand, World
+from workers.migrate import migrate_databases
+
+SHARD = "shard-2"
+
+
+@dataclass
+class Town:
+    """A world whose `SHARD` is on a server of its own. `reopened` is the same one by new connections."""
+
+    world: World
+    server: RestoredServer
+    databases: Databases
+    opened: AsyncExitStack
+
+    async def reopened(self, databases: Databases | None = None) -> World:
+        self.databases = databases or self.databases
+        self.world = World(await self.opened.enter_async_context(_cluster(self.databases)))
+        return self.world
+
+    @property
+    def projector(self) -> Projector:
+        return Projector(self.world.cluster.shards[SHARD], self.world.cluster.read_model)
+
+    async def lost(self) -> set[Version]:
+        cluster = self.world.cluster
+        return set(await lost_positions(cluster.shards[SHARD], cluster.read_model))
+
+
+def _cluster(databases: Databases) -> Cluster:
+    return Cluster(databases.shards, databases.catalog, databases.read_model, pool_size=5)
+
+
+@pytest.fixture
+async def town(postgres_server: str, migrated_templates: Mapping[str, str], tmp_path: Path) -> AsyncIterator[Town]:
+    async with (
+        restored_server(tmp_path) as server,
+        lasting_databases(postgres_server, migrated_templates) as made,
+        AsyncExitStack() as opened,
+    ):
+        databases = replace(made, shards={**made.shards, SHARD: server.dsn})
+        await migrate_databases(databases, lambda _: None)
+        world = World(await opened.enter_async_context(_cluster(databases)))
+        await world.open_shop()
+        yield Town(world, server, databases, opened)
+
+
+async def confirmed(world: World) -> SagaByHand:
+    """An order of a customer on `SHARD`, with stock elsewhere."""
+    saga = await world.saga(world.order(await world.customer(shard=SHARD), {await world.product("a"): 1}))
+    assert await saga.open() is None
+    assert await saga.reserve(0) is None
+    assert (await saga.decide()).is_confirmed
+    await saga.consume(0)
+    await saga.credit()
+    return saga
+
+
+async def by_copy(town: Town) -> Callable[[], Awaitable[None]]:
+    await town.server.keep_copy()
+    return town.server.go_back_to_copy
+
+
+async def by_promotion(town: Town) -> Callable[[], Awaitable[None]]:
+    await town.server.keep_standby()
+    return town.server.promote_standby
+
+
+async def by_an_empty_server(town: Town) -> Callable[[], Awaitable[None]]:
+    async def empty() -> None:
+        await town.server.start_empty()
+        await migrate_databases(town.databases, lambda _: None)
+
+    return empty
+
+
+@pytest.mark.parametrize("way_back", [by_copy, by_promotion, by_an_empty_server])
+async def test_a_shard_that_comes_back_older_stops_its_reader_until_a_rebuild(
+    town: Town, way_back: Callable[[Town], Awaitable[Callable[[], Awaitable[None]]]]
+) -> None:
+    await confirmed(town.world)
+    await project(town.world)
+    go_back = await way_back(town)
+    world = await town.reopened()
+    gone = [await confirmed(world) for _ in range(3)]
+    await project(world)
+    await go_back()
+
+    world = await town.reopened()
+    new = await confirmed(world)
+    with pytest.raises(HistoryLost, match=f"{SHARD} .* `shardwise projection rebuild`"):
+        await town.projector.step()
+    assert await orders_of(world, new) == []
+    shard, read_model = world.cluster.shards[SHARD], world.cluster.read_model
+    lag = (await lag_of(shard, read_model)).by_consumer[Version.LIVE]
+    assert lag.is_lost
+    assert lag.events > 0
+    assert await slowest_position(shard, read_model) is None
+    await Trimmer(shard, read_model, keep_seconds=0).step()
+    assert (await lag_of(shard, read_model)).by_consumer[Version.LIVE].events == lag.events
+    told = await damage(world)
+    assert any(f"{SHARD} and the read model are of different histories" in what for what in told)
+    for saga in gone:
+        assert f"the read model has order {saga.order.order_id}, which {SHARD} does not have" in told
+
+    await rebuilt(world)
+    await project(world)
+    assert await town.lost() == {Version.RETIRED}
+    assert await orders_of(world, new, *gone) == [new.order.order_id]
+    assert [what for what in await damage(world) if "read model" in what] == []
+    with pytest.raises(Refused, match="another history of shard-2"):
+        await revert(read_model, world.cluster.shards)
+    again = await confirmed(world)
+    await town.projector.step()
+    assert await orders_of(world, again) == [again.order.order_id]
+    assert await confirm(read_model)
+    assert await town.lost() == set()
+
+
+async def test_what_rests_is_restarted_trimmed_rebuilt_or_crashes_is_not_taken_for_restored(town: Town) -> None:
+    world = town.world
+    for _ in range(2):
+        await confirmed(world)
+        await project(world)
+        assert await town.lost() == set()
+    # A reader that died between its mark and its position, and another that did so at once.
+    for _ in range(2):
+        await confirmed(world)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(Projector, "_move", _dies)
+            with pytest.raises(RuntimeError, match="killed"):
+                await town.projector._batch(Version.LIVE, careful=False)
+        assert await town.lost() == set()
+    await project(world)
+    await world.rows(SHARD, "INSERT INTO outbox_cursor (consumer, xid) VALUES ('reactors', '9999999')")
+    await Trimmer(world.cluster.shards[SHARD], world.cluster.read_model, keep_seconds=0).step()
+    assert await world.rows(SHARD, "SELECT count(*) FROM outbox") == [(0,)]
+    await town.server.restart()
+    world = await town.reopened()
+    assert await town.lost() == set()
+    await rebuilt(world)
+    assert await town.lost() == set()
+    await confirm(world.cluster.read_model)
+    order = await confirmed(world)
+    await project(world)
+    assert await orders_of(world, order) == [order.order.order_id]
+    marks, events = "SELECT count(*) FROM history_mark", "SELECT count(*) FROM outbox WHERE kind LIKE '%ark%'"
+    assert await world.rows(SHARD, f"{marks} UNION ALL {events}") == [(2,), (0,)]
+
+
+async def test_a_reader_that_was_given_up_does_not_put_away_the_mark_of_the_next(town: Town) -> None:
+    await confirmed(town.world)
+    await project(town.world)
+    await confirmed(town.world)
+    late, entered = town.projector, []
+
+    async def mark_late(cursor: object, seen: object) -> str:
+        entered.append((cursor, seen))
+        raise RuntimeError("given up")
+
+    late._mark = mark_late  # type: ignore[method-assign,assignment]
+    with pytest.raises(RuntimeError, match="given up"):
+        await late._batch(Version.LIVE, careful=False)
+    await project(town.world)
+    with pytest.raises(TryAgain, match="another reader has marked"):
+        await Projector._mark(late, *entered[0])
+    assert await town.lost() == set()
+
+
+async def test_a_read_model_that_comes_back_older_is_noticed(town: Town, postgres_server: str) -> None:
+    await confirmed(town.world)
+    await project(town.world)
+    await town.world.cluster.close()
+    name = town.databases.read_model.rpartition("/")[2]
+    await create_databases(postgres_server, {f"{name}_older": name})
+    world = await town.reopened()
+    for _ in range(2):
+        await confirmed(world)
+        await project(world)
+    world = await town.reopened(replace(town.databases, read_model=sibling(postgres_server, f"{name}_older")))
+    await confirmed(world)
+    with pytest.raises(HistoryLost):
+        await town.projector.step()
+    await rebuilt(world)
+    await project(world)
+    assert await read(world, "SELECT count(*) FROM live.order_details") == [(4,)]
+
+
+async def orders_of(world: World, *sagas: SagaByHand) -> list[str]:
+    ids = [saga.order.order_id for saga in sagas]
+    found = await read(world, "SELECT id FROM live.order_details WHERE id = ANY(:ids) ORDER BY id", ids=ids)
+    return [str(row[0]) for row in found]
+
+
+async def damage(world: World) -> list[str]:
+    """What `verify` says, of everything but workflows: there are none."""
+    audit = Audit(world.cluster, WorkflowsInMemory(), lambda *_: None)
+    await audit.run()
+    return [each.what for check in Check for each in audit.findings.by_check[check].violations]
+
+
+async def _dies(*_: object) -> None:
+    raise RuntimeError("killed")
