@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from pydantic import BaseModel
@@ -16,6 +17,7 @@ from domain.in_doubt import InDoubt
 from shards.engines import Cluster, Database
 from shards.history import HistoryLost
 from shards.in_doubt import in_doubt_on
+from shards.map_agreement import disagreements
 from shards.outbox_cursors import REACTORS, ParkedEvent, list_parked
 from shards.outbox_lag import lag_of
 from shards.projection.parked import ParkedAggregate, list_parked_aggregates
@@ -25,8 +27,8 @@ from stack.settings import Settings, load_settings
 
 
 class ConsumerLag(BaseModel):
-    """`events` written and not taken yet; `seconds` since the oldest of them. `history_lost`: its position is of another
-    history than the shard's, since one of the two was restored or replaced: it takes nothing any more."""
+    """`events` written and not taken yet; `seconds` since the oldest of them. `history_lost`: since the shard or the
+    read model was restored or replaced, the two are of different histories, and nothing is taken any more."""
 
     consumer: str
     events: int
@@ -70,11 +72,18 @@ class ShardEvents(BaseModel):
 
 
 class EventsDocument(BaseModel):
-    """`versions` of the read model that there are; readers see `live`. `alarm`: somebody should look."""
+    """`versions` of the read model that there are; readers see `live`. `alarm`: somebody should look. `map`: where the
+    catalog and a shard do not agree on the shard map, a sentence for each, with what to type."""
 
     versions: list[str]
     alarm: bool
     shards: list[ShardEvents]
+    map: list[str] = []
+
+    @property
+    def alarms(self) -> list[str]:
+        """What was restored or replaced, with what to type."""
+        return [*self.map, *(HistoryLost(shard.shard).message for shard in self.shards if shard.history_lost)]
 
 
 def status(data_dir: DataDir = None) -> int:
@@ -101,8 +110,12 @@ async def events_document(cluster: Cluster, seconds_max: float) -> EventsDocumen
         versions = await existing(connection)
         aggregates = await list_parked_aggregates(connection)
     shards = await all_ended(_ask(shard, cluster.read_model, aggregates) for shard in cluster.shards.values())
-    alarm = any(each.is_alarming(seconds_max) for each in shards)
-    return EventsDocument(versions=[each.value for each in versions], alarm=alarm, shards=shards)
+    differ = []
+    # With one of them away nothing can be said, and that is told already.
+    with suppress(Unreachable):
+        differ = [each.message for each in await disagreements(cluster)]
+    alarm = bool(differ) or any(each.is_alarming(seconds_max) for each in shards)
+    return EventsDocument(versions=[each.value for each in versions], alarm=alarm, shards=shards, map=differ)
 
 
 async def _ask(shard: Database, read_model: Database, aggregates: Sequence[ParkedAggregate]) -> ShardEvents:
@@ -148,7 +161,7 @@ def told(found: EventsDocument) -> Sequence[RenderableType]:
     rows = [(shard.shard, *_row(shard, each)) for shard in found.shards for each in shard.consumers]
     parts: list[RenderableType] = [table(("shard", "consumer", "events behind", "for", "hidden", "in doubt"), rows)]
     parts += [f"{shard.shard}: {shard.error}" for shard in found.shards if shard.error]
-    parts += [HistoryLost(shard.shard).message for shard in found.shards if shard.history_lost]
+    parts += found.alarms
     parked = [(shard.shard, each.consumer, _name(each), each.reason) for shard in found.shards for each in shard.parked]
     if parked:
         parts.append(table(("shard", "parked by", "what", "because"), parked))
@@ -156,9 +169,14 @@ def told(found: EventsDocument) -> Sequence[RenderableType]:
 
 
 def _row(shard: ShardEvents, lag: ConsumerLag) -> tuple[str, ...]:
-    name = "read model" if lag.consumer == Version.LIVE else lag.consumer
+    name = consumer_name(lag.consumer)
     waits = "history lost" if lag.history_lost else f"{lag.seconds:.1f} s" if lag.events else ""
     return name, str(lag.events), waits, str(shard.hidden_events or ""), str(len(shard.in_doubt) or "")
+
+
+def consumer_name(consumer: str) -> str:
+    """As a person calls it."""
+    return "read model" if consumer == Version.LIVE else consumer
 
 
 def _name(each: Parked) -> str:

@@ -15,8 +15,9 @@ from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import InvalidInput, NotMigrated
-from domain.shard_map import ShardMap, bucket_of, cut_ranges, spread_buckets
+from domain.shard_map import Keyspace, ShardMap, bucket_of, cut_ranges, spread_buckets
 from shards.engines import Cluster, Database
+from shards.side_by_side import all_ended
 
 _READ_HEAD = text("SELECT version, ranges_cut FROM shard_map")
 _LOCK_TO_CHANGE = text("SELECT version, ranges_cut FROM shard_map FOR UPDATE")
@@ -44,6 +45,28 @@ _ADD_PINS = text("""
     SELECT account_id, shard, :version
     FROM unnest(CAST(:account_ids AS text[]), CAST(:shards AS text[])) AS given (account_id, shard)
 """)
+# What a shard was given at a later version than the catalog knows.
+_OWNED_LATER = text("""
+    SELECT keyspace, slot, map_version AS version FROM ownership WHERE map_version > :version ORDER BY keyspace, slot
+""")
+_ADOPT = {
+    Keyspace.BUCKET: text("""
+        INSERT INTO map_bucket (bucket, shard, version) VALUES (CAST(:slot AS smallint), :shard, :version)
+        ON CONFLICT (bucket) DO UPDATE SET shard = excluded.shard, version = excluded.version
+        WHERE map_bucket.version < excluded.version
+    """),
+    Keyspace.SKU_RANGE: text("""
+        INSERT INTO map_sku_range (lower_bound, shard, version) VALUES (:slot, :shard, :version)
+        ON CONFLICT (lower_bound) DO UPDATE SET shard = excluded.shard, version = excluded.version
+        WHERE map_sku_range.version < excluded.version
+    """),
+    Keyspace.PIN: text("""
+        INSERT INTO map_pin (account_id, shard, version) VALUES (:slot, :shard, :version)
+        ON CONFLICT (account_id) DO UPDATE SET shard = excluded.shard, version = excluded.version
+        WHERE map_pin.version < excluded.version
+    """),
+}
+_SET_HEAD = text("UPDATE shard_map SET version = :version, ranges_cut = ranges_cut OR :ranges_cut")
 _PINNED = text("SELECT account_id FROM map_pin WHERE account_id = ANY(:account_ids)")
 
 # One order of slots for everybody: two of these at once then queue up instead of deadlocking.
@@ -97,8 +120,9 @@ async def load_map(catalog: Database) -> ShardMap:
 async def seed_map(cluster: Cluster) -> None:
     """Have a map: at first all buckets spread evenly, one SKU range, no pins, version 1.
 
-    Does nothing to a map that is there; of two at once, one seeds and the other waits for it. `InvalidInput` where
-    the map names other shards than the cluster has.
+    Of a map that is there nothing is changed but what the shards know better: a catalog that was restored from an older
+    copy, or is a new one, takes from them what they were given later. Of two at once, one seeds and the other waits for
+    it. `InvalidInput` where the map names other shards than the cluster has.
     """
     names = sorted(cluster.shards)
     async with cluster.catalog.transaction() as connection:
@@ -107,7 +131,41 @@ async def seed_map(cluster: Cluster) -> None:
             await connection.execute(_SEED_BUCKETS, {"shards": spread_buckets(names)})
             await connection.execute(_ADD_RANGES, {"bounds": [""], "shards": names[:1], "version": 1})
         _check_names(await _shard_names(connection), names)
+    await _adopt_what_shards_own(cluster)
     await install_ownership(cluster)
+
+
+async def _adopt_what_shards_own(cluster: Cluster) -> None:
+    """One transaction in the catalog, under the map's lock. Idempotent."""
+    async with cluster.catalog.transaction() as connection:
+        head = await _head(connection, _LOCK_TO_CHANGE)
+        version, ranges_cut = head.version, False
+        for name, rows in (await _owned_later(cluster, head.version)).items():
+            for row in rows:
+                given = {"slot": row.slot, "shard": name, "version": row.version}
+                await connection.execute(_ADOPT[Keyspace(row.keyspace)], given)
+                version = max(version, row.version)
+                ranges_cut = ranges_cut or row.keyspace == Keyspace.SKU_RANGE
+        if version > head.version:
+            await connection.execute(_SET_HEAD, {"version": version, "ranges_cut": ranges_cut})
+
+
+async def _owned_later(cluster: Cluster, version: int) -> dict[str, Sequence[Row[Any]]]:
+    """By shard, the slots that it was given at a later version than this one."""
+
+    async def read(shard: Database) -> Sequence[Row[Any]]:
+        async with shard.transaction() as connection:
+            return (await connection.execute(_OWNED_LATER, {"version": version})).all()
+
+    found = await all_ended(read(shard) for shard in cluster.shards.values())
+    return dict(zip(cluster.shards, found, strict=True))
+
+
+async def _assert_newest(cluster: Cluster, version: int) -> None:
+    """A change of an older map would give slots away twice. `NotMigrated` where it is one."""
+    later = [name for name, rows in (await _owned_later(cluster, version)).items() if rows]
+    if later:
+        raise NotMigrated(f"the catalog's shard map is older than what {', '.join(later)} own: it was restored")
 
 
 async def cut_sku_ranges(cluster: Cluster, skus: Collection[str]) -> None:
@@ -119,6 +177,7 @@ async def cut_sku_ranges(cluster: Cluster, skus: Collection[str]) -> None:
     async with cluster.catalog.transaction() as connection:
         head = await _head(connection, _LOCK_TO_CHANGE)
         if skus and not head.ranges_cut:
+            await _assert_newest(cluster, head.version)
             ranges = cut_ranges(skus, await _shard_names(connection))
             version = head.version + 1
             await connection.execute(_DROP_RANGES)
@@ -139,6 +198,7 @@ async def pin_accounts(cluster: Cluster, account_ids: Collection[str]) -> None:
         pinned = await connection.execute(_PINNED, {"account_ids": list(account_ids)})
         new = sorted(set(account_ids) - set(pinned.scalars()))
         if new:
+            await _assert_newest(cluster, head.version)
             places = spread_buckets(await _shard_names(connection))
             shards = [places[bucket_of(account_id)] for account_id in new]
             version = head.version + 1

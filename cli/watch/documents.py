@@ -11,6 +11,8 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from cli.projection_lag import EventsDocument
+
 
 class PartDocument(BaseModel):
     """`up`: it answered now, a worker: it lives and polls. Null: not asked yet. `why`, where it is not up."""
@@ -68,7 +70,8 @@ class HoldDocument(BaseModel):
 
 
 class WatchDocument(BaseModel):
-    """`in_flight`: orders whose workflows are open. `stuck`: a few of them, the oldest first.
+    """`in_flight`: orders whose workflows are open. `stuck`: a few of them, the oldest first. `events`: as `projection
+    status` tells them.
 
     `missing`: by source, why it did not answer; its numbers are left out, or as it told them last.
     """
@@ -80,4 +83,5 @@ class WatchDocument(BaseModel):
     in_flight: int | None
     stuck: list[StuckDocument]
     oldest_hold: HoldDocument | None
+    events: EventsDocument | None
     missing: dict[str, str]

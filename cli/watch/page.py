@@ -9,10 +9,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cli.projection_lag import EventsDocument, consumer_name
 from cli.watch.documents import OrdersDocument, PartDocument, RateDocument, StuckDocument, WatchDocument
 
 _STATES = {True: ("●", "green"), False: ("✘", "bold red"), None: ("…", "dim")}
 _NOBODY = "?"
+PARKED_SHOWN_MAX = 5
 
 
 def page(look: WatchDocument, hint: str = "") -> RenderableType:
@@ -30,6 +32,7 @@ def page(look: WatchDocument, hint: str = "") -> RenderableType:
         *_missing(look),
         "",
         _hold(look),
+        *_events(look.events),
         "",
         *_stuck(look),
     )
@@ -87,6 +90,32 @@ def _hold(look: WatchDocument) -> str:
         f"oldest open hold: {amount} on account {hold.account_id} ({hold.shard}) for {_age(hold.age_seconds)},"
         f" order {hold.order_id}"
     )
+
+
+def _events(events: EventsDocument | None) -> Iterator[RenderableType]:
+    """One line where all is well; what is parked, and what was restored, below it."""
+    if events is None:
+        yield "events: not known yet"
+        return
+    style = "bold red" if events.alarm else ""
+    yield Text("events: " + ", ".join(f"{name} {behind}" for name, behind in _behind(events)), style=style)
+    for alarm in events.alarms:
+        yield Text(alarm, style="bold red")
+    parked = [(shard.shard, each) for shard in events.shards for each in shard.parked]
+    for name, each in parked[:PARKED_SHOWN_MAX]:
+        what = f"{each.aggregate} {each.aggregate_id}, version {each.version}"
+        yield Text(f"parked on {name} by {consumer_name(each.consumer)}: {what}: {each.reason}", style="red")
+    if len(parked) > PARKED_SHOWN_MAX:
+        yield Text(f"and {len(parked) - PARKED_SHOWN_MAX} more (`shardwise projection status`)", style="red")
+
+
+def _behind(events: EventsDocument) -> Iterator[tuple[str, str]]:
+    """Of each consumer, over all shards together."""
+    lags = [each for shard in events.shards for each in shard.consumers]
+    for consumer in dict.fromkeys(each.consumer for each in lags):
+        mine = [each for each in lags if each.consumer == consumer]
+        count, seconds = sum(each.events for each in mine), max(each.seconds for each in mine)
+        yield consumer_name(consumer), f"{count:,} behind for {_age(seconds)}" if count else "up to date"
 
 
 def _stuck(look: WatchDocument) -> Iterator[RenderableType]:

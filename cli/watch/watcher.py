@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cli.connections import Connections
+from cli.projection_lag import EventsDocument, events_document
 from cli.watch.documents import HoldDocument, OrdersDocument, PartDocument, RateDocument, WatchDocument
 from cli.watch.gauge import Gauge
 from cli.watch.sagas import OpenSagas, look_at_sagas
@@ -26,6 +27,8 @@ from stack.settings import Settings, resolve_databases
 ANSWER_SECONDS = 2.5
 FIRST_COUNT_SECONDS = 30.0
 RATE_WINDOW_SECONDS = 10.0
+# Events that wait are counted, which is more than a glance.
+EVENTS_EVERY_SECONDS = 3.0
 TEMPORAL = "Temporal"
 
 
@@ -63,6 +66,7 @@ class Watcher:
         self._pings = [Gauge(each.name, each.ping, ANSWER_SECONDS) for each in to.cluster.databases]
         self._counters = [ShardCounter(each) for each in to.cluster.shards.values()]
         self._sagas: Gauge[OpenSagas] = Gauge(TEMPORAL, self._look_at_sagas, ANSWER_SECONDS)
+        self._events: Gauge[EventsDocument] = Gauge("events", self._look_at_events, ANSWER_SECONDS)
         self._workers: Gauge[list[WorkerStatus]] = Gauge("workers", self._look_at_workers, ANSWER_SECONDS)
         self._where = _addresses(settings)
 
@@ -70,6 +74,7 @@ class Watcher:
     async def watching(self, every_seconds: float) -> AsyncIterator[None]:
         """Sources are asked inside the block."""
         tasks = [asyncio.create_task(gauge.ask_every(every_seconds)) for gauge in self._gauges()]
+        tasks.append(asyncio.create_task(self._events.ask_every(max(every_seconds, EVENTS_EVERY_SECONDS))))
         try:
             yield
         finally:
@@ -80,7 +85,7 @@ class Watcher:
 
     async def look_twice(self, apart_seconds: float) -> None:
         """Asks every source once, and the shards again after a while: one look has no rate."""
-        await asyncio.gather(*(gauge.ask() for gauge in self._gauges()))
+        await asyncio.gather(*(gauge.ask() for gauge in self._gauges()), self._events.ask())
         await asyncio.sleep(apart_seconds)
         await asyncio.gather(*(counter.gauge.ask() for counter in self._counters if counter.gauge.error is None))
 
@@ -94,7 +99,8 @@ class Watcher:
             in_flight=sagas.in_flight if sagas else None,
             stuck=sagas.shown if sagas else [],
             oldest_hold=self._oldest_hold(),
-            missing={gauge.name: gauge.error for gauge in self._sources() if gauge.error is not None},
+            events=self._events.value,
+            missing={gauge.name: gauge.error for gauge in (*self._sources(), self._events) if gauge.error is not None},
         )
 
     def _gauges(self) -> Iterable[Gauge[Any]]:
@@ -111,6 +117,9 @@ class Watcher:
         client = await self._to.temporal()
         self._where[TEMPORAL] = client.service_client.config.target_host
         return await look_at_sagas(client)
+
+    async def _look_at_events(self) -> EventsDocument:
+        return await events_document(self._to.cluster, self._settings.lag_alarm_seconds)
 
     async def _look_at_workers(self) -> list[WorkerStatus]:
         return await EmbeddedStack(self._settings.data_dir, self._settings).workers()
