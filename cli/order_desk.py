@@ -13,9 +13,11 @@ from cli.order_sagas import Seen
 from cli.order_styles import OrderStyles
 from cli.saga_calls import SagaBroke
 from domain.errors import Refused, Unreachable
-from domain.identifiers import check_identifier
+from domain.identifiers import check_identifier, order_saga_id
 from domain.orders import Order, OrderStatus, Style
 from domain.sagas import Reason
+from shards.audit.gathering import gather
+from shards.audit.judgement import judge
 from stack.settings import Settings
 
 
@@ -23,6 +25,7 @@ class OrderDesk:
     def __init__(self, connections: Connections, settings: Settings) -> None:
         self._styles = OrderStyles(connections.temporal, connections.router, settings)
         self._book = OrderBook(connections.router)
+        self._cluster = connections.cluster
 
     async def place(self, order: Order, wait_seconds: float) -> OrderDocument:
         """The order as it stands when it is final, or after `wait_seconds`.
@@ -72,14 +75,28 @@ class OrderDesk:
         return await self.show(order_id)
 
     async def retry(self, order_id: str, wait_seconds: float) -> tuple[OrderDocument, bool]:
-        """Has the order's waiting steps tried again at once: the order, and whether a workflow took the request.
+        """Has the order's waiting steps tried again at once: the order, and whether somebody works on it now.
 
         Also for a final row: after the decision the stock and the merchant's credit may still wait for their shards.
+        Where no workflow takes the request and the rows say that something is due, what is due is started again.
         Harmless where nothing waits.
         """
         before = await self.show(order_id)
         taken = await self._styles.retry(order_id, before.style, wait_seconds)
+        if not taken and await self._is_due(order_id):
+            known = await self._book.find(order_id)
+            if known is not None:
+                shard = await self._book.customer_shard(known.lookup.customer_id)
+                is_decided = known.status is not OrderStatus.PENDING
+                await self._styles.resume(known.lookup.request, shard, is_decided)
+                taken = True
         return await self.show(order_id), taken
+
+    async def _is_due(self, order_id: str) -> bool:
+        """Whether the order's rows are right only while somebody works on it."""
+        saga_id = order_saga_id(order_id)
+        dossier = (await gather(self._cluster, [saga_id]))[saga_id]
+        return any(fault.while_open for fault in judge(dossier))
 
     async def currency_of(self, customer_id: str) -> str | None:
         """The currency of the customer's account; None for an unknown customer."""

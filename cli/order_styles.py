@@ -45,6 +45,13 @@ class OrderStyles:
             self.orchestrated.cancel(order_id, seconds), self.choreographed.cancel_placement(order_id, seconds)
         )
 
+    async def resume(self, order: Order, customer_shard: str, is_decided: bool) -> None:
+        """Starts again what its rows say is due, of an order that no workflow works on; joins one that does."""
+        if order.style is Style.CHOREOGRAPHED:
+            await self.choreographed.resume(order, customer_shard)
+        else:
+            await self.orchestrated.start(order, customer_shard, is_decided=is_decided)
+
     async def retry(self, order_id: str, style: Style, seconds: float) -> bool:
         return await self._in(style).retry(order_id, seconds)
 

@@ -135,10 +135,7 @@ class Recovery:
     async def _start_order(self, order: AbandonedOrder) -> None:
         request = await self._request(order.order_id)
         shard = await self._book.customer_shard(request.customer_id)
-        if request.style is Style.CHOREOGRAPHED:
-            await self._styles.choreographed.resume(request, shard)
-        else:
-            await self._styles.orchestrated.start(request, shard, is_decided=order.is_decided)
+        await self._styles.resume(request, shard, order.is_decided)
 
     async def _start_transfer(self, abandoned: AbandonedTransfer) -> None:
         """With the protocol that was begun; where the row is not there yet, with the one that was asked for."""

@@ -4,6 +4,7 @@
     ├── InvalidInput   the caller must change something      exit 2
     ├── Refused        a business rule says no               exit 1
     ├── Unreachable    something needed does not answer      exit 3
+    ├── Busy           it answers, and we have no connection to it to spare       exit 3
     ├── NotMigrated    it answers, and lacks what we need    exit 3
     ├── StaleRoute     this shard does not own the key (any more) at the caller's map version
     └── TryAgain       something else happened at the same moment; nothing was changed
@@ -43,6 +44,17 @@ class Refused(ShardwiseError):
 
 class Unreachable(ShardwiseError):
     exit_code = 3
+
+
+class Busy(ShardwiseError):
+    """All of this process's connections to a server are in use, and none became free in time. Nothing was done, and the
+    server is not to blame: the next attempt may find one."""
+
+    exit_code = 3
+
+    def __init__(self, name: str) -> None:
+        message = f"no connection to {name} became free in time: SHARDWISE_POOL_SIZE bounds how many there are"
+        super().__init__("no_connection_free", message)
 
 
 class NotMigrated(ShardwiseError):

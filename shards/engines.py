@@ -1,9 +1,10 @@
 """Connections to the servers: one small pool each, with a circuit breaker and time limits.
 
-Driver errors are translated here, once: above this file there is only `Unreachable` for a server that does not
-answer, `NotMigrated` for a database without our tables, and `InvalidInput` for an address that leads to none. A COMMIT
-whose acknowledgement is lost is `Unreachable` too, which says nothing about its outcome: the caller runs its step again
-and the barrier decides.
+Driver errors are translated here, once: above this file there is only `Unreachable` for a server that does not answer,
+`Busy` where none of our connections is free, `NotMigrated` for a database without our tables, and `InvalidInput` for an
+address that leads to none. What a server says no to is translated by `shards.routing.failures_on`. A COMMIT whose
+acknowledgement is lost is `Unreachable` too, which says nothing about its outcome: the caller runs its step again and
+the barrier decides.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from domain.errors import InvalidInput, NotMigrated, ShardwiseError, Unreachable
+from domain.errors import Busy, InvalidInput, NotMigrated, ShardwiseError, Unreachable
 from shards.breaker import CircuitBreaker
 from shards.identity import assert_is_shard
 from shards.outbox_bell import Bell
@@ -42,7 +43,8 @@ LISTENING_POOL_SIZE = 3
 _PING = text("SELECT 1")
 _GONE = (
     OSError,
-    PoolTimeoutError,
+    # Asked directly, the driver says so of a connection that was closed underneath it.
+    asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
@@ -111,6 +113,9 @@ class Database:
             async with self._engine.connect() as connection:
                 await self._assert_name(connection)
                 yield connection
+        except PoolTimeoutError as error:
+            # Nobody asked the server anything: the breaker has learned nothing of it.
+            raise Busy(self.name) from error
         except Exception as error:
             fault = self._fault_of_settings(error)
             if fault is None and _server_gone(error):
@@ -228,9 +233,11 @@ def _in_transaction(connection: AsyncConnection) -> bool:
 
 def _server_gone(error: BaseException) -> bool:
     if isinstance(error, DBAPIError):
+        cause = _driver_error(error) if error.orig is not None else None
+        if isinstance(cause, asyncpg.InterfaceError) and isinstance(cause, ValueError):
+            return False  # The driver could not even write down what is asked.
         if error.connection_invalidated or isinstance(error, InterfaceError):
             return True
-        cause = _driver_error(error) if error.orig is not None else None
         return isinstance(cause, _GONE) or (isinstance(error, OperationalError) and cause is None)
     return isinstance(error, _GONE)
 

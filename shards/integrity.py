@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncpg
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from domain.errors import ShardwiseError
@@ -18,6 +19,8 @@ class IntegrityViolation(ShardwiseError):
 class DatabaseFailure(ShardwiseError):
     """A deadlock, a time-out, a full disk: the transaction was rolled back, and another attempt may succeed."""
 
+    exit_code = 3
+
     def __init__(self, message: str) -> None:
         super().__init__("database_error", message)
 
@@ -32,17 +35,26 @@ _LOCK_NOT_AVAILABLE = "55P03"
 _DATA_AT_FAULT = frozenset({"21", "22", "23", "54", "P0", "XX"})
 
 
-def told(error: DBAPIError) -> IntegrityViolation | DatabaseFailure:
-    """The database's own first line, without the statement and its parameters."""
-    first_line = next(iter(str(error.orig).splitlines()), "")
-    if isinstance(error, IntegrityError):
+# SQLAlchemy's, and the driver's own where it is asked directly, as for COPY.
+DATABASE_ERRORS = (DBAPIError, asyncpg.PostgresError)
+
+
+def told(error: Exception) -> IntegrityViolation | DatabaseFailure:
+    """One of `DATABASE_ERRORS` in the database's own first line, without the statement and its parameters."""
+    first_line = next(iter(str(_said(error)).splitlines()), "")
+    if isinstance(error, IntegrityError | asyncpg.IntegrityConstraintViolationError):
         return IntegrityViolation(first_line)
     return LockTimedOut(first_line) if sqlstate(error) == _LOCK_NOT_AVAILABLE else DatabaseFailure(first_line)
 
 
-def sqlstate(error: DBAPIError) -> str | None:
-    state: str | None = getattr(error.orig, "sqlstate", None)
+def sqlstate(error: Exception) -> str | None:
+    """Of one of `DATABASE_ERRORS`; None where it was not the server that said so."""
+    state: str | None = getattr(_said(error), "sqlstate", None)
     return state
+
+
+def _said(error: Exception) -> BaseException | None:
+    return error.orig if isinstance(error, DBAPIError) else error
 
 
 def blames_the_data(error: Exception) -> bool:
@@ -50,6 +62,6 @@ def blames_the_data(error: Exception) -> bool:
 
     Not where a server is away, slow or full, two transactions met, or this process may not do it at all.
     """
-    if isinstance(error, DBAPIError):
+    if isinstance(error, DATABASE_ERRORS):
         return (sqlstate(error) or "")[:2] in _DATA_AT_FAULT
     return not isinstance(error, ShardwiseError | SQLAlchemyError | OSError | MemoryError)

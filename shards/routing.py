@@ -9,13 +9,12 @@ from typing import Any, TypeVar
 
 from sqlalchemy import CursorResult, TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import ShardwiseError, StaleRoute
 from domain.shard_map import Route, ShardMap
 from shards.engines import Cluster, Database
-from shards.integrity import told
+from shards.integrity import DATABASE_ERRORS, told
 from shards.map_store import load_whole_map
 
 T = TypeVar("T")
@@ -119,7 +118,7 @@ def failures_on(shard: str) -> Iterator[None]:
     """Only errors of ours leave the block, with the shard where they happened."""
     try:
         yield
-    except DBAPIError as error:
+    except DATABASE_ERRORS as error:
         failure = told(error)
         failure.shard = shard
         raise failure from error

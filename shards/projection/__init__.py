@@ -7,6 +7,8 @@ order of events can lie, and a rebuild from the tables is the same reading and t
     versions   the read model and the ones beside it: next, live, retired
     reading    what aggregates have become, from a shard
     writing    their rows into one version of the read model
+    carrying   from one to the other, down to the one aggregate that cannot be
+    parked     those, left aside with their reasons
     projector  one batch: a stretch read, written, and the cursor moved, in one transaction
     filling    a shard's tables into a version that has just begun, chunk by chunk
     comparing  whether a version says what a shard's tables say, row by row

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
+from cli.projection_lag import ConsumerLag, EventsDocument, Parked, ShardEvents
 from cli.watch.documents import (
     HoldDocument,
     OrdersDocument,
@@ -66,6 +67,7 @@ def test_a_busy_page_fits_and_shows_what_is_wrong(width: int) -> None:
             placed_at=NOW,
             age_seconds=600,
         ),
+        events=None,
         missing={"shard-2": "it is gone"},
     )
     lines = drawn(look, width)
@@ -85,13 +87,52 @@ def test_a_busy_page_fits_and_shows_what_is_wrong(width: int) -> None:
 
 def test_what_nobody_has_told_yet_is_not_told_as_nothing() -> None:
     look = WatchDocument(
-        at=NOW, parts=[], orders=UNKNOWN, rate=NO_RATE, in_flight=None, stuck=[], oldest_hold=None, missing={"s": "x"}
+        at=NOW,
+        parts=[],
+        orders=UNKNOWN,
+        rate=NO_RATE,
+        in_flight=None,
+        stuck=[],
+        oldest_hold=None,
+        events=None,
+        missing={"s": "x"},
     )
     text = "\n".join(drawn(look))
     assert "rate: not known yet" in text
+    assert "events: not known yet" in text
     assert "no payment is on hold" not in text
     assert "no order is stuck" not in text
     assert "0" not in text.split("orders", 1)[1]
+
+
+def test_lag_parked_events_and_a_restored_shard_are_told_with_what_to_type() -> None:
+    parked = Parked(
+        consumer="live", aggregate="order", aggregate_id="O-7", version=2, reason="there is no such row", parked_at=NOW
+    )
+    lags = [
+        ConsumerLag(consumer="live", events=12, seconds=90, history_lost=True),
+        ConsumerLag(consumer="reactors", events=0, seconds=0),
+    ]
+    shard = ShardEvents(shard="shard-2", consumers=lags, parked=[parked] * 7)
+    events = EventsDocument(versions=["live"], alarm=True, shards=[shard], map=["the catalog is older: run this"])
+    look = WatchDocument(
+        at=NOW,
+        parts=[],
+        orders=UNKNOWN,
+        rate=NO_RATE,
+        in_flight=0,
+        stuck=[],
+        oldest_hold=None,
+        events=events,
+        missing={},
+    )
+    text = " ".join(drawn(look, 200))
+    assert "events: read model 12 behind for 90 s, reactors up to date" in text
+    assert "shard-2 and the read model are of different histories" in text
+    assert "run `shardwise projection rebuild`" in text
+    assert "the catalog is older: run this" in text
+    assert text.count("parked on shard-2 by read model: order O-7, version 2: there is no such row") == 5
+    assert "and 2 more (`shardwise projection status`)" in text
 
 
 async def test_a_source_that_hangs_or_fails_is_shown_with_its_last_answer() -> None:
