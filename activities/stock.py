@@ -12,6 +12,7 @@ from activities.interfaces import StepResult, StockActivities, StockShare, Stock
 from domain.sagas import Refusal
 from domain.shard_map import Route, ShardMap
 from shards import barrier, outbox, stock
+from shards.integrity import IntegrityViolation
 from shards.routing import Router, ShardTransaction
 
 _REFUSAL = TypeAdapter[Refusal | None](Refusal | None)
@@ -25,19 +26,7 @@ class ShardedStockActivities(StockActivities):
     @activity.defn(name="reserve_stock")
     @failures_told
     async def reserve_stock(self, request: StockStep) -> StepResult:
-        share = request.share
-
-        async def reserve(tx: ShardTransaction) -> Refusal | None:
-            reserved = await stock.reserve(tx, request.saga_id, share.quantities, request.currency)
-            if isinstance(reserved, Refusal):
-                return reserved
-            _tell(tx, request, "StockReserved", reserved)
-            return None
-
-        async def effect(tx: ShardTransaction) -> Refusal | None:
-            return await barrier.do_once(tx, request.saga_id, _reserve_step(share), lambda: reserve(tx), _REFUSAL)
-
-        return StepResult(await self._router.write(_route_of(share), effect))
+        return StepResult(await self._router.write(_route_of(request.share), lambda tx: _reserve(tx, request)))
 
     @activity.defn(name="release_stock")
     @failures_told
@@ -59,7 +48,13 @@ class ShardedStockActivities(StockActivities):
         share = request.share
 
         async def consume(tx: ShardTransaction) -> None:
-            consumed = await stock.consume(tx, request.saga_id, list(share.quantities))
+            skus = list(share.quantities)
+            consumed = await stock.consume(tx, request.saga_id, skus)
+            if len(consumed) < len(skus) and await _reserve(tx, request) is None:
+                # It was, or nothing had been confirmed: this shard was restored to before that.
+                consumed |= await stock.consume(tx, request.saga_id, skus)
+            if missing := sorted(set(skus) - set(consumed)):
+                raise IntegrityViolation(f"{request.saga_id} is confirmed, but nothing is reserved of {missing}")
             _tell(tx, request, "StockConsumed", consumed)
 
         async def effect(tx: ShardTransaction) -> None:
@@ -67,6 +62,19 @@ class ShardedStockActivities(StockActivities):
             await barrier.do_once(tx, request.saga_id, step, lambda: consume(tx), _NOTHING)
 
         await self._router.write(_route_of(share), effect)
+
+
+async def _reserve(tx: ShardTransaction, request: StockStep) -> Refusal | None:
+    share = request.share
+
+    async def reserve() -> Refusal | None:
+        reserved = await stock.reserve(tx, request.saga_id, share.quantities, request.currency)
+        if isinstance(reserved, Refusal):
+            return reserved
+        _tell(tx, request, "StockReserved", reserved)
+        return None
+
+    return await barrier.do_once(tx, request.saga_id, _reserve_step(share), reserve, _REFUSAL)
 
 
 def _reserve_step(share: StockShare) -> str:

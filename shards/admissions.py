@@ -5,7 +5,7 @@ The admission's row is the barrier of all that happens here: every call takes it
 | arrives | the row is absent | open | credited | refused | withdrawn |
 | --- | --- | --- | --- | --- | --- |
 | admit | looks at the account: open, or refused | admitted | admitted | the reason | `ALREADY_COMPENSATED` |
-| credit | damage | credits the account | done | damage | damage |
+| credit | credits the account: the shard has forgotten its promise | credits the account | done | damage | damage |
 | withdraw | bars it for ever | withdrawn | damage | refused | withdrawn |
 """
 
@@ -54,9 +54,10 @@ async def admit(tx: ShardTransaction, transfer: Transfer) -> Refusal | None:
 async def credit(tx: ShardTransaction, transfer: Transfer) -> None:
     """clearing -amount, target +amount. Only after the decision to confirm; forward only, cannot be refused.
 
-    Idempotent by saga id. `IntegrityViolation` where it was never admitted or was withdrawn: no retry can mend that.
+    Idempotent by saga id. The source decides on an admission only, so where there is none this shard was restored to
+    before it. `IntegrityViolation` where it was refused or withdrawn: no retry can mend that.
     """
-    if await _advance(tx, transfer, "credited"):
+    if await _advance(tx, transfer, "credited") or await credit_unadmitted(tx, transfer):
         version = await ledger.credit(tx, transfer.saga_id, transfer.target, transfer.amount, peer=transfer.source)
         tell_account(tx, transfer, transfer.target, version, "TransferReceived")
         return

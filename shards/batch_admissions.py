@@ -131,8 +131,8 @@ async def admit(tx: BulkTransaction, batch_id: str, lines: Sequence[Line], route
 async def credit(tx: BulkTransaction, turn: Turn, lines: Sequence[Line], routes: Routes) -> None:
     """clearing -amount, target +amount, for lines that were confirmed. Forward only, cannot be refused.
 
-    Idempotent by saga id. What an account has received is kept beside it by round, for `debit`. `IntegrityViolation`
-    where a line was never admitted or was withdrawn.
+    Idempotent by saga id. What an account has received is kept beside it by round, for `debit`. What is not admitted is
+    so again: this shard was restored to before that. `IntegrityViolation` where a line was refused or withdrawn.
     """
     currencies = sorted({line.currency for line in lines})
     await open_clearing(tx, currencies)
@@ -140,17 +140,18 @@ async def credit(tx: BulkTransaction, turn: Turn, lines: Sequence[Line], routes:
     if len((await tx.execute(_LOCK_ACCOUNTS, ids=listed(accounts))).all()) < len(accounts):
         raise StaleRoute(f"an account of the batch is not on {tx.shard}")
     saga_ids = listed(transfer_saga_id(line.source, line.transfer_id) for line in lines)
-    credited = await tx.execute(
-        _CREDIT,
-        shard=tx.shard,
-        saga_id=batch_workflow_id(turn.batch_id),
-        saga_ids=saga_ids,
-        batch_id=turn.batch_id,
-        round=int(turn.round),
-        currencies=currencies,
-        units=[unit_of(currency) for currency in currencies],
-    )
-    if credited.scalar_one() != len(lines):
+    wanted = {
+        "shard": tx.shard,
+        "saga_id": batch_workflow_id(turn.batch_id),
+        "saga_ids": saga_ids,
+        "batch_id": turn.batch_id,
+        "round": int(turn.round),
+        "currencies": currencies,
+        "units": [unit_of(currency) for currency in currencies],
+    }
+    if (await tx.execute(_CREDIT, **wanted)).scalar_one() != len(lines):
+        await admit(tx, turn.batch_id, lines, routes)
+        await tx.execute(_CREDIT, **wanted)
         missing = (await tx.execute(_NOT_CREDITED, saga_ids=saga_ids)).scalar_one_or_none()
         if missing is not None:
             raise IntegrityViolation(f"{missing}: was confirmed, but its admission is not open")

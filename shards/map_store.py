@@ -8,13 +8,14 @@ it finds already done. Until then the shards refuse what the change was about, a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.errors import InvalidInput, NotMigrated
+from domain.errors import InvalidInput, NotMigrated, Unreachable
 from domain.shard_map import Keyspace, ShardMap, bucket_of, cut_ranges, spread_buckets
 from shards.engines import Cluster, Database
 from shards.side_by_side import all_ended
@@ -150,20 +151,22 @@ async def _adopt_what_shards_own(cluster: Cluster) -> None:
             await connection.execute(_SET_HEAD, {"version": version, "ranges_cut": ranges_cut})
 
 
-async def _owned_later(cluster: Cluster, version: int) -> dict[str, Sequence[Row[Any]]]:
+async def _owned_later(cluster: Cluster, version: int, skip_unreachable: bool = False) -> dict[str, Sequence[Row[Any]]]:
     """By shard, the slots that it was given at a later version than this one."""
 
     async def read(shard: Database) -> Sequence[Row[Any]]:
-        async with shard.transaction() as connection:
-            return (await connection.execute(_OWNED_LATER, {"version": version})).all()
+        with contextlib.suppress(Unreachable) if skip_unreachable else contextlib.nullcontext():
+            async with shard.transaction() as connection:
+                return (await connection.execute(_OWNED_LATER, {"version": version})).all()
+        return []
 
     found = await all_ended(read(shard) for shard in cluster.shards.values())
     return dict(zip(cluster.shards, found, strict=True))
 
 
 async def _assert_newest(cluster: Cluster, version: int) -> None:
-    """A change of an older map would give slots away twice. `NotMigrated` where it is one."""
-    later = [name for name, rows in (await _owned_later(cluster, version)).items() if rows]
+    """A change of an older map would give slots away twice. `NotMigrated` where a shard that answers says it is one."""
+    later = [name for name, rows in (await _owned_later(cluster, version, skip_unreachable=True)).items() if rows]
     if later:
         raise NotMigrated(f"the catalog's shard map is older than what {', '.join(later)} own: it was restored")
 

@@ -152,7 +152,8 @@ class Projector:
             except Exception as error:
                 if not blames_the_data(error):
                     raise
-                log.warning("projected one by one: %s", error, extra={"shard": self._shard.name})
+                # Without what it says: that is about customers' data, and told of the one that is at fault.
+                log.warning("%s: down to the one at fault", type(error).__name__, extra={"shard": self._shard.name})
                 return await attempt(True)
 
     async def _more(self, version: Version, more: More, careful: bool) -> bool:

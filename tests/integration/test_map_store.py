@@ -11,6 +11,7 @@ from domain.errors import InvalidInput, NotMigrated, Unreachable
 from domain.shard_map import BUCKETS, Keyspace
 from shards import map_store
 from shards.engines import Cluster, Database
+from shards.map_agreement import disagreements
 from shards.map_store import cut_sku_ranges, install_ownership, load_map, pin_accounts, seed_map
 from stack.settings import Databases
 
@@ -192,3 +193,67 @@ def _die_before_shards(patch: pytest.MonkeyPatch) -> None:
         raise Killed
 
     patch.setattr(map_store, "install_ownership", die)
+
+
+async def test_a_catalog_that_comes_back_older_is_noticed_changes_nothing_and_learns_from_the_shards(
+    cluster: Cluster,
+) -> None:
+    before = await copied_map(cluster)
+    await cut_sku_ranges(cluster, SKUS)
+    await pin_accounts(cluster, ["merchant.A", "merchant.B"])
+    newest = await load_map(cluster.catalog)
+    assert await disagreements(cluster) == []
+    await put_back(cluster, before)
+
+    told = [each.message for each in await disagreements(cluster)]
+    assert told
+    assert all("the catalog does not know what" in each and "run `shardwise migrate`" in each for each in told)
+    for change in (cut_sku_ranges(cluster, ["other", "goods"]), pin_accounts(cluster, ["merchant.C"])):
+        with pytest.raises(NotMigrated, match=r"older than what .* own"):
+            await change
+    await seed_map(cluster)
+    assert await load_map(cluster.catalog) == newest
+    assert await disagreements(cluster) == []
+    await pin_accounts(cluster, ["merchant.C"])
+
+
+async def test_a_new_catalog_learns_all_of_the_map_from_the_shards(cluster: Cluster) -> None:
+    await cut_sku_ranges(cluster, SKUS)
+    await pin_accounts(cluster, ["merchant.A"])
+    newest = await load_map(cluster.catalog)
+    for table in MAP_TABLES:
+        await on_catalog(cluster, f"DELETE FROM {table}")
+    await seed_map(cluster)
+    assert await load_map(cluster.catalog) == newest
+
+
+async def test_a_shard_that_comes_back_older_is_given_again_what_is_its_own(cluster: Cluster) -> None:
+    await pin_accounts(cluster, [f"merchant.{number}" for number in range(9)])
+    shard = cluster.shards["shard-2"]
+    async with shard.transaction() as connection:
+        await connection.execute(text("DELETE FROM ownership WHERE keyspace = 'pin'"))
+    [told] = await disagreements(cluster)
+    assert told.message.startswith("shard-2 does not know what the catalog gave it at version 2")
+    await seed_map(cluster)
+    assert await disagreements(cluster) == []
+
+
+MAP_TABLES = ("map_bucket", "map_sku_range", "map_pin", "map_shard", "shard_map")
+
+
+async def copied_map(cluster: Cluster) -> dict[str, str]:
+    """Each table's rows as JSON."""
+    async with cluster.catalog.transaction() as connection:
+        return {
+            table: (await connection.execute(text(f"SELECT CAST(json_agg(t) AS text) FROM {table} AS t"))).scalar_one()
+            for table in MAP_TABLES
+        }
+
+
+async def put_back(cluster: Cluster, rows: dict[str, str]) -> None:
+    async with cluster.catalog.transaction() as connection:
+        for table in MAP_TABLES:
+            await connection.execute(text(f"DELETE FROM {table}"))
+        for table in reversed(MAP_TABLES):
+            given = f"json_populate_recordset(CAST(NULL AS {table}), CAST(coalesce(:rows, '[]') AS json))"
+            await connection.execute(text(f"INSERT INTO {table} SELECT * FROM {given}"), {"rows": rows[table]})

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.sagas import Reason, Refusal
+from shards.integrity import DatabaseFailure
+from shards.projection import carrying, reading
 from shards.projection.projector import Projector
-from shards.projection.reading import Aggregate, read_documents
+from shards.projection.reading import DOCUMENTS, Aggregate, read_documents
 from shards.projection.versions import Version
 from shards.projection.writing import write_documents
 from tests.support.projecting import project, read
+from tests.support.read_model import run
 from tests.support.world import SagaByHand, World
 
 TABLES = (
@@ -261,6 +265,107 @@ async def test_what_the_read_model_refuses_is_parked_alone_and_comes_back_when_i
     await projector.retry_parked(Version.LIVE)
     assert await parked(world, bad.order.order_id) == []
     assert await details(world, bad.order.order_id) is not None
+
+
+KINDS = {
+    "product": ("product", "sku", "sku"),
+    "stock": ("stock_level", "sku", "sku"),
+    "customer": ("customer", "id", "customer"),
+    "account": ("account_details", "id", "customer"),
+    "order": ("order_details", "id", "order"),
+}
+
+
+def key_of(saga: SagaByHand, what: str) -> str:
+    return {"sku": saga.order.lines[0].sku, "customer": saga.order.customer_id, "order": saga.order.order_id}[what]
+
+
+@pytest.mark.parametrize("aggregate", KINDS)
+async def test_one_that_cannot_be_projected_of_each_kind_is_parked_and_all_others_flow(
+    world: World, aggregate: str
+) -> None:
+    table, column, what = KINDS[aggregate]
+    bad, good = [await confirmed_order(world, shard="shard-1") for _ in range(2)]
+    key = key_of(bad, what)
+    await read(world, f"ALTER TABLE live.{table} ADD CONSTRAINT of_a_test CHECK ({column} <> '{key}')")
+    try:
+        await project(world)
+        [(kind, _, reason)] = await parked(world, key)
+        assert kind == aggregate
+        assert str(reason).startswith("the read model refuses it: ")
+        assert await details(world, good.order.order_id) is not None
+        # The account's lines wait with it: none is left out when it comes back.
+        assert await statement_sum(world, good.order.customer_id) == 9700
+    finally:
+        await read(world, f"ALTER TABLE live.{table} DROP CONSTRAINT of_a_test")
+    for shard in world.cluster.shards.values():
+        await Projector(shard, world.cluster.read_model).retry_parked(Version.LIVE)
+    assert await parked(world, key) == []
+    assert await read(world, f"SELECT count(*) FROM live.{table} WHERE {column} = :key", key=key) == [(1,)]
+    assert await statement_sum(world, bad.order.customer_id) == 9700
+
+
+async def test_what_its_shard_cannot_tell_is_found_and_parked_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that breaks the query, or our own code, among many that do not."""
+    orders = [await confirmed_order(world, shard="shard-1") for _ in range(5)]
+    bad, odd = orders[1].order.order_id, orders[3].order.order_id
+    documents = f"""
+        SELECT d.*, 1 / CASE WHEN key = '{bad}' THEN 0 ELSE 1 END AS one FROM ({DOCUMENTS[Aggregate.ORDER]}) AS d
+    """
+    monkeypatch.setitem(reading._NAMED, Aggregate.ORDER, reading._read_named(documents))
+    write = carrying.write_documents
+
+    async def stumbles(to: AsyncConnection, version: Version, shard: str, kind: Aggregate, rows: str) -> None:
+        if odd in rows:
+            raise KeyError(odd)
+        await write(to, version, shard, kind, rows)
+
+    monkeypatch.setattr(carrying, "write_documents", stumbles)
+    await project(world)
+    assert await parked(world, bad) == [("order", 2, "shard-1 refuses it: division by zero")]
+    assert await parked(world, odd) == [("order", 2, f"it cannot be projected: KeyError: '{odd}'")]
+    for saga in (orders[0], orders[2], orders[4]):
+        assert await details(world, saga.order.order_id) is not None
+
+
+@pytest.mark.parametrize("sqlstate", ["40P01", "57014", "53100", "55P03"])
+async def test_a_server_that_is_slow_full_or_in_a_deadlock_parks_nothing(world: World, sqlstate: str) -> None:
+    order = await confirmed_order(world, shard="shard-1")
+    function = f"""
+        CREATE FUNCTION live.of_a_test() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = '{sqlstate}'; END $$
+    """
+    trigger = "CREATE TRIGGER of_a_test BEFORE INSERT ON live.order_details EXECUTE FUNCTION live.of_a_test()"
+    await run(world.cluster.read_model, function, trigger)
+    try:
+        with pytest.raises(DatabaseFailure, match="not now"):
+            await Projector(world.cluster.shards["shard-1"], world.cluster.read_model).project(Version.LIVE)
+    finally:
+        await run(world.cluster.read_model, "DROP FUNCTION live.of_a_test() CASCADE")
+    assert await read(world, "SELECT * FROM live.parked_aggregate WHERE aggregate_id = :id", id=order.saga_id) == []
+    await project(world)
+    assert await details(world, order.order.order_id) is not None
+
+
+@pytest.mark.parametrize("mark", [" ", "a b", '"', "{", ",", "\\", "NULL", "'", "\n", "ä"], ids=ascii)
+async def test_ids_that_no_rule_would_let_in_are_projected_like_others(world: World, mark: str) -> None:
+    """Whatever brought them in: keys joined by spaces came back as other keys, and stopped the shard's projection."""
+    customer, sku = await world.customer(shard="shard-1"), await world.product()
+    order = replace(world.order(customer, {sku: 1}), order_id=f"{await world.new_name()}{mark}")
+    saga = await world.saga(order)
+    await saga.open()
+    await project(world)
+    assert await details(world, order.order_id) == ("pending", customer, 100, 1, None)
+    assert await parked(world, order.order_id) == []
+
+
+async def statement_sum(world: World, account_id: str) -> int:
+    [(total,)] = await read(
+        world, "SELECT CAST(sum(amount) AS bigint) FROM live.statement_line WHERE account_id = :id", id=account_id
+    )
+    return int(total)
 
 
 async def test_a_later_event_of_what_is_parked_tries_again(world: World) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio import workflow
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.reactors import SAGA, ReactorStarter
-from domain.choreography import EventKind, Reactor, placement_id, reactor_id, reactor_ids
+from domain.choreography import EventKind, OrderEvent, Reactor, placement_id, reactor_id, reactor_ids
 from domain.errors import Unreachable
 from domain.orders import Style
 from shards import outbox_cursors
@@ -141,6 +144,42 @@ async def test_read_again_after_a_crash_a_running_reactor_is_left_and_a_lost_one
     assert await status(temporal, Reactor.RESERVE_STOCK, lost, 1) == "RUNNING"
 
 
+async def test_a_completed_reactor_runs_again_only_where_its_order_still_waits_for_it(
+    shop: World, starter: ReactorStarter, temporal: Client
+) -> None:
+    """A shard that was restored to before what the reactor did: its workflow's id is used up, its work is undone."""
+    waits, goes_on = await placed(shop, "waits"), await placed(shop, "goes-on")
+    await goes_on.reserve(0)
+    await goes_on.join_stock()
+    await starter.step()
+    runs = {}
+    for order in (waits, goes_on):
+        handle = temporal.get_workflow_handle(reactor_id(Reactor.RESERVE_STOCK, order.order.order_id, 1))
+        await completed(handle, temporal)
+        runs[order] = (handle, (await handle.describe()).run_id)
+    await shop.rows(SHARD, "DELETE FROM outbox_cursor")
+    await starter.step()
+    assert (await runs[goes_on][0].describe()).run_id == runs[goes_on][1]
+    assert (await runs[waits][0].describe()).run_id != runs[waits][1]
+    assert await status(temporal, Reactor.RESERVE_STOCK, waits, 1) == "RUNNING"
+
+
+async def test_what_was_parked_is_started_from_its_row_when_the_cause_is_gone(
+    shop: World, starter: ReactorStarter, temporal: Client
+) -> None:
+    due, gone_on, damaged = [await placed(shop, mark) for mark in ("due", "gone-on", "damaged")]
+    await shop.rows(SHARD, "UPDATE outbox SET kind = 'OrderBewitched' WHERE aggregate = 'order'")
+    await starter.step()
+    assert {row[0] for row in await parked(shop)} == {each.order.order_id for each in (due, gone_on, damaged)}
+    await gone_on.reserve(0)
+    await gone_on.join_stock()
+    broken = "UPDATE orders SET choreography = choreography || jsonb_build_object('event', 'Bewitched') WHERE id = :id"
+    await shop.rows(SHARD, broken, id=damaged.order.order_id)
+    assert await starter.retry_parked() == 1
+    assert {row[0] for row in await parked(shop)} == {damaged.order.order_id}
+    assert await status(temporal, Reactor.RESERVE_STOCK, due, 1) == "RUNNING"
+
+
 async def test_what_an_open_transaction_hides_is_taken_when_it_has_ended(
     shop: World, starter: ReactorStarter, temporal: Client
 ) -> None:
@@ -233,3 +272,17 @@ async def _has_ended(shop: World, order_id: str, kind: str) -> bool:
 async def _nothing_runs(client: Client, saga_id: str) -> bool:
     query = f'Saga = "{saga_id}" AND ExecutionStatus = "Running"'
     return not [each async for each in client.list_workflows(query)]
+
+
+async def completed(handle: WorkflowHandle[Any, Any], temporal: Client) -> None:
+    """Comes to its end: carried out by a worker that does nothing."""
+    queue = (await handle.describe()).task_queue
+    async with Worker(temporal, task_queue=queue, workflows=[DoesNothing], workflow_runner=UnsandboxedWorkflowRunner()):
+        await handle.result()
+
+
+@workflow.defn(name=Reactor.RESERVE_STOCK.workflow_type)
+class DoesNothing:
+    @workflow.run
+    async def run(self, event: OrderEvent) -> None:
+        pass

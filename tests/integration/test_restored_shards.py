@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,64 +11,27 @@ import pytest
 from cli.audit import Audit
 from domain.errors import Refused, TryAgain
 from shards.audit.findings import Check
-from shards.engines import Cluster
 from shards.history import HistoryLost
-from shards.outbox_lag import lag_of, lost_positions
+from shards.outbox_lag import lag_of
 from shards.outbox_trimming import Trimmer, slowest_position
 from shards.projection.projector import Projector
 from shards.projection.switching import confirm, revert
 from shards.projection.versions import Version
-from stack.settings import Databases
-from tests.support.postgres import create_databases, lasting_databases, sibling
+from tests.support.postgres import create_databases, sibling
 from tests.support.projecting import project, read
 from tests.support.rebuilding import rebuilt
-from tests.support.restoring import RestoredServer, restored_server
+from tests.support.restorable import SHARD, RestorableWorld, restorable_world
 from tests.support.workflow_states import WorkflowsInMemory
 from tests.support.world import SagaByHand, World
 from workers.migrate import migrate_databases
 
-SHARD = "shard-2"
-
-
-@dataclass
-class Town:
-    """A world whose `SHARD` is on a server of its own. `reopened` is the same one by new connections."""
-
-    world: World
-    server: RestoredServer
-    databases: Databases
-    opened: AsyncExitStack
-
-    async def reopened(self, databases: Databases | None = None) -> World:
-        self.databases = databases or self.databases
-        self.world = World(await self.opened.enter_async_context(_cluster(self.databases)))
-        return self.world
-
-    @property
-    def projector(self) -> Projector:
-        return Projector(self.world.cluster.shards[SHARD], self.world.cluster.read_model)
-
-    async def lost(self) -> set[Version]:
-        cluster = self.world.cluster
-        return set(await lost_positions(cluster.shards[SHARD], cluster.read_model))
-
-
-def _cluster(databases: Databases) -> Cluster:
-    return Cluster(databases.shards, databases.catalog, databases.read_model, pool_size=5)
-
 
 @pytest.fixture
-async def town(postgres_server: str, migrated_templates: Mapping[str, str], tmp_path: Path) -> AsyncIterator[Town]:
-    async with (
-        restored_server(tmp_path) as server,
-        lasting_databases(postgres_server, migrated_templates) as made,
-        AsyncExitStack() as opened,
-    ):
-        databases = replace(made, shards={**made.shards, SHARD: server.dsn})
-        await migrate_databases(databases, lambda _: None)
-        world = World(await opened.enter_async_context(_cluster(databases)))
-        await world.open_shop()
-        yield Town(world, server, databases, opened)
+async def town(
+    postgres_server: str, migrated_templates: Mapping[str, str], tmp_path: Path
+) -> AsyncIterator[RestorableWorld]:
+    async with restorable_world(postgres_server, migrated_templates, tmp_path) as made:
+        yield made
 
 
 async def confirmed(world: World) -> SagaByHand:
@@ -83,17 +45,17 @@ async def confirmed(world: World) -> SagaByHand:
     return saga
 
 
-async def by_copy(town: Town) -> Callable[[], Awaitable[None]]:
+async def by_copy(town: RestorableWorld) -> Callable[[], Awaitable[None]]:
     await town.server.keep_copy()
     return town.server.go_back_to_copy
 
 
-async def by_promotion(town: Town) -> Callable[[], Awaitable[None]]:
+async def by_promotion(town: RestorableWorld) -> Callable[[], Awaitable[None]]:
     await town.server.keep_standby()
     return town.server.promote_standby
 
 
-async def by_an_empty_server(town: Town) -> Callable[[], Awaitable[None]]:
+async def by_an_empty_server(town: RestorableWorld) -> Callable[[], Awaitable[None]]:
     async def empty() -> None:
         await town.server.start_empty()
         await migrate_databases(town.databases, lambda _: None)
@@ -103,7 +65,7 @@ async def by_an_empty_server(town: Town) -> Callable[[], Awaitable[None]]:
 
 @pytest.mark.parametrize("way_back", [by_copy, by_promotion, by_an_empty_server])
 async def test_a_shard_that_comes_back_older_stops_its_reader_until_a_rebuild(
-    town: Town, way_back: Callable[[Town], Awaitable[Callable[[], Awaitable[None]]]]
+    town: RestorableWorld, way_back: Callable[[RestorableWorld], Awaitable[Callable[[], Awaitable[None]]]]
 ) -> None:
     await confirmed(town.world)
     await project(town.world)
@@ -144,7 +106,9 @@ async def test_a_shard_that_comes_back_older_stops_its_reader_until_a_rebuild(
     assert await town.lost() == set()
 
 
-async def test_what_rests_is_restarted_trimmed_rebuilt_or_crashes_is_not_taken_for_restored(town: Town) -> None:
+async def test_what_rests_is_restarted_trimmed_rebuilt_or_crashes_is_not_taken_for_restored(
+    town: RestorableWorld,
+) -> None:
     world = town.world
     for _ in range(2):
         await confirmed(world)
@@ -175,7 +139,7 @@ async def test_what_rests_is_restarted_trimmed_rebuilt_or_crashes_is_not_taken_f
     assert await world.rows(SHARD, f"{marks} UNION ALL {events}") == [(2,), (0,)]
 
 
-async def test_a_reader_that_was_given_up_does_not_put_away_the_mark_of_the_next(town: Town) -> None:
+async def test_a_reader_that_was_given_up_does_not_put_away_the_mark_of_the_next(town: RestorableWorld) -> None:
     await confirmed(town.world)
     await project(town.world)
     await confirmed(town.world)
@@ -194,7 +158,7 @@ async def test_a_reader_that_was_given_up_does_not_put_away_the_mark_of_the_next
     assert await town.lost() == set()
 
 
-async def test_a_read_model_that_comes_back_older_is_noticed(town: Town, postgres_server: str) -> None:
+async def test_a_read_model_that_comes_back_older_is_noticed(town: RestorableWorld, postgres_server: str) -> None:
     await confirmed(town.world)
     await project(town.world)
     await town.world.cluster.close()

@@ -1,0 +1,60 @@
+"""A world whose one shard is on a server of its own, which can be set back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from shards.engines import Cluster
+from shards.outbox_lag import lost_positions
+from shards.projection.projector import Projector
+from shards.projection.versions import Version
+from stack.settings import Databases
+from tests.support.postgres import lasting_databases
+from tests.support.restoring import RestoredServer, restored_server
+from tests.support.world import World
+from workers.migrate import migrate_databases
+
+SHARD = "shard-2"
+
+
+@dataclass
+class RestorableWorld:
+    world: World
+    server: RestoredServer
+    databases: Databases
+    opened: AsyncExitStack
+
+    async def reopened(self, databases: Databases | None = None) -> World:
+        """The same world by new connections."""
+        self.databases = databases or self.databases
+        self.world = World(await self.opened.enter_async_context(_cluster(self.databases)))
+        return self.world
+
+    @property
+    def projector(self) -> Projector:
+        return Projector(self.world.cluster.shards[SHARD], self.world.cluster.read_model)
+
+    async def lost(self) -> set[Version]:
+        cluster = self.world.cluster
+        return set(await lost_positions(cluster.shards[SHARD], cluster.read_model))
+
+
+@asynccontextmanager
+async def restorable_world(admin: str, templates: Mapping[str, str], folder: Path) -> AsyncIterator[RestorableWorld]:
+    async with (
+        restored_server(folder) as server,
+        lasting_databases(admin, templates) as made,
+        AsyncExitStack() as opened,
+    ):
+        databases = replace(made, shards={**made.shards, SHARD: server.dsn})
+        await migrate_databases(databases, lambda _: None)
+        world = World(await opened.enter_async_context(_cluster(databases)))
+        await world.open_shop()
+        yield RestorableWorld(world, server, databases, opened)
+
+
+def _cluster(databases: Databases) -> Cluster:
+    return Cluster(databases.shards, databases.catalog, databases.read_model, pool_size=8)
