@@ -1,0 +1,94 @@
+"""The product on databases of a test's own, by what its users have: orders, transfers, `status`, `verify`, `recover`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from temporalio.client import Client
+
+from cli.audit import Audit
+from cli.connections import Connections
+from cli.order_desk import OrderDesk
+from cli.projection_lag import events_document
+from cli.read_model_rebuild import ReadModelRebuilds
+from cli.recovery import Recovery
+from cli.transfer_desk import TransferDesk
+from cli.workflow_states import TemporalWorkflowStates
+from domain.orders import Order, OrderStatus
+from domain.transfers import ProtocolChoice, Transfer, TransferStatus
+from stack.embedded.waiting import attempts
+from stack.settings import Settings
+from tests.support.world import World
+from workers.relays import keep_relays
+from workers.run import HOSTED, polling
+from workflows.read_model_rebuild import Phase, Rebuild
+
+SECONDS_MAX = 40.0
+SETTINGS = Settings(stuck_after_seconds=5)
+
+
+@dataclass
+class Installation:
+    world: World
+    client: Client
+
+    @property
+    def connections(self) -> Connections:
+        async def client() -> Client:
+            return self.client
+
+        return Connections(self.world.cluster, self.world.router, client)
+
+    @asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        """With a worker and the relays."""
+        cluster = self.world.cluster
+        async with polling(self.client, cluster, SETTINGS, list(HOSTED)):
+            relays = asyncio.create_task(keep_relays(self.client, cluster.shards))
+            try:
+                yield
+            finally:
+                relays.cancel()
+                await asyncio.gather(relays, return_exceptions=True)
+
+    async def place(self, order: Order) -> OrderStatus:
+        return (await OrderDesk(self.connections, SETTINGS).place(order, SECONDS_MAX)).status
+
+    async def send(self, transfer: Transfer, protocol: ProtocolChoice) -> TransferStatus:
+        return (await TransferDesk(self.connections, SETTINGS).place(transfer, protocol, SECONDS_MAX)).status
+
+    async def alarms(self) -> list[str]:
+        return (await events_document(self.world.cluster, 60)).alarms
+
+    async def has_caught_up(self) -> bool:
+        shards = (await events_document(self.world.cluster, 60)).shards
+        return not any(each.events for shard in shards for each in shard.consumers if not each.history_lost)
+
+    async def damage(self) -> list[str]:
+        audit = Audit(self.world.cluster, TemporalWorkflowStates(self.client), lambda *_: None)
+        await audit.run()
+        return [each.what for finding in audit.findings.by_check.values() for each in finding.violations]
+
+    async def recover(self) -> set[str]:
+        """Which orders it started again."""
+        recovery = Recovery(self.connections, SETTINGS, lambda *_: None)
+        found = await recovery.find()
+        await recovery.start(found)
+        return {each.order_id for each in found.orders}
+
+    async def rebuild(self) -> None:
+        rebuilds = ReadModelRebuilds(self.connections.temporal, self.world.cluster)
+        rebuilt = await rebuilds.ended(await rebuilds.start(Rebuild()), lambda *_: None, SECONDS_MAX)
+        assert rebuilt is not None
+        assert rebuilt.phase is Phase.SWITCHED
+        assert {each.next.wrong for each in rebuilt.compared.values()} == {0}
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async for _ in attempts(SECONDS_MAX):
+        if await holds():
+            return
+    raise AssertionError("it did not come to that")
