@@ -33,7 +33,8 @@ from shards.catalogue_import import import_customers, import_products
 from stack.embedded.stack import EmbeddedStack
 from stack.settings import Settings, load_settings
 from workers.migrate import migrate
-from workflows.order_saga import TASK_QUEUE, OrderSaga, PlaceOrder, workflow_id
+from workflows.interfaces import PlaceOrder
+from workflows.order_saga import TASK_QUEUE, OrderSaga, workflow_id
 
 CUSTOMERS = 200
 PRODUCTS = 60

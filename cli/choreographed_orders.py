@@ -41,8 +41,9 @@ from domain.sagas import Decision, Outcome, SagaOptions
 from shards import order_events, order_lookup, orders
 from shards.routing import Router
 from stack.settings import Settings
-from workflows.order_placement import PlaceChoreographed, PlaceChoreographedOrder, Placement
-from workflows.order_saga import CANCELLED, SHARD, OrderResult
+from workflows.interfaces import OrderResult, PlaceChoreographed, Placement
+from workflows.order_placement import PlaceChoreographedOrder
+from workflows.order_saga import CANCELLED, SHARD
 
 STUCK_LISTED_MAX = 1000
 DECIDE_TRIES_MAX = 5

@@ -25,7 +25,7 @@ from domain.limits import SECONDS_MAX
 from shards.batch_outcomes import LineStatus, read_outcomes
 from shards.batch_staging import Staged, Staging, staging_turn
 from stack.settings import Settings, load_settings
-from workflows.transfer_batch import BatchProgress, TransferBatch
+from workflows.interfaces import BatchProgress, TransferBatch
 
 
 def register(group: typer.Typer) -> None:

@@ -30,7 +30,8 @@ from cli.saga_calls import (
 from domain.orders import Order, OrderStatus
 from domain.sagas import SagaOptions
 from stack.settings import Settings
-from workflows.order_saga import ORDER_STATUS, SHARD, TASK_QUEUE, OrderResult, OrderSaga, PlaceOrder, workflow_id
+from workflows.interfaces import OrderResult, PlaceOrder
+from workflows.order_saga import ORDER_STATUS, SHARD, TASK_QUEUE, OrderSaga, workflow_id
 
 STUCK_LISTED_MAX = 1000
 

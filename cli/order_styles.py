@@ -15,7 +15,7 @@ from domain.orders import Order, Style
 from domain.sagas import Reason
 from shards.routing import Router
 from stack.settings import Settings
-from workflows.order_saga import OrderResult
+from workflows.interfaces import OrderResult
 
 
 class OrderStyles:

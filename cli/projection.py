@@ -24,7 +24,7 @@ from shards.projection import switching
 from shards.projection.projector import Projector
 from shards.projection.versions import existing
 from stack.settings import Settings, load_settings
-from workflows.read_model_rebuild import Phase, Rebuild
+from workflows.interfaces import Phase, Rebuild
 
 _EXIT_CODES: dict[str, int] = {Phase.SWITCHED: 0, Phase.DAMAGED: 1, Phase.REFUSED: 1}
 

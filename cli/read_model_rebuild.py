@@ -17,7 +17,8 @@ from domain.limits import SECONDS_MAX
 from shards.engines import Cluster
 from shards.projection.filling import Rows, filled, to_fill
 from shards.side_by_side import all_ended
-from workflows.read_model_rebuild import TASK_QUEUE, WORKFLOW_ID, Phase, ReadModelRebuild, Rebuild, Rebuilt
+from workflows.interfaces import Phase, Rebuild, Rebuilt
+from workflows.read_model_rebuild import TASK_QUEUE, WORKFLOW_ID, ReadModelRebuild
 
 Handle = WorkflowHandle[ReadModelRebuild, Rebuilt]
 

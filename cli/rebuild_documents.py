@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from activities.interfaces import ComparedRows
 from cli.output import table
 from shards.projection.filling import Rows
-from workflows.read_model_rebuild import Phase, Rebuilt
+from workflows.interfaces import Phase, Rebuilt
 
 
 class PlannedRows(BaseModel):

@@ -30,7 +30,7 @@ from shards.audit.findings import Violation
 from shards.side_by_side import all_ended
 from shards.transfer_reads import read_transfers
 from stack.settings import Settings
-from workflows.transfer_batch import TransferBatch
+from workflows.interfaces import TransferBatch
 
 STARTED_AT_ONCE_MAX = 50
 

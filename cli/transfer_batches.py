@@ -12,7 +12,8 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from cli.saga_calls import TASK_TIMEOUT, answered, ended, has_worker, started
 from domain.limits import SECONDS_MAX
 from domain.transfer_batch import batch_workflow_id
-from workflows.transfer_batch import TASK_QUEUE, BatchProgress, TransferBatch, TransferBatchWorkflow
+from workflows.interfaces import BatchProgress, TransferBatch
+from workflows.transfer_batch import TASK_QUEUE, TransferBatchWorkflow
 
 Handle = WorkflowHandle[TransferBatchWorkflow, BatchProgress]
 

@@ -17,7 +17,7 @@ from shards import transfer_reads
 from shards.account_reads import read_currency
 from shards.transfers import TransferRow
 from stack.settings import Settings
-from workflows.transfer import TransferResult
+from workflows.interfaces import TransferResult
 
 
 class TransferDesk:

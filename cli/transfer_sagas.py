@@ -18,15 +18,8 @@ from cli.workflow_states import TemporalWorkflowStates, WorkflowState
 from domain.sagas import SagaOptions
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus
 from stack.settings import Settings
-from workflows.transfer import (
-    SHARD,
-    TASK_QUEUE,
-    TRANSFER_STATUS,
-    CarryOutTransfer,
-    TransferResult,
-    TransferWorkflow,
-    workflow_id,
-)
+from workflows.interfaces import CarryOutTransfer, TransferResult
+from workflows.transfer import SHARD, TASK_QUEUE, TRANSFER_STATUS, TransferWorkflow, workflow_id
 
 Handle = WorkflowHandle[TransferWorkflow, TransferResult]
 

@@ -11,7 +11,8 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
 from temporalio.service import RPCError
 
-from workflows.outbox_relay import SHARD, TASK_QUEUE, FollowOutbox, OutboxRelay, workflow_id
+from workflows.interfaces import FollowOutbox
+from workflows.outbox_relay import SHARD, TASK_QUEUE, OutboxRelay, workflow_id
 
 log = logging.getLogger("shardwise.worker")
 

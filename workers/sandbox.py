@@ -5,9 +5,12 @@ from __future__ import annotations
 from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-# Loaded once for all workflows instead of once per workflow. The sandbox catches nothing inside these, so the
-# domain is kept clean by rule (pyproject.toml).
-PASSED_THROUGH = ("domain", "activities", "pydantic", "pydantic_core", "annotated_types", "typing_extensions")
+# Loaded once for all workflows instead of once per workflow. The sandbox catches nothing inside these, so what is ours
+# of them is kept clean by rule (pyproject.toml).
+PASSED_THROUGH = (
+    *("domain", "activities", "workflows.interfaces"),
+    *("pydantic", "pydantic_core", "annotated_types", "typing_extensions"),
+)
 
 
 def workflow_runner(sandboxed: bool) -> WorkflowRunner:

@@ -7,9 +7,7 @@ claim the id ─▶ look up prices ─▶ write the order, pending ─▶ OrderP
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field
 
-from pydantic.dataclasses import dataclass
 from temporalio import workflow
 
 from activities.interfaces import (
@@ -21,29 +19,11 @@ from activities.interfaces import (
     RefuseOrderId,
 )
 from domain.choreography import PLACEMENT_TYPE, Choreography
-from domain.orders import Order, OrderStatus
-from domain.sagas import ALREADY_COMPENSATED, Outcome, Refusal, SagaOptions
+from domain.orders import OrderStatus
+from domain.sagas import ALREADY_COMPENSATED, Outcome, Refusal
 from workflows.compensation import SagaSteps, shielded, why_abort
+from workflows.interfaces import PlaceChoreographed, Placement
 from workflows.order_saga import CANCELLED, ORDER_STATUS, price
-
-
-@dataclass(frozen=True, slots=True)
-class PlaceChoreographed:
-    """`cancellation_window_seconds`: as for `PlaceOrder`. The order's reactors get the options from its events."""
-
-    order: Order
-    options: SagaOptions = field(default_factory=SagaOptions)
-    cancellation_window_seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """`refusal`: why there is no order row; None: there is one, and it tells the rest. `content_hash` tells a caller
-    whether it was its own order that this id names."""
-
-    order_id: str
-    refusal: Refusal | None
-    content_hash: str
 
 
 @workflow.defn(name=PLACEMENT_TYPE)

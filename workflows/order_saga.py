@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import field
 
-from pydantic.dataclasses import dataclass
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 
@@ -36,8 +34,9 @@ from activities.interfaces import (
 from domain.identifiers import order_saga_id
 from domain.money import Money
 from domain.orders import Order, OrderStatus, PricedLine, closing_state, total_of
-from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal, SagaOptions
+from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal
 from workflows.compensation import SagaSteps, first_refusal, shielded, why_abort
+from workflows.interfaces import OrderResult, PlaceOrder
 
 TASK_QUEUE = "orders"
 
@@ -50,27 +49,6 @@ CANCELLED = Refusal(Reason.CANCELLED, "cancelled before it was confirmed")
 def workflow_id(order_id: str) -> str:
     """In the orchestrated style the workflow is named after its saga."""
     return order_saga_id(order_id)
-
-
-@dataclass(frozen=True, slots=True)
-class PlaceOrder:
-    """`cancellation_window_seconds`: how long the order stays cancellable, payment held and stock reserved, before
-    it is decided."""
-
-    order: Order
-    options: SagaOptions = field(default_factory=SagaOptions)
-    cancellation_window_seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class OrderResult:
-    """How the order ended. `content_hash` tells a caller whether it was its own order that this id names."""
-
-    order_id: str
-    status: OrderStatus
-    refusal: Refusal | None
-    total: Money | None
-    content_hash: str
 
 
 @workflow.defn(name="OrderSaga")

@@ -12,18 +12,17 @@ from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any
 
-from pydantic.dataclasses import dataclass
 from temporalio import workflow
 from temporalio.common import RetryPolicy, SearchAttributeKey
 
 from activities.interfaces import FollowShard, RelayActivities
+from workflows.interfaces import CALL_SECONDS, FollowOutbox
 
 TASK_QUEUE = "outbox"
 
 SHARD = SearchAttributeKey.for_keyword("Shard")
 
-# One call of an activity. A hundred of each are a history of some 2,000 events and most of a day.
-CALL_SECONDS = 600.0
+# A hundred of each are a history of some 2,000 events and most of a day.
 CALLS_MAX = 100
 # Longer than a call, which also has to end what it has begun.
 START_TO_CLOSE = timedelta(seconds=CALL_SECONDS + 60)
@@ -36,12 +35,6 @@ Follow = Callable[[Any, FollowShard], Coroutine[Any, Any, int]]
 
 def workflow_id(shard: str) -> str:
     return f"outbox-relay/{shard}"
-
-
-@dataclass(frozen=True, slots=True)
-class FollowOutbox:
-    shard: str
-    call_seconds: float = CALL_SECONDS
 
 
 @workflow.defn(name="OutboxRelay")

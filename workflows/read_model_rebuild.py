@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import field
 from datetime import timedelta
-from enum import StrEnum
 
-from pydantic.dataclasses import dataclass
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
 from activities.interfaces import Compared, CompareShard, FillShard, ReadModelActivities
+from workflows.interfaces import Phase, Rebuild, Rebuilt
 
 TASK_QUEUE = "outbox"
 WORKFLOW_ID = "read-model-rebuild"
@@ -32,35 +30,6 @@ RETRY = RetryPolicy(
 COMPARE_WITHIN = timedelta(hours=6)
 # What one switch may take, and what a shard that is away may keep it waiting.
 STEP_WITHIN = timedelta(seconds=10)
-
-
-class Phase(StrEnum):
-    BEGINNING = "beginning"
-    FILLING = "filling"
-    COMPARING = "comparing"
-    SWITCHING = "switching"
-    SWITCHED = "switched"
-    DAMAGED = "damaged"
-    REFUSED = "refused"
-
-
-@dataclass(frozen=True, slots=True)
-class Rebuild:
-    """`chunk_rows` of a shard are one transaction; a call of `fill_seconds` is one activity."""
-
-    chunk_rows: int = 2000
-    fill_seconds: float = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Rebuilt:
-    """How it ended: `switched`; `damaged`, with `next` left as it is to be looked at; or `refused`. `compared` by
-    shard, and under `within` what must agree in the version itself."""
-
-    phase: Phase
-    compared: dict[str, Compared] = field(default_factory=dict)
-    refusal: str | None = None
-    refusal_code: str | None = None
 
 
 WITHIN = "within"

@@ -8,19 +8,18 @@ open ─┬─ both accounts on one shard: moved in the same transaction, whatev
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field
 from datetime import timedelta
 
-from pydantic.dataclasses import dataclass
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 
 from activities.interfaces import OpenedTransfer, OpenTransfer, TransferActivities
-from domain.sagas import Decision, Refusal, SagaOptions
-from domain.transfers import Protocol, ProtocolChoice, Transfer, TransferStatus
+from domain.sagas import Decision
+from domain.transfers import Protocol, Transfer, TransferStatus
 from workflows.compensation import SagaSteps, shielded
+from workflows.interfaces import CarryOutTransfer, TransferResult
 from workflows.transfer_saga import TransferSaga, decided
-from workflows.transfer_two_phase import VOTE_WITHIN, commit_across
+from workflows.transfer_two_phase import commit_across
 
 TASK_QUEUE = "transfers"
 
@@ -32,29 +31,6 @@ SHARD = SearchAttributeKey.for_keyword("Shard")
 def workflow_id(transfer: Transfer) -> str:
     """The workflow is named after its saga."""
     return transfer.saga_id
-
-
-@dataclass(frozen=True, slots=True)
-class CarryOutTransfer:
-    """`vote_within_seconds`: how long two-phase commit waits for each participant's vote before it aborts."""
-
-    transfer: Transfer
-    protocol: ProtocolChoice = ProtocolChoice.AUTO
-    options: SagaOptions = field(default_factory=SagaOptions)
-    vote_within_seconds: float = VOTE_WITHIN.total_seconds()
-
-
-@dataclass(frozen=True, slots=True)
-class TransferResult:
-    """How the transfer ended. `protocol` is the one that was run, None where nothing was begun. `content_hash` tells a
-    caller whether it was its own transfer that this id names."""
-
-    status: TransferStatus
-    refusal: Refusal | None
-    protocol: Protocol | None
-    source_shard: str
-    target_shard: str
-    content_hash: str
 
 
 @workflow.defn(name="TransferWorkflow")

@@ -8,56 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import replace
 from datetime import timedelta
 
-from pydantic.dataclasses import dataclass
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
-from activities.interfaces import BatchCounts, BatchStretch, TransferBatchActivities
+from activities.interfaces import BatchStretch, TransferBatchActivities
 from domain.transfer_batch import Round
 from workflows.compensation import shielded
+from workflows.interfaces import BatchProgress, TransferBatch
 
 TASK_QUEUE = "transfers"
 
 # A stretch is some chunks of some transactions, and is heard of after each of these.
 START_TO_CLOSE = timedelta(minutes=5)
 RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=5))
-
-
-@dataclass(frozen=True, slots=True)
-class BatchOptions:
-    """`stretch_lines` are one activity, `chunk_lines` one transaction, which is then heard of within
-    `heartbeat_seconds`. `events_max`: the history is begun anew when it is longer, or when Temporal suggests it.
-    """
-
-    chunk_lines: int = 10_000
-    stretch_lines: int = 30_000
-    heartbeat_seconds: float = 12.0
-    events_max: int = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class BatchProgress:
-    """How far it has come: by shard, behind which line this round goes on; None where it is done.
-
-    `counts` are of both rounds together: what was postponed is then counted again by how it ended.
-    """
-
-    round_: Round
-    after: dict[str, int | None]
-    counts: BatchCounts = field(default_factory=BatchCounts)
-
-
-@dataclass(frozen=True, slots=True)
-class TransferBatch:
-    """`lines`: by source shard, how many are staged there. `progress` is of the run before this one."""
-
-    batch_id: str
-    lines: dict[str, int]
-    options: BatchOptions = field(default_factory=BatchOptions)
-    progress: BatchProgress | None = None
 
 
 @workflow.defn(name="TransferBatchWorkflow")

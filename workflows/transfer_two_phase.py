@@ -23,9 +23,10 @@ from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal
 from domain.transfers import Transfer, TransferState
 from domain.two_phase import Ended, Participant, Vote, in_prepare_order
 from workflows.compensation import SagaSteps
+from workflows.interfaces import VOTE_WITHIN_SECONDS
 from workflows.transfer_saga import CANCELLED
 
-VOTE_WITHIN = timedelta(seconds=20)
+VOTE_WITHIN = timedelta(seconds=VOTE_WITHIN_SECONDS)
 VOTE_START_TO_CLOSE = timedelta(seconds=10)
 VOTE_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=2))
 

@@ -17,7 +17,7 @@ from domain.errors import ShardwiseError, Unreachable
 from domain.money import Money
 from domain.sagas import Reason
 from domain.transfers import Protocol, Transfer, TransferStatus
-from workflows.transfer import TransferResult
+from workflows.interfaces import TransferResult
 
 CENT = Money(1, CURRENCY)
 # Far more than any protocol needs to settle or to decline.

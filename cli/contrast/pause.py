@@ -19,7 +19,7 @@ from shards.engines import Database
 from shards.horizon import Horizon, Vacuumed, look, vacuum_accounts
 from shards.routing import Router
 from shards.row_waits import wait_for_account
-from workflows.transfer import TransferResult
+from workflows.interfaces import TransferResult
 
 AMOUNT = Money.parse("30.00", CURRENCY)
 UNRELATED_TRANSFERS = 5

@@ -29,7 +29,8 @@ from shards.routing import Router
 from shards.saga_rows import count_events
 from stack.embedded.waiting import attempts
 from stack.settings import Settings
-from workflows.order_saga import OrderResult, workflow_id
+from workflows.interfaces import OrderResult
+from workflows.order_saga import workflow_id
 
 CUSTOMERS_PER_SHARD = 1
 WAIT_SECONDS = 120.0

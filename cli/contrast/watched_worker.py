@@ -32,7 +32,8 @@ from shards.routing import Router
 from shards.tracing import Trace
 from stack.settings import Settings, resolve_databases
 from workers.run import new_worker
-from workflows.transfer import TASK_QUEUE, TransferResult
+from workflows.interfaces import TransferResult
+from workflows.transfer import TASK_QUEUE
 
 # The same in every run: the next one carries out what a killed one has left behind.
 QUEUE = "contrast"

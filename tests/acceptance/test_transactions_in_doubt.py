@@ -26,7 +26,8 @@ from tests.support.two_phase import BOTH, SOURCE, TransferByHand, new_transfer, 
 from tests.support.world import World
 from workers.run import HOSTED, new_worker
 from workers.schedules import IN_DOUBT_RECOVERY
-from workflows.transfer import TASK_QUEUE, CarryOutTransfer, TransferWorkflow, workflow_id
+from workflows.interfaces import CarryOutTransfer
+from workflows.transfer import TASK_QUEUE, TransferWorkflow, workflow_id
 
 SECONDS_MAX = 60
 SERVERS = ("shard-1", "shard-2")

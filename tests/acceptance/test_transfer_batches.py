@@ -27,7 +27,8 @@ from shards.batch_staging import Staged, staging_turn
 from stack.settings import load_settings
 from tests.support.batches import settled_by_the_rules
 from tests.support.command import Shardwise
-from workflows.transfer_batch import BatchOptions, TransferBatch, TransferBatchWorkflow
+from workflows.interfaces import BatchOptions, TransferBatch
+from workflows.transfer_batch import TransferBatchWorkflow
 
 DATA = Path(__file__).parent.parent / "data"
 ACCOUNTS = 40

@@ -14,9 +14,7 @@ from domain.transfers import Transfer
 from tests.faults.saga import WatchedSaga
 from tests.faults.shop import Goods
 from tests.faults.town import Payment
-from workflows.order_placement import PlaceChoreographed
-from workflows.order_saga import PlaceOrder
-from workflows.transfer import CarryOutTransfer
+from workflows.interfaces import CarryOutTransfer, PlaceChoreographed, PlaceOrder
 
 STUCK_AFTER_SECONDS = 3.0
 _TYPES = {PlaceOrder: "OrderSaga", PlaceChoreographed: PLACEMENT_TYPE, CarryOutTransfer: "TransferWorkflow"}

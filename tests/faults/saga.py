@@ -40,8 +40,8 @@ from tests.faults.shop import Goods
 from tests.faults.town import Payment
 from tests.support.world import World
 from workflows import order_saga, transfer
-from workflows.order_saga import OrderResult, OrderSaga
-from workflows.transfer import TransferResult
+from workflows.interfaces import OrderResult, TransferResult
+from workflows.order_saga import OrderSaga
 
 T = TypeVar("T")
 

@@ -28,7 +28,8 @@ from tests.support.temporal import scratch_temporal
 from tests.support.two_phase import TransferByHand, new_transfer, nothing_left_prepared
 from tests.support.world import World
 from workers.run import HOSTED, new_worker
-from workflows.transfer import TASK_QUEUE, CarryOutTransfer, TransferWorkflow, workflow_id
+from workflows.interfaces import CarryOutTransfer
+from workflows.transfer import TASK_QUEUE, TransferWorkflow, workflow_id
 
 DIES_WITHIN_SECONDS = 60
 # Short, or the next worker would wait for the dead one's tasks as long as a customer has to.

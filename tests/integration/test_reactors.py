@@ -25,7 +25,8 @@ from tests.conftest import FreshCluster
 from tests.support.services import followed, services
 from tests.support.temporal import scratch_temporal
 from tests.support.world import ChoreographyByHand, World
-from workflows.order_placement import PlaceChoreographed, PlaceChoreographedOrder
+from workflows.interfaces import PlaceChoreographed
+from workflows.order_placement import PlaceChoreographedOrder
 
 SHARD = "shard-2"
 

@@ -19,7 +19,8 @@ from tests.support.rebuilding import begun, content, fill
 from tests.support.temporal import scratch_temporal
 from tests.support.world import World, lasting_world
 from workers.run import new_worker
-from workflows.read_model_rebuild import TASK_QUEUE, Phase, ReadModelRebuild, Rebuild, Rebuilt
+from workflows.interfaces import Phase, Rebuild, Rebuilt
+from workflows.read_model_rebuild import TASK_QUEUE, ReadModelRebuild
 
 Handle = WorkflowHandle[ReadModelRebuild, Rebuilt]
 

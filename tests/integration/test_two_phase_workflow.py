@@ -23,7 +23,8 @@ from tests.support.temporal import scratch_temporal
 from tests.support.two_phase import TARGET, TransferByHand, new_transfer, nothing_left_prepared
 from tests.support.world import World
 from workers.run import HOSTED, new_worker
-from workflows.transfer import TASK_QUEUE, CarryOutTransfer, TransferResult, TransferWorkflow, workflow_id
+from workflows.interfaces import CarryOutTransfer, TransferResult
+from workflows.transfer import TASK_QUEUE, TransferWorkflow, workflow_id
 
 Handle = WorkflowHandle[TransferWorkflow, TransferResult]
 

@@ -21,9 +21,10 @@ from domain.sagas import Reason, SagaOptions
 from tests.workflow.fakes import Shop, Shops, activities_of
 from tests.workflow.faults import Fails, Hangs
 from workers.sandbox import workflow_runner
+from workflows.interfaces import OrderResult, PlaceOrder
 from workflows.order_choreography import REACTORS
 from workflows.order_placement import PlaceChoreographedOrder
-from workflows.order_saga import OrderResult, OrderSaga, PlaceOrder, workflow_id
+from workflows.order_saga import OrderSaga, workflow_id
 
 ORDER_WORKFLOWS: list[type] = [OrderSaga, PlaceChoreographedOrder, *REACTORS.values()]
 Handle = WorkflowHandle[OrderSaga, OrderResult]

@@ -41,14 +41,15 @@ from shards.engines import Cluster
 from stack.settings import Settings, load_settings, resolve_databases
 from stack.temporal_client import connect
 from tests.workflow.desk import Handle, events, scheduled, statuses, until
-from workflows.order_placement import PlaceChoreographed, PlaceChoreographedOrder
-from workflows.order_saga import TASK_QUEUE, OrderSaga, PlaceOrder, workflow_id
+from workflows.interfaces import CarryOutTransfer, PlaceChoreographed, PlaceOrder, Rebuild, TransferResult
+from workflows.order_placement import PlaceChoreographedOrder
+from workflows.order_saga import TASK_QUEUE, OrderSaga, workflow_id
 from workflows.outbox_relay import TASK_QUEUE as RELAY_QUEUE
 from workflows.outbox_relay import workflow_id as relay_id
 from workflows.read_model_rebuild import WORKFLOW_ID as REBUILD_ID
-from workflows.read_model_rebuild import ReadModelRebuild, Rebuild
+from workflows.read_model_rebuild import ReadModelRebuild
 from workflows.transfer import TASK_QUEUE as TRANSFERS
-from workflows.transfer import CarryOutTransfer, TransferResult, TransferWorkflow
+from workflows.transfer import TransferWorkflow
 
 FOLDER = Path(__file__).parent / "histories"
 SKUS = [f"recorded-{n:02}" for n in range(12)]

@@ -20,7 +20,8 @@ from tests.workflow.desk import ORDER_WORKFLOWS, TWO_APPLES_AND_A_BEET, USD, Mod
 from tests.workflow.fakes import Shop
 from tests.workflow.faults import Fails, Hangs
 from workers.sandbox import workflow_runner
-from workflows.order_placement import PlaceChoreographed, PlaceChoreographedOrder, Placement
+from workflows.interfaces import PlaceChoreographed, Placement
+from workflows.order_placement import PlaceChoreographedOrder
 
 CONFIRMED = [EventKind.ORDER_PLACED, EventKind.STOCK_RESERVED, EventKind.PAYMENT_HELD, EventKind.ORDER_CONFIRMED]
 

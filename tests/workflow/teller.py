@@ -17,7 +17,8 @@ from tests.workflow.bank import Bank, Banks, activities_of
 from tests.workflow.desk import Mode, events
 from tests.workflow.faults import Fails, Hangs
 from workers.sandbox import workflow_runner
-from workflows.transfer import CarryOutTransfer, TransferResult, TransferWorkflow, workflow_id
+from workflows.interfaces import CarryOutTransfer, TransferResult
+from workflows.transfer import TransferWorkflow, workflow_id
 
 TEN = Money(10_00, "USD")
 TWO_PHASE = ProtocolChoice.TWO_PHASE

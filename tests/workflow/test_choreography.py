@@ -15,8 +15,9 @@ from tests.workflow.fakes import Shop
 from tests.workflow.faults import Fails, FailsForGood, LosesAck, Outage
 from tests.workflow.stage import Stage, other_content
 from tests.workflow.test_stuck import make_beets_scarce
+from workflows.interfaces import PlaceOrder
 from workflows.order_placement import PlaceChoreographedOrder
-from workflows.order_saga import OrderSaga, PlaceOrder
+from workflows.order_saga import OrderSaga
 
 STEPS = (
     "claim_order_id",

@@ -17,7 +17,8 @@ from temporalio.worker import Replayer, Worker
 from activities.interfaces import BatchCounts, BatchStretch, StretchDone, TransferBatchActivities
 from domain.transfer_batch import Round, batch_workflow_id
 from workers.sandbox import workflow_runner
-from workflows.transfer_batch import BatchOptions, TransferBatch, TransferBatchWorkflow
+from workflows.interfaces import BatchOptions, TransferBatch
+from workflows.transfer_batch import TransferBatchWorkflow
 
 _numbers = itertools.count(1)
 

@@ -1,0 +1,159 @@
+"""What callers of workflows see: their arguments and results. Only data, nothing that decides.
+
+The sandbox passes this module through: what stands here is built once in a process, and not again for each workflow.
+So it catches nothing here, and the rules that keep `domain` pure hold for this module too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import field
+from enum import StrEnum
+
+from pydantic.dataclasses import dataclass
+
+from activities.interfaces import BatchCounts, Compared
+from domain.money import Money
+from domain.orders import Order, OrderStatus
+from domain.sagas import Refusal, SagaOptions
+from domain.transfer_batch import Round
+from domain.transfers import Protocol, ProtocolChoice, Transfer, TransferStatus
+
+VOTE_WITHIN_SECONDS = 20.0
+# One call of the relay's activity. A hundred of them are a history of some 600 events and most of a day.
+CALL_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceOrder:
+    """`cancellation_window_seconds`: how long the order stays cancellable, payment held and stock reserved, before
+    it is decided."""
+
+    order: Order
+    options: SagaOptions = field(default_factory=SagaOptions)
+    cancellation_window_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class OrderResult:
+    """How the order ended. `content_hash` tells a caller whether it was its own order that this id names."""
+
+    order_id: str
+    status: OrderStatus
+    refusal: Refusal | None
+    total: Money | None
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceChoreographed:
+    """`cancellation_window_seconds`: as for `PlaceOrder`. The order's reactors get the options from its events."""
+
+    order: Order
+    options: SagaOptions = field(default_factory=SagaOptions)
+    cancellation_window_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """`refusal`: why there is no order row; None: there is one, and it tells the rest. `content_hash` tells a caller
+    whether it was its own order that this id names."""
+
+    order_id: str
+    refusal: Refusal | None
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class CarryOutTransfer:
+    """`vote_within_seconds`: how long two-phase commit waits for each participant's vote before it aborts."""
+
+    transfer: Transfer
+    protocol: ProtocolChoice = ProtocolChoice.AUTO
+    options: SagaOptions = field(default_factory=SagaOptions)
+    vote_within_seconds: float = VOTE_WITHIN_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class TransferResult:
+    """How the transfer ended. `protocol` is the one that was run, None where nothing was begun. `content_hash` tells a
+    caller whether it was its own transfer that this id names."""
+
+    status: TransferStatus
+    refusal: Refusal | None
+    protocol: Protocol | None
+    source_shard: str
+    target_shard: str
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """`stretch_lines` are one activity, `chunk_lines` one transaction, which is then heard of within
+    `heartbeat_seconds`. `events_max`: the history is begun anew when it is longer, or when Temporal suggests it.
+    """
+
+    chunk_lines: int = 10_000
+    stretch_lines: int = 30_000
+    heartbeat_seconds: float = 12.0
+    events_max: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class BatchProgress:
+    """How far it has come: by shard, behind which line this round goes on; None where it is done.
+
+    `counts` are of both rounds together: what was postponed is then counted again by how it ended.
+    """
+
+    round_: Round
+    after: dict[str, int | None]
+    counts: BatchCounts = field(default_factory=BatchCounts)
+
+
+@dataclass(frozen=True, slots=True)
+class TransferBatch:
+    """`lines`: by source shard, how many are staged there. `progress` is of the run before this one."""
+
+    batch_id: str
+    lines: dict[str, int]
+    options: BatchOptions = field(default_factory=BatchOptions)
+    progress: BatchProgress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FollowOutbox:
+    """One call of the relay's activity lasts `call_seconds`."""
+
+    shard: str
+    call_seconds: float = CALL_SECONDS
+
+
+class Phase(StrEnum):
+    """How far a rebuild has come."""
+
+    BEGINNING = "beginning"
+    FILLING = "filling"
+    COMPARING = "comparing"
+    SWITCHING = "switching"
+    SWITCHED = "switched"
+    DAMAGED = "damaged"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """`chunk_rows` of a shard are one transaction; a call of `fill_seconds` is one activity."""
+
+    chunk_rows: int = 2000
+    fill_seconds: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """How it ended: `switched`; `damaged`, with `next` left as it is to be looked at; or `refused`. `compared` by
+    shard, and under `within` what must agree in the version itself."""
+
+    phase: Phase
+    compared: dict[str, Compared] = field(default_factory=dict)
+    refusal: str | None = None
+    refusal_code: str | None = None
