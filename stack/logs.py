@@ -17,7 +17,7 @@ from temporalio.exceptions import CancelledError
 
 Format = Literal["text", "json"]
 
-FIELDS = ("saga", "step", "shard", "attempt", "code")
+FIELDS = ("saga", "workflow", "step", "shard", "attempt", "code")
 """What a record may carry beside its message, given by `extra=`."""
 
 CHATTY = ("alembic", "sqlalchemy", "asyncio")

@@ -34,9 +34,11 @@ from shards.engines import Cluster
 from shards.routing import Router
 from stack.settings import Settings, resolve_databases
 from stack.temporal_client import connect
+from workers.late_tasks import LateTaskRunner, LateTasks
 from workers.migrate import assert_ready
 from workers.relays import keep_relays
 from workers.sandbox import workflow_runner
+from workers.task_slots import WorkflowTaskSlots, tuned
 from workflows.in_doubt_recovery import InDoubtRecovery
 from workflows.order_choreography import REACTORS
 from workflows.order_placement import PlaceChoreographedOrder
@@ -54,8 +56,7 @@ log = logging.getLogger("shardwise.worker")
 DRAIN_SECONDS = 12.0
 
 # The SDK's own default, for what comes and goes; each shard's outbox has three that stay.
-ACTIVITIES_MAX = 100
-FOLLOWERS_PER_SHARD = 3
+ACTIVITIES_MAX, OUTBOX_ACTIVITIES_MAX = 100, 400
 
 # Tasks of a workflow go first to the worker that has it cached. After that worker's death each in-flight workflow
 # waits this long before another one may take it.
@@ -204,16 +205,15 @@ def new_worker(
     interceptors: Sequence[Interceptor] = (),
 ) -> Worker:
     """One queue's worker, not yet polling. `polled`: another queue that gets what `queue` offers."""
-    hosted = HOSTED[queue]
+    hosted, slots = HOSTED[queue], WorkflowTaskSlots(settings.max_concurrent_workflow_tasks)
     return Worker(
         client,
         task_queue=polled or queue,
         interceptors=interceptors,
         workflows=hosted.workflows,
         activities=hosted.activities(router, settings),
-        workflow_runner=workflow_runner(settings.workflow_sandbox),
-        max_concurrent_activities=ACTIVITIES_MAX + FOLLOWERS_PER_SHARD * len(router.cluster.shards),
-        max_concurrent_workflow_tasks=settings.max_concurrent_workflow_tasks,
+        workflow_runner=LateTaskRunner(workflow_runner(settings.workflow_sandbox), LateTasks(slots.late)),
+        tuner=tuned(slots, OUTBOX_ACTIVITIES_MAX if queue == OUTBOX else ACTIVITIES_MAX),
         # Smaller than the workflows that run at once, the cache costs more than half of the throughput.
         max_cached_workflows=settings.max_cached_workflows,
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=STICKY_SECONDS),

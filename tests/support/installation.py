@@ -1,4 +1,4 @@
-"""The product on databases of a test's own, by what its users have: orders, transfers, `status`, `verify`, `recover`."""
+"""The product on databases of its own, by what its users have: orders, transfers, `status`, `verify`, `recover`."""
 
 from __future__ import annotations
 

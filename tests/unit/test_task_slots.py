@@ -1,0 +1,125 @@
+"""How many workflow tasks a worker takes, with a clock that stands until it is moved."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from temporalio.worker import SlotPermit, SlotReleaseContext
+
+from workers.task_slots import CALM_SECONDS, LIMIT_MIN, REST_SECONDS_MAX, REST_SECONDS_MIN, WorkflowTaskSlots
+
+TASK_SECONDS = 5.0
+
+
+class Worker:
+    """Takes what it may, as Temporal's core does."""
+
+    def __init__(self, most: int) -> None:
+        self.now = 100.0
+        self.slots = WorkflowTaskSlots(most, lambda: self.now)
+        self.held: list[SlotPermit] = []
+
+    def poll(self, is_sticky: bool = False) -> SlotPermit | None:
+        context: Any = SimpleNamespace(is_sticky=is_sticky)
+        return self.slots.try_reserve_slot(context)
+
+    def take(self) -> bool:
+        """A poll that comes back with a task at once."""
+        permit = self.poll()
+        if permit is None:
+            return False
+        context: Any = SimpleNamespace(permit=permit)
+        self.slots.mark_slot_used(context)
+        self.held.append(permit)
+        return True
+
+    def take_all(self) -> int:
+        while self.take():
+            pass
+        return len(self.held)
+
+    def finish(self, count: int) -> None:
+        for _ in range(count):
+            self.slots.release_slot(SlotReleaseContext(None, self.held.pop()))
+
+
+def test_a_worker_in_time_takes_as_many_as_the_setting_says() -> None:
+    worker = Worker(most=40)
+    assert worker.take_all() == 40
+    worker.finish(15)
+    worker.now += 1000
+    assert worker.take_all() == 40
+
+
+def test_a_late_task_halves_what_is_taken_and_rests_first() -> None:
+    worker = Worker(most=40)
+    worker.take_all()
+    worker.slots.late(TASK_SECONDS)
+    assert worker.slots.limit == 20
+    worker.finish(40)
+    assert not worker.take()
+    worker.now += REST_SECONDS_MIN
+    assert worker.take_all() == 20
+
+
+def test_what_is_in_hand_is_halved_and_not_what_might_be() -> None:
+    worker = Worker(most=1000)
+    for _ in range(12):
+        worker.take()
+    worker.slots.late(TASK_SECONDS)
+    assert worker.slots.limit == 6
+
+
+def test_tasks_that_were_taken_before_the_cut_do_not_cut_again() -> None:
+    worker = Worker(most=40)
+    worker.take_all()
+    for _ in range(40):
+        worker.slots.late(TASK_SECONDS)
+        worker.now += TASK_SECONDS / 41
+    assert worker.slots.limit >= 20
+
+
+def test_it_grows_by_one_a_second_up_to_the_setting() -> None:
+    worker = Worker(most=40)
+    worker.take_all()
+    worker.slots.late(TASK_SECONDS)
+    worker.now += REST_SECONDS_MIN + 7
+    assert worker.slots.limit == 27
+    worker.now += 1000
+    assert worker.slots.limit == 40
+
+
+def test_late_again_and_again_rests_longer_but_never_stops() -> None:
+    worker = Worker(most=40)
+    worker.take_all()
+    rests = []
+    for _ in range(8):
+        worker.slots.late(TASK_SECONDS)
+        worker.finish(len(worker.held))
+        began = worker.now
+        while not worker.take():
+            worker.now += REST_SECONDS_MIN / 8
+        rests.append(worker.now - began)
+        worker.now += TASK_SECONDS
+    assert rests == [0.5, 1, 2, 4, 8, 8, 8, 8]
+    assert rests[-1] == REST_SECONDS_MAX
+    assert worker.slots.limit >= LIMIT_MIN
+    worker.now += REST_SECONDS_MAX + CALM_SECONDS
+    worker.slots.late(TASK_SECONDS)
+    worker.now += REST_SECONDS_MIN
+    assert worker.take()
+
+
+def test_each_queue_is_polled_as_long_as_anything_is_taken() -> None:
+    """Tasks of workflows that the worker knows come by its own queue: behind a poll of the common one they would wait
+    until they are given to everybody."""
+    worker = Worker(most=40)
+    worker.take_all()
+    worker.slots.late(TASK_SECONDS)
+    worker.finish(39)
+    worker.now += REST_SECONDS_MIN
+    while worker.slots.limit > len(worker.held) and worker.poll(is_sticky=False):
+        pass
+    assert worker.poll(is_sticky=True) is not None
+    assert worker.poll(is_sticky=True) is None
