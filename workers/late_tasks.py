@@ -74,6 +74,7 @@ class _Instance(WorkflowInstance):
         self._tasks = tasks
         # Of the task that is worked on: its place in the history, when the server gave it, when it came to us.
         self._task: int | None = None
+        self._is_replayed = False
         self._given_at = self._came_at = 0.0
         self._longest = 0.0
 
@@ -93,9 +94,9 @@ class _Instance(WorkflowInstance):
         """An activation of the same task, after a local activity, has the same history."""
         if self._task == act.history_length:
             return
-        if self._task is not None and not act.is_replaying:
+        if self._task is not None and not self._is_replayed:
             self._tasks.in_time(act.run_id)
-        self._task = act.history_length
+        self._task, self._is_replayed = act.history_length, act.is_replaying
         self._given_at, self._came_at = act.timestamp.ToMilliseconds() / 1000, time.monotonic()
         self._longest = 0.0
 

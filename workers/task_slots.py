@@ -3,6 +3,7 @@
 Temporal's clock for a task runs from the moment at which a worker takes it. Where a worker takes more than it can do,
 all are late: each is thrown away half done, and given again at once. So a worker that is late halves what it takes,
 rests, and then takes one more every second, up to the setting. What it leaves waits in Temporal, where no clock runs.
+Workflows that it has begun are not held up by that.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class WorkflowTaskSlots(CustomSlotSupplier):
             self._cut_to = max(LIMIT_MIN, min(self.limit, self._used()) // 2)
             self._resumes_at = now + self._rest_seconds
             self._counts_again_at = now + task_seconds
-            told = f"{int(self._cut_to)} workflow tasks at once, after a rest of {self._rest_seconds:g} s"
+            told = f"{int(self._cut_to)} new workflow tasks at once, after a rest of {self._rest_seconds:g} s"
         log.warning(f"late: takes {told}, and one more each second", extra={"code": "worker_late"})
 
     async def reserve_slot(self, ctx: SlotReserveContext) -> SlotPermit:
@@ -81,13 +82,16 @@ class WorkflowTaskSlots(CustomSlotSupplier):
         return permit
 
     def try_reserve_slot(self, ctx: SlotReserveContext) -> SlotPermit | None:
-        """A poll holds a slot while it waits. Each queue, the worker's own and the common one, has one that polls
-        as long as anything can be taken, or its tasks would wait for the other's."""
+        """Only what the worker has not begun has to wait: the workflows in its cache are cheap, and only they end.
+
+        A poll holds a slot while it waits. Each of the two queues has one poll as long as its tasks may be taken.
+        """
         with self._lock:
-            limit = self.limit
+            limit = self._most if ctx.is_sticky else self.limit
             is_polled = any(each.is_sticky == ctx.is_sticky and not each.is_used for each in self._permits)
             is_full = self._used() >= limit or (is_polled and len(self._permits) >= limit)
-            if is_full or self._clock() < self._resumes_at:
+            rests = not ctx.is_sticky and self._clock() < self._resumes_at
+            if is_full or rests:
                 return None
             permit = _Permit(ctx.is_sticky)
             self._permits.add(permit)

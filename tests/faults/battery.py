@@ -39,9 +39,7 @@ from tests.support.world import World
 from workers.run import new_worker
 from workflows.transfer import TASK_QUEUE as TRANSFERS
 
-# More with each that ends: as many at the very first would all be loaded in the same moment, each longer than a task
-# may take, and begin again for ever.
-AT_FIRST, AT_ONCE, AT_ONCE_BROKEN = 8, 40, 60
+AT_ONCE, AT_ONCE_BROKEN = 40, 60
 DEATHS_AT_ONCE = 4
 TASK_TIMEOUT = timedelta(seconds=2)
 RECOVERIES_MAX = 5
@@ -93,17 +91,14 @@ class Battery:
         return await self._judge(sagas)
 
     async def _live(self, sagas: Sequence[WatchedSaga], say: Callable[[str], None]) -> None:
-        turns = asyncio.Semaphore(AT_FIRST)
-        done, room = 0, self._at_once - AT_FIRST
+        turns = asyncio.Semaphore(self._at_once)
+        done = 0
 
         async def live(saga: WatchedSaga) -> None:
-            nonlocal done, room
+            nonlocal done
             async with turns:
                 await place(saga, self._client, saga.queue, TASK_TIMEOUT)
                 await saga.end()
-            if room > 0:
-                turns.release()
-                room -= 1
             done += 1
             if done % AT_ONCE == 0:
                 say(f"{done} ended")
