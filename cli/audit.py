@@ -25,6 +25,7 @@ from shards.audit.placement import check_placement
 from shards.audit.prepared import FORGOTTEN_AFTER_SECONDS
 from shards.audit.read_model import Projected, check_projected, check_version
 from shards.engines import Cluster
+from shards.map_agreement import disagreements
 
 BATCH = 500
 DESCRIBED_AT_ONCE_MAX = 32
@@ -145,6 +146,9 @@ class Audit:
             self.findings.add_violations(check, [Violation(what, None, {"saga_id": saga_id, "state": state})])
 
     async def _check_shards(self) -> None:
+        for each in await disagreements(self._cluster):
+            about = {"given": each.given, "owned": each.owned}
+            self.findings.add_violations(Check.PLACEMENT, [Violation(each.message, each.shard, about)])
         shards = list(self._cluster.shards.values())
         for done, shard in enumerate(shards):
             self._progress("shards", done, len(shards))

@@ -39,6 +39,7 @@ _BEGIN = text("""
 _STAGED = text("UPDATE transfer_batch SET lines = :lines, staged_at = now() WHERE id = :id").bindparams(
     bindparam("lines", type_=JSONB)
 )
+_COUNT = text("SELECT count(*) FROM batch_line WHERE batch_id = :id")
 _FINISH = text("UPDATE transfer_batch SET finished_at = now() WHERE id = :id AND staged_at IS NOT NULL")
 _UNFINISHED = text("SELECT id FROM transfer_batch WHERE staged_at IS NOT NULL AND finished_at IS NULL ORDER BY id")
 _RESUME = text("UPDATE transfer_batch SET finished_at = NULL WHERE id = :id")
@@ -151,12 +152,20 @@ async def staging_turn(cluster: Cluster, shard_map: ShardMap, batch_id: str) -> 
 
 
 async def resume(cluster: Cluster, batch_id: str) -> Staged | None:
-    """What is staged of a batch, kept from now on until it is finished again; None where that is not all of it."""
+    """What is staged of a batch, kept from now on until it is finished again; None where that is not all of it, also
+    since a shard was restored to before its lines were there."""
     with failures_on("catalog"):
         async with cluster.catalog.transaction() as connection:
             lines = (await connection.execute(_READ, {"id": batch_id})).scalar_one_or_none()
             await connection.execute(_RESUME, {"id": batch_id})
-    return Staged(lines) if lines is not None else None
+
+    async def are_there(shard: str, count: int) -> bool:
+        async with bulk_on(cluster.shards[shard], shard) as tx:
+            return bool((await tx.execute(_COUNT, id=batch_id)).scalar_one() == count)
+
+    if lines is None or not all(await all_ended(are_there(*each) for each in lines.items())):
+        return None
+    return Staged(lines)
 
 
 async def unfinished(cluster: Cluster) -> list[str]:

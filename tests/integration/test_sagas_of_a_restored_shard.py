@@ -88,10 +88,10 @@ async def test_what_is_placed_again_ends_as_it_did_and_nothing_waits(office: Off
 
 
 async def test_recover_carries_out_again_what_other_shards_know_of(office: Office) -> None:
-    world = office.world
-    customer = await world.customer(shard=SHARD)
+    customer = await office.world.customer(shard=SHARD)
     await office.town.server.keep_copy()
     await office.reopened()
+    world = office.world
     orders = await orders_of(world, customer)
     transfers = [each for each in await transfers_of(world, customer) if each[0].source == customer][:2]
     async with office.at_work():

@@ -416,3 +416,26 @@ async def test_verify_sees_what_a_batch_has_begun_as_its_workflows(cluster: Clus
     audit = Audit(cluster, workflows, lambda *_: None)
     await audit.run()
     assert document_of(audit)["ok"]
+
+
+async def test_lines_that_a_restored_shard_has_lost_are_staged_and_carried_out_again(world: World) -> None:
+    ada, bob = await accounts(world, "10.00", "10.00")
+    batch = BatchByHand(world, [transfer(ada, bob, "1.00"), transfer(bob, ada, "2.00")])
+    await batch.stage()
+    await world.rows("shard-1", "DELETE FROM batch_line WHERE batch_id = :id", id=batch.batch_id)
+    await batch.stage()
+    await batch.carry_out()
+    assert await batch.outcomes() == [SETTLED, SETTLED]
+    # The target's side is lost, and decided as it was: brought again.
+    saga_id = batch.transfers[0].saga_id
+    for statement in (
+        "UPDATE account SET posted = posted - 100 WHERE id = :bob",
+        "DELETE FROM clearing_leg WHERE saga_id = :saga",
+        "DELETE FROM entry USING movement AS m WHERE m.id = movement_id AND m.saga_id = :saga",
+        "DELETE FROM movement WHERE saga_id = :saga",
+        "DELETE FROM admission WHERE saga_id = :saga",
+    ):
+        await world.rows("shard-2", statement, saga=saga_id, bob=bob)
+    await batch.carry_out()
+    assert await posted(world, ada, bob) == [11_00, 9_00]
+    await assert_sound(world)
