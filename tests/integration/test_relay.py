@@ -12,7 +12,7 @@ from temporalio.client import Client
 from domain.orders import OrderStatus, Style
 from shards.outbox_trimming import Trimmer
 from shards.projection.projector import Projector
-from tests.support.installation import Installation, until
+from tests.support.office import Office, until
 from tests.support.temporal import scratch_temporal
 from tests.support.world import lasting_world
 from workflows.outbox_relay import workflow_id
@@ -21,33 +21,31 @@ SHARD = "shard-2"
 
 
 @pytest.fixture
-async def installation(
-    postgres_server: str, migrated_templates: Mapping[str, str], tmp_path: Path
-) -> AsyncIterator[Installation]:
+async def office(postgres_server: str, migrated_templates: Mapping[str, str], tmp_path: Path) -> AsyncIterator[Office]:
     async with lasting_world(postgres_server, migrated_templates) as world, scratch_temporal(tmp_path) as client:
-        yield Installation(world, client)
+        yield Office(world, client)
 
 
 async def test_reactors_go_on_while_the_read_model_is_not_followed(
-    installation: Installation, monkeypatch: pytest.MonkeyPatch
+    office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = installation.world
+    world = office.world
 
     async def fails(_: object) -> None:
         raise KeyError("a bug")
 
-    async with installation.at_work():
+    async with office.at_work():
         with monkeypatch.context() as broken:
             broken.setattr(Projector, "step", fails)
             broken.setattr(Trimmer, "step", fails)
             order = world.order(await world.customer(shard=SHARD), {await world.product(near): 1 for near in "az"})
-            assert await installation.place(replace(order, style=Style.CHOREOGRAPHED)) is OrderStatus.CONFIRMED
-            attempts = await attempts_of(installation.client)
+            assert await office.place(replace(order, style=Style.CHOREOGRAPHED)) is OrderStatus.CONFIRMED
+            attempts = await attempts_of(office.client)
             assert attempts["start_reactors"] == 1
             assert attempts["project_events"] > 1
             assert attempts["trim_outbox"] > 1
-        await until(installation.has_caught_up)
-        assert await installation.damage() == []
+        await until(office.has_caught_up)
+        assert await office.damage() == []
 
 
 async def attempts_of(client: Client) -> dict[str, int]:

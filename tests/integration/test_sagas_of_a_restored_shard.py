@@ -11,7 +11,7 @@ import pytest
 
 from domain.orders import Order, OrderStatus, Style
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus
-from tests.support.installation import Installation, until
+from tests.support.office import Office, until
 from tests.support.restorable import SHARD, RestorableWorld, restorable_world
 from tests.support.temporal import scratch_temporal
 from tests.support.world import World
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @dataclass
-class Office(Installation):
+class RestorableOffice(Office):
     """On a world whose one shard can be set back."""
 
     town: RestorableWorld
@@ -30,14 +30,16 @@ class Office(Installation):
 
 
 @pytest.fixture
-async def office(postgres_server: str, migrated_templates: Mapping[str, str], tmp_path: Path) -> AsyncIterator[Office]:
+async def office(
+    postgres_server: str, migrated_templates: Mapping[str, str], tmp_path: Path
+) -> AsyncIterator[RestorableOffice]:
     for name in ("postgres", "temporal"):
         (tmp_path / name).mkdir()
     async with (
         restorable_world(postgres_server, migrated_templates, tmp_path / "postgres") as town,
         scratch_temporal(tmp_path / "temporal") as client,
     ):
-        yield Office(town.world, client, town)
+        yield RestorableOffice(town.world, client, town)
 
 
 async def orders_of(world: World, customer: str) -> list[Order]:
@@ -54,7 +56,7 @@ async def transfers_of(world: World, customer: str) -> list[tuple[Transfer, Prot
     return [((await world.transfer(source, target, "1.00")).transfer, p) for source, target, p in routes]
 
 
-async def test_what_is_placed_again_ends_as_it_did_and_nothing_waits(office: Office) -> None:
+async def test_what_is_placed_again_ends_as_it_did_and_nothing_waits(office: RestorableOffice) -> None:
     world = office.world
     customer = await world.customer(shard=SHARD)
     gone_orders, gone_transfers = await orders_of(world, customer), await transfers_of(world, customer)
@@ -87,7 +89,7 @@ async def test_what_is_placed_again_ends_as_it_did_and_nothing_waits(office: Off
         assert await office.recover() == set()
 
 
-async def test_recover_carries_out_again_what_other_shards_know_of(office: Office) -> None:
+async def test_recover_carries_out_again_what_other_shards_know_of(office: RestorableOffice) -> None:
     customer = await office.world.customer(shard=SHARD)
     await office.town.server.keep_copy()
     await office.reopened()

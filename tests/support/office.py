@@ -31,7 +31,7 @@ SETTINGS = Settings(stuck_after_seconds=5)
 
 
 @dataclass
-class Installation:
+class Office:
     world: World
     client: Client
 
