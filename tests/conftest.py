@@ -1,4 +1,4 @@
-"""Fixtures on real Postgres. One scratch server per session; each test has databases of its own on it."""
+"""Fixtures on the run's real servers: each test has databases, and a Temporal namespace, of its own on them."""
 
 from __future__ import annotations
 
@@ -8,26 +8,61 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from temporalio.client import Client
 
 from shards.engines import Cluster
 from stack.settings import Databases
-from tests.support.postgres import create_databases, drop_databases, lasting_databases, scratch_server, sibling
-from tests.support.postgres import migrated_templates as make_templates
+from tests.support.installation import Installation, Keeper
+from tests.support.installation import installation as wait_for_installation
+from tests.support.postgres import create_databases, drop_databases, lasting_databases, sibling
+from tests.support.temporal import new_namespace
 
 FreshDatabase = Callable[[], Awaitable[str]]
 FreshCluster = Callable[[], AbstractAsyncContextManager[Databases]]
+FreshNamespace = Callable[[], Awaitable[Client]]
 
 _numbers = itertools.count(1)
+_keeper = pytest.StashKey[Keeper]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where tests run in processes of their own, the one that gives them out starts the servers for all of them, while
+    they are still collecting."""
+    processes = config.getoption("tx", default=[])
+    if processes and not config.getoption("collectonly"):
+        config.stash[_keeper] = Keeper(len(processes))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    if _keeper in node.config.stash:
+        node.workerinput["installation"] = str(node.config.stash[_keeper].folder)
 
 
 @pytest.fixture(scope="session")
-async def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """The DSN of the scratch server's maintenance database."""
-    folder: Path = tmp_path_factory.mktemp("postgres")
-    async with scratch_server(folder) as admin:
-        yield admin
+def installation(pytestconfig: pytest.Config) -> Installation:
+    """The servers, and what this process has on them."""
+    given = getattr(pytestconfig, "workerinput", None)
+    if given is not None:
+        return wait_for_installation(Path(given["installation"]), int(given["workerid"].removeprefix("gw")))
+    if _keeper not in pytestconfig.stash:
+        pytestconfig.stash[_keeper] = Keeper(1)
+    return wait_for_installation(pytestconfig.stash[_keeper].folder, 0)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(installation: Installation) -> str:
+    """The DSN of the maintenance database of this process's server."""
+    return installation.postgres
+
+
+@pytest.fixture(scope="session")
+def fresh_namespace(installation: Installation) -> FreshNamespace:
+    """A client in a new namespace of the run's Temporal server at each call."""
+    return lambda: new_namespace(installation.temporal)
 
 
 @pytest.fixture
@@ -36,7 +71,7 @@ async def fresh_database(postgres_server: str) -> AsyncIterator[FreshDatabase]:
     made: list[str] = []
 
     async def make() -> str:
-        made.append(f"fresh_{next(_numbers)}")
+        made.append(f"fresh_{os.getpid()}_{next(_numbers)}")
         await create_databases(postgres_server, {made[-1]: "template0"})
         return sibling(postgres_server, made[-1])
 
@@ -45,9 +80,9 @@ async def fresh_database(postgres_server: str) -> AsyncIterator[FreshDatabase]:
 
 
 @pytest.fixture(scope="session")
-async def migrated_templates(postgres_server: str) -> dict[str, str]:
+def migrated_templates(installation: Installation) -> dict[str, str]:
     """See `tests.support.postgres.migrated_templates`."""
-    return await make_templates(postgres_server)
+    return installation.templates
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +120,10 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """A process that used the Temporal client can die while the interpreter shuts down, with all tests passed."""
+    """Ends the servers. A process that used the Temporal client can die while the interpreter shuts down, with all
+    tests passed."""
+    if _keeper in config.stash:
+        config.stash[_keeper].end()
     if _exit_status in config.stash:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,7 +1,7 @@
 """A worker that kills itself (-9) when every transfer of its plan has come to the border where it must die.
 
-The plan is one JSON document on stdin: `{"databases": {...}, "temporal": address, "queue": name, "borders": {saga id:
-border}}`. On stdout it says the saga ids of those that have come there, one a line.
+The plan is one JSON document on stdin: `{"databases": {...}, "temporal": {"target_host": address, "namespace": name},
+"queue": name, "borders": {saga id: border}}`. On stdout it says the saga ids of those that have come there, one a line.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ async def main() -> None:
         await asyncio.Event().wait()
 
     watchers = {saga_id: PhaseWatcher(saga_id, BORDERS[name], die) for saga_id, name in plan["borders"].items()}
-    client = intercepted(await connect_to({"target_host": plan["temporal"]}, timeout_seconds=10), watchers)
+    client = intercepted(await connect_to(plan["temporal"], timeout_seconds=10), watchers)
     HOSTED[queue] = HOSTED[TASK_QUEUE]
     async with (
         Cluster(databases["shards"], databases["catalog"], databases["read_model"], pool_size=20) as cluster,

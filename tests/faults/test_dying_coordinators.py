@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 
 import pytest
 from temporalio.client import Client
@@ -23,8 +22,8 @@ from domain.two_phase import Outcome
 from shards.engines import Cluster
 from shards.in_doubt import Sweep
 from stack.settings import Databases, Settings
+from tests.conftest import FreshNamespace
 from tests.faults.phases import BORDERS, SOURCE, PhaseBorder
-from tests.support.temporal import scratch_temporal
 from tests.support.two_phase import TransferByHand, new_transfer, nothing_left_prepared
 from tests.support.world import World
 from workers.run import HOSTED, new_worker
@@ -89,10 +88,9 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(cluster_dsns: Databases, tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(cluster_dsns: Databases, fresh_namespace: FreshNamespace) -> AsyncIterator[Stage]:
     """A transfer for each border; its worker has died when all of them had come there."""
     async with (
-        scratch_temporal(tmp_path) as client,
         Cluster(cluster_dsns.shards, cluster_dsns.catalog, cluster_dsns.read_model, pool_size=10) as cluster,
         nothing_left_prepared(cluster),
     ):
@@ -101,7 +99,7 @@ async def stage(cluster_dsns: Databases, tmp_path: Path) -> AsyncIterator[Stage]
             Doomed(border, await new_transfer(world, balance="10.00" if border.votes_no else "100.00", opened=False))
             for border in BORDERS.values()
         ]
-        made = Stage(cluster_dsns, client, world, doomed, next(_queues))
+        made = Stage(cluster_dsns, await fresh_namespace(), world, doomed, next(_queues))
         await _die(made)
         yield made
         assert await world.violations() == []
@@ -115,7 +113,10 @@ async def _die(stage: Stage) -> None:
             "catalog": stage.databases.catalog,
             "read_model": stage.databases.read_model,
         },
-        "temporal": stage.client.service_client.config.target_host,
+        "temporal": {
+            "target_host": stage.client.service_client.config.target_host,
+            "namespace": stage.client.namespace,
+        },
         "queue": stage.queue,
         "borders": {each.workflow_id: names[each.border] for each in stage.doomed},
     }

@@ -35,9 +35,8 @@ from shards.audit.findings import Check
 from shards.engines import Cluster
 from stack.embedded.waiting import attempts
 from stack.settings import Settings
-from tests.conftest import FreshCluster
+from tests.conftest import FreshCluster, FreshNamespace
 from tests.support.services import followed, services
-from tests.support.temporal import scratch_temporal
 from tests.support.world import World
 
 SECONDS = 30.0
@@ -104,15 +103,14 @@ class Office:
 
 
 @pytest.fixture(scope="module")
-async def office(fresh_cluster: FreshCluster, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Office]:
+async def office(fresh_cluster: FreshCluster, fresh_namespace: FreshNamespace) -> AsyncIterator[Office]:
     async with (
         fresh_cluster() as made,
         Cluster(made.shards, made.catalog, made.read_model, pool_size=8) as cluster,
-        scratch_temporal(tmp_path_factory.mktemp("temporal")) as client,
     ):
         world = World(cluster)
         await world.open_shop()
-        yield Office(world, client)
+        yield Office(world, await fresh_namespace())
 
 
 @pytest.fixture(autouse=True)

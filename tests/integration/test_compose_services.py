@@ -25,9 +25,8 @@ from stack.embedded.temporal_server import RETENTION_SECONDS
 from stack.embedded.waiting import attempts
 from stack.embedded.worker_process import READY_FILE_VARIABLE
 from stack.settings import Settings
-from tests.conftest import FreshDatabase
+from tests.conftest import FreshDatabase, FreshNamespace
 from tests.support.compose import REPOSITORY, environment, project
-from tests.support.temporal import scratch_temporal
 
 NAMESPACE = "shop"
 SAMPLE = REPOSITORY / "cli" / "sample"
@@ -78,9 +77,8 @@ class Containers:
 
 
 @pytest.fixture
-async def temporal(tmp_path: Path) -> AsyncIterator[Client]:
-    async with scratch_temporal(tmp_path) as client:
-        yield client
+async def temporal(fresh_namespace: FreshNamespace) -> Client:
+    return await fresh_namespace()
 
 
 @pytest.fixture

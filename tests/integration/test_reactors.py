@@ -21,7 +21,7 @@ from shards.engines import Cluster
 from shards.outbox_cursors import REACTORS
 from stack.embedded.waiting import attempts
 from stack.settings import Databases, Settings
-from tests.conftest import FreshCluster
+from tests.conftest import FreshCluster, FreshNamespace
 from tests.support.services import followed, services
 from tests.support.temporal import scratch_temporal
 from tests.support.world import ChoreographyByHand, World
@@ -32,16 +32,14 @@ SHARD = "shard-2"
 
 
 @pytest.fixture(scope="module")
-async def temporal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Client]:
-    async with scratch_temporal(tmp_path_factory.mktemp("temporal")) as client:
-        yield client
+async def temporal(fresh_namespace: FreshNamespace) -> Client:
+    return await fresh_namespace()
 
 
 @pytest.fixture
-async def clean_temporal(tmp_path: Path) -> AsyncIterator[Client]:
+async def clean_temporal(fresh_namespace: FreshNamespace) -> Client:
     """Without what other tests have started and no worker has taken."""
-    async with scratch_temporal(tmp_path) as client:
-        yield client
+    return await fresh_namespace()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import itertools
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
@@ -14,9 +13,9 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from shards.projection.filling import filled
 from stack.embedded.waiting import attempts
 from stack.settings import Settings
+from tests.conftest import FreshNamespace
 from tests.support.projecting import project
 from tests.support.rebuilding import begun, content, fill
-from tests.support.temporal import scratch_temporal
 from tests.support.world import World, lasting_world
 from workers.run import new_worker
 from workflows.interfaces import Phase, Rebuild, Rebuilt
@@ -48,13 +47,15 @@ class Site:
 
 
 @pytest.fixture
-async def site(postgres_server: str, migrated_templates: Mapping[str, str], tmp_path: Path) -> AsyncIterator[Site]:
-    async with scratch_temporal(tmp_path) as client, lasting_world(postgres_server, migrated_templates) as world:
+async def site(
+    postgres_server: str, migrated_templates: Mapping[str, str], fresh_namespace: FreshNamespace
+) -> AsyncIterator[Site]:
+    async with lasting_world(postgres_server, migrated_templates) as world:
         for _ in range(3):
             saga = await world.saga(world.order(await world.customer(), {await world.product("m"): 3}))
             assert await saga.open() is None
         await project(world)
-        yield Site(client, world, f"rebuilds-{next(_numbers)}")
+        yield Site(await fresh_namespace(), world, f"rebuilds-{next(_numbers)}")
 
 
 async def test_many_short_calls_fill_compare_and_switch(site: Site) -> None:

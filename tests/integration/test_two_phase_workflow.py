@@ -8,7 +8,6 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from temporalio.api.enums.v1 import EventType
@@ -19,7 +18,7 @@ from domain.transfers import ProtocolChoice, Transfer, TransferStatus
 from shards.engines import Cluster
 from shards.routing import Router
 from stack.settings import Databases, Settings
-from tests.support.temporal import scratch_temporal
+from tests.conftest import FreshNamespace
 from tests.support.two_phase import TARGET, TransferByHand, new_transfer, nothing_left_prepared
 from tests.support.world import World
 from workers.run import HOSTED, new_worker
@@ -63,14 +62,13 @@ class Office:
 
 
 @pytest.fixture
-async def office(cluster_dsns: Databases, tmp_path: Path) -> AsyncIterator[Office]:
+async def office(cluster_dsns: Databases, fresh_namespace: FreshNamespace) -> AsyncIterator[Office]:
     async with (
-        scratch_temporal(tmp_path) as client,
         Cluster(cluster_dsns.shards, cluster_dsns.catalog, cluster_dsns.read_model, pool_size=4) as cluster,
         nothing_left_prepared(cluster),
     ):
         world = World(cluster)
-        yield Office(client, world, cluster_dsns, next(_queues))
+        yield Office(await fresh_namespace(), world, cluster_dsns, next(_queues))
         assert await world.violations() == []
 
 

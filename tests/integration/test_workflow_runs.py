@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from temporalio.client import Client
@@ -12,14 +10,13 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from cli.trace.facts import Run
 from cli.trace.workflow_runs import read_runs
-from tests.support.temporal import scratch_temporal
+from tests.conftest import FreshNamespace
 from workflows.order_saga import ORDER_STATUS
 
 
 @pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[Client]:
-    async with scratch_temporal(tmp_path) as made:
-        yield made
+async def client(fresh_namespace: FreshNamespace) -> Client:
+    return await fresh_namespace()
 
 
 async def all_runs(client: Client, count: int) -> list[Run]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from temporalio.client import Client
@@ -12,14 +10,13 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from cli.workflow_states import ListedWorkflow, TemporalWorkflowStates, Work, WorkflowState, together
 from domain.choreography import PLACEMENT_TYPE, Reactor, placement_id, reactor_id
-from tests.support.temporal import scratch_temporal
+from tests.conftest import FreshNamespace
 from workflows.order_saga import ORDER_STATUS
 
 
 @pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[Client]:
-    async with scratch_temporal(tmp_path) as made:
-        yield made
+async def client(fresh_namespace: FreshNamespace) -> Client:
+    return await fresh_namespace()
 
 
 async def test_open_closed_and_absent_workflows_are_told_apart(client: Client) -> None:

@@ -1,10 +1,12 @@
-"""One scratch Postgres server for a test session, started by the product's own launcher, and databases on it."""
+"""Scratch Postgres servers, started by the product's own launcher, and databases on them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import itertools
+import os
+import shutil
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
@@ -22,27 +24,71 @@ SHARDS = ("shard-1", "shard-2", "shard-3")
 CATALOG, READ_MODEL = "catalog", "read_model"
 _numbers = itertools.count(1)
 
-NAME = "scratch"
+_FORGETFUL = (
+    "ALTER SYSTEM SET fsync = off",
+    "ALTER SYSTEM SET full_page_writes = off",
+    "ALTER SYSTEM SET synchronous_commit = off",
+    "SELECT pg_reload_conf()",
+)
+
+
+class _Servers:
+    """In one folder, none of them running yet."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self._claims = PortClaims()
+        ports = {f"scratch-{number}": self._claims.choose(usual=None) for number in range(1, count + 1)}
+        self._record = StackRecord(shards=[], ports=ports)
+        self.files = postgres_files.provide(
+            postgres_files.locate(folder, self._record, binaries.postgres_bin(Settings()))
+        )
+        self.files.make_template(self._record.password)
+        self.parts = [
+            PostgresServer(name, folder / f"{name}.log", self.files, self._record, [MAINTENANCE_DATABASE])
+            for name in ports
+        ]
+        self._supervisor = Supervisor(folder, self._record, lambda _: None)
+
+    async def start(self, *parts: PostgresServer) -> list[str]:
+        """The DSNs of their maintenance databases."""
+        await asyncio.gather(*(self._supervisor.start(part) for part in parts))
+        if len(parts) == len(self.parts):
+            self._claims.release()
+        return [self._record.dsn(part.name, MAINTENANCE_DATABASE) for part in parts]
+
+    async def stop(self, *parts: PostgresServer) -> None:
+        await asyncio.gather(*(self._supervisor.stop(part) for part in parts))
 
 
 @contextlib.asynccontextmanager
 async def scratch_server(folder: Path) -> AsyncIterator[str]:
     """The DSN of its maintenance database. It forgets everything in a crash, and is the faster for it."""
-    claims = PortClaims()
-    record = StackRecord(shards=[], ports={NAME: claims.choose(usual=None)})
-    files = postgres_files.provide(postgres_files.locate(folder, record, binaries.postgres_bin(Settings())))
-    files.make_template(record.password)
-    server = PostgresServer(NAME, folder / "postgres.log", files, record, [])
-    supervisor = Supervisor(folder, record, lambda _: None)
+    servers = _Servers(folder, 1)
     try:
-        await supervisor.start(server)
-        claims.release()
-        admin = record.dsn(NAME, MAINTENANCE_DATABASE)
-        await _execute(admin, ["ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET full_page_writes = off"])
-        await _execute(admin, ["ALTER SYSTEM SET synchronous_commit = off", "SELECT pg_reload_conf()"])
+        [admin] = await servers.start(*servers.parts)
+        await _execute(admin, _FORGETFUL)
         yield admin
     finally:
-        await supervisor.stop(server)
+        await servers.stop(*servers.parts)
+
+
+@contextlib.asynccontextmanager
+async def scratch_servers(folder: Path, count: int) -> AsyncIterator[tuple[list[str], dict[str, str]]]:
+    """As many, each with the same migrated templates: the first one's files are copied. Their DSNs and the
+    templates' names."""
+    servers = _Servers(folder, count)
+    first, *others = servers.parts
+    try:
+        [admin] = await servers.start(first)
+        await _execute(admin, _FORGETFUL)
+        templates = await migrated_templates(admin)
+        if others:
+            await servers.stop(first)
+            for other in others:
+                shutil.copytree(first.folder, other.folder, symlinks=True)
+        yield await servers.start(*servers.parts), templates
+    finally:
+        await servers.stop(*servers.parts)
 
 
 def sibling(dsn: str, database: str) -> str:
@@ -69,7 +115,7 @@ async def migrated_templates(admin: str) -> dict[str, str]:
 async def lasting_databases(admin: str, templates: Mapping[str, str]) -> AsyncIterator[Databases]:
     """Copies of the templates for many tests: making databases costs more than most tests. Dropped at the end."""
     number = next(_numbers)
-    names = {part: f"lasting_{number}_{part}" for part in templates}
+    names = {part: f"lasting_{os.getpid()}_{number}_{part}" for part in templates}
     await create_databases(admin, {names[part]: template for part, template in templates.items()})
     try:
         yield addresses(admin, names)

@@ -1,21 +1,27 @@
-"""One scratch Temporal server, started by the product's own launcher."""
+"""A scratch Temporal server, started by the product's own launcher, and namespaces on a running one."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 
 from stack.embedded import binaries
 from stack.embedded.parts import Supervisor
 from stack.embedded.ports import PortClaims
 from stack.embedded.record import TEMPORAL, TEMPORAL_UI, StackRecord
-from stack.embedded.temporal_server import TemporalServer
+from stack.embedded.temporal_server import RETENTION_SECONDS, TemporalServer
 from stack.settings import Settings
 from stack.temporal_client import connect_to
 from workers.search_attributes import register_search_attributes
+
+_numbers = itertools.count(1)
 
 
 @contextlib.asynccontextmanager
@@ -34,3 +40,15 @@ async def scratch_temporal(folder: Path) -> AsyncIterator[Client]:
         yield client
     finally:
         await supervisor.stop(server)
+
+
+async def new_namespace(address: str) -> Client:
+    """A client in a namespace that nobody else uses, with our search attributes registered."""
+    name = f"tests-{os.getpid()}-{next(_numbers)}"
+    anywhere = await connect_to({"target_host": address}, timeout_seconds=10)
+    kept = Duration(seconds=RETENTION_SECONDS)
+    request = RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=kept)
+    await anywhere.workflow_service.register_namespace(request)
+    client = await connect_to({"target_host": address, "namespace": name}, timeout_seconds=10)
+    await register_search_attributes(client)
+    return client

@@ -1,0 +1,141 @@
+"""The servers of one test run, started once: one Temporal server, and one Postgres server for each test process.
+
+They are kept by a process of their own, which ends them as soon as its standard input ends: after the last test, and
+also when the run was interrupted, killed or never came to collect a test. What is left of the embedded stacks that
+tests have made below `Installation.stacks` is ended with them.
+
+Each process has a Postgres server of its own because positions in the outbox are a whole server's: a transaction that
+one test leaves open would hide the events of all others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from stack.embedded.stack import EmbeddedStack
+from stack.settings import Settings
+from tests.support.postgres import scratch_servers
+from tests.support.temporal import scratch_temporal
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+STARTS_WITHIN_SECONDS = 180
+ENDS_WITHIN_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What one test process is given. `postgres`: the DSN of its server's maintenance database; `templates`: by part,
+    databases of that server that `shardwise migrate` has made; `temporal`: host and port; `stacks`: a folder."""
+
+    postgres: str
+    templates: dict[str, str]
+    temporal: str
+    stacks: Path
+
+
+class Keeper:
+    """The process that keeps the servers, seen from the one that starts it."""
+
+    def __init__(self, test_processes: int) -> None:
+        """Returns at once: `installation` waits for the servers."""
+        self.folder = Path(tempfile.mkdtemp(prefix="shardwise-tests-"))
+        with (self.folder / "keeper.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.support.installation", str(self.folder), str(test_processes)],
+                cwd=REPOSITORY,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # A Ctrl-C at the terminal is for the tests.
+            )
+
+    def end(self) -> None:
+        """Returns when the servers are gone, and their folder with them."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(ENDS_WITHIN_SECONDS)
+
+
+def installation(folder: Path, test_process: int) -> Installation:
+    """What the keeper of this folder has for one of the test processes, as soon as it is there."""
+    deadline = time.monotonic() + STARTS_WITHIN_SECONDS
+    while not (folder / "told.json").exists():
+        assert time.monotonic() < deadline, "the servers do not start"
+        time.sleep(0.05)
+    told = json.loads((folder / "told.json").read_text())
+    assert "error" not in told, f"the servers did not start: {told['error']}"
+    # One that takes the place of a process that died shares its server.
+    postgres = told["postgres"][test_process % len(told["postgres"])]
+    return Installation(postgres, told["templates"], told["temporal"], folder / "stacks")
+
+
+async def _keep(folder: Path, test_processes: int) -> None:
+    """Until standard input ends. SIGTERM and SIGINT mean the same."""
+    over = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, over.set)
+    watching = asyncio.create_task(_until_end_of_input(over))
+    try:
+        async with _servers(folder, test_processes) as told:
+            _tell(folder, told)
+            await over.wait()
+    except Exception as error:
+        _tell(folder, {"error": str(error)})
+        await over.wait()
+    finally:
+        watching.cancel()
+
+
+async def _until_end_of_input(over: asyncio.Event) -> None:
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await reader.read()
+    over.set()
+
+
+@contextlib.asynccontextmanager
+async def _servers(folder: Path, test_processes: int) -> AsyncIterator[dict[str, object]]:
+    places = {name: folder / name for name in ("postgres", "temporal", "stacks")}
+    for place in places.values():
+        place.mkdir()
+    async with (
+        _ending_stacks(places["stacks"]),
+        scratch_temporal(places["temporal"]) as temporal,
+        scratch_servers(places["postgres"], test_processes) as (servers, templates),
+    ):
+        address = temporal.service_client.config.target_host
+        yield {"postgres": servers, "templates": templates, "temporal": address}
+
+
+@contextlib.asynccontextmanager
+async def _ending_stacks(folder: Path) -> AsyncIterator[None]:
+    """After the block, none of the stacks in the folder runs."""
+    yield
+    for record in folder.glob("**/stack.json"):
+        await EmbeddedStack(record.parent, Settings(data_dir=record.parent)).stop()
+
+
+def _tell(folder: Path, told: dict[str, object]) -> None:
+    draft = folder / "told.new"
+    draft.write_text(json.dumps(told))
+    draft.rename(folder / "told.json")
+
+
+if __name__ == "__main__":
+    asyncio.run(_keep(Path(sys.argv[1]), int(sys.argv[2])))
+    shutil.rmtree(sys.argv[1], ignore_errors=True)
+    # Threads of the Temporal client can crash an ordinary interpreter exit.
+    os._exit(0)
