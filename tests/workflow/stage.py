@@ -2,47 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
-from temporalio.client import WorkflowHandle, WorkflowHistory
+from temporalio.client import WorkflowHandle
 from temporalio.common import WorkflowIDReusePolicy
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Replayer
 
 from activities.reactors import start_reactor
 from domain.choreography import REACTIONS, EventKind, OrderEvent, Reactor, placement_id, reactor_id
 from domain.orders import Order, OrderLine, OrderStatus, Style
 from domain.sagas import Reason, SagaOptions
-from tests.workflow.desk import ORDER_WORKFLOWS, TWO_APPLES_AND_A_BEET, USD, Mode
+from tests.workflow.desk import TWO_APPLES_AND_A_BEET, USD
+from tests.workflow.driving import Driver
 from tests.workflow.fakes import Shop
-from tests.workflow.faults import Fails, Hangs
-from workers.sandbox import workflow_runner
+from tests.workflow.modes import Mode
 from workflows.interfaces import PlaceChoreographed, Placement
 from workflows.order_placement import PlaceChoreographedOrder
 
 CONFIRMED = [EventKind.ORDER_PLACED, EventKind.STOCK_RESERVED, EventKind.PAYMENT_HELD, EventKind.ORDER_CONFIRMED]
 
 
-class Stage:
+class Stage(Driver):
     def __init__(self, env: WorkflowEnvironment, shop: Shop, mode: Mode, order_id: str) -> None:
-        self.env = env
+        super().__init__(env, mode, shop)
         self.shop = shop
-        self.mode = mode
         self.order_id = order_id
-        self._started: list[WorkflowHandle[Any, Any]] = []
-
-    @property
-    def local_attempts(self) -> int:
-        return 2 if self.mode.mode == "local_first" else 0
-
-    def hang_durably(self, step: str) -> Hangs:
-        """As a regular activity in every mode."""
-        hang = Hangs()
-        self.shop.inject(step, *[Fails()] * self.local_attempts, hang)
-        return hang
 
     def request(
         self,
@@ -58,7 +43,7 @@ class Stage:
         handle = await self.env.client.start_workflow(
             PlaceChoreographedOrder.run, request, id=placement_id(self.order_id), task_queue=str(self.mode)
         )
-        self._started.append(handle)
+        self.started.append(handle)
         return handle
 
     async def place(self, **how: Any) -> Placement:
@@ -68,7 +53,7 @@ class Stage:
         again = WorkflowIDReusePolicy.ALLOW_DUPLICATE
         await start_reactor(self.env.client, reactor, event, "shard-1", again, task_queue=str(self.mode))
         handle = self.env.client.get_workflow_handle(reactor_id(reactor, event.order_id, event.version))
-        self._started.append(handle)
+        self.started.append(handle)
         return handle
 
     async def react(self, event: OrderEvent) -> None:
@@ -105,20 +90,6 @@ class Stage:
         assert self.kinds()[-3:] == [EventKind.ORDER_ABORTING, EventKind.STOCK_RELEASED, ended]
         assert sorted(self.shop.undone()) == ["abort_order", "release_stock/a", "release_stock/b"]
         self.shop.assert_whole()
-
-    async def replay_all(self) -> None:
-        """Every run from its history as it is now."""
-        replayer = Replayer(
-            workflows=ORDER_WORKFLOWS,
-            workflow_runner=workflow_runner(sandboxed=True),
-            data_converter=pydantic_data_converter,
-        )
-
-        async def histories() -> AsyncIterator[WorkflowHistory]:
-            for handle in self._started:
-                yield await handle.fetch_history()
-
-        await replayer.replay_workflows(histories())
 
 
 def other_content(request: PlaceChoreographed) -> PlaceChoreographed:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import itertools
 
 from temporalio.api.enums.v1 import EventType
-from temporalio.client import WorkflowHandle
-from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.client import Client, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Replayer, Worker
+from temporalio.worker import Worker
 
 from domain.money import Money
 from domain.sagas import Reason, Refusal, SagaOptions
 from domain.transfers import Protocol, ProtocolChoice, Transfer, TransferStatus
 from tests.workflow.bank import Bank, Banks, activities_of
-from tests.workflow.desk import Mode, events
-from tests.workflow.faults import Fails, Hangs
+from tests.workflow.desk import events
+from tests.workflow.driving import Driver
+from tests.workflow.faults import Hangs
+from tests.workflow.modes import Mode
 from workers.sandbox import workflow_runner
 from workflows.interfaces import CarryOutTransfer, TransferResult
 from workflows.transfer import TransferWorkflow, workflow_id
@@ -28,15 +29,13 @@ Handle = WorkflowHandle[TransferWorkflow, TransferResult]
 _numbers = itertools.count(1)
 
 
-class Teller:
+class Teller(Driver):
     """One transfer of ten dollars from ada, and the bank that it happens in."""
 
     def __init__(self, env: WorkflowEnvironment, bank: Bank, mode: Mode) -> None:
-        self.env = env
+        super().__init__(env, mode, bank)
         self.bank = bank
-        self._mode = mode
         self._id = f"t{next(_numbers)}"
-        self._sent: list[Handle] = []
 
     def transfer(self, target: str = "bob", amount: Money = TEN) -> Transfer:
         return Transfer(self._id, "ada", target, amount)
@@ -45,37 +44,18 @@ class Teller:
         self, protocol: ProtocolChoice = ProtocolChoice.AUTO, target: str = "bob", amount: Money = TEN
     ) -> Handle:
         transfer = self.transfer(target, amount)
-        request = CarryOutTransfer(transfer, protocol, SagaOptions(self._mode.mode, 30))
+        request = CarryOutTransfer(transfer, protocol, SagaOptions(self.mode.mode, 30))
         handle = await self.env.client.start_workflow(
-            TransferWorkflow.run, request, id=workflow_id(transfer), task_queue=f"bank {self._mode}"
+            TransferWorkflow.run, request, id=workflow_id(transfer), task_queue=f"bank {self.mode}"
         )
-        self._sent.append(handle)
+        self.started.append(handle)
         return handle
 
-    @property
-    def local_attempts(self) -> int:
-        return 2 if self._mode.mode == "local_first" else 0
 
-    def hang_durably(self, step: str, durable: bool = False) -> Hangs:
-        """As a regular activity in every mode. `durable`: it never is another."""
-        hang = Hangs()
-        self.bank.inject(step, *[Fails()] * (0 if durable else self.local_attempts), hang)
-        return hang
-
-    async def replay_all(self) -> None:
-        replayer = Replayer(
-            workflows=[TransferWorkflow],
-            workflow_runner=workflow_runner(sandboxed=True),
-            data_converter=pydantic_data_converter,
-        )
-        for handle in self._sent:
-            await replayer.replay_workflow(await handle.fetch_history())
-
-
-def bank_worker(env: WorkflowEnvironment, banks: Banks, mode: Mode) -> Worker:
+def bank_worker(client: Client, queue: str, banks: Banks) -> Worker:
     return Worker(
-        env.client,
-        task_queue=f"bank {mode}",
+        client,
+        task_queue=queue,
         workflows=[TransferWorkflow],
         activities=activities_of(banks),
         workflow_runner=workflow_runner(sandboxed=True),

@@ -12,9 +12,10 @@ from temporalio.client import WorkflowUpdateStage
 from domain.money import Money
 from domain.orders import OrderLine, OrderStatus
 from domain.sagas import Outcome, Reason
-from tests.workflow.desk import ALL_MODES, Desk, Handle, Mode, events, only_hangs, until
+from tests.workflow.desk import Desk, Handle, events, only_hangs, until
 from tests.workflow.fakes import Shop
 from tests.workflow.faults import Hangs
+from tests.workflow.modes import OTHERS, Mode
 from workflows.order_saga import OrderSaga
 
 HOUR = 3600.0
@@ -32,7 +33,7 @@ async def window_open(handle: Handle) -> None:
     await until(sleeps)
 
 
-@pytest.mark.parametrize("mode", ALL_MODES, ids=str)
+@pytest.mark.parametrize("mode", OTHERS, ids=str)
 async def test_cancelled_by_update_inside_the_window(desk: Desk) -> None:
     handle = await desk.place(window_seconds=HOUR)
     await window_open(handle)
@@ -43,7 +44,7 @@ async def test_cancelled_by_update_inside_the_window(desk: Desk) -> None:
     desk.assert_aborted(await handle.result(), Reason.CANCELLED)
 
 
-@pytest.mark.parametrize("mode", ALL_MODES, ids=str)
+@pytest.mark.parametrize("mode", OTHERS, ids=str)
 async def test_cancelled_by_temporal_inside_the_window(desk: Desk) -> None:
     handle = await desk.place(window_seconds=HOUR)
     await window_open(handle)
@@ -51,7 +52,7 @@ async def test_cancelled_by_temporal_inside_the_window(desk: Desk) -> None:
     desk.assert_aborted(await handle.result(), Reason.CANCELLED)
 
 
-@pytest.mark.parametrize("mode", ALL_MODES, ids=str)
+@pytest.mark.parametrize("mode", OTHERS, ids=str)
 async def test_a_window_nobody_uses_ends_in_a_confirmation(desk: Desk) -> None:
     handle = await desk.place(window_seconds=HOUR)
     desk.assert_confirmed(await handle.result())
@@ -130,7 +131,7 @@ async def test_a_cancel_after_the_decision_is_answered_with_it(desk: Desk) -> No
     desk.assert_confirmed(await handle.result())
 
 
-@pytest.mark.parametrize("mode", ALL_MODES, ids=str)
+@pytest.mark.parametrize("mode", OTHERS, ids=str)
 @pytest.mark.parametrize("step", ["release_stock/a", "abort_order"])
 async def test_more_cancels_do_not_interrupt_the_undoing(desk: Desk, step: str) -> None:
     slow = desk.hang_durably(step)

@@ -10,9 +10,10 @@ from domain.choreography import REACTIONS, EventKind, Reactor
 from domain.money import Money
 from domain.orders import Order, OrderLine, OrderStatus
 from domain.sagas import Reason, SagaOptions
-from tests.workflow.desk import ALL_MODES, TOTAL, TWO_APPLES_AND_A_BEET, Desk, only_hangs, scheduled, statuses, until
+from tests.workflow.desk import TOTAL, TWO_APPLES_AND_A_BEET, Desk, only_hangs, scheduled, statuses, until
 from tests.workflow.fakes import Shop
 from tests.workflow.faults import Fails, FailsForGood, LosesAck, Outage
+from tests.workflow.modes import OTHERS
 from tests.workflow.stage import Stage, other_content
 from tests.workflow.test_stuck import make_beets_scarce
 from workflows.interfaces import PlaceOrder
@@ -35,7 +36,7 @@ UNDO = ("release_stock/a", "release_stock/b", "join_release", "abort_order")
 HOUR = 3600.0
 
 
-@pytest.mark.parametrize("mode", ALL_MODES, ids=str)
+@pytest.mark.parametrize("mode", OTHERS, ids=str)
 async def test_a_good_order_is_confirmed_each_step_once(stage: Stage, shop: Shop) -> None:
     placed = await stage.place()
     assert placed.refusal is None
@@ -45,7 +46,7 @@ async def test_a_good_order_is_confirmed_each_step_once(stage: Stage, shop: Shop
     assert shop.credited == TOTAL.minor
 
 
-@pytest.mark.parametrize("mode", ALL_MODES, ids=str)
+@pytest.mark.parametrize("mode", OTHERS, ids=str)
 async def test_an_order_short_of_stock_gives_back_what_it_had(stage: Stage, shop: Shop) -> None:
     make_beets_scarce(shop)
     await stage.place()

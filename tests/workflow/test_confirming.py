@@ -6,9 +6,10 @@ import pytest
 
 from domain.money import Money
 from domain.orders import OrderLine
-from tests.workflow.desk import ALL_MODES, TOTAL, Desk, statuses
+from tests.workflow.desk import TOTAL, Desk, statuses
 from tests.workflow.fakes import Shop
 from tests.workflow.faults import Fails, LosesAck
+from tests.workflow.modes import OTHERS
 
 STEPS = (
     "claim_order_id",
@@ -22,7 +23,7 @@ STEPS = (
 )
 
 
-@pytest.mark.parametrize("mode", ALL_MODES, ids=str)
+@pytest.mark.parametrize("mode", OTHERS, ids=str)
 async def test_a_good_order_is_confirmed_each_step_once(desk: Desk, shop: Shop) -> None:
     handle = await desk.place()
     result = await handle.result()

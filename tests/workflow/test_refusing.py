@@ -8,14 +8,15 @@ from activities.interfaces import DecideOrder
 from domain.money import Money
 from domain.orders import OrderLine, OrderStatus, Style
 from domain.sagas import Reason, Refusal
-from tests.workflow.desk import ALL_MODES, Desk, Mode, statuses
+from tests.workflow.desk import Desk, statuses
 from tests.workflow.fakes import Lookup, Shop, decide
 from tests.workflow.faults import FailsForGood, LosesAck
+from tests.workflow.modes import OTHERS, Mode
 
 USD = "USD"
 
 
-@pytest.mark.parametrize("mode", ALL_MODES, ids=str)
+@pytest.mark.parametrize("mode", OTHERS, ids=str)
 async def test_out_of_stock_on_one_shard_releases_the_other_and_the_money(desk: Desk) -> None:
     handle = await desk.place((OrderLine("apple", 2, Money(5_00, USD)), OrderLine("beet", 11, Money(1_00, USD))))
     desk.assert_aborted(await handle.result(), Reason.OUT_OF_STOCK)

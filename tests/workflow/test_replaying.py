@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHistory
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.worker import Replayer
 
+from tests.workflow.driving import Replays
 from workers.run import HOSTED
-from workers.sandbox import workflow_runner
 
 FOLDER = Path(__file__).parent / "histories"
 RECORDED = (
@@ -54,14 +52,32 @@ def test_every_recorded_history_is_listed() -> None:
     assert {str(file.relative_to(FOLDER).with_suffix("")) for file in FOLDER.rglob("*.json")} == set(RECORDED)
 
 
-@pytest.mark.parametrize("name", RECORDED)
-async def test_a_recorded_history_replays(name: str) -> None:
-    replayer = Replayer(
-        workflows=list(dict.fromkeys(workflow for hosted in HOSTED.values() for workflow in hosted.workflows)),
-        workflow_runner=workflow_runner(sandboxed=True),
-        data_converter=pydantic_data_converter,
+async def replayed(**histories: WorkflowHistory) -> dict[str, str]:
+    """What is wrong with them, by name."""
+    replays = Replays()
+    for name, each in histories.items():
+        replays.add_history(name, each)
+    return await replays.failures(
+        list(dict.fromkeys(workflow for hosted in HOSTED.values() for workflow in hosted.workflows))
     )
-    await replayer.replay_workflow(history(name))
+
+
+@pytest.fixture(scope="module")
+async def failures() -> dict[str, str]:
+    return await replayed(**{name: history(name) for name in RECORDED})
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_recorded_history_replays(name: str, failures: dict[str, str]) -> None:
+    assert failures.get(name) is None
+
+
+async def test_a_history_of_other_code_does_not() -> None:
+    name = "orders/confirmed_by_the_durable_fallback"
+    text = (FOLDER / f"{name}.json").read_text()
+    other = WorkflowHistory.from_json("other", text.replace('"name": "reserve_stock"', '"name": "order_pizza"'))
+    found = await replayed(other=other, same=history("orders/confirmed_on_two_shards"))
+    assert list(found) == ["other"]
 
 
 @pytest.mark.parametrize("name", RECORDED)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -12,9 +11,11 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from domain.sagas import Reason
-from tests.workflow.desk import WITHOUT_CACHE, Desk, Mode, new_worker
+from tests.workflow.desk import Desk, new_worker
+from tests.workflow.driving import Driver
 from tests.workflow.fakes import Shop
 from tests.workflow.faults import Hangs
+from tests.workflow.modes import WITHOUT_CACHE, Mode
 from tests.workflow.test_cancelling import HOUR, window_open
 from workflows.order_saga import OrderSaga, workflow_id
 
@@ -24,12 +25,12 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture
-async def desk(env: WorkflowEnvironment, shop: Shop, mode: Mode) -> AsyncIterator[Desk]:
+def desk(env: WorkflowEnvironment, driven: list[Driver], shop: Shop, mode: Mode) -> Desk:
     """With a task queue of its own, where no worker polls yet."""
     name = f"restarting-{next(_numbers)}"
     made = Desk(env, shop, mode, order_id=name, queue=name, task_timeout=timedelta(seconds=1))
-    yield made
-    await made.replay_all()
+    driven.append(made)
+    return made
 
 
 def worker_of(desk: Desk) -> Worker:

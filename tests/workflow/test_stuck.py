@@ -6,9 +6,10 @@ import pytest
 
 from domain.orders import OrderStatus
 from domain.sagas import Reason
-from tests.workflow.desk import ALL_MODES, Desk, scheduled, statuses, until
+from tests.workflow.desk import Desk, scheduled, statuses, until
 from tests.workflow.fakes import Shop
 from tests.workflow.faults import FailsForGood, Outage
+from tests.workflow.modes import OTHERS
 from tests.workflow.test_cancelling import HOUR, window_open
 from workflows.order_saga import OrderSaga
 
@@ -40,7 +41,7 @@ async def test_what_no_retry_can_mend_after_the_decision_waits_for_the_operator(
     assert (await statuses(handle))[-1] == "confirmed"
 
 
-@pytest.mark.parametrize("mode", ALL_MODES, ids=str)
+@pytest.mark.parametrize("mode", OTHERS, ids=str)
 @pytest.mark.parametrize("step", UNDO)
 async def test_an_undo_that_fails_for_long_raises_the_alarm_and_goes_on_by_itself(
     desk: Desk, shop: Shop, step: str

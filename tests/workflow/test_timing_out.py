@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.workflow.desk import WITHOUT_CACHE, Desk, Mode, scheduled
+from tests.workflow.desk import Desk, scheduled
 from tests.workflow.fakes import Shop
 from tests.workflow.faults import Fails, Hangs
+from tests.workflow.modes import WITHOUT_CACHE, Mode
 
 LOCAL_FIRST, _ = WITHOUT_CACHE
 

@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 from temporalio import activity
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Replayer, Worker
+from temporalio.worker import Worker
 
 from activities.interfaces import BatchCounts, BatchStretch, StretchDone, TransferBatchActivities
 from domain.transfer_batch import Round, batch_workflow_id
+from tests.workflow.driving import Replays
 from workers.sandbox import workflow_runner
 from workflows.interfaces import BatchOptions, TransferBatch
 from workflows.transfer_batch import TransferBatchWorkflow
@@ -72,7 +72,7 @@ def batch(events_max: int = 10_000) -> TransferBatch:
 
 
 async def test_every_line_has_its_turn_and_the_second_round_waits_for_all_of_the_first(
-    env: WorkflowEnvironment,
+    env: WorkflowEnvironment, replays: Replays
 ) -> None:
     ledger, request = Ledger(fails=2), batch()
     async with at_work(env, ledger) as queue:
@@ -89,10 +89,12 @@ async def test_every_line_has_its_turn_and_the_second_round_waits_for_all_of_the
         after = [each.after for each in ledger.stretches if (each.shard, each.round_) == (shard, Round.FIRST)]
         assert after == sorted(set(after))
     assert ledger.finished == [request.batch_id]
-    await _replay(env, handle.id)
+    await replays.add("in two rounds", env.client.get_workflow_handle(handle.id))
 
 
-async def test_a_long_history_is_begun_anew_and_nothing_has_its_turn_twice(env: WorkflowEnvironment) -> None:
+async def test_a_long_history_is_begun_anew_and_nothing_has_its_turn_twice(
+    env: WorkflowEnvironment, replays: Replays
+) -> None:
     ledger, request = Ledger(), batch(events_max=12)
     async with at_work(env, ledger) as queue:
         handle = await env.client.start_workflow(
@@ -105,7 +107,7 @@ async def test_a_long_history_is_begun_anew_and_nothing_has_its_turn_twice(env: 
     assert (done.counts.settled, done.counts.postponed) == (71, 14)
     turns = [(stretch.shard, stretch.round_, stretch.after) for stretch in ledger.stretches]
     assert len(turns) == len(set(turns))
-    await _replay(env, handle.id)
+    await replays.add("begun anew", env.client.get_workflow_handle(handle.id))
 
 
 async def test_a_cancel_is_not_heard(env: WorkflowEnvironment) -> None:
@@ -130,12 +132,3 @@ async def test_shards_without_lines_are_not_asked(env: WorkflowEnvironment, line
         )
     assert {stretch.shard for stretch in ledger.stretches} == set(lines)
     assert ledger.finished == [request.batch_id]
-
-
-async def _replay(env: WorkflowEnvironment, workflow_id: str) -> None:
-    replayer = Replayer(
-        workflows=[TransferBatchWorkflow],
-        data_converter=pydantic_data_converter,
-        workflow_runner=workflow_runner(sandboxed=True),
-    )
-    await replayer.replay_workflow(await env.client.get_workflow_handle(workflow_id).fetch_history())

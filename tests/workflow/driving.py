@@ -1,0 +1,74 @@
+"""What driving orders and transfers through their faults has in common, and the replays of all that was started."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+from temporalio.client import WorkflowHandle, WorkflowHistory
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Replayer
+
+from tests.workflow.faults import Fails, Fault, Hangs
+from tests.workflow.modes import Mode
+from workers.sandbox import workflow_runner
+
+
+class Injectable(Protocol):
+    def inject(self, step: str, *faults: Fault) -> None: ...
+
+
+class Driver:
+    """Starts workflows in one mode and makes their steps hang. `inject`s into the world behind the activities."""
+
+    def __init__(self, env: WorkflowEnvironment, mode: Mode, world: Injectable) -> None:
+        self.env = env
+        self.mode = mode
+        self._world = world
+        self.started: list[WorkflowHandle[Any, Any]] = []
+
+    @property
+    def local_attempts(self) -> int:
+        return self.mode.local_attempts
+
+    def hang_durably(self, step: str, durable: bool = False) -> Hangs:
+        """The step hangs as a regular activity in every mode, so that what came before it is in the history.
+        `durable`: it never is a local one."""
+        hang = Hangs()
+        self._world.inject(step, *[Fails()] * (0 if durable else self.local_attempts), hang)
+        return hang
+
+
+class Replays:
+    """Every history that a module's tests leave behind, replayed when the last of them has ended.
+
+    Once for all: a replayer loads every workflow into the sandbox first, which takes longer than most replays.
+    """
+
+    def __init__(self) -> None:
+        self._name_of: dict[str, str] = {}
+        self._histories: list[WorkflowHistory] = []
+
+    async def add(self, test: str, handle: WorkflowHandle[Any, Any]) -> None:
+        """The history as it is now."""
+        self.add_history(test, await handle.fetch_history())
+
+    def add_history(self, name: str, history: WorkflowHistory) -> None:
+        self._name_of[history.run_id] = name
+        self._histories.append(history)
+
+    async def failures(self, workflows: list[type]) -> dict[str, str]:
+        """By name, those that the code as it is would not have made."""
+        replayer = Replayer(
+            workflows=workflows,
+            workflow_runner=workflow_runner(sandboxed=True),
+            data_converter=pydantic_data_converter,
+        )
+
+        async def histories() -> AsyncIterator[WorkflowHistory]:
+            for history in self._histories:
+                yield history
+
+        replayed = await replayer.replay_workflows(histories(), raise_on_replay_failure=False)
+        return {self._name_of[run_id]: str(error) for run_id, error in replayed.replay_failures.items()}
