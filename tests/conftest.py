@@ -106,9 +106,22 @@ async def cluster(cluster_dsns: Databases) -> AsyncIterator[Cluster]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, so that the last of them does not run alone when all others have ended."""
-    longest = ("soak", "faults", "acceptance")
-    items.sort(key=lambda item: next((n for n, name in enumerate(longest) if f"tests/{name}/" in item.nodeid), 3))
+    """What shares a process, and what begins first, so that the longest does not run alone in the end."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group_of(item.nodeid)))
+    items.sort(key=lambda item: next((n for n, name in enumerate(_LONGEST) if name in item.nodeid), len(_LONGEST)))
+
+
+_LONGEST = ("tests/faults/test_battery", "tests/embedded/", "tests/soak/", "tests/faults/", "tests/acceptance/")
+
+
+def _group_of(nodeid: str) -> str:
+    """A file, but for those of a folder that share one installation, and those that have one for each test."""
+    file = nodeid.partition("::")[0]
+    if file.startswith("tests/soak/"):
+        return nodeid
+    shared = ("tests/embedded", "tests/acceptance")
+    return next((folder for folder in shared if file.startswith(f"{folder}/")), file)
 
 
 _exit_status = pytest.StashKey[int]()

@@ -1,26 +1,27 @@
-"""One real stack for the session."""
+"""One installation with a worker for the session, on the run's own servers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.command import Shardwise
+from tests.conftest import FreshCluster, FreshNamespace
+from tests.support.command import Shardwise, on_own_servers
+
+DATA = Path(__file__).parent.parent / "data"
 
 
 @pytest.fixture(scope="session")
-def shardwise(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shardwise]:
-    """A stack with one worker and the sample of tests/data."""
-    command = Shardwise(tmp_path_factory.mktemp("stack"))
-    data = Path(__file__).parent.parent / "data"
-    try:
-        command.take_free_ports()
-        up = command("up", "--detach", "--workers", "1")
-        assert up.exit_code == 0, up.stderr
-        assert command("import", "customers", str(data / "customers.csv")).exit_code == 0
-        assert command("import", "products", str(data / "products.csv")).exit_code == 0
-        yield command
-    finally:
-        assert command("down").exit_code == 0
+async def shardwise(
+    fresh_cluster: FreshCluster, fresh_namespace: FreshNamespace, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Shardwise]:
+    """With one worker and the sample of tests/data."""
+    async with fresh_cluster() as databases:
+        command = on_own_servers(tmp_path_factory.mktemp("installation"), databases, await fresh_namespace())
+        assert command.inside("migrate").exit_code == 0
+        with command.working():
+            assert command.inside("import", "customers", str(DATA / "customers.csv")).exit_code == 0
+            assert command.inside("import", "products", str(DATA / "products.csv")).exit_code == 0
+            yield command

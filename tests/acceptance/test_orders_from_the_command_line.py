@@ -63,7 +63,7 @@ def before(shardwise: Shardwise) -> Levels:
 
 @pytest.fixture(scope="module")
 def imported(shardwise: Shardwise, before: Levels) -> Shardwise:
-    answer = shardwise("import", "orders", str(ORDERS))
+    answer = shardwise.inside("import", "orders", str(ORDERS))
     assert answer.exit_code == 0, answer.stderr
     assert _counts(answer.document) == COUNTS
     return shardwise
@@ -74,11 +74,11 @@ def _state(shardwise: Shardwise) -> list[object]:
 
 
 def test_every_order_of_the_file_ends_with_its_reason(imported: Shardwise) -> None:
-    refused = imported("order", "show", "T-out-of-stock").document
+    refused = imported.inside("order", "show", "T-out-of-stock").document
     assert (refused["status"], refused["reason"]) == ("rejected", "out_of_stock")
     assert "CHAIR" in refused["detail"]
     assert refused["customer_shard"].startswith("shard-")
-    assert imported("order", "show", "T-no-such-customer").document["reason"] == "unknown_customer"
+    assert imported.inside("order", "show", "T-no-such-customer").document["reason"] == "unknown_customer"
 
 
 def test_confirmed_orders_moved_exactly_their_money_and_stock(imported: Shardwise, before: Levels) -> None:
@@ -87,12 +87,12 @@ def test_confirmed_orders_moved_exactly_their_money_and_stock(imported: Shardwis
     paid, euros = Decimal("250.50"), Decimal("90.00")
     assert moved == {"rich": -paid, "poor": 0, "merchant.USD": paid, "merchant.EUR": euros}
     assert {sku: after.on_hand[sku] - before.on_hand[sku] for sku in GOODS} == {"CHAIR": 0, "BREAD": -3}
-    assert imported("verify").document["ok"] is True
+    assert imported.inside("verify").document["ok"] is True
 
 
 def test_the_same_file_again_changes_nothing(imported: Shardwise) -> None:
     before = _state(imported)
-    again = imported("import", "orders", str(ORDERS))
+    again = imported.inside("import", "orders", str(ORDERS))
     assert again.exit_code == 0
     assert _counts(again.document) == COUNTS
     assert _state(imported) == before
@@ -100,28 +100,30 @@ def test_the_same_file_again_changes_nothing(imported: Shardwise) -> None:
 
 def test_the_same_order_again_answers_the_first_one_s_result(shardwise: Shardwise) -> None:
     place = ("order", "place", "--customer", "rich", "--line", "APPLE:1", "--id", "twice")
-    first, second = shardwise(*place), shardwise(*place)
+    first, second = shardwise.inside(*place), shardwise.inside(*place)
     assert (first.exit_code, second.exit_code) == (0, 0)
     assert first.document == second.document
-    other = shardwise("order", "place", "--customer", "rich", "--line", "APPLE:2", "--id", "twice")
+    other = shardwise.inside("order", "place", "--customer", "rich", "--line", "APPLE:2", "--id", "twice")
     assert (other.exit_code, other.document["error"]["code"]) == (1, "id_conflict")
 
 
 def test_an_order_is_cancelled_inside_its_window_and_everything_is_given_back(shardwise: Shardwise) -> None:
     money, goods = shardwise.money("rich"), shardwise.goods("LAMP")
     place = ("order", "place", "--customer", "rich", "--line", "LAMP:2", "--id", "regretted", "--wait", "1")
-    placed = shardwise(*place, cancellation_window_seconds="600")
+    placed = shardwise.inside(*place, cancellation_window_seconds="600")
     assert (placed.exit_code, placed.document["status"]) == (3, "pending")
 
-    cancelled = shardwise("order", "cancel", "regretted")
+    cancelled = shardwise.inside("order", "cancel", "regretted")
     assert (cancelled.exit_code, cancelled.document["status"]) == (0, "cancelled")
-    assert shardwise("order", "cancel", "regretted").exit_code == 0
-    assert shardwise("order", "place", "--customer", "rich", "--line", "LAMP:2", "--id", "regretted").exit_code == 1
+    assert shardwise.inside("order", "cancel", "regretted").exit_code == 0
+    assert (
+        shardwise.inside("order", "place", "--customer", "rich", "--line", "LAMP:2", "--id", "regretted").exit_code == 1
+    )
     assert (shardwise.money("rich"), shardwise.goods("LAMP")) == (money, goods)
 
 
 def test_a_confirmed_order_cannot_be_cancelled(imported: Shardwise) -> None:
-    answer = imported("order", "cancel", "T-confirmed")
+    answer = imported.inside("order", "cancel", "T-confirmed")
     assert (answer.exit_code, answer.document["status"]) == (1, "confirmed")
 
 
@@ -161,7 +163,7 @@ def test_what_was_ordered_is_told_by_every_query(shardwise: Shardwise) -> None:
 def test_goods_received_count_once_by_their_id(shardwise: Shardwise) -> None:
     on_hand, _ = shardwise.goods("TABLE")
     receive = ("stock", "receive", "TABLE", "4", "--id", "delivery-1")
-    assert [shardwise(*receive).document["on_hand"] for _ in range(2)] == [on_hand + 4] * 2
+    assert [shardwise.inside(*receive).document["on_hand"] for _ in range(2)] == [on_hand + 4] * 2
 
 
 @pytest.mark.parametrize(
@@ -182,7 +184,7 @@ def test_goods_received_count_once_by_their_id(shardwise: Shardwise) -> None:
 def test_what_is_wrong_is_told_in_one_document(
     shardwise: Shardwise, arguments: tuple[str, ...], exit_code: int, field: str | None
 ) -> None:
-    answer = shardwise(*arguments)
+    answer = shardwise.inside(*arguments)
     assert answer.exit_code == exit_code, answer
     error = answer.document["error"]
     assert error["message"]
@@ -193,7 +195,7 @@ def test_bad_lines_are_counted_and_told_and_the_good_ones_run(shardwise: Shardwi
     file = tmp_path / "mixed.jsonl"
     good = ORDERS.read_text().splitlines()[0].replace("T-confirmed", "T-good-among-bad")
     file.write_text("\n".join([good, '{"order_id": "x"}', "not json", good.replace('"quantity": 3', '"quantity": -3')]))
-    answer = shardwise("import", "orders", str(file))
+    answer = shardwise.inside("import", "orders", str(file))
     assert answer.exit_code == 2
     assert (answer.document["confirmed"], answer.document["invalid"]) == (1, 3)
     assert "line 2" in answer.stderr

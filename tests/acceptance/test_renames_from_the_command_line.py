@@ -5,12 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.support.command import Shardwise
-
-BAD_NAMES = ["", " ", "x" * 201, "a\x07b", "a\u202eb", "\ud800"]
-BAD_IDS = ["", "a b", "a/b", "x" * 101, "\ud800"]
 
 
 def refused(shardwise: Shardwise, exit_code: int, *arguments: str) -> dict[str, Any]:
@@ -64,23 +59,6 @@ def test_what_is_not_there_is_not_renamed(shardwise: Shardwise) -> None:
     assert (error["code"], error["field"]) == ("unknown_customer", "customer_id")
     error = refused(shardwise, 1, "product", "rename", "REN-NOTHING", "--name", "Tea")
     assert (error["code"], error["field"]) == ("unknown_sku", "sku")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "field"),
-    [
-        *((("customer", "rename", "rich", "--name", bad), "name") for bad in BAD_NAMES),
-        *((("customer", "rename", "rich", "--name", "R", "--email", bad), "email") for bad in BAD_NAMES),
-        *((("product", "rename", "APPLE", "--name", bad), "name") for bad in BAD_NAMES),
-        *((("customer", "rename", bad, "--name", "R"), "customer_id") for bad in BAD_IDS),
-        *((("product", "rename", bad, "--name", "R"), "sku") for bad in BAD_IDS),
-        (("customer", "rename", "rich"), "name"),
-        (("product", "rename", "APPLE"), "name"),
-    ],
-    ids=lambda value: ascii(value)[:60],
-)
-def test_bad_input_is_named(shardwise: Shardwise, arguments: tuple[str, ...], field: str) -> None:
-    assert refused(shardwise, 2, *arguments)["field"] == field
 
 
 def test_without_a_stack_nothing_is_renamed(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Settings that lead to the wrong servers: told in seconds, with the exit code of what is wrong, and nothing changed.
 
-Own servers are the session's embedded ones, addressed by hand. Run inside this process.
+Run inside this process.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from cli.main import run
-from stack.embedded.record import StackRecord
+from stack.settings import Databases
 from tests.support.command import Shardwise
 
 SECONDS_MAX = 30
@@ -40,17 +41,12 @@ WHOLE = (["verify"], ["recover", "--dry-run"], ["migrate"], ["worker"])
 class Addresses:
     """Where the servers really are. `use` has commands look for them there."""
 
-    record: StackRecord
+    right: Databases
+    temporal: str
     environment: pytest.MonkeyPatch
 
-    def dsn(self, server: str, database: str = "shardwise", port: int | None = None, password: str = "") -> str:
-        password = password or self.record.password
-        return f"postgresql://shardwise:{password}@127.0.0.1:{port or self.record.ports[server]}/{database}"
-
-    def shards(self, **other: str) -> dict[str, str]:
-        return {name: self.dsn(name) for name in self.record.shards} | {
-            name.replace("_", "-"): dsn for name, dsn in other.items()
-        }
+    def all_shards(self, **changes: Any) -> dict[str, str]:
+        return {name: changed(dsn, **changes) for name, dsn in self.right.shards.items()}
 
     def use(
         self,
@@ -59,17 +55,22 @@ class Addresses:
         read_model: str | None = None,
         temporal: str | None = None,
     ) -> None:
-        self.environment.setenv("SHARDWISE_SHARDS", json.dumps(shards or self.shards()))
-        self.environment.setenv("SHARDWISE_CATALOG_DSN", catalog or self.dsn("catalog", "catalog"))
-        self.environment.setenv("SHARDWISE_READ_MODEL_DSN", read_model or self.dsn("catalog", "read_model"))
-        self.environment.setenv("TEMPORAL_ADDRESS", temporal or self.record.temporal_address)
+        self.environment.setenv("SHARDWISE_SHARDS", json.dumps(shards or self.right.shards))
+        self.environment.setenv("SHARDWISE_CATALOG_DSN", catalog or self.right.catalog)
+        self.environment.setenv("SHARDWISE_READ_MODEL_DSN", read_model or self.right.read_model)
+        self.environment.setenv("TEMPORAL_ADDRESS", temporal or self.temporal)
+
+
+def changed(dsn: str, **changes: Any) -> str:
+    return make_url(dsn).set(**changes).render_as_string(hide_password=False)
 
 
 @pytest.fixture
 def addresses(shardwise: Shardwise, monkeypatch: pytest.MonkeyPatch) -> Addresses:
-    for name in ("TEMPORAL_NAMESPACE", "TEMPORAL_CONFIG_FILE", "TEMPORAL_PROFILE"):
+    for name in ("TEMPORAL_CONFIG_FILE", "TEMPORAL_PROFILE"):
         monkeypatch.delenv(name, raising=False)
-    return Addresses(StackRecord.load(shardwise.data_dir), monkeypatch)
+    monkeypatch.setenv("TEMPORAL_NAMESPACE", shardwise.own_servers["TEMPORAL_NAMESPACE"])
+    return Addresses(shardwise.databases, shardwise.own_servers["TEMPORAL_ADDRESS"], monkeypatch)
 
 
 @pytest.fixture
@@ -107,21 +108,21 @@ def refused(capfd: pytest.CaptureFixture[str], arguments: list[str], code: int) 
     return error
 
 
-def test_own_servers_named_rightly_are_the_same_stack(
+def test_servers_named_rightly_are_the_same_installation(
     addresses: Addresses, capfd: pytest.CaptureFixture[str], shardwise: Shardwise
 ) -> None:
     addresses.use()
     assert run(["account", "show", "rich", "--json"]) == 0
-    assert json.loads(capfd.readouterr().out) == shardwise("account", "show", "rich").document
+    assert json.loads(capfd.readouterr().out) == shardwise.inside("account", "show", "rich").document
 
 
 @pytest.mark.parametrize("arguments", [*READS, *WRITES, *WHOLE], ids=" ".join)
 def test_a_database_or_a_password_that_does_not_exist(
     addresses: Addresses, capfd: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
-    addresses.use(catalog=addresses.dsn("catalog", "nowhere"))
+    addresses.use(catalog=changed(addresses.right.catalog, database="nowhere"))
     assert 'catalog: database "nowhere" does not exist' in refused(capfd, arguments, 2)["message"]
-    addresses.use(shards={name: addresses.dsn(name, password="wrong") for name in addresses.record.shards})
+    addresses.use(shards=addresses.all_shards(password="wrong"))
     assert "password authentication failed" in refused(capfd, arguments, 2)["message"]
 
 
@@ -129,8 +130,9 @@ def test_a_database_or_a_password_that_does_not_exist(
 def test_swapped_shards_answer_nothing(
     addresses: Addresses, capfd: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
-    one, two, three = addresses.record.shards
-    addresses.use(shards={one: addresses.dsn(two), two: addresses.dsn(three), three: addresses.dsn(one)})
+    one, two, three = addresses.right.shards
+    dsns = addresses.right.shards
+    addresses.use(shards={one: dsns[two], two: dsns[three], three: dsns[one]})
     assert "are their addresses swapped?" in refused(capfd, arguments, 2)["message"]
 
 
@@ -138,8 +140,8 @@ def test_swapped_shards_answer_nothing(
 def test_a_shard_left_out_is_missed(
     addresses: Addresses, capfd: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
-    one, two, _ = addresses.record.shards
-    addresses.use(shards={one: addresses.dsn(one), two: addresses.dsn(two)})
+    one, two, _ = addresses.right.shards
+    addresses.use(shards={name: addresses.right.shards[name] for name in (one, two)})
     assert (
         "shard-1, shard-2, shard-3, but the settings name shard-1, shard-2" in refused(capfd, arguments, 2)["message"]
     )
@@ -149,12 +151,12 @@ def test_a_shard_left_out_is_missed(
 def test_a_database_of_another_kind_lacks_the_tables(
     addresses: Addresses, capfd: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
-    addresses.use(catalog=addresses.dsn("catalog", "read_model"), read_model=addresses.dsn("catalog", "catalog"))
+    addresses.use(catalog=addresses.right.read_model, read_model=addresses.right.catalog)
     assert refused(capfd, arguments, 2 if arguments == ["worker"] else 3)["code"] in (
         "not_migrated",
         "unknown_revision",
     )
-    addresses.use(shards={name: addresses.dsn(name, "postgres") for name in addresses.record.shards})
+    addresses.use(shards=addresses.all_shards(database="postgres"))
     assert refused(capfd, arguments, 3)["code"] == "not_migrated"
 
 
@@ -162,12 +164,12 @@ def test_a_database_of_another_kind_lacks_the_tables(
 def test_a_server_that_never_answers_is_given_up_in_seconds(
     addresses: Addresses, capfd: pytest.CaptureFixture[str], silent_port: int, arguments: list[str]
 ) -> None:
-    addresses.use(catalog=addresses.dsn("catalog", "catalog", silent_port))
+    addresses.use(catalog=changed(addresses.right.catalog, port=silent_port))
     assert "catalog does not answer" in refused(capfd, arguments, 3)["message"]
 
 
 def test_a_server_that_is_no_postgres(addresses: Addresses, capfd: pytest.CaptureFixture[str], web_port: int) -> None:
-    addresses.use(shards={name: addresses.dsn(name, port=web_port) for name in addresses.record.shards})
+    addresses.use(shards=addresses.all_shards(port=web_port))
     assert "shard-1 does not answer" in refused(capfd, ["stock", "show", "APPLE"], 3)["message"]
 
 

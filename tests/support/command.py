@@ -10,18 +10,22 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+from temporalio.client import Client
 
 from cli.main import run
 from stack.embedded.stack import EmbeddedStack
-from stack.settings import Settings
+from stack.settings import Databases, Settings, load_settings, resolve_databases
 
 COMMAND_SECONDS_MAX = 150
 FOLLOWS_SECONDS_MAX = 30
+READY_SECONDS_MAX = 60
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Shardwise:
-    """The command, on one data directory."""
+    """The command, on one data directory. `own_servers`: variables that lead it elsewhere, see `on_own_servers`."""
 
     data_dir: Path
+    own_servers: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, *arguments: str, **settings: str) -> Answer:
         """Run with `--json` last. `settings`: SHARDWISE_ variables, in lower case without the prefix."""
@@ -50,13 +55,38 @@ class Shardwise:
         assert "Traceback" not in stderr, stderr
         return Answer(process.returncode, stdout, stderr)
 
-    def inside(self, *arguments: str) -> Answer:
-        """The same in this process, whose start takes longer than most commands do; without what goes to stderr."""
-        out = io.StringIO()
-        with contextlib.redirect_stdout(out), ThreadPoolExecutor(1) as thread:
+    def inside(self, *arguments: str, **settings: str) -> Answer:
+        """The same in this process, since to start another takes longer than most commands do. One at a time."""
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            self.led(**settings),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            ThreadPoolExecutor(1) as thread,
+        ):
             # A thread of its own, which has no event loop yet.
-            code = thread.submit(run, [*arguments, "--data-dir", str(self.data_dir), "--json"]).result()
-        return Answer(code, out.getvalue(), "")
+            code = thread.submit(run, [*arguments, "--json"]).result()
+        assert "Traceback" not in err.getvalue(), err.getvalue()
+        return Answer(code, out.getvalue(), err.getvalue())
+
+    @contextlib.contextmanager
+    def led(self, **settings: str) -> Iterator[None]:
+        """Inside the block this process's own variables lead to the servers."""
+        with mock.patch.dict(os.environ, self._variables(settings)):
+            yield
+
+    def _variables(self, settings: Mapping[str, str]) -> dict[str, str]:
+        chosen = {f"SHARDWISE_{name.upper()}": value for name, value in settings.items()}
+        return {"SHARDWISE_DATA_DIR": str(self.data_dir), **self.own_servers, **chosen}
+
+    def led_by(self, **variables: str) -> Shardwise:
+        """The same with these of its servers exchanged."""
+        return replace(self, own_servers={**self.own_servers, **variables})
+
+    @property
+    def databases(self) -> Databases:
+        with self.led():
+            return resolve_databases(load_settings())
 
     def once(self, holds: Callable[[dict[str, Any]], bool], *arguments: str) -> dict[str, Any]:
         """The document of a query as soon as it `holds`: the read model follows the shards with a delay."""
@@ -70,10 +100,9 @@ class Shardwise:
 
     def begin(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("SHARDWISE_")}
-        chosen = {f"SHARDWISE_{name.upper()}": value for name, value in settings.items()}
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "cli", *arguments, "--json"],
-            env={**inherited, "SHARDWISE_DATA_DIR": str(self.data_dir), **chosen},
+            env={**inherited, **self._variables(settings)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -85,6 +114,24 @@ class Shardwise:
         settings = Settings(data_dir=self.data_dir)
         asyncio.run(EmbeddedStack(self.data_dir, settings).start_servers(usual_ports=False))
 
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """Inside the block a worker runs that is no part of an embedded stack."""
+        ready = self.data_dir / "ready.json"
+        with (self.data_dir / "worker.log").open("w") as log, self.begin("worker", ready_file=str(ready)) as worker:
+            drains = ThreadPoolExecutor(1).submit(lambda: log.writelines(worker.stderr or ()))
+            try:
+                deadline = time.monotonic() + READY_SECONDS_MAX
+                while not ready.exists():
+                    assert worker.poll() is None, "the worker does not start"
+                    assert time.monotonic() < deadline, "the worker does not poll"
+                    time.sleep(0.05)
+                yield
+            finally:
+                worker.terminate()
+                worker.wait(READY_SECONDS_MAX)
+                drains.result()
+
     def money(self, account_id: str) -> tuple[str, str]:
         account = self.inside("account", "show", account_id).document
         return account["balance"], account["held"]
@@ -92,3 +139,17 @@ class Shardwise:
     def goods(self, sku: str) -> tuple[int, int]:
         level = self.inside("stock", "show", sku).document
         return level["on_hand"], level["reserved"]
+
+
+def on_own_servers(folder: Path, databases: Databases, temporal: Client) -> Shardwise:
+    """On servers that are no part of a stack, in the client's namespace."""
+    return Shardwise(
+        folder,
+        {
+            "SHARDWISE_SHARDS": json.dumps(databases.shards),
+            "SHARDWISE_CATALOG_DSN": databases.catalog,
+            "SHARDWISE_READ_MODEL_DSN": databases.read_model,
+            "TEMPORAL_ADDRESS": temporal.service_client.config.target_host,
+            "TEMPORAL_NAMESPACE": temporal.namespace,
+        },
+    )

@@ -23,7 +23,7 @@ ORDER = ("order", "place", "--customer", "rich")
 
 
 def trace(shardwise: Shardwise, order_id: str) -> dict[str, Any]:
-    answer = shardwise("order", "trace", order_id)
+    answer = shardwise.inside("order", "trace", order_id)
     assert answer.exit_code == 0, answer.stdout
     return answer.document
 
@@ -33,7 +33,7 @@ def results(traced: dict[str, Any], *phases: str) -> dict[str, str]:
 
 
 def test_a_confirmed_order_is_traced_from_history_and_rows(shardwise: Shardwise) -> None:
-    assert shardwise(*ORDER, "--line", "APPLE:1", "--line", "WATCH:1", "--id", "trace-ok").exit_code == 0
+    assert shardwise.inside(*ORDER, "--line", "APPLE:1", "--line", "WATCH:1", "--id", "trace-ok").exit_code == 0
     traced = trace(shardwise, "trace-ok")
     assert (traced["status"], traced["decision"]["outcome"]) == ("confirmed", "confirmed")
     assert set(traced["sources"]["shards"].values()) | {traced["sources"]["temporal"]} == {"answered"}
@@ -48,7 +48,7 @@ def test_a_confirmed_order_is_traced_from_history_and_rows(shardwise: Shardwise)
 
 def test_a_refused_order_shows_where_and_why(shardwise: Shardwise) -> None:
     lines = ("--line", "CHAIR:900@0.01", "--line", "WATCH:1")
-    assert shardwise(*ORDER, *lines, "--id", "trace-refused").exit_code == 1
+    assert shardwise.inside(*ORDER, *lines, "--id", "trace-refused").exit_code == 1
     traced = trace(shardwise, "trace-refused")
     [refused] = [step for step in traced["steps"] if step["result"] == "refused"]
     assert (refused["name"], refused["reason"], traced["reason"]) == ("reserve_stock", "out_of_stock", "out_of_stock")
@@ -59,15 +59,15 @@ def test_a_refused_order_shows_where_and_why(shardwise: Shardwise) -> None:
 
 def test_a_cancelled_order_shows_its_window_and_who_ended_it(shardwise: Shardwise) -> None:
     place = (*ORDER, "--line", "LAMP:1", "--id", "trace-cancelled", "--wait", "0")
-    assert shardwise(*place, cancellation_window_seconds="600").exit_code == 3
+    assert shardwise.inside(*place, cancellation_window_seconds="600").exit_code == 3
     deadline = time.monotonic() + SECONDS_MAX
     while results(trace(shardwise, "trace-cancelled"), "forward").get("timer") != "pending":
         assert time.monotonic() < deadline, "the order does not reach its cancellation window"
     assert trace(shardwise, "trace-cancelled")["decision"] is None
-    hold = shardwise("watch").document["oldest_hold"]
+    hold = shardwise.inside("watch").document["oldest_hold"]
     assert (hold["order_id"], hold["account_id"], hold["amount"]) == ("trace-cancelled", "rich", "30.00")
 
-    assert shardwise("order", "cancel", "trace-cancelled").exit_code == 0
+    assert shardwise.inside("order", "cancel", "trace-cancelled").exit_code == 0
     traced = trace(shardwise, "trace-cancelled")
     assert results(traced, "forward") == {
         "claim_order_id": "done",
@@ -84,18 +84,18 @@ def test_a_cancelled_order_shows_its_window_and_who_ended_it(shardwise: Shardwis
 def test_an_order_that_is_none_is_told_as_by_show(
     shardwise: Shardwise, order_id: str, exit_code: int, code: str | None
 ) -> None:
-    traced, shown = shardwise("order", "trace", order_id), shardwise("order", "show", order_id)
+    traced, shown = shardwise.inside("order", "trace", order_id), shardwise.inside("order", "show", order_id)
     assert (traced.exit_code, traced.document) == (exit_code, shown.document)
     assert code in (None, traced.document["error"]["code"])
 
 
 def test_watch_counts_what_was_placed(shardwise: Shardwise) -> None:
-    before = shardwise("watch").document
+    before = shardwise.inside("watch").document
     assert {part["name"]: part["up"] for part in before["parts"]} == dict.fromkeys(
         ["shard-1", "shard-2", "shard-3", "catalog", "read_model", "Temporal", "worker-1"], True
     )
-    assert shardwise(*ORDER, "--line", "APPLE:1").exit_code == 0
-    after = shardwise("watch").document
+    assert shardwise.inside(*ORDER, "--line", "APPLE:1").exit_code == 0
+    after = shardwise.inside("watch").document
     assert after["orders"]["confirmed"] == before["orders"]["confirmed"] + 1
     assert (after["missing"], after["stuck"]) == ({}, [])
     assert after["rate"]["placed_per_second"] == 0
@@ -104,9 +104,9 @@ def test_watch_counts_what_was_placed(shardwise: Shardwise) -> None:
 @pytest.fixture
 def without_a_shard(shardwise: Shardwise) -> Iterator[str]:
     """A shard that holds part of `trace-away`, killed; it is back afterwards."""
-    assert shardwise(*ORDER, "--line", "APPLE:1", "--line", "WATCH:1", "--id", "trace-away").exit_code == 0
+    assert shardwise.inside(*ORDER, "--line", "APPLE:1", "--line", "WATCH:1", "--id", "trace-away").exit_code == 0
     shard = trace(shardwise, "trace-away")["decision"]["shard"]
-    [pid] = [part["pid"] for part in shardwise("status").document["shards"] if part["name"] == shard]
+    [pid] = [part["pid"] for part in shardwise.inside("status").document["shards"] if part["name"] == shard]
     os.kill(pid, signal.SIGKILL)
     try:
         yield shard
@@ -115,7 +115,7 @@ def without_a_shard(shardwise: Shardwise) -> Iterator[str]:
 
 
 def test_with_a_shard_away_both_go_on_and_say_so(shardwise: Shardwise, without_a_shard: str) -> None:
-    watched = shardwise("watch")
+    watched = shardwise.inside("watch")
     assert watched.exit_code == 0
     parts = {part["name"]: part for part in watched.document["parts"]}
     assert [name for name, part in parts.items() if not part["up"]] == [without_a_shard]
@@ -133,9 +133,9 @@ def test_an_order_that_waits_for_a_shard_shows_its_attempts_and_that_it_is_stuck
     shardwise: Shardwise, without_a_shard: str
 ) -> None:
     place = (*ORDER, "--line", "APPLE:1", "--currency", "USD", "--id", "trace-waits", "--wait")
-    assert shardwise(*place, "0", stuck_after_seconds="1").document["status"] == "pending"
+    assert shardwise.inside(*place, "0", stuck_after_seconds="1").document["status"] == "pending"
     deadline = time.monotonic() + SECONDS_MAX
-    while not (stuck := shardwise("watch", "--interval", "0.2").document["stuck"]):
+    while not (stuck := shardwise.inside("watch", "--interval", "0.2").document["stuck"]):
         assert time.monotonic() < deadline, "the order does not get stuck"
     traced = trace(shardwise, "trace-waits")
     [waits] = [step for step in traced["steps"] if step["result"] == "pending"]
@@ -148,7 +148,7 @@ def test_an_order_that_waits_for_a_shard_shows_its_attempts_and_that_it_is_stuck
     assert waits["alarm"]["result"] == "fired"
 
     assert shardwise("up", "--detach").exit_code == 0
-    assert shardwise(*place, "60").exit_code == 0
+    assert shardwise.inside(*place, "60").exit_code == 0
     [ended] = [step for step in trace(shardwise, "trace-waits")["steps"] if step["alarm"]]
     assert (ended["name"], ended["result"]) == (waits["name"], "done")
     assert ended["attempts"] >= waits["attempts"]

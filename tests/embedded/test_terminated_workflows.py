@@ -23,7 +23,7 @@ SHARDS = ("shard-1", "shard-2", "shard-3")
 
 
 async def _terminate(shardwise: Shardwise, order_id: str) -> None:
-    client = await Client.connect(shardwise("status").document["temporal"]["address"])
+    client = await Client.connect(shardwise.inside("status").document["temporal"]["address"])
     await client.get_workflow_handle(workflow_id(order_id)).terminate("an operator's mistake")
 
 
@@ -38,25 +38,27 @@ def _violations(answer: Answer) -> dict[str, list[dict[str, object]]]:
 
 
 def _recover(shardwise: Shardwise, order_id: str, **settings: str) -> None:
-    recovered = shardwise("recover", **settings)
+    recovered = shardwise.inside("recover", **settings)
     assert [(each["order_id"], each["started"]) for each in recovered.document["orders"]] == [(order_id, True)]
     assert recovered.exit_code == 0
-    _until(lambda: shardwise("verify").document["in_flight"]["orders"] == 0, "the recovered order does not end")
-    verified = shardwise("verify")
+    _until(lambda: shardwise.inside("verify").document["in_flight"]["orders"] == 0, "the recovered order does not end")
+    verified = shardwise.inside("verify")
     assert verified.exit_code == 0, json.dumps(_violations(verified))
-    assert shardwise("recover").document["orders"] == []
+    assert shardwise.inside("recover").document["orders"] == []
 
 
 async def test_an_order_terminated_in_its_window_is_named_with_its_row(shardwise: Shardwise) -> None:
     place = ("order", "place", "--customer", "rich", "--line", "LAMP:1", "--id", "cut-off")
-    placed = shardwise(*place, "--wait", "1", cancellation_window_seconds="600")
+    placed = shardwise.inside(*place, "--wait", "1", cancellation_window_seconds="600")
     assert placed.document["status"] == "pending"
-    _until(lambda: shardwise("order", "show", "cut-off").document["placed_at"] is not None, "it was never opened")
-    healthy = shardwise("verify")
+    _until(
+        lambda: shardwise.inside("order", "show", "cut-off").document["placed_at"] is not None, "it was never opened"
+    )
+    healthy = shardwise.inside("verify")
     assert (healthy.exit_code, healthy.document["in_flight"]["orders"]) == (0, 1)
 
     await _terminate(shardwise, "cut-off")
-    damaged = shardwise("verify")
+    damaged = shardwise.inside("verify")
     assert damaged.exit_code == 1
     [violation] = _violations(damaged)["orders"]
     assert violation["what"] == "order cut-off is pending, and nobody works on it"
@@ -68,36 +70,36 @@ async def test_an_order_terminated_in_its_window_is_named_with_its_row(shardwise
     }
     assert damaged.document["in_flight"]["orders"] == 0
 
-    dry = shardwise("recover", "--dry-run")
+    dry = shardwise.inside("recover", "--dry-run")
     assert (dry.exit_code, dry.document["damage"]) == (0, [])
     assert dry.document["orders"] == [{"order_id": "cut-off", "status": "pending", "started": False}]
-    assert shardwise("verify").exit_code == 1
+    assert shardwise.inside("verify").exit_code == 1
     _recover(shardwise, "cut-off")
-    assert shardwise("order", "show", "cut-off").document["status"] == "confirmed"
+    assert shardwise.inside("order", "show", "cut-off").document["status"] == "confirmed"
 
 
 async def test_an_order_that_lost_its_workflow_can_still_be_cancelled(shardwise: Shardwise) -> None:
     money, goods = shardwise.money("rich"), shardwise.goods("LAMP")
     place = ("order", "place", "--customer", "rich", "--line", "LAMP:1", "--id", "regretted-late", "--wait", "1")
-    assert shardwise(*place, cancellation_window_seconds="600").document["status"] == "pending"
+    assert shardwise.inside(*place, cancellation_window_seconds="600").document["status"] == "pending"
     await _terminate(shardwise, "regretted-late")
 
-    cancelled = shardwise("order", "cancel", "regretted-late")
+    cancelled = shardwise.inside("order", "cancel", "regretted-late")
     assert (cancelled.exit_code, cancelled.document["status"]) == (0, "cancelled")
     assert (shardwise.money("rich"), shardwise.goods("LAMP")) == (money, goods)
-    assert shardwise("recover").document["orders"] == []
-    assert shardwise("verify").exit_code == 0
+    assert shardwise.inside("recover").document["orders"] == []
+    assert shardwise.inside("verify").exit_code == 0
 
 
 async def test_an_order_terminated_before_its_id_was_claimed_is_an_order_still(shardwise: Shardwise) -> None:
-    [worker] = shardwise("status").document["workers"]
+    [worker] = shardwise.inside("status").document["workers"]
     os.kill(worker["pid"], signal.SIGKILL)
     try:
-        shardwise("order", "place", "--customer", "rich", "--line", "LAMP:1", "--id", "unclaimed", "--wait", "0")
+        shardwise.inside("order", "place", "--customer", "rich", "--line", "LAMP:1", "--id", "unclaimed", "--wait", "0")
         await _terminate(shardwise, "unclaimed")
-        shown = shardwise("order", "show", "unclaimed")
+        shown = shardwise.inside("order", "show", "unclaimed")
         assert (shown.exit_code, shown.document["status"]) == (0, "pending")
-        assert shardwise("order", "cancel", "unclaimed").exit_code == 3
+        assert shardwise.inside("order", "cancel", "unclaimed").exit_code == 3
     finally:
         assert shardwise("up", "--detach").exit_code == 0
     _recover(shardwise, "unclaimed")
@@ -116,15 +118,17 @@ class Stage:
 
     def postmaster(self) -> int:
         [pid] = [
-            each["pid"] for each in self.shardwise("status").document["shards"] if each["name"] == self.merchant_shard
+            each["pid"]
+            for each in self.shardwise.inside("status").document["shards"]
+            if each["name"] == self.merchant_shard
         ]
         return int(pid)
 
 
 @pytest.fixture
 def stage(shardwise: Shardwise, tmp_path: Path) -> Stage:
-    merchant_shard = shardwise("account", "show", "merchant.USD").document["shard"]
-    goods = {sku: shardwise("stock", "show", sku).document["shard"] for sku in ("APPLE", "LAMP", "WATCH")}
+    merchant_shard = shardwise.inside("account", "show", "merchant.USD").document["shard"]
+    goods = {sku: shardwise.inside("stock", "show", sku).document["shard"] for sku in ("APPLE", "LAMP", "WATCH")}
     sku = next(sku for sku, shard in goods.items() if shard != merchant_shard)
     buckets = spread_buckets(SHARDS)
     names = (f"away-{number}" for number in itertools.count())
@@ -132,7 +136,7 @@ def stage(shardwise: Shardwise, tmp_path: Path) -> Stage:
     order_id, customer = next(away), next(away)
     file = tmp_path / "customers.csv"
     file.write_text(f"customer_id,name,email,currency,opening_balance\n{customer},Away,,USD,1000.00\n")
-    assert shardwise("import", "customers", str(file)).exit_code == 0
+    assert shardwise.inside("import", "customers", str(file)).exit_code == 0
     return Stage(shardwise, order_id, customer, buckets[bucket_of(customer)], merchant_shard, sku)
 
 
@@ -141,16 +145,16 @@ async def test_money_whose_workflow_was_terminated_on_its_way_is_named_with_its_
     place = ("order", "place", "--customer", stage.customer, "--line", f"{stage.sku}:1", "--id", stage.order_id)
     os.kill(stage.postmaster(), signal.SIGKILL)
     try:
-        shardwise(*place, "--wait", "1")
+        shardwise.inside(*place, "--wait", "1")
         _until(
-            lambda: shardwise("order", "show", stage.order_id).document["decided_at"] is not None,
+            lambda: shardwise.inside("order", "show", stage.order_id).document["decided_at"] is not None,
             "it was never decided",
         )
         await _terminate(shardwise, stage.order_id)
     finally:
         assert shardwise("up", "--detach").exit_code == 0
 
-    damaged = shardwise("verify")
+    damaged = shardwise.inside("verify")
     assert damaged.exit_code == 1
     [violation] = _violations(damaged)["clearing"]
     assert violation["shard"] == stage.customer_shard

@@ -64,7 +64,7 @@ async def test_a_transaction_in_doubt_holds_back_its_own_shard_alone_and_is_told
         await ordered(shardwise, free, "beside-a-freeze")
         await until_told(world, "beside-a-freeze", "confirmed")
         assert await state_in_read_model(world, "behind-a-freeze") is None
-        status = shardwise("status", lag_alarm_seconds="0.2")
+        status = shardwise.inside("status", lag_alarm_seconds="0.2")
         assert status.exit_code == 1, status.stdout
         lag = {each["shard"]: each for each in status.document["events"]["shards"]}
         assert lag["shard-1"]["hidden_events"] > 0

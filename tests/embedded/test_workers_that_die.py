@@ -30,7 +30,7 @@ def _file(folder: Path) -> Path:
 
 
 def _confirmed(shardwise: Shardwise) -> int:
-    listed = shardwise("order", "list", "--status", "confirmed", "--limit", "1000").document["orders"]
+    listed = shardwise.inside("order", "list", "--status", "confirmed", "--limit", "1000").document["orders"]
     return sum(order["order_id"].startswith("K-") for order in listed)
 
 
@@ -39,12 +39,12 @@ def test_an_import_survives_the_death_of_the_worker(shardwise: Shardwise, tmp_pa
         deadline = time.monotonic() + SECONDS_MAX
         while _confirmed(shardwise) < 5:
             assert time.monotonic() < deadline, "the import does not start"
-        [worker] = shardwise("status").document["workers"]
+        [worker] = shardwise.inside("status").document["workers"]
         os.kill(worker["pid"], signal.SIGKILL)
-        down = shardwise("status")
+        down = shardwise.inside("status")
         assert (down.exit_code, down.document["workers"][0]["up"]) == (3, False)
         assert shardwise("up", "--detach").exit_code == 0
-        during = shardwise("verify")
+        during = shardwise.inside("verify")
         assert during.document["ok"], during.stdout
         stdout, stderr = importing.communicate(timeout=120)
 
@@ -52,5 +52,5 @@ def test_an_import_survives_the_death_of_the_worker(shardwise: Shardwise, tmp_pa
     assert importing.returncode == 0, stderr
     assert counts["confirmed"] + counts["rejected"] == counts["total"] == ORDERS
     assert counts["failed"] == counts["pending"] == 0
-    after = shardwise("verify")
+    after = shardwise.inside("verify")
     assert (after.exit_code, after.document["in_flight"]["orders"]) == (0, 0)

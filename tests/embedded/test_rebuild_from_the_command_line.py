@@ -44,7 +44,7 @@ async def customers_locked(shardwise: Shardwise) -> AsyncIterator[None]:
 
 
 async def type_in(shardwise: Shardwise, *arguments: str) -> Answer:
-    return await asyncio.to_thread(shardwise, *arguments)
+    return await asyncio.to_thread(shardwise if arguments[0] == "up" else shardwise.inside, *arguments)
 
 
 def file_of_orders(folder: Path) -> Path:

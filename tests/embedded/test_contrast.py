@@ -103,7 +103,7 @@ def test_between_the_two_commits_money_is_missing_and_only_the_target_is_kept(do
 def test_afterwards_all_is_settled_and_verified(shardwise: Shardwise, document: dict[str, Any]) -> None:
     assert document["ok"]
     assert all(each["settled"] and each["after"]["missing"] == "0.00" for each in document["middles"])
-    verified = shardwise("verify")
+    verified = shardwise.inside("verify")
     assert verified.exit_code == 0, verified.stdout
     assert verified.document["in_flight"] == {"orders": 0, "transfers": 0, "money": {}, "prepared_transactions": 0}
 

@@ -43,12 +43,12 @@ def outcomes(path: str) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def payroll(shardwise: Shardwise, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    assert shardwise("import", "customers", str(DATA / "payroll_accounts.csv")).exit_code == 0
+    assert shardwise.inside("import", "customers", str(DATA / "payroll_accounts.csv")).exit_code == 0
     return Path(shutil.copy(DATA / "transfers.csv", tmp_path_factory.mktemp("payroll")))
 
 
 def test_each_line_of_a_file_has_an_outcome_beside_it(shardwise: Shardwise, payroll: Path) -> None:
-    answer = shardwise("import", "transfers", str(payroll))
+    answer = shardwise.inside("import", "transfers", str(payroll))
     told = answer.document
     assert answer.exit_code == 2, answer.stderr
     assert {name: told[name] for name in ("total", "settled", "declined", "pending", "invalid", "repeated")} == {
@@ -90,13 +90,13 @@ def test_each_line_of_a_file_has_an_outcome_beside_it(shardwise: Shardwise, payr
         "worker.b": "5.00",
         "landlord": "25.00",
     }
-    assert shardwise("verify").exit_code == 0
+    assert shardwise.inside("verify").exit_code == 0
 
 
 def test_the_same_file_again_moves_nothing_and_tells_the_same(shardwise: Shardwise, payroll: Path) -> None:
-    first = shardwise("import", "transfers", str(payroll)).document
+    first = shardwise.inside("import", "transfers", str(payroll)).document
     before = Path(first["outcomes"]).read_bytes()
-    again = shardwise("import", "transfers", str(payroll)).document
+    again = shardwise.inside("import", "transfers", str(payroll)).document
     assert Path(again["outcomes"]).read_bytes() == before
     assert {**again, "seconds": 0} == {**first, "seconds": 0}
     assert shardwise.money("payroll")[0] == "0.00"
@@ -109,7 +109,7 @@ def test_a_file_of_good_lines_ends_with_0_and_may_have_its_columns_in_any_order(
     file.write_bytes(
         b"\xef\xbb\xbfamount,currency,reference,source,target,transfer_id\r\n1.00,USD,,landlord,payroll,back-1\r\n"
     )
-    answer = shardwise("import", "transfers", str(file))
+    answer = shardwise.inside("import", "transfers", str(file))
     assert (answer.exit_code, answer.document["settled"]) == (0, 1), answer.stderr
     assert shardwise.money("payroll")[0] == "1.00"
 
@@ -128,7 +128,7 @@ def test_a_file_that_is_none_is_refused_and_leaves_nothing_behind(
     file = tmp_path / "bad.csv"
     if content is not None:
         file.write_text(content)
-    answer = shardwise("import", "transfers", str(file))
+    answer = shardwise.inside("import", "transfers", str(file))
     assert (answer.exit_code, answer.document["error"]["field"]) == (2, "file")
     assert message in answer.document["error"]["message"]
     assert {each.name for each in tmp_path.iterdir()} <= {"bad.csv"}
@@ -139,12 +139,12 @@ def test_with_nobody_at_work_the_batch_is_pending_and_the_next_run_ends_it(
 ) -> None:
     file = tmp_path / "late.csv"
     file.write_text("transfer_id,source,target,amount,currency,reference\nlate,landlord,worker.a,1.00,USD,\n")
-    [worker] = shardwise("status").document["workers"]
+    [worker] = shardwise.inside("status").document["workers"]
     os.kill(worker["pid"], signal.SIGKILL)
-    waited = shardwise("import", "transfers", str(file), "--stuck-after", "1")
+    waited = shardwise.inside("import", "transfers", str(file), "--stuck-after", "1")
     assert (waited.exit_code, waited.document["pending"]) == (3, 1), waited.stderr
     assert shardwise("up", "--detach").exit_code == 0
-    ended = shardwise("import", "transfers", str(file))
+    ended = shardwise.inside("import", "transfers", str(file))
     assert (ended.exit_code, ended.document["settled"]) == (0, 1), ended.stderr
 
 
@@ -154,17 +154,17 @@ async def test_a_terminated_batch_is_started_again_by_recover(
     file = tmp_path / "cut-off.csv"
     file.write_text("transfer_id,source,target,amount,currency,reference\ncut-off,landlord,worker.a,1.00,USD,\n")
     kill_worker(shardwise)
-    waited = shardwise("import", "transfers", str(file), "--stuck-after", "1").document
-    client = await Client.connect(shardwise("status").document["temporal"]["address"])
+    waited = shardwise.inside("import", "transfers", str(file), "--stuck-after", "1").document
+    client = await Client.connect(shardwise.inside("status").document["temporal"]["address"])
     await client.get_workflow_handle(batch_workflow_id(waited["batch_id"])).terminate("an operator's mistake")
     assert shardwise("up", "--detach").exit_code == 0
 
     for started in (False, True):
-        recovered = shardwise("recover", *([] if started else ["--dry-run"]))
+        recovered = shardwise.inside("recover", *([] if started else ["--dry-run"]))
         assert recovered.document["batches"] == [{"batch_id": waited["batch_id"], "started": started}]
-    ended = shardwise("import", "transfers", str(file)).document
+    ended = shardwise.inside("import", "transfers", str(file)).document
     assert (ended["settled"], ended["batch_id"]) == (1, waited["batch_id"])
-    assert shardwise("recover").document["batches"] == []
+    assert shardwise.inside("recover").document["batches"] == []
 
 
 # ── killed, again and again ─────────────────────────────────────────────────────────────────────────────────
@@ -184,7 +184,7 @@ def open_accounts(shardwise: Shardwise, folder: Path, prefix: str) -> None:
     file = folder / f"{prefix}accounts.csv"
     rows = [f"{prefix}{number},A,,USD,{number % 9 * 20}.00" for number in range(ACCOUNTS)]
     file.write_text("\n".join(["customer_id,name,email,currency,opening_balance", *rows]))
-    assert shardwise("import", "customers", str(file)).exit_code == 0
+    assert shardwise.inside("import", "customers", str(file)).exit_code == 0
 
 
 def balances(shardwise: Shardwise, prefix: str) -> list[str]:
@@ -227,7 +227,7 @@ async def until_done(handle: Handle, lines: int) -> None:
 
 
 def kill_worker(shardwise: Shardwise) -> None:
-    [worker] = shardwise("status").document["workers"]
+    [worker] = shardwise.inside("status").document["workers"]
     os.kill(worker["pid"], signal.SIGKILL)
 
 
@@ -246,7 +246,7 @@ async def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(shardwi
     for file, prefix in ((killed, "k-"), (calm, "c-")):
         write_file(file, prefix)
         open_accounts(shardwise, tmp_path, prefix)
-    undisturbed = shardwise("import", "transfers", str(calm))
+    undisturbed = shardwise.inside("import", "transfers", str(calm))
     assert undisturbed.exit_code == 0, undisturbed.stderr
 
     async with begun(shardwise, killed) as handle:
@@ -255,7 +255,7 @@ async def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(shardwi
             kill(shardwise)
             assert shardwise("up", "--detach").exit_code == 0
         assert (await handle.describe()).run_id != handle.first_execution_run_id  # its history was begun anew
-        joined = shardwise("import", "transfers", str(killed))
+        joined = shardwise.inside("import", "transfers", str(killed))
 
     assert joined.exit_code == 0, joined.stderr
     told = [row["status"] for row in outcomes(joined.document["outcomes"])]
@@ -264,4 +264,4 @@ async def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(shardwi
     expected = settled_by_the_rules(amounts(await good_lines(killed)), accounts)
     assert [status == "settled" for status in told] == expected
     assert balances(shardwise, "k-") == balances(shardwise, "c-")
-    assert shardwise("verify").exit_code == 0
+    assert shardwise.inside("verify").exit_code == 0

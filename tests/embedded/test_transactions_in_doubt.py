@@ -110,7 +110,7 @@ async def test_servers_that_are_killed_between_the_phases_keep_what_is_prepared(
             await arrivals.all_there.wait()
         before = {name: await each.prepared() for name, each in transfers.items()}
         try:
-            for server in shardwise("status").document["shards"]:
+            for server in shardwise.inside("status").document["shards"]:
                 if server["name"] in SERVERS:
                     os.kill(server["pid"], signal.SIGKILL)
         finally:
@@ -124,7 +124,7 @@ async def test_servers_that_are_killed_between_the_phases_keep_what_is_prepared(
     for each in transfers.values():
         assert (await each.prepared(), await each.states()) == ([], ("confirmed", "credited"))
         assert await each.money() == (70_00, 30_00)
-    assert shardwise("verify").exit_code == 0
+    assert shardwise.inside("verify").exit_code == 0
 
 
 async def _until_answering(world: World) -> None:
@@ -146,26 +146,26 @@ async def test_what_nobody_decides_raises_the_alarm_and_is_ended_by_recover(
     await committed.by_hand(SOURCE, "COMMIT")
     in_doubt = {*_gids(abandoned), *_gids(committed)} - {committed.gid(SOURCE)}
 
-    quiet = shardwise("status")
+    quiet = shardwise.inside("status")
     assert (quiet.exit_code, quiet.document["in_doubt"]) == (0, [])
-    alarm = shardwise("status", in_doubt_alarm_seconds="0.001")
+    alarm = shardwise.inside("status", in_doubt_alarm_seconds="0.001")
     assert alarm.exit_code == 1
     assert {each["gid"] for each in alarm.document["in_doubt"]} == in_doubt
 
-    dry = shardwise("recover", "--dry-run").document
+    dry = shardwise.inside("recover", "--dry-run").document
     assert dry["in_doubt"]["waiting"] == dry["in_doubt"]["unreachable"] == []
     assert {each["gid"] for each in dry["in_doubt"]["resolved"]} == in_doubt
     assert await abandoned.prepared() == list(BOTH)
 
-    recovered = shardwise("recover")
+    recovered = shardwise.inside("recover")
     assert (recovered.exit_code, recovered.document["in_doubt"]) == (0, dry["in_doubt"])
     outcomes = {each["saga_id"]: each["outcome"] for each in recovered.document["in_doubt"]["resolved"]}
     assert outcomes == {abandoned.transfer.saga_id: "aborted", committed.transfer.saga_id: "committed"}
     assert (await abandoned.states(), await abandoned.money()) == (("declined", "withdrawn"), (100_00, 0))
     assert (await committed.states(), await committed.money()) == (("confirmed", "credited"), (70_00, 30_00))
-    assert shardwise("status", in_doubt_alarm_seconds="0.001").exit_code == 0
-    assert shardwise("recover").document["in_doubt"] == {"resolved": [], "waiting": [], "unreachable": []}
-    verified = shardwise("verify")
+    assert shardwise.inside("status", in_doubt_alarm_seconds="0.001").exit_code == 0
+    assert shardwise.inside("recover").document["in_doubt"] == {"resolved": [], "waiting": [], "unreachable": []}
+    verified = shardwise.inside("verify")
     assert verified.exit_code == 0, verified.stdout
 
 
@@ -184,7 +184,7 @@ async def test_a_schedule_ends_it_with_nobodys_help(shardwise: Shardwise, world:
 async def test_migrating_again_leaves_the_schedule_as_an_operator_has_set_it(
     shardwise: Shardwise, paused: ScheduleHandle
 ) -> None:
-    assert shardwise("migrate").document["schedules"] == [IN_DOUBT_RECOVERY]
+    assert shardwise.inside("migrate").document["schedules"] == [IN_DOUBT_RECOVERY]
     assert (await paused.describe()).schedule.state.paused
 
 

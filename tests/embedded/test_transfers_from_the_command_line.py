@@ -6,7 +6,7 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
@@ -23,17 +23,9 @@ DOCUMENT = {"transfer_id", "status", "protocol", "reason", "source_shard", "targ
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="module")
-def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shardwise]:
-    """A stack of its own: one of its shards is killed."""
-    command = Shardwise(tmp_path_factory.mktemp("bank"))
-    try:
-        command.take_free_ports()
-        up = command("up", "--detach", "--workers", "1")
-        assert up.exit_code == 0, up.stderr
-        yield command
-    finally:
-        assert command("down").exit_code == 0
+@pytest.fixture
+def bank(shardwise: Shardwise) -> Shardwise:
+    return shardwise
 
 
 def account(bank: Shardwise, shard: str, balance: str = "100.00") -> str:
@@ -142,7 +134,9 @@ def test_with_a_shard_away_money_waits_or_is_refused_and_elsewhere_nobody_notice
     elsewhere = account(bank, "shard-3")
     kill_server(bank, "shard-2")
     send = ("transfer", source, target, "10.00", "--wait", "1")
-    pending = {protocol: bank(*send, "--protocol", protocol, "--id", f"by-{protocol}") for protocol in ("saga", "2pc")}
+    pending = {
+        protocol: bank.inside(*send, "--protocol", protocol, "--id", f"by-{protocol}") for protocol in ("saga", "2pc")
+    }
     for answer in pending.values():
         assert (answer.exit_code, answer.document["status"]) == (3, "pending"), answer.stdout
     assert bank.inside("transfer", source, elsewhere, "1.00").exit_code == 0
@@ -172,7 +166,7 @@ def _violations(answer: Answer) -> list[str]:
 async def test_a_terminated_transfer_is_named_and_recovered_from_its_row(bank: Shardwise) -> None:
     source, target = pair(bank)
     kill_server(bank, "shard-2")
-    assert bank("transfer", source, target, "10.00", "--id", "cut-off", "--wait", "1").exit_code == 3
+    assert bank.inside("transfer", source, target, "10.00", "--id", "cut-off", "--wait", "1").exit_code == 3
     await _terminate(bank, source, "cut-off")
     assert bank("up", "--detach").exit_code == 0
     damaged = bank.inside("verify")
@@ -182,7 +176,7 @@ async def test_a_terminated_transfer_is_named_and_recovered_from_its_row(bank: S
     )
     dry = bank.inside("recover", "--dry-run").document
     assert dry["transfers"] == [{"source": source, "transfer_id": "cut-off", "state": "pending", "started": False}]
-    assert bank("recover").document["transfers"][0]["started"] is True
+    assert bank.inside("recover").document["transfers"][0]["started"] is True
     until(lambda: money(bank, target) == 110, "the recovered transfer does not end")
     assert bank.inside("transfer", source, target, "10.00", "--id", "cut-off").exit_code == 0
     assert money(bank, source) == 90
