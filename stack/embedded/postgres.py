@@ -18,6 +18,8 @@ from stack.embedded.record import LOOPBACK, StackRecord
 
 MAINTENANCE_DATABASE = "postgres"
 ANSWER_SECONDS = 2.0
+# It has answered once: on a machine that is busy it may take longer the next time.
+FINISH_SECONDS = 30.0
 _NO_ANSWER = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 _CONFIGURATION = """\
@@ -80,7 +82,7 @@ class PostgresServer(Part):
         return self._databases if self.name in self._record.made else [MAINTENANCE_DATABASE]
 
     async def finish_start(self) -> None:
-        connection = await asyncpg.connect(self._record.dsn(self.name, MAINTENANCE_DATABASE), timeout=ANSWER_SECONDS)
+        connection = await asyncpg.connect(self._record.dsn(self.name, MAINTENANCE_DATABASE), timeout=FINISH_SECONDS)
         try:
             there = {row["datname"] for row in await connection.fetch("SELECT datname FROM pg_database")}
             for database in self._databases:

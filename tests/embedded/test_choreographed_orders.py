@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +65,8 @@ def test_a_file_of_them_survives_the_deaths_of_its_worker_and_of_a_shard(shardwi
     file.write_text("\n".join(map(json.dumps, orders)))
     with shardwise.begin("import", "orders", str(file), *CHOREOGRAPHED) as importing:
         shardwise.once(lambda listed: count(listed) > 3, "order", "list", "--status", "confirmed", "--limit", "1000")
-        running = shardwise.inside("status").document
-        os.kill(running["workers"][0]["pid"], signal.SIGKILL)
-        os.kill(running["shards"][1]["pid"], signal.SIGKILL)
+        shardwise.kill_worker()
+        shardwise.kill_server("shard-2")
         assert shardwise("up", "--detach").exit_code == 0
         during = shardwise.inside("verify")
         assert during.document["ok"], during.stdout

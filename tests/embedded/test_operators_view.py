@@ -106,8 +106,7 @@ def without_a_shard(shardwise: Shardwise) -> Iterator[str]:
     """A shard that holds part of `trace-away`, killed; it is back afterwards."""
     assert shardwise.inside(*ORDER, "--line", "APPLE:1", "--line", "WATCH:1", "--id", "trace-away").exit_code == 0
     shard = trace(shardwise, "trace-away")["decision"]["shard"]
-    [pid] = [part["pid"] for part in shardwise.inside("status").document["shards"] if part["name"] == shard]
-    os.kill(pid, signal.SIGKILL)
+    shardwise.kill_server(shard)
     try:
         yield shard
     finally:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -95,8 +93,7 @@ async def test_orders_go_on_without_the_read_model_which_catches_up(
         async for _ in attempts(SECONDS_MAX):
             if sum(row[0] for row in await world.everywhere(of_customer, id=customer)) > 3:
                 break
-        catalog = shardwise.inside("status").document["catalog"]["pid"]
-        os.kill(catalog, signal.SIGKILL)
+        shardwise.kill_server("catalog")
         stdout, stderr = importing.communicate(timeout=120)
     assert importing.returncode == 0, stderr
     assert json.loads(stdout)["total"] == ORDERS
@@ -115,8 +112,7 @@ async def test_a_relay_that_is_killed_or_terminated_is_back_with_the_next_worker
 ) -> None:
     client = await connect(Settings(data_dir=shardwise.data_dir))
     await client.get_workflow_handle(workflow_id("shard-2")).terminate("a test does so")
-    [worker] = shardwise.inside("status").document["workers"]
-    os.kill(worker["pid"], signal.SIGKILL)
+    shardwise.kill_worker()
     assert shardwise("up", "--detach").exit_code == 0
     for shard in world.cluster.shards:
         await ordered(shardwise, await world.new_name(shard), f"after-a-death-{shard}")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -80,8 +78,7 @@ async def test_a_rebuild_goes_on_after_the_death_of_its_worker_while_orders_come
         async for _ in attempts(SECONDS_MAX):
             if "next" in await versions(connection):
                 break
-        [worker] = (await type_in(shardwise, "status")).document["workers"]
-        os.kill(worker["pid"], signal.SIGKILL)
+        shardwise.kill_worker()
         assert (await type_in(shardwise, "up", "--detach")).exit_code == 0
         refused = await type_in(shardwise, "projection", "revert")
         assert (refused.exit_code, refused.document["error"]["code"]) == (1, "rebuild_running")

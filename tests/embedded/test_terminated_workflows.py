@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -92,8 +90,7 @@ async def test_an_order_that_lost_its_workflow_can_still_be_cancelled(shardwise:
 
 
 async def test_an_order_terminated_before_its_id_was_claimed_is_an_order_still(shardwise: Shardwise) -> None:
-    [worker] = shardwise.inside("status").document["workers"]
-    os.kill(worker["pid"], signal.SIGKILL)
+    shardwise.kill_worker()
     try:
         shardwise.inside("order", "place", "--customer", "rich", "--line", "LAMP:1", "--id", "unclaimed", "--wait", "0")
         await _terminate(shardwise, "unclaimed")
@@ -116,14 +113,6 @@ class Stage:
     merchant_shard: str
     sku: str
 
-    def postmaster(self) -> int:
-        [pid] = [
-            each["pid"]
-            for each in self.shardwise.inside("status").document["shards"]
-            if each["name"] == self.merchant_shard
-        ]
-        return int(pid)
-
 
 @pytest.fixture
 def stage(shardwise: Shardwise, tmp_path: Path) -> Stage:
@@ -143,7 +132,7 @@ def stage(shardwise: Shardwise, tmp_path: Path) -> Stage:
 async def test_money_whose_workflow_was_terminated_on_its_way_is_named_with_its_leg(stage: Stage) -> None:
     shardwise = stage.shardwise
     place = ("order", "place", "--customer", stage.customer, "--line", f"{stage.sku}:1", "--id", stage.order_id)
-    os.kill(stage.postmaster(), signal.SIGKILL)
+    shardwise.kill_server(stage.merchant_shard)
     try:
         shardwise.inside(*place, "--wait", "1")
         _until(

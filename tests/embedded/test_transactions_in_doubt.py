@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -110,9 +108,8 @@ async def test_servers_that_are_killed_between_the_phases_keep_what_is_prepared(
             await arrivals.all_there.wait()
         before = {name: await each.prepared() for name, each in transfers.items()}
         try:
-            for server in shardwise.inside("status").document["shards"]:
-                if server["name"] in SERVERS:
-                    os.kill(server["pid"], signal.SIGKILL)
+            for server in SERVERS:
+                shardwise.kill_server(server)
         finally:
             assert shardwise("up", "--detach").exit_code == 0
         await _until_answering(world)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import csv
-import json
-import os
 import random
 import shutil
-import signal
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -139,8 +136,7 @@ def test_with_nobody_at_work_the_batch_is_pending_and_the_next_run_ends_it(
 ) -> None:
     file = tmp_path / "late.csv"
     file.write_text("transfer_id,source,target,amount,currency,reference\nlate,landlord,worker.a,1.00,USD,\n")
-    [worker] = shardwise.inside("status").document["workers"]
-    os.kill(worker["pid"], signal.SIGKILL)
+    shardwise.kill_worker()
     waited = shardwise.inside("import", "transfers", str(file), "--stuck-after", "1")
     assert (waited.exit_code, waited.document["pending"]) == (3, 1), waited.stderr
     assert shardwise("up", "--detach").exit_code == 0
@@ -153,7 +149,7 @@ async def test_a_terminated_batch_is_started_again_by_recover(
 ) -> None:
     file = tmp_path / "cut-off.csv"
     file.write_text("transfer_id,source,target,amount,currency,reference\ncut-off,landlord,worker.a,1.00,USD,\n")
-    kill_worker(shardwise)
+    shardwise.kill_worker()
     waited = shardwise.inside("import", "transfers", str(file), "--stuck-after", "1").document
     client = await Client.connect(shardwise.inside("status").document["temporal"]["address"])
     await client.get_workflow_handle(batch_workflow_id(waited["batch_id"])).terminate("an operator's mistake")
@@ -226,16 +222,6 @@ async def until_done(handle: Handle, lines: int) -> None:
         await asyncio.sleep(0.02)
 
 
-def kill_worker(shardwise: Shardwise) -> None:
-    [worker] = shardwise.inside("status").document["workers"]
-    os.kill(worker["pid"], signal.SIGKILL)
-
-
-def kill_shard(shardwise: Shardwise, name: str) -> None:
-    record = json.loads((shardwise.data_dir / "stack.json").read_text())
-    os.kill(record["processes"][name]["pid"], signal.SIGKILL)
-
-
 def amounts(lines: Sequence[GoodLine]) -> list[Transfer]:
     return [line.transfer for line in lines]
 
@@ -250,9 +236,13 @@ async def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(shardwi
     assert undisturbed.exit_code == 0, undisturbed.stderr
 
     async with begun(shardwise, killed) as handle:
-        for lines, kill in ((80, kill_worker), (300, kill_worker), (550, lambda s: kill_shard(s, "shard-2"))):
+        for lines, kill in (
+            (80, shardwise.kill_worker),
+            (300, shardwise.kill_worker),
+            (550, lambda: shardwise.kill_server("shard-2")),
+        ):
             await until_done(handle, lines)
-            kill(shardwise)
+            kill()
             assert shardwise("up", "--detach").exit_code == 0
         assert (await handle.describe()).run_id != handle.first_execution_run_id  # its history was begun anew
         joined = shardwise.inside("import", "transfers", str(killed))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import signal
 import time
 from collections.abc import Callable
 from decimal import Decimal
@@ -57,11 +55,6 @@ def until(done: Callable[[], bool], what: str) -> None:
 def assert_verified(bank: Shardwise) -> None:
     verified = bank.inside("verify")
     assert verified.exit_code == 0, [check for check in verified.document["checks"] if not check["ok"]]
-
-
-def kill_server(bank: Shardwise, shard: str) -> None:
-    status = bank.inside("status").document
-    os.kill(next(part["pid"] for part in status["shards"] if part["name"] == shard), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(("asked", "run"), [("auto", "saga"), ("saga", "saga"), ("2pc", "2pc")])
@@ -132,7 +125,7 @@ def test_what_is_asked_to_be_local_and_is_not_leaves_its_id_free(bank: Shardwise
 def test_with_a_shard_away_money_waits_or_is_refused_and_elsewhere_nobody_notices(bank: Shardwise) -> None:
     source, target = pair(bank)
     elsewhere = account(bank, "shard-3")
-    kill_server(bank, "shard-2")
+    bank.kill_server("shard-2")
     send = ("transfer", source, target, "10.00", "--wait", "1")
     pending = {
         protocol: bank.inside(*send, "--protocol", protocol, "--id", f"by-{protocol}") for protocol in ("saga", "2pc")
@@ -165,7 +158,7 @@ def _violations(answer: Answer) -> list[str]:
 
 async def test_a_terminated_transfer_is_named_and_recovered_from_its_row(bank: Shardwise) -> None:
     source, target = pair(bank)
-    kill_server(bank, "shard-2")
+    bank.kill_server("shard-2")
     assert bank.inside("transfer", source, target, "10.00", "--id", "cut-off", "--wait", "1").exit_code == 3
     await _terminate(bank, source, "cut-off")
     assert bank("up", "--detach").exit_code == 0

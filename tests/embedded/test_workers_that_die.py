@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import time
 from pathlib import Path
 
@@ -39,8 +37,7 @@ def test_an_import_survives_the_death_of_the_worker(shardwise: Shardwise, tmp_pa
         deadline = time.monotonic() + SECONDS_MAX
         while _confirmed(shardwise) < 5:
             assert time.monotonic() < deadline, "the import does not start"
-        [worker] = shardwise.inside("status").document["workers"]
-        os.kill(worker["pid"], signal.SIGKILL)
+        shardwise.kill_worker()
         down = shardwise.inside("status")
         assert (down.exit_code, down.document["workers"][0]["up"]) == (3, False)
         assert shardwise("up", "--detach").exit_code == 0

@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,15 +18,18 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import psutil  # type: ignore[import-untyped]
 from temporalio.client import Client
 
 from cli.main import run
+from stack.embedded.record import StackRecord
 from stack.embedded.stack import EmbeddedStack
 from stack.settings import Databases, Settings, load_settings, resolve_databases
 
 COMMAND_SECONDS_MAX = 150
 FOLLOWS_SECONDS_MAX = 30
 READY_SECONDS_MAX = 60
+GONE_SECONDS_MAX = 30
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,20 @@ class Shardwise:
                 worker.terminate()
                 worker.wait(READY_SECONDS_MAX)
                 drains.result()
+
+    def kill_server(self, name: str) -> None:
+        """`kill -9` of a Postgres server of the embedded stack. Returns when its orphaned backends, which would still
+        answer for a moment, are gone too."""
+        server = psutil.Process(StackRecord.load(self.data_dir).processes[name].pid)
+        family = [server, *server.children(recursive=True)]
+        server.kill()
+        _, alive = psutil.wait_procs(family, timeout=GONE_SECONDS_MAX)
+        assert alive == []
+
+    def kill_worker(self) -> None:
+        """`kill -9` of the only worker of the embedded stack."""
+        [worker] = self.inside("status").document["workers"]
+        os.kill(worker["pid"], signal.SIGKILL)
 
     def money(self, account_id: str) -> tuple[str, str]:
         account = self.inside("account", "show", account_id).document
