@@ -4,6 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# More than there are cores, since most tests mostly wait.
+SIDE_BY_SIDE := --numprocesses 3 --dist loadgroup --no-loadscope-reorder
+QUICK := tests/unit tests/workflow $(addprefix tests/integration/test_,$(addsuffix .py, \
+	account_states accounts barrier order_rows saga_rows stock_rows transfer_batches outbox projection in_doubt))
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -26,7 +31,11 @@ demo: $(STAMP) ## run real orders on real shards, end with a table of what happe
 
 .PHONY: test
 test: $(STAMP) ## run every test, on servers it starts itself
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(TEST_ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(TEST_ARGS)
+
+.PHONY: quick
+quick: $(STAMP) ## the inner loop: rules, workflows, bad input, and the heart of what touches servers
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(QUICK) $(TEST_ARGS)
 
 .PHONY: battery
 battery: $(STAMP) ## every activity under every fault, as a table: make battery [ONLY=text] [BROKEN=barrier|decision|shield]
