@@ -20,6 +20,7 @@ from stack.temporal_client import connect_to
 from tests.faults.declared import DECLARED
 from tests.faults.points import Attempt, Border, Effect, StoppingRouter, intercepted
 from tests.faults.services import host_every_service
+from workers import task_slots
 from workers.run import HOSTED, new_worker
 
 
@@ -77,6 +78,8 @@ async def main() -> None:
     databases, queue = plan["databases"], plan["queue"]
     missing = set(plan["activities"])
     gate = Gate(set(missing))
+    # All of them have to stand before the gate at once, on a machine that is slow too.
+    task_slots.LIMIT_MIN, task_slots.REST_SECONDS_MAX = len(missing), task_slots.REST_SECONDS_MIN
     sagas = {
         saga_id: DoomedSaga(saga_id, activity, participant, Border(plan["border"]), missing, gate)
         for saga_id, (activity, participant) in plan["activities"].items()
