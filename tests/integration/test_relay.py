@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from temporalio.client import Client
@@ -12,8 +11,8 @@ from temporalio.client import Client
 from domain.orders import OrderStatus, Style
 from shards.outbox_trimming import Trimmer
 from shards.projection.projector import Projector
+from tests.conftest import FreshNamespace
 from tests.support.office import Office, until
-from tests.support.temporal import scratch_temporal
 from tests.support.world import lasting_world
 from workflows.outbox_relay import workflow_id
 
@@ -21,9 +20,11 @@ SHARD = "shard-2"
 
 
 @pytest.fixture
-async def office(postgres_server: str, migrated_templates: Mapping[str, str], tmp_path: Path) -> AsyncIterator[Office]:
-    async with lasting_world(postgres_server, migrated_templates) as world, scratch_temporal(tmp_path) as client:
-        yield Office(world, client)
+async def office(
+    postgres_server: str, migrated_templates: Mapping[str, str], fresh_namespace: FreshNamespace
+) -> AsyncIterator[Office]:
+    async with lasting_world(postgres_server, migrated_templates) as world:
+        yield Office(world, await fresh_namespace())
 
 
 async def test_reactors_go_on_while_the_read_model_is_not_followed(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -21,6 +20,7 @@ from tests.support.postgres import create_databases, sibling
 from tests.support.projecting import project, read
 from tests.support.rebuilding import rebuilt
 from tests.support.restorable import SHARD, RestorableWorld, restorable_world
+from tests.support.restoring import RestoredServer
 from tests.support.workflow_states import WorkflowsInMemory
 from tests.support.world import SagaByHand, World
 from workers.migrate import migrate_databases
@@ -28,9 +28,9 @@ from workers.migrate import migrate_databases
 
 @pytest.fixture
 async def town(
-    postgres_server: str, migrated_templates: Mapping[str, str], tmp_path: Path
+    postgres_server: str, migrated_templates: Mapping[str, str], restored_server: RestoredServer
 ) -> AsyncIterator[RestorableWorld]:
-    async with restorable_world(postgres_server, migrated_templates, tmp_path) as made:
+    async with restorable_world(postgres_server, migrated_templates, restored_server) as made:
         yield made
 
 
@@ -57,7 +57,7 @@ async def by_promotion(town: RestorableWorld) -> Callable[[], Awaitable[None]]:
 
 async def by_an_empty_server(town: RestorableWorld) -> Callable[[], Awaitable[None]]:
     async def empty() -> None:
-        await town.server.start_empty()
+        await town.server.start_empty(town.databases.shards[SHARD])
         await migrate_databases(town.databases, lambda _: None)
 
     return empty

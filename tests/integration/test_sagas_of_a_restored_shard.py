@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pytest
 
 from domain.orders import Order, OrderStatus, Style
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus
+from tests.conftest import FreshNamespace
 from tests.support.office import Office, until
 from tests.support.restorable import SHARD, RestorableWorld, restorable_world
-from tests.support.temporal import scratch_temporal
+from tests.support.restoring import RestoredServer
 from tests.support.world import World
 
 pytestmark = pytest.mark.timeout(300)
@@ -31,15 +31,13 @@ class RestorableOffice(Office):
 
 @pytest.fixture
 async def office(
-    postgres_server: str, migrated_templates: Mapping[str, str], tmp_path: Path
+    postgres_server: str,
+    migrated_templates: Mapping[str, str],
+    restored_server: RestoredServer,
+    fresh_namespace: FreshNamespace,
 ) -> AsyncIterator[RestorableOffice]:
-    for name in ("postgres", "temporal"):
-        (tmp_path / name).mkdir()
-    async with (
-        restorable_world(postgres_server, migrated_templates, tmp_path / "postgres") as town,
-        scratch_temporal(tmp_path / "temporal") as client,
-    ):
-        yield RestorableOffice(town.world, client, town)
+    async with restorable_world(postgres_server, migrated_templates, restored_server) as town:
+        yield RestorableOffice(town.world, await fresh_namespace(), town)
 
 
 async def orders_of(world: World, customer: str) -> list[Order]:

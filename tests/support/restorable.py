@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 from shards.engines import Cluster
 from shards.outbox_lag import lost_positions
@@ -13,9 +12,8 @@ from shards.projection.projector import Projector
 from shards.projection.versions import Version
 from stack.settings import Databases
 from tests.support.postgres import lasting_databases
-from tests.support.restoring import RestoredServer, restored_server
+from tests.support.restoring import RestoredServer
 from tests.support.world import World
-from workers.migrate import migrate_databases
 
 SHARD = "shard-2"
 
@@ -43,14 +41,11 @@ class RestorableWorld:
 
 
 @asynccontextmanager
-async def restorable_world(admin: str, templates: Mapping[str, str], folder: Path) -> AsyncIterator[RestorableWorld]:
-    async with (
-        restored_server(folder) as server,
-        lasting_databases(admin, templates) as made,
-        AsyncExitStack() as opened,
-    ):
-        databases = replace(made, shards={**made.shards, SHARD: server.dsn})
-        await migrate_databases(databases, lambda _: None)
+async def restorable_world(
+    admin: str, templates: Mapping[str, str], server: RestoredServer
+) -> AsyncIterator[RestorableWorld]:
+    async with lasting_databases(admin, templates) as made, AsyncExitStack() as opened:
+        databases = await server.new_shard(made, SHARD)
         world = World(await opened.enter_async_context(_cluster(databases)))
         await world.open_shop()
         yield RestorableWorld(world, server, databases, opened)

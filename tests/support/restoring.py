@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
@@ -15,14 +17,18 @@ import asyncpg
 from stack.embedded import binaries, postgres_files
 from stack.embedded.parts import Supervisor
 from stack.embedded.ports import PortClaims
-from stack.embedded.postgres import PostgresServer
+from stack.embedded.postgres import MAINTENANCE_DATABASE, PostgresServer
 from stack.embedded.record import StackRecord
 from stack.embedded.waiting import attempts
-from stack.settings import Settings
+from stack.settings import Databases, Settings
+from tests.support.postgres import create_databases
+from workers.migrate import migrate_databases
 
 NAME, STANDBY = "restored", "standby"
-DATABASE = "shard"
+MIGRATED = "migrated"
 BACKUP_SECONDS_MAX = 60
+
+_numbers = itertools.count(1)
 
 
 class RestoredServer:
@@ -37,13 +43,21 @@ class RestoredServer:
             postgres_files.locate(folder, self._record, binaries.postgres_bin(Settings()))
         )
         self._supervisor = Supervisor(folder, self._record, lambda _: None)
-        self._server = PostgresServer(NAME, folder / "postgres.log", self._files, self._record, [DATABASE])
+        self._server = PostgresServer(NAME, folder / "postgres.log", self._files, self._record, [MAINTENANCE_DATABASE])
         self._standby = PostgresServer(STANDBY, folder / "standby.log", self._files, self._record, [])
         self._kept = folder / "kept"
 
-    @property
-    def dsn(self) -> str:
-        return self._record.dsn(NAME, DATABASE)
+    async def new_shard(self, databases: Databases, shard: str) -> Databases:
+        """The installation with this shard on a new database here, migrated."""
+        name = f"shard_{next(_numbers)}"
+        admin = self._record.dsn(NAME, MAINTENANCE_DATABASE)
+        is_migrated = bool(await self._ask(NAME, f"SELECT true FROM pg_database WHERE datname = '{MIGRATED}'"))
+        await create_databases(admin, {name: MIGRATED if is_migrated else "template0"})
+        made = replace(databases, shards={**databases.shards, shard: self._record.dsn(NAME, name)})
+        await migrate_databases(made, lambda _: None)
+        if not is_migrated:
+            await create_databases(admin, {MIGRATED: name})
+        return made
 
     async def start(self) -> None:
         await asyncio.to_thread(self._files.make_template, self._record.password)
@@ -61,6 +75,7 @@ class RestoredServer:
 
     async def keep_copy(self) -> None:
         """Of its files as they are now."""
+        shutil.rmtree(self._kept, ignore_errors=True)
         await self._supervisor.stop(self._server)
         await asyncio.to_thread(shutil.copytree, self._server.folder, self._kept, symlinks=True)
         await self._supervisor.start(self._server)
@@ -73,10 +88,11 @@ class RestoredServer:
     async def keep_standby(self) -> None:
         """One that has everything up to now, and is then cut off."""
         folder = self._standby.folder
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
         self._files.user.own(folder)
         command = [str(self._files.bin / "pg_basebackup"), "-D", str(folder), "-R", "-X", "stream", "-c", "fast"]
-        command += ["-d", self._record.dsn(NAME, "postgres")]
+        command += ["-d", self._record.dsn(NAME, MAINTENANCE_DATABASE)]
         await asyncio.to_thread(
             subprocess.run,
             self._files.user.command(command),
@@ -99,18 +115,21 @@ class RestoredServer:
         await self._supervisor.start(self._server)
         assert await self._ask(NAME, "SELECT pg_promote()")
 
-    async def start_empty(self) -> None:
+    async def start_empty(self, dsn: str) -> None:
+        """With no more than an empty database at this address."""
         await self._supervisor.stop(self._server)
         await asyncio.to_thread(shutil.rmtree, self._server.folder)
         self._record.made.remove(NAME)
         await self._supervisor.start(self._server)
+        name = dsn.rpartition("/")[2]
+        await create_databases(self._record.dsn(NAME, MAINTENANCE_DATABASE), {name: "template0"})
 
     async def _replace_files_by(self, folder: Path) -> None:
         await asyncio.to_thread(shutil.rmtree, self._server.folder)
         await asyncio.to_thread(folder.rename, self._server.folder)
 
     async def _ask(self, name: str, query: str) -> object:
-        connection = await asyncpg.connect(self._record.dsn(name, "postgres"), timeout=10)
+        connection = await asyncpg.connect(self._record.dsn(name, MAINTENANCE_DATABASE), timeout=10)
         try:
             return await connection.fetchval(query)
         finally:
@@ -118,7 +137,7 @@ class RestoredServer:
 
 
 @contextlib.asynccontextmanager
-async def restored_server(folder: Path) -> AsyncIterator[RestoredServer]:
+async def running(folder: Path) -> AsyncIterator[RestoredServer]:
     server = RestoredServer(folder)
     try:
         await server.start()
