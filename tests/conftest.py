@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from temporalio.client import Client
+from xdist.scheduler import LoadScopeScheduling
 
 from shards.engines import Cluster
 from stack.settings import Databases
@@ -105,23 +106,26 @@ async def cluster(cluster_dsns: Databases) -> AsyncIterator[Cluster]:
         yield made
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares a process, and what begins first, so that the longest does not run alone in the end."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group_of(item.nodeid)))
-    items.sort(key=lambda item: next((n for n, name in enumerate(_LONGEST) if name in item.nodeid), len(_LONGEST)))
-
-
 _LONGEST = ("tests/faults/test_battery", "tests/embedded/", "tests/soak/", "tests/faults/", "tests/acceptance/")
 
 
-def _group_of(nodeid: str) -> str:
-    """A file, but for those of a folder that share one installation, and those that have one for each test."""
-    file = nodeid.partition("::")[0]
-    if file.startswith("tests/soak/"):
-        return nodeid
-    shared = ("tests/embedded", "tests/acceptance")
-    return next((folder for folder in shared if file.startswith(f"{folder}/")), file)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that the last of them does not run alone when all others have ended."""
+    items.sort(key=lambda item: next((n for n, name in enumerate(_LONGEST) if name in item.nodeid), len(_LONGEST)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    return _Sharing(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+class _Sharing(LoadScopeScheduling):
+    """A file runs in one process, and so do the files of a folder that share an installation."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        folders = ("tests/embedded", "tests/acceptance")
+        return next((folder for folder in folders if file.startswith(f"{folder}/")), file)
 
 
 _exit_status = pytest.StashKey[int]()
