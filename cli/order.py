@@ -20,8 +20,7 @@ from cli.output import output, table
 from domain.catalogue import whole_number
 from domain.errors import InvalidInput, Unreachable
 from domain.identifiers import check_identifier, shown
-from domain.money import Money, check_currency
-from domain.order_documents import check_price
+from domain.money import Money, check_amount, check_currency
 from domain.orders import Order, OrderLine, OrderStatus, Style, check_order, merge_lines
 from stack.settings import Settings, load_settings
 
@@ -157,7 +156,7 @@ def _split(line: str) -> tuple[str, int, str | None]:
 
 
 def _line_of(sku: str, quantity: int, price: str | None, currency: str) -> OrderLine:
-    agreed = check_price(Money.parse(price, currency, "line"), "line") if price is not None else None
+    agreed = check_amount(Money.parse(price, currency, "line"), "line") if price is not None else None
     return OrderLine(sku, quantity, agreed)
 
 

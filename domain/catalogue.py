@@ -9,8 +9,8 @@ from domain.content import hash_of_content
 from domain.errors import InvalidInput
 from domain.identifiers import MERCHANT_PREFIX, check_identifier, shown
 from domain.limits import NAME_CHARS_MAX, QUANTITY_MAX
-from domain.money import Money, check_currency
-from domain.text import check_text
+from domain.money import Money, check_amount, check_currency
+from domain.text import check_free_text
 
 CUSTOMER_COLUMNS = ("customer_id", "name", "email", "currency", "opening_balance")
 PRODUCT_COLUMNS = ("sku", "name", "currency", "unit_price", "stock")
@@ -94,10 +94,7 @@ def check_name(text: str, field: str) -> str:
         raise InvalidInput(
             field, f"{field}: expected 1 to {NAME_CHARS_MAX} characters, not only blanks, got {shown(text)}"
         )
-    try:
-        return check_text(text)
-    except ValueError as error:
-        raise InvalidInput(field, f"{field}: {error}") from None
+    return check_free_text(text, field)
 
 
 def _customer_id(text: str, field: str) -> str:
@@ -107,7 +104,4 @@ def _customer_id(text: str, field: str) -> str:
 
 
 def _amount(text: str, currency: str, field: str) -> Money:
-    amount = Money.parse(text, currency, field)
-    if amount.minor < 0:
-        raise InvalidInput(field, f"{field}: expected zero or more, got {amount.amount}")
-    return amount
+    return check_amount(Money.parse(text, currency, field), field)

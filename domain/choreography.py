@@ -18,13 +18,17 @@ from enum import StrEnum
 
 from pydantic.dataclasses import dataclass
 
-from domain.identifiers import order_saga_id
-from domain.money import Money
+from domain.errors import InvalidInput
+from domain.identifiers import check_identifier, check_shard_name, order_saga_id
+from domain.money import Money, check_amount
+from domain.numbers import check_quantity, check_seconds, check_whole
 from domain.orders import StockShare
-from domain.sagas import Refusal, SagaOptions
+from domain.sagas import Refusal, SagaOptions, check_options
 
 PLACEMENT_TYPE = "PlaceChoreographedOrder"
 _PLACEMENT_PREFIX = "order-placement/"
+# Of a row's column.
+_VERSION_MAX = 2**63 - 1
 
 
 class Service(StrEnum):
@@ -126,6 +130,37 @@ class OrderEvent:
     @property
     def saga_id(self) -> str:
         return order_saga_id(self.order_id)
+
+
+def check_event(event: OrderEvent, reactor: Reactor) -> OrderEvent:
+    """The rules for what `reactor` is started with, or `InvalidInput` naming the field. Whether the order's row has
+    told such an event is for the row to say."""
+    check_identifier(event.order_id, "order_id")
+    check_whole(event.version, "version", 1, _VERSION_MAX)
+    if reactor not in REACTIONS[event.kind]:
+        kinds = " or ".join(kind for kind, reactors in REACTIONS.items() if reactor in reactors)
+        raise InvalidInput("kind", f"kind: expected {kinds}, which {reactor} reacts to, got {event.kind}")
+    order = event.choreography
+    check_identifier(order.customer_id, "choreography.customer_id")
+    check_amount(order.total, "choreography.total")
+    for n, share in enumerate(order.stock):
+        _check_share(share, f"choreography.stock.{n}")
+    if order.refusal is not None and "\0" in order.refusal.detail:
+        raise InvalidInput("choreography.refusal.detail", "choreography.refusal.detail: expected text without NUL")
+    check_options(order.options)
+    check_seconds(order.cancellation_window_seconds, "choreography.cancellation_window_seconds")
+    return event
+
+
+def _check_share(share: StockShare, field: str) -> None:
+    if share.sku_range:  # The first range has no lower bound.
+        check_identifier(share.sku_range, f"{field}.sku_range")
+    check_shard_name(share.shard, f"{field}.shard")
+    if not share.quantities:
+        raise InvalidInput(f"{field}.quantities", f"{field}.quantities: expected one SKU or more")
+    for sku, quantity in share.quantities.items():
+        check_identifier(sku, f"{field}.quantities")
+        check_quantity(quantity, f"{field}.quantities.{sku}")
 
 
 def reactor_id(reactor: Reactor, order_id: str, version: int) -> str:

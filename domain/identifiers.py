@@ -10,6 +10,7 @@ import re
 from domain.errors import InvalidInput
 from domain.limits import IDENTIFIER_CHARS_MAX
 
+SHARD_NAME_PATTERN = r"^[A-Za-z0-9._-]{1,63}$"
 _IDENTIFIER = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
 
 MERCHANT_PREFIX = "merchant."
@@ -23,6 +24,13 @@ def check_identifier(value: object, field: str) -> str:
         field,
         f"{field}: expected 1 to {IDENTIFIER_CHARS_MAX} of letters, digits, '.', '_', '-', got {shown(value)}",
     )
+
+
+def check_shard_name(value: str, field: str) -> str:
+    """`value` unchanged, or `InvalidInput`. Whether there is such a shard is for the shard map to say."""
+    if re.fullmatch(SHARD_NAME_PATTERN, value) is not None:
+        return value
+    raise InvalidInput(field, f"{field}: expected a shard's name such as 'shard-1', got {shown(value)}")
 
 
 def shown(value: object, chars_max: int = 60) -> str:

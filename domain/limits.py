@@ -11,6 +11,9 @@ LINE_BYTES_MAX = 1_000_000
 # A longer line is invalid, and passed over to go on with the next; one without an end is no line.
 LINE_BYTES_SKIPPED_MAX = 100_000_000
 ORDER_LINES_MAX = 1_000
+BATCH_LINES_MAX = 1_000_000_000
+# One transaction of a batch or of a rebuild.
+CHUNK_ROWS_MAX = 100_000
 QUANTITY_MAX = 1_000_000
 AMOUNT_MINOR_UNITS_MAX = 10**15
 SECONDS_MAX = 31_536_000

@@ -24,6 +24,17 @@ def check_currency(value: object, field: str = "currency") -> str:
     raise InvalidInput(field, f"{field}: expected an ISO 4217 code such as 'USD', got {shown(value)}")
 
 
+def check_amount(amount: Money, field: str, above_zero: bool = False) -> Money:
+    """An amount that somebody names, or `InvalidInput`: not below zero, which would turn around who pays whom."""
+    if amount.minor < (1 if above_zero else 0):
+        expected = "more than zero" if above_zero else "zero or more"
+        raise InvalidInput(field, f"{field}: expected {expected}, got {amount.amount}")
+    if amount.minor > AMOUNT_MINOR_UNITS_MAX:
+        expected = f"at most {AMOUNT_MINOR_UNITS_MAX} minor units"
+        raise InvalidInput(field, f"{field}: expected {expected}, got {amount.amount}")
+    return amount
+
+
 @dataclass(frozen=True, slots=True)
 class Money:
     """An amount, positive or negative, in minor units (cents) of one currency.
@@ -115,7 +126,9 @@ def _from_json(value: object) -> Money:
     if not isinstance(value, str) or value.count(" ") != 1:
         raise ValueError("expected an amount with its currency, such as '14.00 USD'")
     amount, currency = value.split(" ")
-    decimals = DECIMALS[check_currency(currency)]
+    decimals = DECIMALS.get(currency)
+    if decimals is None:
+        raise ValueError(f"expected an ISO 4217 code such as 'USD', got {shown(currency)}")
     match = _DECIMAL.fullmatch(amount)
     if match is None or len(match["fraction"] or "") != decimals:
         raise ValueError(f"expected an amount with {decimals} decimals, such as '14{_example(decimals)} {currency}'")

@@ -16,9 +16,12 @@ from pydantic.dataclasses import dataclass
 
 from domain.content import hash_of_content
 from domain.errors import InvalidInput
-from domain.limits import AMOUNT_MINOR_UNITS_MAX, ORDER_LINES_MAX
-from domain.money import Money
+from domain.identifiers import check_identifier
+from domain.limits import AMOUNT_MINOR_UNITS_MAX, ORDER_LINES_MAX, QUANTITY_MAX
+from domain.money import Money, check_amount, check_currency
+from domain.numbers import check_quantity
 from domain.sagas import Reason, Refusal
+from domain.text import check_free_text
 
 
 class Style(StrEnum):
@@ -149,13 +152,35 @@ def merge_lines(lines: Sequence[OrderLine]) -> tuple[OrderLine, ...]:
 
 
 def check_order(order: Order) -> Order:
-    """The rules that hold for any order whatever its source, or `InvalidInput`."""
+    """The rules that hold for any order, whatever it comes through, or `InvalidInput` naming the field."""
+    check_identifier(order.order_id, "order_id")
+    check_identifier(order.customer_id, "customer_id")
+    check_currency(order.currency)
     if not 1 <= len(order.lines) <= ORDER_LINES_MAX:
         raise InvalidInput("lines", f"lines: expected 1 to {ORDER_LINES_MAX} lines, got {len(order.lines)}")
+    for n, line in enumerate(order.lines):
+        check_line(line, order.currency, f"lines.{n}")
+    for sku, quantity in quantities_by_sku(order.lines).items():
+        if quantity > QUANTITY_MAX:
+            raise InvalidInput("lines", f"lines: expected at most {QUANTITY_MAX} of {sku} together, got {quantity}")
     known = [x.unit_price.minor * x.quantity for x in order.lines if x.unit_price is not None]
     if sum(known) > AMOUNT_MINOR_UNITS_MAX:
         raise InvalidInput("lines", f"lines: expected a total of at most {AMOUNT_MINOR_UNITS_MAX} minor units")
+    for name, text in _told_fields(order.ship_to):
+        check_free_text(text, f"ship_to.{name}")
     return order
+
+
+def check_line(line: OrderLine, currency: str, field: str) -> OrderLine:
+    """One line of an order in this currency. `field`: what a fault is named after."""
+    check_identifier(line.sku, f"{field}.sku")
+    check_quantity(line.quantity, f"{field}.quantity")
+    if line.unit_price is not None:
+        if line.unit_price.currency != currency:
+            expected = f"a price in the order's currency {currency}"
+            raise InvalidInput(f"{field}.unit_price", f"{field}.unit_price: expected {expected}, got {line.unit_price}")
+        check_amount(line.unit_price, f"{field}.unit_price")
+    return line
 
 
 def quantities_by_sku(lines: Sequence[OrderLine] | Sequence[PricedLine]) -> dict[str, int]:
@@ -172,6 +197,12 @@ def total_of(lines: Sequence[PricedLine], currency: str) -> Money | Refusal:
     if minor > AMOUNT_MINOR_UNITS_MAX:
         return Refusal(Reason.AMOUNT_TOO_LARGE, f"the total is over the limit of {AMOUNT_MINOR_UNITS_MAX} minor units")
     return Money(minor, currency)
+
+
+def _told_fields(address: Address | None) -> list[tuple[str, str]]:
+    names = ("name", "address", "city", "postal_code", "country")
+    told = zip(names, _address_fields(address) if address else (), strict=False)
+    return [(name, text) for name, text in told if text is not None]
 
 
 def _address_fields(address: Address) -> tuple[str | None, ...]:

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic.dataclasses import dataclass
 
 from domain.money import Money
+from domain.numbers import check_seconds
 
 
 class Reason(StrEnum):
@@ -89,3 +90,9 @@ class SagaOptions:
 
     mode: Literal["local_first", "regular"] = "local_first"
     stuck_after_seconds: float = 30.0
+
+
+def check_options(options: SagaOptions) -> SagaOptions:
+    """`options` unchanged, or `InvalidInput` naming the field."""
+    check_seconds(options.stuck_after_seconds, "options.stuck_after_seconds", above_zero=True)
+    return options

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 
+from domain.errors import InvalidInput
+from domain.limits import NAME_CHARS_MAX
+
 # Control characters (Postgres stores no NUL, terminals obey escapes), lone surrogates (they have no UTF-8), separators
 # of lines and paragraphs.
 _CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -20,6 +23,16 @@ def check_text(text: str) -> str:
         if is_control(character):
             raise ValueError(f"expected no control characters, got {character!a}")
     return text
+
+
+def check_free_text(text: str, field: str, chars_min: int = 0) -> str:
+    """`text` unchanged, or `InvalidInput`: as long as a name may be, and no character that acts on its surroundings."""
+    if not chars_min <= len(text) <= NAME_CHARS_MAX:
+        raise InvalidInput(field, f"{field}: expected {chars_min} to {NAME_CHARS_MAX} characters, got {len(text)}")
+    try:
+        return check_text(text)
+    except ValueError as error:
+        raise InvalidInput(field, f"{field}: {error}") from None
 
 
 def first_line(text: str) -> str:

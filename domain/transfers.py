@@ -17,9 +17,8 @@ from pydantic.dataclasses import dataclass
 from domain.content import hash_of_content
 from domain.errors import InvalidInput
 from domain.identifiers import check_identifier, transfer_saga_id
-from domain.limits import NAME_CHARS_MAX
-from domain.money import Money, check_currency
-from domain.text import check_text
+from domain.money import Money, check_amount, check_currency
+from domain.text import check_free_text
 
 TRANSFER_COLUMNS = ("transfer_id", "source", "target", "amount", "currency", "reference")
 
@@ -107,10 +106,9 @@ def check_transfer(transfer: Transfer) -> Transfer:
     check_identifier(transfer.target, "target")
     if transfer.source == transfer.target:
         raise InvalidInput("target", f"target: expected another account than the source {transfer.source}")
-    if transfer.amount.minor <= 0:
-        raise InvalidInput("amount", f"amount: expected more than zero, got {transfer.amount.amount}")
+    check_amount(transfer.amount, "amount", above_zero=True)
     if transfer.reference is not None:
-        _check_reference(transfer.reference)
+        check_free_text(transfer.reference, "reference", chars_min=1)
     return transfer
 
 
@@ -118,12 +116,3 @@ def transfer_of_row(row: Mapping[str, str]) -> Transfer:
     """One line of a file with `TRANSFER_COLUMNS`. `InvalidInput` naming the column and what was expected."""
     amount = Money.parse(row["amount"], check_currency(row["currency"]))
     return check_transfer(Transfer(row["transfer_id"], row["source"], row["target"], amount, row["reference"] or None))
-
-
-def _check_reference(reference: str) -> None:
-    if not reference or len(reference) > NAME_CHARS_MAX:
-        raise InvalidInput("reference", f"reference: expected 1 to {NAME_CHARS_MAX} characters, got {len(reference)}")
-    try:
-        check_text(reference)
-    except ValueError as error:
-        raise InvalidInput("reference", f"reference: {error}") from None

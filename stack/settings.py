@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from domain.errors import InvalidInput
-from domain.identifiers import shown
+from domain.identifiers import SHARD_NAME_PATTERN, shown
 from domain.json_text import parse_json
 from domain.limits import SECONDS_MAX
 from stack.embedded.record import CATALOG_DATABASE, CATALOG_SERVER, PORT_MAX, READ_MODEL_DATABASE, StackRecord
@@ -70,7 +70,7 @@ def _folder(value: object) -> object:
 
 
 PostgresDsn = Annotated[str, AfterValidator(_postgres_dsn)]
-ShardName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,63}$")]
+ShardName = Annotated[str, Field(pattern=SHARD_NAME_PATTERN)]
 Shards = Annotated[dict[ShardName, PostgresDsn], NoDecode, BeforeValidator(_decoded), AfterValidator(_shards)]
 
 

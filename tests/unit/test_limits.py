@@ -14,6 +14,8 @@ ROWS = {
     "AMOUNT_MINOR_UNITS_MAX": "amounts",
     "QUANTITY_MAX": "quantities",
     "ORDER_LINES_MAX": "an order",
+    "BATCH_LINES_MAX": "a batch",
+    "CHUNK_ROWS_MAX": "a batch",
     "LINE_BYTES_MAX": "a line of orders",
     "LINE_BYTES_SKIPPED_MAX": "a line of orders",
     "CSV_BYTES_MAX": "a CSV file",
