@@ -12,6 +12,8 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from domain.errors import ShardwiseError
+from domain.identifiers import shown
+from shards.engines import Cluster, Database
 from shards.integrity import IntegrityViolation
 
 P = ParamSpec("P")
@@ -47,6 +49,18 @@ def failures_told(effect: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Co
             raise StepFailure(error.message, type=error.code, non_retryable=hopeless) from None
 
     return told
+
+
+def database_of(cluster: Cluster, shard: str) -> Database:
+    """The shard of this name. Once the shard map has been read, one that is not there is one that nobody has: the
+    failure is for good.
+    """
+    if shard not in cluster.shards:
+        expected = ", ".join(sorted(cluster.shards))
+        raise StepFailure(
+            f"shard: expected one of {expected}, got {shown(shard)}", type="invalid_input", non_retryable=True
+        )
+    return cluster.shards[shard]
 
 
 def _log(error: ShardwiseError) -> None:

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from temporalio import activity
 
-from activities.effects import failures_told
+from activities.effects import database_of, failures_told
 from activities.interfaces import FollowShard, RelayActivities
 from activities.reactors import ReactorStarter
 from shards.engines import Database
@@ -29,27 +29,32 @@ AssertAlive = Callable[[], Awaitable[None]]
 class ShardedRelayActivities(RelayActivities):
     def __init__(self, router: Router, keep_seconds: float) -> None:
         """`keep_seconds`: how long events are kept that everybody has taken."""
+        self._router = router
         self._cluster = router.cluster
         self._keep_seconds = keep_seconds
 
     @activity.defn(name="project_events")
     @failures_told
     async def project_events(self, request: FollowShard) -> int:
-        shard = self._cluster.shards[request.shard]
+        shard = await self._shard(request)
         return await _follow(Projector(shard, self._cluster.read_model), shard, request.seconds, self._bell(shard))
 
     @activity.defn(name="start_reactors")
     @failures_told
     async def start_reactors(self, request: FollowShard) -> int:
-        shard = self._cluster.shards[request.shard]
+        shard = await self._shard(request)
         return await _follow(ReactorStarter(shard, activity.client()), shard, request.seconds, self._bell(shard))
 
     @activity.defn(name="trim_outbox")
     @failures_told
     async def trim_outbox(self, request: FollowShard) -> int:
-        shard = self._cluster.shards[request.shard]
+        shard = await self._shard(request)
         trimmer = Trimmer(shard, self._cluster.read_model, self._keep_seconds)
         return await _follow(trimmer, shard, request.seconds, _no_bell)
+
+    async def _shard(self, request: FollowShard) -> Database:
+        await self._router.map()
+        return database_of(self._cluster, request.shard)
 
     def _bell(self, shard: Database) -> Callable[[asyncio.Event], AbstractAsyncContextManager[AssertAlive]]:
         return lambda rung: heard(self._cluster.listening[shard.name].autocommit, rung.set)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from temporalio import activity
 
-from activities.effects import failures_told
+from activities.effects import database_of, failures_told
 from activities.interfaces import BatchCounts, BatchStretch, StretchDone, TransferBatchActivities
 from domain.errors import StaleRoute
 from domain.sagas import Refusal
@@ -39,6 +39,8 @@ class ShardedTransferBatchActivities(TransferBatchActivities):
     @failures_told
     async def carry_out_lines(self, stretch: BatchStretch) -> StretchDone:
         stretch = _within_the_limits(stretch)
+        await self._router.map()
+        database_of(self._router.cluster, stretch.shard)
         last, counts, seen = stretch.after, BatchCounts(), 0
         # What was decided arrives while the next lines are decided: shards are different servers.
         arriving = asyncio.create_task(_nothing())

@@ -1,9 +1,11 @@
-"""What workflow code may reach, the same for workers and replays."""
+"""How workflows are run, the same for workers and replays: let in at their entrance, and what their code may reach."""
 
 from __future__ import annotations
 
 from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from workers.entrance import CheckedRunner
 
 # Loaded once for all workflows instead of once per workflow. The sandbox catches nothing inside these, so what is ours
 # of them is kept clean by rule (pyproject.toml).
@@ -17,5 +19,6 @@ def workflow_runner(sandboxed: bool) -> WorkflowRunner:
     """The sandbox finds non-determinism and costs a third of a worker's CPU: always on in tests and replays, a
     setting in production."""
     if not sandboxed:
-        return UnsandboxedWorkflowRunner()
-    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH))
+        return CheckedRunner(UnsandboxedWorkflowRunner())
+    restrictions = SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH)
+    return CheckedRunner(SandboxedWorkflowRunner(restrictions=restrictions))

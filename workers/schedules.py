@@ -17,10 +17,10 @@ from temporalio.client import (
 from temporalio.service import RPCError
 
 from domain.errors import Unreachable
+from workflows.in_doubt_recovery import WORKFLOW_ID as IN_DOUBT_RECOVERY
 from workflows.in_doubt_recovery import InDoubtRecovery
 from workflows.transfer import TASK_QUEUE
 
-IN_DOUBT_RECOVERY = "in-doubt-recovery"
 IN_DOUBT_EVERY = timedelta(seconds=30)
 
 

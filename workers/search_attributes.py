@@ -11,7 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from domain.errors import InvalidInput, Unreachable
 
-KEYWORDS = ("OrderStatus", "Protocol", "Saga", "Shard", "TransferStatus")
+KEYWORDS = ("OrderStatus", "Protocol", "Refused", "Saga", "Shard", "TransferStatus")
 LISTED_WITHIN_SECONDS = 30.0
 POLL_SECONDS = 0.1
 

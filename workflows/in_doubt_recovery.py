@@ -14,6 +14,8 @@ from temporalio.common import RetryPolicy
 from activities.interfaces import InDoubtActivities, ResolveInDoubt
 from domain.in_doubt import InDoubtReport
 
+WORKFLOW_ID = "in-doubt-recovery"
+
 # Long enough for a workflow to be started behind its first prepare; what runs is never touched.
 OLDER_THAN_SECONDS = 5.0
 

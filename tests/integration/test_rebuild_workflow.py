@@ -19,7 +19,7 @@ from tests.support.rebuilding import begun, content, fill
 from tests.support.world import World, lasting_world
 from workers.run import new_worker
 from workflows.interfaces import Phase, Rebuild, Rebuilt
-from workflows.read_model_rebuild import TASK_QUEUE, ReadModelRebuild
+from workflows.read_model_rebuild import TASK_QUEUE, WORKFLOW_ID, ReadModelRebuild
 
 Handle = WorkflowHandle[ReadModelRebuild, Rebuilt]
 
@@ -35,9 +35,7 @@ class Site:
     queue: str
 
     async def begin(self, rebuild: Rebuild) -> Handle:
-        return await self.client.start_workflow(
-            ReadModelRebuild.run, rebuild, id=f"rebuild-{next(_numbers)}", task_queue=self.queue
-        )
+        return await self.client.start_workflow(ReadModelRebuild.run, rebuild, id=WORKFLOW_ID, task_queue=self.queue)
 
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[None]:

@@ -32,7 +32,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from domain.choreography import REACTIONS, EventKind, placement_id, reactor_id
 from domain.money import Money
-from domain.orders import Order, OrderLine, OrderStatus
+from domain.orders import Order, OrderLine, OrderStatus, Style
 from domain.sagas import Reason, SagaOptions
 from domain.shard_map import ShardMap
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus
@@ -158,7 +158,7 @@ class Recorder:
         `events`."""
         one, other = self._skus()
         lines = (OrderLine(one, 2, Money(500, "USD")), OrderLine(other, second_quantity, Money(100, "USD")))
-        order = Order(f"{name}-{os.urandom(3).hex()}", CUSTOMER, "USD", lines)
+        order = Order(f"{name}-{os.urandom(3).hex()}", CUSTOMER, "USD", lines, style=Style.CHOREOGRAPHED)
         placement = await self.client.start_workflow(
             PlaceChoreographedOrder.run,
             PlaceChoreographed(order, SagaOptions(stuck_after_seconds=HOUR)),

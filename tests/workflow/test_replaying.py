@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -41,7 +42,9 @@ RECORDED = (
 
 
 def history(name: str) -> WorkflowHistory:
-    return WorkflowHistory.from_json(name, (FOLDER / f"{name}.json").read_text())
+    """Under the id that it had: input and id have to agree."""
+    told = json.loads((FOLDER / f"{name}.json").read_text())
+    return WorkflowHistory.from_json(told["events"][0]["workflowExecutionStartedEventAttributes"]["workflowId"], told)
 
 
 def kinds(name: str) -> list[str]:

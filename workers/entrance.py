@@ -1,0 +1,132 @@
+"""Lets a workflow in: its input is checked before the workflow sees it, whoever has started it.
+
+Inside a workflow it would be too late. The SDK decodes the input first, and what cannot be decoded fails the workflow
+task, again and again; exception types that fail the workflow instead would also do so for an activity's result that
+cannot be decoded, which is a bug and waits for a deploy that mends it. Nor is the number of arguments looked at before
+the workflow's constructor gets them; what an update is given too much is dropped in silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from temporalio import workflow
+from temporalio.api.common.v1 import Payload
+from temporalio.bridge.proto.workflow_activation import (
+    DoUpdate,
+    InitializeWorkflow,
+    WorkflowActivation,
+    WorkflowActivationJob,
+)
+from temporalio.bridge.proto.workflow_commands import WorkflowCommand
+from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
+from temporalio.converter import SerializationContext
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
+
+from domain.errors import InvalidInput
+from workflows.entrances import ENTRANCES, read_start
+from workflows.refused_start import INVALID_INPUT, Fault, RefusedStart
+
+_REFUSED_START = workflow._Definition.must_from_class(RefusedStart)
+
+
+class CheckedRunner(WorkflowRunner):
+    """Runs workflows as `runner` does, once their input is checked; what is refused is run as `RefusedStart`.
+
+    A workflow type that has no entrance is none that can be hosted.
+    """
+
+    def __init__(self, runner: WorkflowRunner) -> None:
+        self._runner = runner
+
+    def prepare_workflow(self, defn: workflow._Definition) -> None:
+        _assert_has_entrance(defn)
+        self._runner.prepare_workflow(defn)
+
+    def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
+        return _AtTheDoor(det, self._runner.create_instance(det))
+
+    def set_worker_level_failure_exception_types(self, types: Sequence[type[BaseException]]) -> None:
+        self._runner.set_worker_level_failure_exception_types(types)
+
+
+def _assert_has_entrance(defn: workflow._Definition) -> None:
+    entrance = ENTRANCES.get(defn.name or "")
+    if entrance is None:
+        raise TypeError(f"workflow type {defn.name} has no entrance: workflows.entrances must say what it takes")
+    wanted = [entrance.request] if entrance.request is not None else []
+    if (defn.arg_types or []) != wanted:
+        raise TypeError(f"workflow type {defn.name} takes {defn.arg_types}, and its entrance lets in {wanted}")
+
+
+class _AtTheDoor(WorkflowInstance):
+    def __init__(self, det: WorkflowInstanceDetails, inside: WorkflowInstance) -> None:
+        self._det = det
+        self._inside = inside
+
+    def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
+        for job in act.jobs:
+            if job.HasField("initialize_workflow"):
+                self._let_in(job.initialize_workflow)
+        wrong = [job for job in act.jobs if self._has_wrong_arguments(job)]
+        for job in wrong:
+            act.jobs.remove(job)
+        completion = self._inside.activate(act)
+        if completion.HasField("successful"):
+            for number, job in enumerate(wrong):
+                completion.successful.commands.insert(number, self._rejected(job.do_update))
+        return completion
+
+    def _let_in(self, start: InitializeWorkflow) -> None:
+        info = self._det.info
+        try:
+            read_start(info.workflow_type, info.workflow_id, start.arguments)
+        except InvalidInput as error:
+            del start.arguments[:]
+            start.arguments.extend(self._converted(Fault.of(error)))
+            self._inside = asyncio.run(self._refused())
+
+    def _has_wrong_arguments(self, job: WorkflowActivationJob) -> bool:
+        """Whether it is an update, not accepted yet, with more or fewer arguments than it takes. What they are is for
+        the SDK to say, which refuses what it cannot decode."""
+        if not job.HasField("do_update") or not job.do_update.run_validator:
+            return False
+        known = self._det.defn.updates.get(job.do_update.name)
+        return known is not None and len(job.do_update.input) != len(known.arg_types or [])
+
+    def _rejected(self, update: DoUpdate) -> WorkflowCommand:
+        """Refused before it was accepted: the history knows nothing of it."""
+        count = len(self._det.defn.updates[update.name].arg_types or [])
+        expected = "no argument" if count == 0 else f"{count} arguments"
+        message = f"{update.name}: expected {expected}, got {len(update.input)}"
+        command = WorkflowCommand()
+        command.update_response.protocol_instance_id = update.protocol_instance_id
+        self._det.failure_converter_class().to_failure(
+            ApplicationError(message, type=INVALID_INPUT, non_retryable=True),
+            self._det.payload_converter_factory(),
+            command.update_response.rejected,
+        )
+        return command
+
+    async def _refused(self) -> WorkflowInstance:
+        """Made inside a running loop, as the SDK wants it; activations have none."""
+        return UnsandboxedWorkflowRunner().create_instance(replace(self._det, defn=_REFUSED_START))
+
+    def _converted(self, fault: Fault) -> Sequence[Payload]:
+        return self._det.payload_converter_factory().to_payloads([fault])
+
+    def get_serialization_context(self, command_info: Any) -> SerializationContext | None:
+        return self._inside.get_serialization_context(command_info)
+
+    def get_external_store_context(self, command_info: Any) -> Any:
+        return self._inside.get_external_store_context(command_info)
+
+    def get_info(self) -> workflow.Info:
+        return self._inside.get_info()
+
+    def get_thread_id(self) -> int | None:
+        return self._inside.get_thread_id()

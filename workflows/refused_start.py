@@ -1,0 +1,40 @@
+"""What becomes of a start whose input no rule allows: it fails at once, with a code and a sentence.
+
+It stands in for the workflow that was asked for, under its id and type, so that this one never sees what it cannot
+read. It leaves no row, and the id can be used again.
+"""
+
+from __future__ import annotations
+
+from pydantic.dataclasses import dataclass
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey
+from temporalio.exceptions import ApplicationError
+
+from domain.errors import InvalidInput
+
+INVALID_INPUT = "invalid_input"
+
+REFUSED = SearchAttributeKey.for_keyword("Refused")
+"""The code of the refusal, on every workflow that was refused: in lists these are told from what has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`field` is None where the input as a whole is at fault."""
+
+    code: str
+    message: str
+    field: str | None
+
+    @classmethod
+    def of(cls, error: InvalidInput) -> Fault:
+        return cls(error.code, error.message, error.field)
+
+
+@workflow.defn
+class RefusedStart:
+    @workflow.run
+    async def run(self, fault: Fault) -> None:
+        workflow.upsert_search_attributes([REFUSED.value_set(fault.code)])
+        raise ApplicationError(fault.message, {"field": fault.field}, type=fault.code, non_retryable=True)
