@@ -211,8 +211,8 @@ class Audit:
         if not at_work and len(damage) < len(faults):
             if before != after:
                 return False
-            without_trace = after.completed and dossier.is_empty
-            if without_trace and dossier.is_transfer:
+            without_trace = dossier.is_empty and (after.completed or after.refused)
+            if without_trace and (dossier.is_transfer or after.refused):
                 return True  # Refused before it had a row.
             # An order that came to its own end has claimed its id: one without is of other databases than these, or
             # all that knew of it was restored to before it.

@@ -28,8 +28,8 @@ from cli.saga_calls import (
     TASK_TIMEOUT,
     answered,
     as_far_as_it_goes,
-    ended,
-    first_argument,
+    asked_of,
+    carried_out,
     has_worker,
     started,
 )
@@ -66,8 +66,7 @@ class ChoreographedOrders:
         The contract is that of `OrderSagas.carry_out`: safe to repeat, and what has begun goes on without the caller.
         """
         began = time.monotonic()
-        handle = await self.start(order, customer_shard, max(seconds, START_SECONDS_MIN))
-        placed = await ended(handle, began + seconds - time.monotonic())
+        placed = await carried_out(lambda: self.start(order, customer_shard, max(seconds, START_SECONDS_MIN)), seconds)
         if placed is None:
             return None
         if placed.refusal is not None or placed.content_hash != order.content_hash:
@@ -199,9 +198,8 @@ class ChoreographedOrders:
         return await answered(listed())
 
     async def asked_for(self, order_id: str) -> Order | None:
-        """The order as it was given to its placement, while Temporal remembers that."""
-        client = await self._temporal()
-        request = await first_argument(client.get_workflow_handle(placement_id(order_id)), client, PlaceChoreographed)
+        """As `OrderSagas.asked_for`, of the order's placement."""
+        request: PlaceChoreographed | None = await asked_of(await self._handle(order_id))
         return request.order if request is not None else None
 
     async def has_workers(self) -> bool:

@@ -12,7 +12,7 @@ from cli.order_documents import OrderDocument
 from cli.order_sagas import Seen
 from cli.order_styles import OrderStyles
 from cli.saga_calls import SagaBroke
-from domain.errors import Refused, Unreachable
+from domain.errors import InvalidInput, Refused, Unreachable
 from domain.identifiers import check_identifier, order_saga_id
 from domain.orders import Order, OrderStatus, Style
 from domain.sagas import Reason
@@ -52,7 +52,8 @@ class OrderDesk:
         return await self._just_placed(order, shard)
 
     async def show(self, order_id: str) -> OrderDocument:
-        """`Refused` with `unknown_order` where there is none."""
+        """`Refused` with `unknown_order` where there is none, with `invalid_input` where no rule allows what it was
+        started with."""
         check_identifier(order_id, "order_id")
         known = await self._book.find(order_id)
         return await self._document(known) if known is not None else await self._unclaimed(order_id)
@@ -127,21 +128,30 @@ class OrderDesk:
         return documents.of_request(known.lookup.request, status, shard, known.refusal)
 
     async def _unclaimed(self, order_id: str) -> OrderDocument:
-        """Placed, but its id was not claimed yet, or never will be until `recover`; or unknown."""
+        """Placed, but its id was not claimed yet, or not until `recover`; refused at its start; or unknown."""
+        refused: InvalidInput | None = None
         for style in Style:
             seen = await self._styles.seen(order_id, style)
             if seen is None:
                 message = f"no shard knows order {order_id}; Temporal, which might, does not answer"
                 raise Unreachable("temporal_unreachable", message)
-            if seen.is_known:
-                return await self._only_placed(order_id, style, seen)
+            if not seen.is_known:
+                continue
+            if not seen.is_running and (known := await self._book.find(order_id)) is not None:
+                return await self._document(known)  # It came to its end since the shards were asked.
+            try:
+                asked = await self._styles.asked_for(order_id, style)
+            except InvalidInput as fault:
+                refused = fault
+                continue
+            return await self._only_placed(order_id, asked, seen)
+        if refused is not None:
+            message = f"order {order_id} cannot be carried out as it was started: {refused.message}"
+            raise Refused(refused.code, message, refused.field)
         raise Refused("unknown_order", f"there is no order {order_id}")
 
-    async def _only_placed(self, order_id: str, style: Style, seen: Seen) -> OrderDocument:
-        if not seen.is_running and (known := await self._book.find(order_id)) is not None:
-            return await self._document(known)  # It came to its end since the shards were asked.
+    async def _only_placed(self, order_id: str, asked: Order | None, seen: Seen) -> OrderDocument:
         status = OrderStatus.STUCK if seen.is_stuck else OrderStatus.PENDING
-        asked = await self._styles.asked_for(order_id, style)
         if asked is None:
             raise Unreachable("temporal_unreachable", f"Temporal does not tell what order {order_id} is about")
         return documents.of_request(asked, status, await self._book.customer_shard(asked.customer_id))

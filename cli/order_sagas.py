@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,8 +21,8 @@ from cli.saga_calls import (
     TASK_TIMEOUT,
     answered,
     as_far_as_it_goes,
-    ended,
-    first_argument,
+    asked_of,
+    carried_out,
     has_worker,
     started,
 )
@@ -74,9 +73,7 @@ class OrderSagas:
         or `Unreachable` where it could not be told whether the workflow was started at all. A crash of ours after
         the start loses nothing.
         """
-        began = time.monotonic()
-        handle = await self.start(order, customer_shard, max(seconds, START_SECONDS_MIN))
-        return await ended(handle, began + seconds - time.monotonic())
+        return await carried_out(lambda: self.start(order, customer_shard, max(seconds, START_SECONDS_MIN)), seconds)
 
     async def start(
         self, order: Order, customer_shard: str, seconds: float = START_SECONDS_MIN, is_decided: bool = False
@@ -159,10 +156,9 @@ class OrderSagas:
         return await answered(listed())
 
     async def asked_for(self, order_id: str) -> Order | None:
-        """The order as it was given to its workflow, while Temporal remembers that."""
-
-        client = await self._temporal()
-        request = await first_argument(client.get_workflow_handle(workflow_id(order_id)), client, PlaceOrder)
+        """The order as it was given to its workflow, while Temporal remembers that. `InvalidInput` where no worker lets
+        it in."""
+        request: PlaceOrder | None = await asked_of(await self._handle(order_id))
         return request.order if request is not None else None
 
     async def has_worker(self) -> bool:

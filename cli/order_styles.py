@@ -59,7 +59,8 @@ class OrderStyles:
         return await self._in(style).seen(order_id)
 
     async def asked_for(self, order_id: str, style: Style) -> Order | None:
-        """As the order was given to its workflow, while Temporal remembers that."""
+        """As the order was given to its workflow, while Temporal remembers that. `InvalidInput` where no worker lets it
+        in."""
         return await self._in(style).asked_for(order_id)
 
     async def stuck_order_ids(self) -> list[str] | None:

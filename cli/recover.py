@@ -33,7 +33,7 @@ def recover(
 
     Safe to repeat. Sagas go on from their rows by themselves, undecided orders with the cancellation window of the
     settings: what should not be confirmed any more is for `order cancel`. Exit code 1 where it meets rows that no
-    workflow mends; `verify` looks for all of them.
+    workflow mends; `verify` looks for all of them. Tells the newest starts that were refused as bad input, too.
     """
     swept, found = run_async(_recover(load_settings(data_dir), dry_run, output()))
     document = {**_document(found, dry_run), "in_doubt": in_doubt.document_of(swept)}
@@ -59,16 +59,25 @@ def _document(found: Found, dry_run: bool) -> dict[str, Any]:
             {"source": each.key[0], "transfer_id": each.key[1], "state": each.state, "started": not dry_run}
             for each in found.transfers
         ],
+        "refused": [
+            {
+                "workflow_id": each.workflow_id,
+                "code": each.fault.code,
+                "message": each.fault.message,
+                "field": each.fault.field,
+            }
+            for each in found.refused
+        ],
         "batches": [{"batch_id": each, "started": not dry_run} for each in found.batches],
         "damage": [{"what": each.what, "shard": each.shard, "row": dict(each.row)} for each in found.damage],
     }
 
 
 def _told(found: Found, dry_run: bool) -> RenderableType:
-    if not any((found.orders, found.transfers, found.batches, found.damage)):
-        return "nothing to recover: somebody works on all that is not final"
     verb = "would be started" if dry_run else "started"
     parts: list[RenderableType] = []
+    if not any((found.orders, found.transfers, found.batches, found.damage)):
+        parts.append("nothing to recover: somebody works on all that is not final")
     if found.orders:
         rows = [(each.order_id, each.status or "not begun") for each in found.orders[:ROWS_SHOWN_MAX]]
         parts.append(table(("order", "stood at"), rows, f"{verb} again: {len(found.orders)}"))
@@ -77,6 +86,9 @@ def _told(found: Found, dry_run: bool) -> RenderableType:
         parts.append(table(("source", "transfer", "stood at"), told, f"{verb} again: {len(found.transfers)}"))
     if found.batches:
         parts.append(table(("batch of transfers",), [(each,) for each in found.batches], f"{verb} again"))
+    if found.refused:
+        refused = [(each.workflow_id, each.fault.message) for each in found.refused]
+        parts.append(table(("started as", "what no rule allows: nothing was begun"), refused, "refused at their start"))
     if found.damage:
         parts.append(table(("shard", "damage that no workflow mends"), [(x.shard or "", x.what) for x in found.damage]))
     return Group(*parts)

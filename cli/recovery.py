@@ -3,7 +3,7 @@
 A terminated workflow compensates nothing, and a Temporal that lost its store knows of none. The rows know how far each
 saga came and what was asked for: it is started again under the same id, every step answers what it answered before, and
 it goes on from there, forward or back as its row has decided. Of a choreographed order the reactors to its newest event
-are started again.
+are started again. What was asked for without a row may be what no rule allows: that gets the refusal which it missed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ from cli.connections import Connections
 from cli.order_book import OrderBook
 from cli.order_styles import OrderStyles
 from cli.progress import Report
+from cli.refused_starts import RefusedStart, list_refused
+from cli.saga_calls import start_as_given
 from cli.transfer_batches import TransferBatches
 from cli.transfer_sagas import TransferSagas
 from cli.workflow_states import TemporalWorkflowStates, Work
-from domain.errors import Refused, Unreachable
+from domain.choreography import placement_id, saga_id_of
+from domain.errors import InvalidInput, Refused, Unreachable
+from domain.identifiers import order_saga_id
 from domain.orders import Order, OrderStatus, Style
 from domain.transfer_batch import batch_workflow_id
 from domain.transfers import TransferState
@@ -63,13 +67,15 @@ class AbandonedTransfer:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`transfers` have workflows of their own, `batches` are ids of batches that nobody leads to their end. `damage`:
-    what is wrong beside, or instead; starting a workflow cannot mend it.
+    """`transfers` have workflows of their own, `batches` are ids of batches that nobody leads to their end. `refused`:
+    starts that no rule allows, of which nothing was begun. `damage`: what is wrong beside, or instead; starting a
+    workflow cannot mend it.
     """
 
     orders: Sequence[AbandonedOrder]
     transfers: Sequence[AbandonedTransfer]
     batches: Sequence[str]
+    refused: Sequence[RefusedStart]
     damage: Sequence[Violation]
 
 
@@ -86,7 +92,8 @@ class Recovery:
     async def find(self) -> Found:
         """As `verify` finds them: a saga that is worked on, or ended meanwhile, is none of them. Changes nothing."""
         await self._connections.router.map()  # With a shard left out of the settings, its sagas would seem lost.
-        workflows = TemporalWorkflowStates(await self._connections.temporal())
+        client = await self._connections.temporal()
+        workflows = TemporalWorkflowStates(client)
         audit = Audit(self._connections.cluster, workflows, self._progress)
         await audit.check_sagas()
         order_ids = sorted({dossier.order_id for dossier in audit.abandoned.values() if dossier.order_id is not None})
@@ -100,7 +107,34 @@ class Recovery:
         batches = {each.batch_id for each in audit.abandoned.values() if each.batch_id is not None}
         batches |= await self._batches_without_workflow(workflows)
         damage = [violation for finding in audit.findings.by_check.values() for violation in finding.violations]
-        return Found(orders, transfers, sorted(batches), damage)
+        unreadable = [*await self._unreadable_orders(orders), *await self._unreadable_transfers(transfers)]
+        sagas = {saga_id_of(each.workflow_id) for each in unreadable}
+        return Found(
+            [each for each in orders if order_saga_id(each.order_id) not in sagas],
+            [each for each in transfers if each.saga_id not in sagas],
+            sorted(batches),
+            [*unreadable, *await list_refused(client)],
+            damage,
+        )
+
+    async def _unreadable_orders(self, orders: Sequence[AbandonedOrder]) -> list[RefusedStart]:
+        """Of those that never came to write a row: what was asked for is nothing that a worker lets in."""
+        found: list[RefusedStart] = []
+        for order_id in (each.order_id for each in orders if each.status is None):
+            asked, faults = await self._asked_for(order_id)
+            if asked is None:
+                ids = {Style.ORCHESTRATED: order_saga_id(order_id), Style.CHOREOGRAPHED: placement_id(order_id)}
+                found += [RefusedStart(ids[style], fault, started_again=True) for style, fault in faults.items()]
+        return found
+
+    async def _unreadable_transfers(self, transfers: Sequence[AbandonedTransfer]) -> list[RefusedStart]:
+        found: list[RefusedStart] = []
+        for saga_id in (each.saga_id for each in transfers if each.state is None):
+            try:
+                await self._transfers.asked_for(saga_id)
+            except InvalidInput as fault:
+                found.append(RefusedStart(saga_id, fault, started_again=True))
+        return found
 
     async def _batches_without_workflow(self, workflows: TemporalWorkflowStates) -> set[str]:
         """One may have stopped between two transfers, so that no row shows it."""
@@ -115,7 +149,6 @@ class Recovery:
         A crash in the middle leaves some started; the others are found again. Raises `Unreachable`.
         """
         turns = asyncio.Semaphore(STARTED_AT_ONCE_MAX)
-        total = len(found.orders) + len(found.transfers) + len(found.batches)
         done = 0
 
         async def in_turn(starting: Coroutine[Any, Any, None]) -> None:
@@ -123,12 +156,13 @@ class Recovery:
             async with turns:
                 await starting
             done += 1
-            self._progress("started again", done, total)
+            self._progress("started again", done, len(work))
 
         work = [
             *map(self._start_order, found.orders),
             *map(self._start_transfer, found.transfers),
             *map(self._start_batch, found.batches),
+            *(self._start_as_given(each.workflow_id) for each in found.refused if each.started_again),
         ]
         await all_ended(in_turn(each) for each in work)
 
@@ -158,13 +192,28 @@ class Recovery:
             raise Refused("batch_not_staged", f"the lines of batch {batch_id} are gone: import its file again")
         await TransferBatches(self._connections.temporal).start(TransferBatch(batch_id, dict(staged.lines)))
 
+    async def _start_as_given(self, workflow_id: str) -> None:
+        await start_as_given(await self._connections.temporal(), workflow_id)
+
     async def _request(self, order_id: str) -> Order:
         """What was asked for: by the row, or by the lost workflow's own history where it had not come to write one."""
         known = await self._book.find(order_id)
         if known is not None:
             return known.lookup.request
+        asked, _ = await self._asked_for(order_id)
+        if asked is None:
+            raise Unreachable("temporal_unreachable", f"Temporal does not tell what order {order_id} is about")
+        return asked
+
+    async def _asked_for(self, order_id: str) -> tuple[Order | None, dict[Style, InvalidInput]]:
+        """By whichever workflow of the order was started with an order; and why the others were not."""
+        faults: dict[Style, InvalidInput] = {}
         for style in Style:
-            request = await self._styles.asked_for(order_id, style)
+            try:
+                request = await self._styles.asked_for(order_id, style)
+            except InvalidInput as fault:
+                faults[style] = fault
+                continue
             if request is not None:
-                return request
-        raise Unreachable("temporal_unreachable", f"Temporal does not tell what order {order_id} is about")
+                return request, faults
+        return None, faults

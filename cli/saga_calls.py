@@ -12,10 +12,14 @@ from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.common import RawValue, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from cli.common import within
-from domain.errors import Unreachable
+from domain.errors import InvalidInput, Unreachable
+from workflows.entrances import read_start
+from workflows.refused_start import INVALID_INPUT
 
 T = TypeVar("T")
 W = TypeVar("W")
@@ -44,6 +48,23 @@ class SagaBroke(Exception):
     """The workflow failed, was terminated or timed out: nothing works on the saga any more."""
 
 
+class StartRefused(InvalidInput):
+    """The input that the workflow was started with is one that no rule allows; nothing was begun."""
+
+
+async def carried_out(start: Callable[[], Awaitable[WorkflowHandle[W, R]]], seconds: float) -> R | None:
+    """The result of the workflow that `start` starts or joins; None when it has not come within `seconds`.
+
+    A start that we joined may be somebody else's, and be refused: then the id is free again for ours. Raises
+    `SagaBroke` and `StartRefused`.
+    """
+    began = time.monotonic()
+    try:
+        return await ended(await start(), began + seconds - time.monotonic())
+    except StartRefused:
+        return await ended(await start(), began + seconds - time.monotonic())
+
+
 async def started(start: Callable[[], Awaitable[T]], seconds: float) -> T:
     """The handle that `start` answers, tried until Temporal does. `Unreachable` where it could not be told whether the
     workflow was started."""
@@ -61,7 +82,7 @@ async def started(start: Callable[[], Awaitable[T]], seconds: float) -> T:
 
 
 async def ended(handle: WorkflowHandle[W, R], seconds: float) -> R | None:
-    """The workflow's result; None when it has not come within `seconds`. Raises `SagaBroke`."""
+    """The workflow's result; None when it has not come within `seconds`. Raises `SagaBroke` and `StartRefused`."""
     try:
         async with asyncio.timeout(seconds):
             while True:
@@ -70,6 +91,8 @@ async def ended(handle: WorkflowHandle[W, R], seconds: float) -> R | None:
                 except RPCError as error:
                     _assert_worth_a_retry(error)
                 except WorkflowFailureError as error:
+                    if isinstance(error.cause, ApplicationError) and error.cause.type == INVALID_INPUT:
+                        raise StartRefused(None, error.cause.message) from error
                     raise SagaBroke(str(error.cause)) from error
                 await asyncio.sleep(RETRY_SECONDS)
     except TimeoutError:
@@ -97,18 +120,37 @@ async def answered(work: Coroutine[Any, Any, T]) -> T | None:
         return None
 
 
-async def first_argument(handle: WorkflowHandle[Any, Any], client: Client, kind: type[T]) -> T | None:
-    """What the workflow was given, while Temporal remembers that."""
+async def asked_of(handle: WorkflowHandle[Any, Any]) -> Any | None:
+    """What the workflow was started with, while Temporal remembers that. `InvalidInput` where no worker lets it in."""
 
-    async def read() -> T | None:
+    async def read() -> Any | None:
         async for event in _history(handle):
-            payloads = event.workflow_execution_started_event_attributes.input.payloads
-            [argument] = await client.data_converter.decode(payloads, [kind])
-            found: T = argument
-            return found
+            told = event.workflow_execution_started_event_attributes
+            return read_start(told.workflow_type.name, handle.id, told.input.payloads)
         return None
 
     return await answered(read())
+
+
+async def start_as_given(client: Client, workflow_id: str) -> None:
+    """Starts the workflow again with the very input that it had, whatever that is: its entrance says what is wrong with
+    it. Joins one that runs. Raises `Unreachable`."""
+
+    async def start() -> None:
+        async for event in _history(client.get_workflow_handle(workflow_id)):
+            told = event.workflow_execution_started_event_attributes
+            await client.start_workflow(
+                told.workflow_type.name,
+                args=[RawValue(payload) for payload in told.input.payloads],
+                id=workflow_id,
+                task_queue=told.task_queue.name,
+                task_timeout=TASK_TIMEOUT,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            )
+            return
+
+    await started(start, START_SECONDS_MIN)
 
 
 def _history(handle: WorkflowHandle[Any, Any]) -> AsyncIterator[Any]:

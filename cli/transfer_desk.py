@@ -9,7 +9,7 @@ from cli.saga_calls import SagaBroke
 from cli.transfer_documents import TransferDocument, of_request, of_row
 from cli.transfer_sagas import TransferSagas
 from cli.workflow_states import Work
-from domain.errors import Refused, Unreachable
+from domain.errors import InvalidInput, Refused, Unreachable
 from domain.identifiers import check_identifier, transfer_saga_id
 from domain.sagas import Reason
 from domain.transfers import Protocol, ProtocolChoice, Transfer, TransferState, TransferStatus
@@ -109,10 +109,19 @@ class TransferDesk:
             message = f"no shard knows transfer {transfer_id}; Temporal, which might, does not answer"
             raise Unreachable("temporal_unreachable", message)
         may_come = workflow.work is not Work.ABSENT and not workflow.completed
-        asked = await self._sagas.asked_for(saga_id) if may_come else None
+        refused: InvalidInput | None = None
+        asked = None
+        try:
+            asked = await self._sagas.asked_for(saga_id) if may_come else None
+        except InvalidInput as fault:
+            refused = fault
         row = await self._row(source, transfer_id)
         if row is not None:
             return await self._document(row)
+        if refused is not None:
+            what = f"transfer {transfer_id} of account {source}"
+            message = f"{what} cannot be carried out as it was started: {refused.message}"
+            raise Refused(refused.code, message, refused.field)
         if asked is None:
             raise Refused("unknown_transfer", f"account {source} has no transfer {transfer_id}")
         transfer = asked.transfer

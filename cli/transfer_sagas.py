@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 
 from temporalio.client import Client, WorkflowHandle
@@ -13,7 +12,7 @@ from temporalio.common import (
     WorkflowIDReusePolicy,
 )
 
-from cli.saga_calls import START_SECONDS_MIN, TASK_TIMEOUT, answered, ended, first_argument, has_worker, started
+from cli.saga_calls import START_SECONDS_MIN, TASK_TIMEOUT, answered, asked_of, carried_out, has_worker, started
 from cli.workflow_states import TemporalWorkflowStates, WorkflowState
 from domain.sagas import SagaOptions
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus
@@ -42,9 +41,9 @@ class TransferSagas:
         id: compare the result's `content_hash`. One that has ended is run again, which changes nothing that is decided.
         Raises `SagaBroke`, or `Unreachable` where it could not be told whether the workflow was started at all.
         """
-        began = time.monotonic()
-        handle = await self.start(transfer, protocol, source_shard, max(seconds, START_SECONDS_MIN))
-        return await ended(handle, began + seconds - time.monotonic())
+        return await carried_out(
+            lambda: self.start(transfer, protocol, source_shard, max(seconds, START_SECONDS_MIN)), seconds
+        )
 
     async def start(
         self, transfer: Transfer, protocol: ProtocolChoice, source_shard: str, seconds: float = START_SECONDS_MIN
@@ -74,9 +73,9 @@ class TransferSagas:
         return await started(start, seconds)
 
     async def asked_for(self, saga_id: str) -> CarryOutTransfer | None:
-        """What its workflow was given, while Temporal remembers that."""
-        client = await self._temporal()
-        return await first_argument(client.get_workflow_handle(saga_id), client, CarryOutTransfer)
+        """What its workflow was given, while Temporal remembers that. `InvalidInput` where no worker lets it in."""
+        asked: CarryOutTransfer | None = await asked_of((await self._temporal()).get_workflow_handle(saga_id))
+        return asked
 
     async def state_of(self, saga_id: str) -> WorkflowState | None:
         """None where Temporal does not answer within two seconds."""

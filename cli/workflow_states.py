@@ -13,11 +13,13 @@ from temporalio.service import RPCError, RPCStatusCode
 from domain.choreography import PLACEMENT_TYPE, saga_id_of
 from domain.errors import Unreachable
 from workflows.order_saga import ORDER_STATUS
+from workflows.refused_start import REFUSED
 from workflows.transfer import TRANSFER_STATUS
 
 PAGE_SIZE = 1000
-# Reactors leave no trace of their own: what they do is their order's, and shows in its rows.
-_QUERY = f'WorkflowType IN ("OrderSaga", "{PLACEMENT_TYPE}", "TransferWorkflow")'
+# Reactors leave no trace of their own: what they do is their order's, and shows in its rows. What was refused at its
+# start leaves none at all.
+_QUERY = f'WorkflowType IN ("OrderSaga", "{PLACEMENT_TYPE}", "TransferWorkflow") AND {REFUSED.name} IS NULL'
 
 
 class Work(StrEnum):
@@ -31,12 +33,13 @@ class Work(StrEnum):
 @dataclass(frozen=True, slots=True)
 class WorkflowState:
     """Equal for the same state of the same run: a saga that was started again has another `run_id`. `completed`: it
-    came to its own end, and was not terminated.
+    came to its own end, and was not terminated. `refused`: at its start, so that nothing of it was begun.
     """
 
     work: Work
     run_id: str | None = None
     completed: bool = False
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +81,17 @@ class TemporalWorkflowStates:
                 return WorkflowState(Work.ABSENT)
             raise _no_answer(error) from error
         completed = description.status is WorkflowExecutionStatus.COMPLETED
-        return WorkflowState(_work(description.status), description.run_id, completed)
+        refused = description.typed_search_attributes.get(REFUSED) is not None
+        return WorkflowState(_work(description.status), description.run_id, completed, refused)
 
 
 def together(states: Sequence[WorkflowState]) -> WorkflowState:
     """Several workflows of one saga as one: any that is open works on it."""
     work = next((work for work in (Work.OPEN, Work.CLOSED) if any(each.work is work for each in states)), Work.ABSENT)
-    runs = [each.run_id for each in states if each.run_id is not None]
-    return WorkflowState(work, " ".join(runs) or None, any(each.completed for each in states))
+    known = [each for each in states if each.work is not Work.ABSENT]
+    runs = [each.run_id for each in known if each.run_id is not None]
+    completed, refused = any(each.completed for each in known), all(each.refused for each in known)
+    return WorkflowState(work, " ".join(runs) or None, completed, refused and bool(known))
 
 
 def _work(status: WorkflowExecutionStatus | None) -> Work:

@@ -70,8 +70,8 @@ class HoldDocument(BaseModel):
 
 
 class WatchDocument(BaseModel):
-    """`in_flight`: orders whose workflows are open. `stuck`: a few of them, the oldest first. `events`: as `projection
-    status` tells them.
+    """`in_flight`: orders whose workflows are open. `refused`: starts of the last day that no rule allows. `stuck`:
+    some orders, the oldest first. `events`: as `projection status` tells them.
 
     `missing`: by source, why it did not answer; its numbers are left out, or as it told them last.
     """
@@ -81,6 +81,7 @@ class WatchDocument(BaseModel):
     orders: OrdersDocument
     rate: RateDocument
     in_flight: int | None
+    refused: int | None
     stuck: list[StuckDocument]
     oldest_hold: HoldDocument | None
     events: EventsDocument | None

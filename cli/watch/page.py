@@ -29,6 +29,7 @@ def page(look: WatchDocument, hint: str = "") -> RenderableType:
         "",
         _orders(look.orders, look.in_flight),
         _rate(look.rate),
+        *_refused(look),
         *_missing(look),
         "",
         _hold(look),
@@ -71,6 +72,12 @@ def _rate(rate: RateDocument) -> str:
         f"placed {rate.placed_per_second:.1f}/s, finished {rate.finished_per_second:.1f}/s"
         f" over the last {rate.over_seconds:.0f} s"
     )
+
+
+def _refused(look: WatchDocument) -> Iterator[Text]:
+    if look.refused:
+        told = "refused at their start in the last 24 h (`recover --dry-run` tells why)"
+        yield Text(f"{look.refused:,} {told}", style="yellow")
 
 
 def _missing(look: WatchDocument) -> Iterator[Text]:

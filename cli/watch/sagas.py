@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.client import Client, WorkflowExecution
 
+from cli.refused_starts import count_refused
 from cli.trace.history import as_datetime, ended_by
 from cli.watch.documents import StuckDocument
 from domain.choreography import ORDER_WORKFLOW_TYPES, saga_id_of
@@ -18,6 +19,7 @@ from domain.orders import OrderStatus
 STUCK_SHOWN_MAX = 5
 # Lists come newest first and in no other order: the oldest are looked for among this many.
 STUCK_LISTED_MAX = 100
+REFUSED_WITHIN = timedelta(days=1)
 _TYPES = ", ".join(f'"{each}"' for each in ORDER_WORKFLOW_TYPES)
 _OPEN = f'WorkflowType IN ({_TYPES}) AND ExecutionStatus = "Running"'
 _STUCK = f'{_OPEN} AND OrderStatus = "{OrderStatus.STUCK}"'
@@ -25,22 +27,27 @@ _STUCK = f'{_OPEN} AND OrderStatus = "{OrderStatus.STUCK}"'
 
 @dataclass(frozen=True, slots=True)
 class OpenSagas:
-    """`in_flight`: open workflows, one for each order, or where reactors carry it on each of those at work now."""
+    """`in_flight`: open workflows, one for each order, or where reactors carry it on each of those at work now.
+    `refused`: starts of the last day, of any workflow, that no rule allows.
+    """
 
     in_flight: int
     stuck: int
+    refused: int
     shown: list[StuckDocument]
 
 
 async def look_at_sagas(client: Client) -> OpenSagas:
     """As of a moment ago: visibility follows. Raises `RPCError`."""
-    open_count, stuck_count = await asyncio.gather(client.count_workflows(_OPEN), client.count_workflows(_STUCK))
+    open_count, stuck_count, refused = await asyncio.gather(
+        client.count_workflows(_OPEN), client.count_workflows(_STUCK), count_refused(client, REFUSED_WITHIN)
+    )
     if stuck_count.count == 0:
-        return OpenSagas(open_count.count, 0, [])
+        return OpenSagas(open_count.count, 0, refused, [])
     listed = [each async for each in client.list_workflows(_STUCK, limit=STUCK_LISTED_MAX)]
     oldest = sorted(listed, key=lambda each: each.start_time)[:STUCK_SHOWN_MAX]
     shown = await asyncio.gather(*(_waits_for(client, each) for each in oldest))
-    return OpenSagas(open_count.count, stuck_count.count, shown)
+    return OpenSagas(open_count.count, stuck_count.count, refused, shown)
 
 
 async def _waits_for(client: Client, stuck: WorkflowExecution) -> StuckDocument:

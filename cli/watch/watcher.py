@@ -97,6 +97,7 @@ class Watcher:
             orders=self._orders(),
             rate=self._rate(),
             in_flight=sagas.in_flight if sagas else None,
+            refused=sagas.refused if sagas else None,
             stuck=sagas.shown if sagas else [],
             oldest_hold=self._oldest_hold(),
             events=self._events.value,

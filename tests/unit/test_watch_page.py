@@ -47,6 +47,7 @@ def test_a_busy_page_fits_and_shows_what_is_wrong(width: int) -> None:
         ),
         rate=RateDocument(placed_per_second=61.3, finished_per_second=60.0, over_seconds=10),
         in_flight=1_234,
+        refused=2,
         stuck=[
             StuckDocument(
                 order_id="x" * 100,
@@ -92,6 +93,7 @@ def test_what_nobody_has_told_yet_is_not_told_as_nothing() -> None:
         orders=UNKNOWN,
         rate=NO_RATE,
         in_flight=None,
+        refused=None,
         stuck=[],
         oldest_hold=None,
         events=None,
@@ -121,6 +123,7 @@ def test_lag_parked_events_and_a_restored_shard_are_told_with_what_to_type() -> 
         orders=UNKNOWN,
         rate=NO_RATE,
         in_flight=0,
+        refused=0,
         stuck=[],
         oldest_hold=None,
         events=events,

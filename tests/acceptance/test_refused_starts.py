@@ -1,0 +1,131 @@
+"""Somebody starts what no rule allows, with a client of their own: every command says so, and nothing is amiss."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from temporalio.client import Client, WorkflowFailureError
+
+from stack.embedded.waiting import attempts
+from tests.support.command import Answer, Shardwise
+
+SECONDS_MAX = 30
+
+
+async def plain_client(shardwise: Shardwise) -> Client:
+    return await Client.connect(shardwise.inside("status").document["temporal"]["address"])
+
+
+async def started(client: Client, workflow_type: str, queue: str, workflow_id: str, *arguments: Any) -> None:
+    handle = await client.start_workflow(workflow_type, args=list(arguments), id=workflow_id, task_queue=queue)
+    with pytest.raises(WorkflowFailureError):
+        await handle.result()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async for _ in attempts(SECONDS_MAX):
+        if holds():
+            return
+    raise AssertionError("it does not come to that")
+
+
+def order(order_id: str, **changes: Any) -> dict[str, Any]:
+    lines = [{"sku": "LAMP", "quantity": 1}]
+    return {"order": {"order_id": order_id, "customer_id": "rich", "currency": "USD", "lines": lines, **changes}}
+
+
+def refusal(answer: Answer) -> dict[str, Any]:
+    assert answer.exit_code == 1, answer
+    error: dict[str, Any] = answer.document["error"]
+    assert error["code"] == "invalid_input"
+    return error
+
+
+def told_by_recover(shardwise: Shardwise, *options: str) -> dict[str, str]:
+    """By workflow id, what is wrong with it."""
+    recovered = shardwise.inside("recover", *options)
+    assert recovered.exit_code == 0, recovered
+    assert recovered.document["damage"] == []
+    return {each["workflow_id"]: each["message"] for each in recovered.document["refused"]}
+
+
+async def test_bad_orders_are_told_by_every_command_and_can_be_placed_rightly(shardwise: Shardwise) -> None:
+    client = await plain_client(shardwise)
+    bad: dict[str, tuple[str, str, tuple[Any, ...]]] = {
+        "empty": ("order/empty", "order.lines: expected 1 to 1000 lines, got 0", (order("empty", lines=[]),)),
+        "with-nothing": ("order/with-nothing", "expected one argument, got 0", ()),
+        "null": ("order/null", "expected the encoding json/plain, got 'binary/null'", (None,)),
+        "two": ("order/two", "expected one argument, got 2", (order("two"), order("two"))),
+        "mine": (
+            "order/mine",
+            "workflow_id: expected 'order/yours', which the input names, got 'order/mine'",
+            (order("yours"),),
+        ),
+    }
+    for workflow_id, _, arguments in bad.values():
+        await started(client, "OrderSaga", "orders", workflow_id, *arguments)
+    await started(client, "PlaceChoreographedOrder", "orders", "order-placement/apart", order("apart"))
+
+    for order_id, (_, why, _) in bad.items():
+        for command in ("show", "cancel", "retry"):
+            error = refusal(shardwise.inside("order", command, order_id))
+            assert error["message"] == f"order {order_id} cannot be carried out as it was started: {why}"
+    apart = "order.style: expected choreographed for this workflow type, got orchestrated"
+    assert apart in refusal(shardwise.inside("order", "show", "apart"))["message"]
+    assert shardwise.inside("order", "show", "yours").document["error"]["code"] == "unknown_order"
+    expected = {workflow_id: why for workflow_id, why, _ in bad.values()} | {"order-placement/apart": apart}
+    await until(lambda: expected.items() <= told_by_recover(shardwise, "--dry-run").items())
+    assert shardwise.inside("watch", "--once", "--interval", "0.2").document["refused"] >= len(expected)
+    assert shardwise.inside("order", "trace", "empty").exit_code == 1
+    assert shardwise.inside("verify").exit_code == 0
+
+    placed = shardwise.inside("order", "place", "--customer", "rich", "--line", "LAMP:1", "--id", "empty")
+    assert (placed.exit_code, placed.document["status"]) == (0, "confirmed")
+    assert shardwise.inside("verify").exit_code == 0
+
+
+async def test_bad_transfers_are_told(shardwise: Shardwise) -> None:
+    client = await plain_client(shardwise)
+    transfer = {"transfer_id": "less", "source": "rich", "target": "poor", "amount": "-5.00 USD"}
+    await started(client, "TransferWorkflow", "transfers", "transfer/rich/less", {"transfer": transfer})
+    itself = {"transfer": {**transfer, "transfer_id": "itself", "target": "rich", "amount": "5.00 USD"}}
+    await started(client, "TransferWorkflow", "transfers", "transfer/rich/itself", itself)
+
+    what = "cannot be carried out as it was started: transfer"
+    error = refusal(shardwise.inside("transfer", "show", "rich", "less"))
+    assert error["message"] == f"transfer less of account rich {what}.amount: expected more than zero, got -5.00"
+    assert error["field"] == "transfer.amount"
+    error = refusal(shardwise.inside("transfer", "show", "rich", "itself"))
+    assert error["message"].endswith(f"{what}.target: expected another account than the source rich")
+    assert {"transfer/rich/less", "transfer/rich/itself"} <= told_by_recover(shardwise).keys()
+    assert shardwise.inside("verify").exit_code == 0
+
+
+async def test_what_was_terminated_before_a_worker_saw_it_gets_its_refusal_from_recover(shardwise: Shardwise) -> None:
+    client = await plain_client(shardwise)
+    [worker] = shardwise.inside("status").document["workers"]
+    os.kill(worker["pid"], signal.SIGKILL)
+    try:
+        bad = {
+            "order/unseen": ("OrderSaga", "orders", {"nobody": "reads this"}),
+            "transfer/rich/unseen/at/all": ("TransferWorkflow", "transfers", None),
+        }
+        for workflow_id, (workflow_type, queue, argument) in bad.items():
+            handle = await client.start_workflow(workflow_type, argument, id=workflow_id, task_queue=queue)
+            if workflow_id == "order/unseen":
+                refusal(shardwise.inside("order", "show", "unseen"))
+            await handle.terminate("by an operator")
+        refusal(shardwise.inside("order", "cancel", "unseen"))
+        assert bad.keys() <= told_by_recover(shardwise, "--dry-run").keys()
+        assert bad.keys() <= told_by_recover(shardwise).keys()
+    finally:
+        assert shardwise("up", "--detach").exit_code == 0
+    for workflow_id in bad:
+        with pytest.raises(WorkflowFailureError) as failed:
+            await client.get_workflow_handle(workflow_id).result()
+        assert getattr(failed.value.cause, "type", None) == "invalid_input"
+    await until(lambda: shardwise.inside("verify").exit_code == 0)
