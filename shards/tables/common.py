@@ -5,6 +5,8 @@ from __future__ import annotations
 from sqlalchemy import Column, DateTime, MetaData, text
 from sqlalchemy.types import UserDefinedType
 
+from domain.limits import IDENTIFIER_CHARS_MAX
+
 _NAMES = {
     "pk": "%(table_name)s_pkey",
     "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
@@ -30,3 +32,13 @@ class XID8(UserDefinedType[str]):
 def db_time(name: str) -> Column[object]:
     """When the row was written, by the database's clock."""
     return Column(name, DateTime(timezone=True), nullable=False, server_default=text("now()"))
+
+
+def identifier(column: str) -> str:
+    """The form of ids and SKUs, as a condition: `domain.identifiers` behind everything else, in whatever collation."""
+    return f"{column} COLLATE \"C\" ~ '^[A-Za-z0-9._-]{{1,{IDENTIFIER_CHARS_MAX}}}$'"
+
+
+def currency(column: str = "currency") -> str:
+    """No more than the form: which codes there are is the domain's to say, and changes."""
+    return f"{column} COLLATE \"C\" ~ '^[A-Z]{{3}}$'"

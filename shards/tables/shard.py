@@ -24,7 +24,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from shards.tables.common import XID8, db_time, new_metadata
+from domain.limits import AMOUNT_MINOR_UNITS_MAX, QUANTITY_MAX
+from shards.tables.common import XID8, currency, db_time, identifier, new_metadata
 
 metadata = new_metadata()
 
@@ -132,6 +133,7 @@ customer = Table(
     Column("content_hash", Text, nullable=False),
     db_time("created_at"),
     Column("version", BigInteger, nullable=False, server_default=text("1")),
+    CheckConstraint(identifier("id"), name="id"),
 )
 
 # Clearing and equity keep no balance: `posted` would be one hot lock for the whole shard. Theirs is the sum of
@@ -157,6 +159,10 @@ account = Table(
     CheckConstraint("held >= 0", name="held"),
     CheckConstraint("overdraft >= 0", name="overdraft"),
     CheckConstraint("kind IN ('clearing', 'equity') OR posted - held + overdraft >= 0", name="available"),
+    CheckConstraint(
+        f"kind IN ('clearing', 'equity') AND id = kind || '/' || currency OR {identifier('id')}", name="id"
+    ),
+    CheckConstraint(currency(), name="currency"),
 )
 
 movement = Table(
@@ -227,6 +233,7 @@ hold = Table(
     db_time("created_at"),
     CheckConstraint("amount > 0", name="amount"),
     CheckConstraint("state IN ('placed', 'captured', 'released')", name="state"),
+    CheckConstraint(f"amount <= {AMOUNT_MINOR_UNITS_MAX}", name="limit"),
     Index("hold_placed", "account_id", postgresql_where=text("state = 'placed'")),
 )
 
@@ -258,6 +265,9 @@ product = Table(
     db_time("created_at"),
     Column("version", BigInteger, nullable=False, server_default=text("1")),
     CheckConstraint("unit_price >= 0", name="unit_price"),
+    CheckConstraint(identifier("sku"), name="sku"),
+    CheckConstraint(currency(), name="currency"),
+    CheckConstraint(f"unit_price <= {AMOUNT_MINOR_UNITS_MAX}", name="limit"),
 )
 
 stock = Table(
@@ -295,6 +305,7 @@ reservation = Table(
     db_time("created_at"),
     CheckConstraint("quantity > 0", name="quantity"),
     CheckConstraint("state IN ('reserved', 'released', 'consumed')", name="state"),
+    CheckConstraint(f"quantity <= {QUANTITY_MAX}", name="limit"),
     Index("reservation_sku", "sku"),
 )
 
@@ -317,6 +328,8 @@ order_lookup = Table(
     Column("refused_detail", Text),
     db_time("created_at"),
     CheckConstraint("(refused_reason IS NULL) = (refused_detail IS NULL)", name="refused"),
+    CheckConstraint(identifier("order_id"), name="order_id"),
+    CheckConstraint(identifier("customer_id"), name="customer_id"),
 )
 
 orders = Table(
@@ -344,6 +357,9 @@ orders = Table(
     CheckConstraint("(reason IS NOT NULL) = (state IN ('aborting', 'rejected', 'cancelled'))", name="reason"),
     CheckConstraint("(reason IS NULL) = (detail IS NULL)", name="detail"),
     CheckConstraint("(decided_at IS NULL) = (state = 'pending')", name="decided"),
+    CheckConstraint(identifier("id"), name="id"),
+    CheckConstraint(currency(), name="currency"),
+    CheckConstraint(f"total <= {AMOUNT_MINOR_UNITS_MAX}", name="limit"),
     Index("orders_customer", "customer_id"),
     Index("orders_unfinished", "state", postgresql_where=text("state IN ('pending', 'aborting')")),
 )
@@ -358,6 +374,8 @@ order_line = Table(
     Column("unit_price", BigInteger, nullable=False),
     CheckConstraint("quantity > 0", name="quantity"),
     CheckConstraint("unit_price >= 0", name="unit_price"),
+    CheckConstraint(identifier("sku"), name="sku"),
+    CheckConstraint(f"quantity <= {QUANTITY_MAX} AND unit_price <= {AMOUNT_MINOR_UNITS_MAX}", name="limits"),
 )
 
 shipment = Table(

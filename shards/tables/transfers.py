@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, Index, Table, Text, text
 
-from shards.tables.common import db_time
+from domain.limits import AMOUNT_MINOR_UNITS_MAX
+from shards.tables.common import currency, db_time, identifier
 from shards.tables.shard import metadata
 
 # The transfer's decision, and its own barrier: its states only go forward, and every call about it takes this row
@@ -42,6 +43,9 @@ transfer = Table(
     CheckConstraint("(reason IS NOT NULL) = (state = 'declined')", name="reason"),
     CheckConstraint("(reason IS NULL) = (detail IS NULL)", name="detail"),
     CheckConstraint("(decided_at IS NULL) = (state = 'pending')", name="decided"),
+    CheckConstraint(" AND ".join(identifier(each) for each in ("id", "source", "target")), name="ids"),
+    CheckConstraint(currency(), name="currency"),
+    CheckConstraint(f"amount <= {AMOUNT_MINOR_UNITS_MAX}", name="limit"),
     Index("transfer_pending", "state", postgresql_where=text("state = 'pending'")),
     Index("transfer_gid_stem", "gid_stem", unique=True, postgresql_where=text("gid_stem IS NOT NULL")),
     Index("transfer_batch", "batch_id", postgresql_where=text("batch_id IS NOT NULL")),
@@ -68,5 +72,8 @@ admission = Table(
     CheckConstraint("state IN ('open', 'credited', 'refused', 'withdrawn')", name="state"),
     CheckConstraint("(reason IS NOT NULL) = (state = 'refused')", name="reason"),
     CheckConstraint("(reason IS NULL) = (detail IS NULL)", name="detail"),
+    CheckConstraint(identifier("account_id"), name="account_id"),
+    CheckConstraint(currency(), name="currency"),
+    CheckConstraint(f"amount <= {AMOUNT_MINOR_UNITS_MAX}", name="limit"),
     Index("admission_open", "account_id", postgresql_where=text("state = 'open'")),
 )
