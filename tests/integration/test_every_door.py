@@ -1,0 +1,410 @@
+"""The contract, driven by a client that has JSON and no class of ours; and whatever else may be started instead.
+
+One installation for the whole file: three shards, a Temporal server, a worker on every queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import pytest
+from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+    WorkflowUpdateFailedError,
+)
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
+
+from cli.audit import Audit
+from cli.refused_starts import list_refused
+from cli.workflow_states import TemporalWorkflowStates
+from domain.catalogue import Customer, Product
+from domain.choreography import REACTIONS, Reactor, reactor_id
+from domain.money import Money
+from domain.transfers import Transfer
+from shards.catalogue_import import import_customers, import_products
+from shards.engines import Cluster
+from stack.embedded.waiting import attempts
+from stack.settings import Settings
+from tests.support.batches import BatchByHand
+from tests.support.contract import Block, Start, blocks, matches, start_of, starts
+from tests.support.mutations import mutations
+from tests.support.postgres import lasting_databases
+from tests.support.temporal import scratch_temporal
+from tests.support.world import World
+from workers.run import HOSTED, new_worker
+from workflows.entrances import ENTRANCES
+from workflows.refused_start import REFUSED
+
+T = TypeVar("T")
+
+SECONDS_MAX = 30
+AT_ONCE_MAX = 40
+TASK_FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
+TABLES = """
+    SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
+    WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1
+"""
+
+
+@dataclass(frozen=True)
+class Hall:
+    """`client` is a plain one, with Temporal's own converter."""
+
+    client: Client
+    world: World
+
+    async def start(self, start: Start) -> WorkflowHandle[Any, Any]:
+        arguments = [] if start.document is None else [start.document]
+        return await self.client.start_workflow(
+            start.workflow_type, args=arguments, id=start.workflow_id, task_queue=start.queue
+        )
+
+    async def start_raw(self, start: Start, payloads: Iterable[Payload]) -> WorkflowHandle[Any, Any]:
+        return await self.client.start_workflow(
+            start.workflow_type,
+            args=[RawValue(payload) for payload in payloads],
+            id=start.workflow_id,
+            task_queue=start.queue,
+        )
+
+    async def rows(self) -> dict[str, int]:
+        """Of every table of every database."""
+        counted = {}
+        for database in self.world.cluster.databases:
+            async with database.transaction() as connection:
+                for table in (await connection.exec_driver_sql(TABLES)).scalars().all():
+                    count = (await connection.exec_driver_sql(f"SELECT count(*) FROM {table}")).scalar_one()
+                    counted[f"{database.name}: {table}"] = count
+        return counted
+
+
+@pytest.fixture(scope="module")
+async def hall(
+    postgres_server: str, migrated_templates: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Hall]:
+    settings = Settings(workflow_sandbox=False)
+    async with (
+        scratch_temporal(tmp_path_factory.mktemp("temporal")) as client,
+        lasting_databases(postgres_server, migrated_templates) as made,
+        Cluster(made.shards, made.catalog, made.read_model, pool_size=8) as cluster,
+        contextlib.AsyncExitStack() as workers,
+    ):
+        world = World(cluster)
+        goods = [("COFFEE-1KG", "18.00", 40), ("TEAPOT", "48.00", 25)]
+        people = ("ada", "alan", "grace")
+        await import_products(world.router, [Product(sku, sku, Money.parse(p, "USD"), n) for sku, p, n in goods])
+        await import_customers(world.router, [Customer(each, each, None, Money(500_00, "USD")) for each in people])
+        for queue in HOSTED:
+            await workers.enter_async_context(new_worker(client, world.router, settings, queue))
+        plain = await Client.connect(client.service_client.config.target_host)
+        yield Hall(plain, world)
+
+
+async def within(work: Awaitable[T]) -> T:
+    async with asyncio.timeout(SECONDS_MAX):
+        return await work
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async for _ in attempts(SECONDS_MAX):
+        if await holds():
+            return
+    raise AssertionError("it does not come to that")
+
+
+# ── the contract ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_the_contract_is_what_a_plain_client_gets(hall: Hall) -> None:
+    """Every block of the page in turn, but for those that installations start themselves."""
+    relays = [
+        Start("OutboxRelay", "outbox", f"outbox-relay/{each}", {"shard": each}) for each in hall.world.cluster.shards
+    ]
+    following = [await hall.start(each) for each in relays]
+    await _stage_payroll(hall)
+    said = 0
+    for block in blocks():
+        said += await _say(hall, block)
+    assert said == len([each for each in blocks() if each.about[0] != "start"])
+    for each in following:
+        assert (await each.describe()).status is WorkflowExecutionStatus.RUNNING
+        await each.terminate()
+    assert await hall.world.violations() == []
+
+
+async def _say(hall: Hall, block: Block) -> bool:
+    """Whether it is something that came back."""
+    match block.about:
+        case ("start", _, queue, workflow_id):
+            if queue in ("orders", "transfers"):
+                await hall.start(start_of(block))
+        case ("result", workflow_id):
+            got = await within(hall.client.get_workflow_handle(workflow_id).result())
+            assert matches(block.document, got), got
+            if workflow_id.startswith("order-placement/"):
+                order_id = workflow_id.removeprefix("order-placement/")
+                await until(lambda: _is_confirmed(hall, order_id))
+        case ("update", workflow_id, name):
+            await until(lambda: _is_in_its_window(hall, workflow_id))
+            got = await within(hall.client.get_workflow_handle(workflow_id).execute_update(name))
+            assert matches(block.document, got), got
+        case ("failure", workflow_id):
+            assert await _failure(hall.client.get_workflow_handle(workflow_id)) == block.document
+    return block.about[0] != "start"
+
+
+async def _is_confirmed(hall: Hall, order_id: str) -> bool:
+    return await hall.world.everywhere("SELECT state FROM orders WHERE id = :id", id=order_id) == [("confirmed",)]
+
+
+async def _is_in_its_window(hall: Hall, saga_id: str) -> bool:
+    return len(await hall.world.everywhere("SELECT sku FROM reservation WHERE saga_id = :id", id=saga_id)) == 1
+
+
+async def _stage_payroll(hall: Hall) -> None:
+    lines = [("a", "ada", "alan", "1.00"), ("b", "grace", "alan", "999.00"), ("c", "alan", "ada", "2.00")]
+    transfers = [Transfer(name, source, target, Money.parse(sum_, "USD")) for name, source, target, sum_ in lines]
+    await BatchByHand(hall.world, transfers, "payroll").stage()
+
+
+async def _failure(handle: WorkflowHandle[Any, Any]) -> dict[str, Any]:
+    with pytest.raises(WorkflowFailureError) as failed:
+        await within(handle.result())
+    cause = failed.value.cause
+    assert isinstance(cause, ApplicationError), cause
+    assert cause.non_retryable
+    return {"type": cause.type, "message": cause.message, "details": list(cause.details)}
+
+
+# ── whatever else may be started ────────────────────────────────────────────────────────────────────────────
+
+
+def payload(document: Any, encoding: str = "json/plain") -> Payload:
+    return Payload(metadata={"encoding": encoding.encode()}, data=json.dumps(document).encode())
+
+
+GOOD = {each.workflow_type: each for each in reversed(starts()) if each.workflow_id != "order/web-1000"}
+# What names a start, and is another one for each.
+NAMED = ("web-1001", "web-1003", "web-1004", "rent-1", "payroll", "shard-1")
+BY_ITSELF = ("OutboxRelay", "ReadModelRebuild", "InDoubtRecovery")
+
+
+def of_every_type() -> list[Start]:
+    event = GOOD["ReserveStock"].document
+    kinds = {reactor: kind for kind, reactors in REACTIONS.items() for reactor in reactors}
+    reacting = [
+        Start(each.workflow_type, each.service, reactor_id(each, "web-1004", 1), {**event, "kind": kinds[each]})
+        for each in Reactor
+    ]
+    sweep = Start("InDoubtRecovery", "transfers", "in-doubt-recovery", None)
+    return [*(each for name, each in GOOD.items() if name != "ReserveStock"), *reacting, sweep]
+
+
+@dataclass(frozen=True)
+class Bad:
+    what: str
+    start: Start
+    payloads: list[Payload]
+
+
+def numbered(start: Start, n: int) -> Start:
+    """A start of its own, so that all can run at once."""
+    workflow_id, document = start.workflow_id, json.dumps(start.document)
+    if start.workflow_type not in BY_ITSELF:
+        name = next(name for name in NAMED if name in workflow_id)
+        workflow_id, document = workflow_id.replace(name, f"bad-{n}"), document.replace(name, f"bad-{n}")
+    return replace(start, workflow_id=workflow_id, document=json.loads(document))
+
+
+def broken_arguments(start: Start) -> list[tuple[str, list[Payload]]]:
+    good = payload(start.document)
+    text = good.data
+    found = [
+        ("two arguments", [good, good]),
+        ("a null more", [good, payload(None)]),
+        ("binary", [Payload(metadata={"encoding": b"binary/plain"}, data=text)]),
+        ("nothing, as binary", [Payload(metadata={"encoding": b"binary/null"})]),
+        ("protobuf", [payload(start.document, "json/protobuf")]),
+        ("an unknown encoding", [payload(start.document, "json/encrypted")]),
+        ("no encoding", [Payload(data=text)]),
+        ("no JSON", [Payload(metadata={"encoding": b"json/plain"}, data=b"{")]),
+        ("no UTF-8", [Payload(metadata={"encoding": b"json/plain"}, data=b'{"\xff": 1}')]),
+        ("nested too deeply", [Payload(metadata={"encoding": b"json/plain"}, data=b"[" * 100_000)]),
+        (
+            "a field twice",
+            [Payload(metadata={"encoding": b"json/plain"}, data=text[:1] + b'"x": 1, "x": 1, ' + text[1:])],
+        ),
+    ]
+    return found if start.document is None else [("no argument", []), *found]
+
+
+def all_bad() -> list[Bad]:
+    found: list[Bad] = []
+    reactors = [each for each in of_every_type() if each.workflow_type in {r.workflow_type for r in Reactor}]
+    for start in of_every_type():
+        for what, _ in broken_arguments(start):
+            own = numbered(start, len(found))
+            found.append(Bad(what, own, dict(broken_arguments(own))[what]))
+        own = numbered(start, len(found))
+        given = [] if start.document is None else [payload(own.document)]
+        found.append(Bad("another id", replace(own, workflow_id=f"{own.workflow_id.replace('-', '_')}x"), given))
+        request = ENTRANCES[start.workflow_type].request
+        for n, (what, document) in enumerate(mutations(request, start.document) if request is not None else ()):
+            # All reactors take the same: they share the mutations of what that is.
+            if start in reactors and n % len(reactors) != reactors.index(start):
+                continue
+            own = numbered(replace(start, document=document), len(found))
+            found.append(Bad(what, own, [payload(own.document)]))
+    return found
+
+
+async def refused(hall: Hall, bad: Bad) -> str:
+    """The sentence with which it was."""
+    told = await _failure(await hall.start_raw(bad.start, bad.payloads))
+    assert told["type"] == "invalid_input", (bad, told)
+    assert told["message"]
+    assert told["message"].isprintable(), bad
+    return str(told["message"])
+
+
+async def test_what_no_rule_allows_is_refused_and_leaves_nothing(hall: Hall) -> None:
+    before = await hall.rows()
+    turns = asyncio.Semaphore(AT_ONCE_MAX)
+    alone = {name: asyncio.Lock() for name in BY_ITSELF}
+
+    async def in_turn(bad: Bad) -> None:
+        async with alone.get(bad.start.workflow_type, turns):
+            await within(refused(hall, bad))
+
+    bad = all_bad()
+    assert {each.start.workflow_type for each in bad} == ENTRANCES.keys()
+    await asyncio.gather(*map(in_turn, bad))
+    assert await hall.rows() == before
+    await _assert_verified(hall)
+    await until(lambda: _are_listed(hall, len(bad)))
+
+
+async def _are_listed(hall: Hall, count: int) -> bool:
+    return (await hall.client.count_workflows(f"{REFUSED.name} IS NOT NULL")).count >= count
+
+
+async def _assert_verified(hall: Hall) -> None:
+    """By the rows and by every workflow, those that were refused included."""
+    audit = Audit(hall.world.cluster, TemporalWorkflowStates(hall.client), lambda *_: None)
+    await audit.check_sagas()
+    assert audit.abandoned == {}
+    assert [each.violations for each in audit.findings.by_check.values() if each.violations] == []
+    assert audit.in_flight.sagas == set()
+
+
+async def test_the_id_of_a_refused_start_is_free(hall: Hall) -> None:
+    good = numbered(GOOD["OrderSaga"], 1_000_000)
+    with_nothing = replace(good, document={"order": {**good.document["order"], "lines": []}})
+    assert "expected 1 to 1000 lines" in await refused(
+        hall, Bad("no lines", with_nothing, [payload(with_nothing.document)])
+    )
+    told = await list_refused(hall.client)
+    async for _ in attempts(SECONDS_MAX):
+        if told and told[0].workflow_id == good.workflow_id:
+            break
+        told = await list_refused(hall.client)
+    assert told[0].fault.field == "order.lines"
+    result = await within((await hall.start(good)).result())
+    assert result["status"] == "confirmed"
+    await _assert_verified(hall)
+
+
+async def test_a_shard_that_nobody_has_is_no_shard(hall: Hall) -> None:
+    before = await hall.rows()
+    for start in (
+        Start("OutboxRelay", "outbox", "outbox-relay/shard-9", {"shard": "shard-9"}),
+        Start("TransferBatchWorkflow", "transfers", "transfer-batch/b", {"batch_id": "b", "lines": {"shard-9": 1}}),
+    ):
+        with pytest.raises(WorkflowFailureError) as failed:
+            await within((await hall.start(start)).result())
+        cause = failed.value.cause.cause
+        assert isinstance(cause, ApplicationError)
+        assert (cause.type, cause.message) == (
+            "invalid_input",
+            "shard: expected one of shard-1, shard-2, shard-3, got 'shard-9'",
+        )
+    assert await hall.rows() == before
+
+
+# ── updates and queries ─────────────────────────────────────────────────────────────────────────────────────
+
+BAD_UPDATES: list[tuple[str, list[Payload]]] = [
+    ("an object", [payload({})]),
+    ("null", [payload(None)]),
+    ("two", [payload(1), payload("x")]),
+    ("binary", [Payload(metadata={"encoding": b"binary/plain"}, data=b"\0")]),
+    ("nothing, as binary", [Payload(metadata={"encoding": b"binary/null"})]),
+    ("no JSON", [Payload(metadata={"encoding": b"json/plain"}, data=b"{")]),
+    ("an unknown encoding", [payload({}, "json/encrypted")]),
+]
+
+
+async def test_an_update_with_an_argument_is_refused_and_the_workflow_goes_on(hall: Hall) -> None:
+    """Of every type that has updates, each held up by a lock on its shard, or in its window."""
+    good = {each.workflow_type: numbered(each, 2_000_000 + n) for n, each in enumerate(of_every_type())}
+    regular = {"mode": "regular"}
+    order = {**good["OrderSaga"].document, "options": regular}
+    placement = {**good["PlaceChoreographedOrder"].document, "options": regular}
+    transfer = {**good["TransferWorkflow"].document, "options": regular}
+    event = good["ConfirmOrder"].document
+    window = {**event, "choreography": {**event["choreography"], "cancellation_window_seconds": 600}}
+    async with hall.world.transaction(await hall.world.customer_route("ada")) as tx:
+        await tx.connection.exec_driver_sql("LOCK TABLE orders IN EXCLUSIVE MODE")
+        await tx.connection.exec_driver_sql("SELECT 1 FROM account WHERE id = 'ada' FOR UPDATE")
+        held = [
+            await hall.start(replace(good["OrderSaga"], document=order)),
+            await hall.start(replace(good["PlaceChoreographedOrder"], document=placement)),
+            await hall.start(replace(good["TransferWorkflow"], document=transfer)),
+            await hall.start(replace(good["ConfirmOrder"], document=window)),
+        ]
+        for handle in held:
+            for name in ("retry", "cancel") if handle is held[0] else ("retry",):
+                for what, payloads in BAD_UPDATES:
+                    with pytest.raises(WorkflowUpdateFailedError) as refused:
+                        await within(_update(handle, name, payloads))
+                    assert isinstance(refused.value.cause, ApplicationError)
+                    assert refused.value.cause.type == "invalid_input", what
+                    assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING, what
+            await within(handle.execute_update("retry"))
+    for handle in held[:3]:
+        await within(handle.result())
+    await held[3].terminate()
+    for handle in held:
+        assert await _count(handle, TASK_FAILED) == 0
+
+
+def _update(handle: WorkflowHandle[Any, Any], name: str, payloads: list[Payload]) -> Coroutine[Any, Any, Any]:
+    return handle.execute_update(name, args=[RawValue(each) for each in payloads])
+
+
+async def _count(handle: WorkflowHandle[Any, Any], kind: EventType.ValueType) -> int:
+    return sum(event.event_type == kind for event in (await handle.fetch_history()).events)
+
+
+async def test_a_query_with_an_argument_hurts_nobody(hall: Hall) -> None:
+    """What can be read is not looked at."""
+    handle = hall.client.get_workflow_handle("transfer-batch/payroll")
+    for _, payloads in BAD_UPDATES:
+        with contextlib.suppress(WorkflowQueryFailedError):
+            await within(handle.query("progress", args=[RawValue(each) for each in payloads]))
+    assert (await within(handle.query("progress")))["round_"] == 2
+    refused_one = hall.client.get_workflow_handle("order/web-1000")
+    with pytest.raises(WorkflowQueryFailedError):
+        await within(refused_one.query("progress"))
