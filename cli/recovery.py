@@ -9,8 +9,8 @@ are started again. What was asked for without a row may be what no rule allows: 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from cli.audit import Audit
@@ -31,6 +31,7 @@ from domain.transfer_batch import batch_workflow_id
 from domain.transfers import TransferState
 from shards import batch_staging
 from shards.audit.findings import Violation
+from shards.audit.judgement import judge
 from shards.side_by_side import all_ended
 from shards.transfer_reads import read_transfers
 from stack.settings import Settings
@@ -79,6 +80,15 @@ class Found:
     damage: Sequence[Violation]
 
 
+@dataclass(slots=True)
+class _WithoutRow:
+    """Sagas that have no row to go on from. `unreadable`: what was asked for is nothing that a worker lets in;
+    `forgotten`: Temporal no longer knows what it was."""
+
+    unreadable: list[RefusedStart] = field(default_factory=list)
+    forgotten: set[str] = field(default_factory=set)
+
+
 class Recovery:
     """Finds abandoned sagas and has them carried out. Needs connections without time limits (`long_running`)."""
 
@@ -107,34 +117,42 @@ class Recovery:
         batches = {each.batch_id for each in audit.abandoned.values() if each.batch_id is not None}
         batches |= await self._batches_without_workflow(workflows)
         damage = [violation for finding in audit.findings.by_check.values() for violation in finding.violations]
-        unreadable = [*await self._unreadable_orders(orders), *await self._unreadable_transfers(transfers)]
-        sagas = {saga_id_of(each.workflow_id) for each in unreadable}
+        without_row = _WithoutRow()
+        await self._look_at_orders([each.order_id for each in orders if each.status is None], without_row)
+        await self._look_at_transfers([each.saga_id for each in transfers if each.state is None], without_row)
+        for batch_id in sorted(batches):
+            if not await batch_staging.is_staged(self._connections.cluster, batch_id):
+                batches.remove(batch_id)
+                what = f"the lines of batch {batch_id} are gone: import its file again"
+                damage.append(Violation(what, None, {"batch_id": batch_id}))
+        for saga_id in without_row.forgotten & audit.abandoned.keys():
+            damage += [fault.violation for fault in judge(audit.abandoned[saga_id]) if fault.while_open]
+        sagas = {saga_id_of(each.workflow_id) for each in without_row.unreadable} | without_row.forgotten
         return Found(
             [each for each in orders if order_saga_id(each.order_id) not in sagas],
             [each for each in transfers if each.saga_id not in sagas],
             sorted(batches),
-            [*unreadable, *await list_refused(client)],
+            [*without_row.unreadable, *await list_refused(client)],
             damage,
         )
 
-    async def _unreadable_orders(self, orders: Sequence[AbandonedOrder]) -> list[RefusedStart]:
-        """Of those that never came to write a row: what was asked for is nothing that a worker lets in."""
-        found: list[RefusedStart] = []
-        for order_id in (each.order_id for each in orders if each.status is None):
+    async def _look_at_orders(self, order_ids: Iterable[str], without_row: _WithoutRow) -> None:
+        for order_id in order_ids:
             asked, faults = await self._asked_for(order_id)
             if asked is None:
                 ids = {Style.ORCHESTRATED: order_saga_id(order_id), Style.CHOREOGRAPHED: placement_id(order_id)}
-                found += [RefusedStart(ids[style], fault, started_again=True) for style, fault in faults.items()]
-        return found
+                refused = [RefusedStart(ids[style], fault, started_again=True) for style, fault in faults.items()]
+                without_row.unreadable += refused
+                if not refused:
+                    without_row.forgotten.add(order_saga_id(order_id))
 
-    async def _unreadable_transfers(self, transfers: Sequence[AbandonedTransfer]) -> list[RefusedStart]:
-        found: list[RefusedStart] = []
-        for saga_id in (each.saga_id for each in transfers if each.state is None):
+    async def _look_at_transfers(self, saga_ids: Iterable[str], without_row: _WithoutRow) -> None:
+        for saga_id in saga_ids:
             try:
-                await self._transfers.asked_for(saga_id)
+                if await self._transfers.asked_for(saga_id) is None:
+                    without_row.forgotten.add(saga_id)
             except InvalidInput as fault:
-                found.append(RefusedStart(saga_id, fault, started_again=True))
-        return found
+                without_row.unreadable.append(RefusedStart(saga_id, fault, started_again=True))
 
     async def _batches_without_workflow(self, workflows: TemporalWorkflowStates) -> set[str]:
         """One may have stopped between two transfers, so that no row shows it."""

@@ -152,12 +152,23 @@ async def staging_turn(cluster: Cluster, shard_map: ShardMap, batch_id: str) -> 
 
 
 async def resume(cluster: Cluster, batch_id: str) -> Staged | None:
-    """What is staged of a batch, kept from now on until it is finished again; None where that is not all of it, also
-    since a shard was restored to before its lines were there."""
+    """What is staged of a batch, kept from now on until it is finished again; None where that is not all of it."""
+    with failures_on("catalog"):
+        async with cluster.catalog.transaction() as connection:
+            await connection.execute(_RESUME, {"id": batch_id})
+    return await _staged(cluster, batch_id)
+
+
+async def is_staged(cluster: Cluster, batch_id: str) -> bool:
+    """Whether all lines of a batch are there. Changes nothing."""
+    return await _staged(cluster, batch_id) is not None
+
+
+async def _staged(cluster: Cluster, batch_id: str) -> Staged | None:
+    """Also None where a shard was restored to before its lines were there."""
     with failures_on("catalog"):
         async with cluster.catalog.transaction() as connection:
             lines = (await connection.execute(_READ, {"id": batch_id})).scalar_one_or_none()
-            await connection.execute(_RESUME, {"id": batch_id})
 
     async def are_there(shard: str, count: int) -> bool:
         async with bulk_on(cluster.shards[shard], shard) as tx:
