@@ -30,14 +30,15 @@ class ShardedRelayActivities(RelayActivities):
     def __init__(self, router: Router, keep_seconds: float) -> None:
         """`keep_seconds`: how long events are kept that everybody has taken."""
         self._router = router
-        self._cluster = router.cluster
         self._keep_seconds = keep_seconds
 
     @activity.defn(name="project_events")
     @failures_told
     async def project_events(self, request: FollowShard) -> int:
         shard = await self._shard(request)
-        return await _follow(Projector(shard, self._cluster.read_model), shard, request.seconds, self._bell(shard))
+        return await _follow(
+            Projector(shard, self._router.cluster.read_model), shard, request.seconds, self._bell(shard)
+        )
 
     @activity.defn(name="start_reactors")
     @failures_told
@@ -49,15 +50,15 @@ class ShardedRelayActivities(RelayActivities):
     @failures_told
     async def trim_outbox(self, request: FollowShard) -> int:
         shard = await self._shard(request)
-        trimmer = Trimmer(shard, self._cluster.read_model, self._keep_seconds)
+        trimmer = Trimmer(shard, self._router.cluster.read_model, self._keep_seconds)
         return await _follow(trimmer, shard, request.seconds, _no_bell)
 
     async def _shard(self, request: FollowShard) -> Database:
         await self._router.map()
-        return database_of(self._cluster, request.shard)
+        return database_of(self._router.cluster, request.shard)
 
     def _bell(self, shard: Database) -> Callable[[asyncio.Event], AbstractAsyncContextManager[AssertAlive]]:
-        return lambda rung: heard(self._cluster.listening[shard.name].autocommit, rung.set)
+        return lambda rung: heard(self._router.cluster.listening[shard.name].autocommit, rung.set)
 
 
 @asynccontextmanager
