@@ -63,7 +63,7 @@ def test_a_file_of_them_survives_the_deaths_of_its_worker_and_of_a_shard(shardwi
         for number in range(ORDERS)
     ]
     file.write_text("\n".join(map(json.dumps, orders)))
-    with shardwise.begin("import", "orders", str(file), *CHOREOGRAPHED) as importing:
+    with shardwise.begin("import", "orders", str(file), *CHOREOGRAPHED, "--stuck-after", "140") as importing:
         shardwise.once(lambda listed: count(listed) > 3, "order", "list", "--status", "confirmed", "--limit", "1000")
         shardwise.kill_worker()
         shardwise.kill_server("shard-2")

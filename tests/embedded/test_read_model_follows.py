@@ -89,7 +89,7 @@ async def test_orders_go_on_without_the_read_model_which_catches_up(
     ]
     file.write_text("\n".join(map(json.dumps, orders)))
     of_customer = "SELECT count(*) FROM orders WHERE customer_id = :id AND state IN ('confirmed', 'rejected')"
-    with shardwise.begin("import", "orders", str(file), "--concurrency", "4") as importing:
+    with shardwise.begin("import", "orders", str(file), "--concurrency", "4", "--stuck-after", "120") as importing:
         async for _ in attempts(SECONDS_MAX):
             if sum(row[0] for row in await world.everywhere(of_customer, id=customer)) > 3:
                 break

@@ -73,7 +73,7 @@ async def test_a_rebuild_goes_on_after_the_death_of_its_worker_while_orders_come
         turn = holding.transaction()
         await turn.start()
         await holding.execute("LOCK TABLE live.projection_cursor IN ROW SHARE MODE")
-        importing = shardwise.begin("import", "orders", str(file_of_orders(tmp_path)))
+        importing = shardwise.begin("import", "orders", str(file_of_orders(tmp_path)), "--stuck-after", "120")
         rebuilding = shardwise.begin("projection", "rebuild")
         async for _ in attempts(SECONDS_MAX):
             if "next" in await versions(connection):

@@ -120,7 +120,7 @@ def stage(shardwise: Shardwise, tmp_path: Path) -> Stage:
     goods = {sku: shardwise.inside("stock", "show", sku).document["shard"] for sku in ("APPLE", "LAMP", "WATCH")}
     sku = next(sku for sku, shard in goods.items() if shard != merchant_shard)
     buckets = spread_buckets(SHARDS)
-    names = (f"away-{number}" for number in itertools.count())
+    names = (f"without-merchant-{number}" for number in itertools.count())
     away = (name for name in names if buckets[bucket_of(name)] != merchant_shard)
     order_id, customer = next(away), next(away)
     file = tmp_path / "customers.csv"

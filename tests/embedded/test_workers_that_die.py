@@ -33,7 +33,7 @@ def _confirmed(shardwise: Shardwise) -> int:
 
 
 def test_an_import_survives_the_death_of_the_worker(shardwise: Shardwise, tmp_path: Path) -> None:
-    with shardwise.begin("import", "orders", str(_file(tmp_path))) as importing:
+    with shardwise.begin("import", "orders", str(_file(tmp_path)), "--stuck-after", "120") as importing:
         deadline = time.monotonic() + SECONDS_MAX
         while _confirmed(shardwise) < 5:
             assert time.monotonic() < deadline, "the import does not start"

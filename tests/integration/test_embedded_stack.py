@@ -176,6 +176,9 @@ async def test_a_frozen_worker_is_not_up(stack: EmbeddedStack, running: StackSta
     pid = pids(running)["worker-1"]
     os.kill(pid, signal.SIGSTOP)
     try:
+        async for _ in attempts(30):  # The kernel stops it when it next has its turn.
+            if psutil.Process(pid).status() == psutil.STATUS_STOPPED:
+                break
         frozen = await stack.status()
         assert (frozen.workers[0].pid, frozen.workers[0].up, frozen.all_up) == (pid, False, False)
     finally:
