@@ -6,7 +6,6 @@ BANK_SEED=N draws another run.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 
@@ -14,6 +13,7 @@ from domain.transfers import Protocol
 from tests.soak.bank import Plan, bank
 from tests.soak.bank_accounts import Way
 from tests.soak.soak import say, stack
+from tests.support.installation import Installation
 
 SEED = os.environ.get("BANK_SEED", "1")
 KINDS = {"shard": 1, "worker and shard": 1, "temporal": 1}
@@ -21,9 +21,11 @@ KINDS = {"shard": 1, "worker and shard": 1, "temporal": 1}
 
 # A minute on two idle cores; nearly all of it is starting processes, which a busy machine does five times slower.
 @pytest.mark.timeout(600)
-def test_no_cent_is_lost_or_made_while_parts_are_killed(tmp_path: Path) -> None:
-    with stack(tmp_path) as shardwise:
-        report = bank(shardwise, tmp_path, Plan(SEED, seconds=0, strikes_min=len(KINDS), weights=KINDS))
+def test_no_cent_is_lost_or_made_while_parts_are_killed(installation: Installation) -> None:
+    folder = installation.stacks / "bank"
+    folder.mkdir()
+    with stack(folder) as shardwise:
+        report = bank(shardwise, folder, Plan(SEED, seconds=0, strikes_min=len(KINDS), weights=KINDS))
     say(f"BANK_SEED={SEED}: {report}")
     assert not report.faults, f"BANK_SEED={SEED}\n{report}"
     assert report.kills == KINDS

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 
 import pytest
 
 from tests.soak.chaos import WEIGHTS
 from tests.soak.soak import Plan, say, soak, stack
+from tests.support.installation import Installation
 
 # Other tests run at the same time: what is proved here needs orders in flight, not as many as fit.
 CONCURRENCY = 4
@@ -21,12 +21,16 @@ SEED = os.environ.get("SOAK_SEED") or str(int(time.time()))
 
 
 @pytest.mark.timeout(600)
-def test_a_kill_of_each_kind_loses_no_order_no_cent_and_no_unit_and_verify_is_quiet_in_peace(tmp_path: Path) -> None:
+def test_a_kill_of_each_kind_loses_no_order_no_cent_and_no_unit_and_verify_is_quiet_in_peace(
+    installation: Installation,
+) -> None:
     kinds = len(WEIGHTS)
     plan = Plan(SEED, 0, QUIET_SECONDS, strikes_min=kinds, freeze_seconds=4, batch=40, concurrency=CONCURRENCY)
     say(f"SOAK_SEED={SEED}")
-    with stack(tmp_path) as shardwise:
-        report = soak(shardwise, tmp_path, plan)
+    folder = installation.stacks / "soak"
+    folder.mkdir()
+    with stack(folder) as shardwise:
+        report = soak(shardwise, folder, plan)
     assert not report.faults, f"SOAK_SEED={SEED}\n{report}"
     assert report.kills == dict.fromkeys(WEIGHTS, 1)
     assert report.outcomes["confirmed"] > 0
