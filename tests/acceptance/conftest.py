@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,17 +10,20 @@ import pytest
 
 from tests.conftest import FreshCluster, FreshNamespace
 from tests.support.command import Shardwise, on_own_servers
+from tests.support.installation import Installation
 
 DATA = Path(__file__).parent.parent / "data"
 
 
 @pytest.fixture(scope="session")
 async def shardwise(
-    fresh_cluster: FreshCluster, fresh_namespace: FreshNamespace, tmp_path_factory: pytest.TempPathFactory
+    fresh_cluster: FreshCluster, fresh_namespace: FreshNamespace, installation: Installation
 ) -> AsyncIterator[Shardwise]:
     """With one worker and the sample of tests/data."""
+    folder = installation.stacks / f"own-servers-{os.getpid()}"
+    folder.mkdir()
     async with fresh_cluster() as databases:
-        command = on_own_servers(tmp_path_factory.mktemp("installation"), databases, await fresh_namespace())
+        command = on_own_servers(folder, databases, await fresh_namespace())
         assert command.inside("migrate").exit_code == 0
         with command.working():
             assert command.inside("import", "customers", str(DATA / "customers.csv")).exit_code == 0

@@ -102,10 +102,12 @@ class Shardwise:
             assert time.monotonic() < deadline, answer
             time.sleep(0.05)
 
-    def begin(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
+    def begin(self, *arguments: str, folder: Path | None = None, **settings: str) -> subprocess.Popen[str]:
+        """In `folder`; None: in ours."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("SHARDWISE_")}
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "cli", *arguments, "--json"],
+            cwd=folder,
             env={**inherited, **self._variables(settings)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -120,9 +122,12 @@ class Shardwise:
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
-        """Inside the block a worker runs that is no part of an embedded stack."""
+        """Inside the block a worker runs that is no part of an embedded stack, in its data directory."""
         ready = self.data_dir / "ready.json"
-        with (self.data_dir / "worker.log").open("w") as log, self.begin("worker", ready_file=str(ready)) as worker:
+        with (
+            (self.data_dir / "worker.log").open("w") as log,
+            self.begin("worker", folder=self.data_dir, ready_file=str(ready)) as worker,
+        ):
             drains = ThreadPoolExecutor(1).submit(lambda: log.writelines(worker.stderr or ()))
             try:
                 deadline = time.monotonic() + READY_SECONDS_MAX

@@ -2,7 +2,7 @@
 
 They are kept by a process of their own, which ends them as soon as its standard input ends: after the last test, and
 also when the run was interrupted, killed or never came to collect a test. What is left of the embedded stacks that
-tests have made below `Installation.stacks` is ended with them.
+tests have made below `Installation.stacks`, and of other processes that work there, is ended with them.
 
 Each process has a Postgres server of its own because positions in the outbox are a whole server's: a transaction that
 one test leaves open would hide the events of all others.
@@ -24,6 +24,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
+
+from stack.embedded.processes import Process, kill
 from stack.embedded.stack import EmbeddedStack
 from stack.settings import Settings
 from tests.support.postgres import scratch_servers
@@ -122,10 +125,21 @@ async def _servers(folder: Path, test_processes: int) -> AsyncIterator[dict[str,
 
 @contextlib.asynccontextmanager
 async def _ending_stacks(folder: Path) -> AsyncIterator[None]:
-    """After the block, none of the stacks in the folder runs."""
+    """After the block, none of the stacks in the folder runs, and nothing else works there."""
     yield
     for record in folder.glob("**/stack.json"):
         await EmbeddedStack(record.parent, Settings(data_dir=record.parent)).stop()
+    for process in working_below(folder):
+        kill(process)
+
+
+def working_below(folder: Path) -> list[Process]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()).is_relative_to(folder):
+                found.append(process)
+    return found
 
 
 def _tell(folder: Path, told: dict[str, object]) -> None:
