@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # More than there are cores, since most tests mostly wait.
 SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 QUICK := tests/unit tests/workflow $(addprefix tests/integration/test_,$(addsuffix .py, \
-	account_states accounts barrier order_rows saga_rows stock_rows transfer_batches outbox projection in_doubt))
+	account_states barrier order_rows saga_rows stock_rows transfer_batches outbox projection in_doubt))
 
 .DEFAULT_GOAL := help
 
