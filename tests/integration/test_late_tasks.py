@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +16,9 @@ from temporalio.worker import Worker
 
 from stack.embedded.waiting import attempts
 from stack.settings import Settings
-from tests.support.temporal import scratch_temporal
+from tests.conftest import FreshNamespace
 from workers.run import HOSTED, Hosted, new_worker
+from workflows.entrances import Entrance
 
 QUEUE = "late"
 TASK_TIMEOUT = timedelta(seconds=1)
@@ -74,12 +74,20 @@ class Fails:
         return "done"
 
 
+ENTRANCES_OF_A_TEST: dict[str, Entrance[Any]] = {
+    "Blocks": Entrance(int, lambda *_: None),
+    "BlocksAgain": Entrance(None, lambda *_: None),
+    "Fails": Entrance(None, lambda *_: None),
+}
+
+
 @pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[Client]:
-    HOSTED[QUEUE] = Hosted([Blocks, BlocksAgain, Fails], lambda router, settings: [])
-    async with scratch_temporal(tmp_path) as client:
-        yield client
-    del HOSTED[QUEUE]
+async def client(fresh_namespace: FreshNamespace, monkeypatch: pytest.MonkeyPatch) -> Client:
+    hosted = Hosted([Blocks, BlocksAgain, Fails], lambda router, settings: [])
+    monkeypatch.setitem(HOSTED, QUEUE, hosted)
+    monkeypatch.setattr("workflows.entrances.ENTRANCES", ENTRANCES_OF_A_TEST)
+    monkeypatch.setattr("workers.entrance.ENTRANCES", ENTRANCES_OF_A_TEST)
+    return await fresh_namespace()
 
 
 def _worker(client: Client) -> Worker:

@@ -97,13 +97,28 @@ async def test_goods_leave_once_however_often_they_are_consumed(world: World) ->
     assert await world.goods_of(sku) == (7, 0)
 
 
-async def test_consuming_what_was_not_reserved_is_damage_and_changes_nothing(world: World) -> None:
+async def test_goods_whose_reservation_a_restored_shard_has_forgotten_leave_all_the_same(world: World) -> None:
     sku = await world.product(stock=10)
-    await (await saga_for(world, (sku, 3))).reserve(0)
-    with pytest.raises(ApplicationError, match="expected reservations") as failure:
-        await (await saga_for(world, (sku, 3))).consume(0)
+    saga = await saga_for(world, (sku, 3))
+    for _ in range(2):
+        await saga.consume(0)
+        assert await world.goods_of(sku) == (7, 0)
+    assert (await saga.reserve(0)) is None
+    assert await world.goods_of(sku) == (7, 0)
+
+
+@pytest.mark.parametrize("why", ["there is not enough", "it was released"])
+async def test_consuming_what_cannot_be_reserved_is_damage_and_changes_nothing(world: World, why: str) -> None:
+    sku = await world.product(stock=10 if why == "it was released" else 2)
+    saga = await saga_for(world, (sku, 3))
+    before = await world.goods_of(sku)
+    if why == "it was released":
+        await saga.reserve(0)
+        await saga.release(0)
+    with pytest.raises(ApplicationError, match="is confirmed, but nothing is reserved of") as failure:
+        await saga.consume(0)
     assert failure.value.non_retryable
-    assert await world.goods_of(sku) == (10, 3)
+    assert await world.goods_of(sku) == before
 
 
 # ── receipts ────────────────────────────────────────────────────────────────────────────────────────────────
