@@ -42,6 +42,7 @@ _STANDING = text(f"""
     SELECT saga_id, account_id, currency, amount, state, reason, detail FROM admission
     WHERE saga_id = ANY({texts("saga_ids")})
 """)
+_ADMITTED = text(f"SELECT saga_id FROM admission WHERE saga_id = ANY({texts('saga_ids')})")
 _LOCK_ACCOUNTS = text(f"""
     SELECT id FROM account WHERE id = ANY({texts("ids")}) ORDER BY id FOR NO KEY UPDATE
 """)
@@ -150,12 +151,18 @@ async def credit(tx: BulkTransaction, turn: Turn, lines: Sequence[Line], routes:
         "units": [unit_of(currency) for currency in currencies],
     }
     if (await tx.execute(_CREDIT, **wanted)).scalar_one() != len(lines):
-        await admit(tx, turn.batch_id, lines, routes)
-        await tx.execute(_CREDIT, **wanted)
+        if forgotten := await _without_admission(tx, lines):
+            await admit(tx, turn.batch_id, forgotten, routes)
+            await tx.execute(_CREDIT, **wanted)
         missing = (await tx.execute(_NOT_CREDITED, saga_ids=saga_ids)).scalar_one_or_none()
         if missing is not None:
             raise IntegrityViolation(f"{missing}: was confirmed, but its admission is not open")
     await tx.assert_owned([routes[account] for account in accounts])
+
+
+async def _without_admission(tx: BulkTransaction, lines: Sequence[Line]) -> list[Line]:
+    known = set((await tx.execute(_ADMITTED, saga_ids=_given(lines)["saga_ids"])).scalars())
+    return [line for line in lines if transfer_saga_id(line.source, line.transfer_id) not in known]
 
 
 async def withdraw(tx: BulkTransaction, lines: Sequence[Line], routes: Routes) -> None:

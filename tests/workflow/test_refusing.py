@@ -52,7 +52,8 @@ async def test_an_unknown_customer_leaves_the_reason_beside_the_order_id(desk: D
 
 
 async def test_an_order_over_the_limit_of_an_amount_is_refused(desk: Desk, shop: Shop) -> None:
-    handle = await desk.place((OrderLine("apple", 2, Money(10**15, USD)),))
+    shop.shelves["apple"].price = Money(10**15, USD)
+    handle = await desk.place((OrderLine("apple", 2),))
     desk.assert_aborted(await handle.result(), Reason.AMOUNT_TOO_LARGE, shares="a")
     assert "open_order" not in shop.calls
 
