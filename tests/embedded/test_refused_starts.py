@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -107,8 +105,7 @@ async def test_bad_transfers_are_told(shardwise: Shardwise) -> None:
 
 async def test_what_was_terminated_before_a_worker_saw_it_gets_its_refusal_from_recover(shardwise: Shardwise) -> None:
     client = await plain_client(shardwise)
-    [worker] = shardwise.inside("status").document["workers"]
-    os.kill(worker["pid"], signal.SIGKILL)
+    shardwise.kill_worker()
     try:
         bad = {
             "order/unseen": ("OrderSaga", "orders", {"nobody": "reads this"}),

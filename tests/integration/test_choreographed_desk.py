@@ -369,6 +369,23 @@ async def test_a_stuck_order_is_listed_and_goes_on_when_it_is_prodded(office: Of
         assert (await desk.retry(order.order_id, 1))[1] is False
 
 
+async def test_an_order_that_nobody_works_on_goes_on_from_its_row_when_it_is_prodded(office: Office) -> None:
+    order = await office.order()
+    await office.desk().place(order, 0)
+    async with services(office.client, office.world.router, Settings()):
+        await until(lambda: _has_row(office, order))
+        await until(lambda: _nobody_runs(office, order))
+    for starter in office.starters():
+        await starter.step()
+    await office.client.get_workflow_handle(reactor_id(Reactor.RESERVE_STOCK, order.order_id, 1)).terminate("lost")
+    _, taken = await office.desk().retry(order.order_id, 1)
+    assert taken
+    async with office.open():
+        await until(lambda: _is(office, order, OrderStatus.CONFIRMED))
+        await until(lambda: _nobody_runs(office, order))
+        assert (await office.desk().retry(order.order_id, 1))[1] is False
+
+
 # ── verify and recover ──────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -7,7 +7,6 @@ import contextlib
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -151,9 +150,12 @@ class Shardwise:
         assert alive == []
 
     def kill_worker(self) -> None:
-        """`kill -9` of the only worker of the embedded stack."""
+        """`kill -9` of the only worker of the embedded stack. Returns when it is gone."""
         [worker] = self.inside("status").document["workers"]
-        os.kill(worker["pid"], signal.SIGKILL)
+        process = psutil.Process(worker["pid"])
+        process.kill()
+        _, alive = psutil.wait_procs([process], timeout=GONE_SECONDS_MAX)
+        assert alive == []
 
     def money(self, account_id: str) -> tuple[str, str]:
         account = self.inside("account", "show", account_id).document
