@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from domain.errors import StaleRoute, TryAgain
+from domain.errors import StaleRoute
 from domain.identifiers import transfer_saga_id
 from domain.money import Money
 from domain.sagas import ALREADY_COMPENSATED, Reason, Refusal
@@ -200,8 +200,7 @@ async def _standing(tx: BulkTransaction, lines: Sequence[Line]) -> dict[int, Ref
 def _refusal_of(line: Line, row: Any) -> Refusal | None:
     if (row.account_id, row.currency, row.amount) != (line.target, line.currency, line.amount):
         return Refusal(Reason.ID_CONFLICT, f"{row.saga_id} is being admitted with other content")
-    if row.state == "credited":
-        raise TryAgain("a transfer of the batch was carried out by somebody else just now")
+    # A credited one has a transfer on its source's shard, which `debit` meets, or did before that shard was restored.
     if row.state == "refused":
         return Refusal(Reason(row.reason), row.detail)
     return ALREADY_COMPENSATED if row.state == "withdrawn" else None

@@ -439,3 +439,22 @@ async def test_lines_that_a_restored_shard_has_lost_are_staged_and_carried_out_a
     await batch.carry_out()
     assert await posted(world, ada, bob) == [11_00, 9_00]
     await assert_sound(world)
+
+
+async def test_lines_whose_source_a_restored_shard_has_lost_leave_it_again(world: World) -> None:
+    ada, bob = await accounts(world, "10.00", "10.00")
+    batch = BatchByHand(world, [transfer(ada, bob, "1.00")])
+    await batch.carry_out()
+    saga_id = batch.transfers[0].saga_id
+    for statement in (
+        "UPDATE account SET posted = posted + 100 WHERE id = :ada",
+        "DELETE FROM clearing_leg WHERE saga_id = :saga",
+        "DELETE FROM entry USING movement AS m WHERE m.id = movement_id AND m.saga_id = :saga",
+        "DELETE FROM movement WHERE saga_id = :saga",
+        "DELETE FROM transfer WHERE source = :ada",
+    ):
+        await world.rows("shard-1", statement, saga=saga_id, ada=ada)
+    await batch.carry_out()
+    assert await batch.outcomes() == [SETTLED]
+    assert await posted(world, ada, bob) == [9_00, 11_00]
+    await assert_sound(world)
