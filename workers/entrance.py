@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
@@ -23,35 +22,29 @@ from temporalio.bridge.proto.workflow_activation import (
 )
 from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
-from temporalio.converter import SerializationContext
 from temporalio.exceptions import ApplicationError
-from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
+from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowInstanceDetails
 
 from domain.errors import InvalidInput
+from workers.wrapped_runner import WrappedInstance, WrappedRunner
 from workflows.entrances import ENTRANCES, read_start
 from workflows.refused_start import INVALID_INPUT, Fault, RefusedStart
 
 _REFUSED_START = workflow._Definition.must_from_class(RefusedStart)
 
 
-class CheckedRunner(WorkflowRunner):
+class CheckedRunner(WrappedRunner):
     """Runs workflows as `runner` does, once their input is checked; what is refused is run as `RefusedStart`.
 
     A workflow type that has no entrance is none that can be hosted.
     """
 
-    def __init__(self, runner: WorkflowRunner) -> None:
-        self._runner = runner
-
     def prepare_workflow(self, defn: workflow._Definition) -> None:
         _assert_has_entrance(defn)
-        self._runner.prepare_workflow(defn)
+        super().prepare_workflow(defn)
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
-        return _AtTheDoor(det, self._runner.create_instance(det))
-
-    def set_worker_level_failure_exception_types(self, types: Sequence[type[BaseException]]) -> None:
-        self._runner.set_worker_level_failure_exception_types(types)
+        return _AtTheDoor(det, super().create_instance(det))
 
 
 def _assert_has_entrance(defn: workflow._Definition) -> None:
@@ -63,10 +56,10 @@ def _assert_has_entrance(defn: workflow._Definition) -> None:
         raise TypeError(f"workflow type {defn.name} takes {defn.arg_types}, and its entrance lets in {wanted}")
 
 
-class _AtTheDoor(WorkflowInstance):
+class _AtTheDoor(WrappedInstance):
     def __init__(self, det: WorkflowInstanceDetails, inside: WorkflowInstance) -> None:
+        super().__init__(inside)
         self._det = det
-        self._inside = inside
 
     def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
         for job in act.jobs:
@@ -75,7 +68,7 @@ class _AtTheDoor(WorkflowInstance):
         wrong = [job for job in act.jobs if self._has_wrong_arguments(job)]
         for job in wrong:
             act.jobs.remove(job)
-        completion = self._inside.activate(act)
+        completion = super().activate(act)
         if completion.HasField("successful"):
             for number, job in enumerate(wrong):
                 completion.successful.commands.insert(number, self._rejected(job.do_update))
@@ -88,7 +81,7 @@ class _AtTheDoor(WorkflowInstance):
         except InvalidInput as error:
             del start.arguments[:]
             start.arguments.extend(self._converted(Fault.of(error)))
-            self._inside = asyncio.run(self._refused())
+            self._instance = asyncio.run(self._refused())
 
     def _has_wrong_arguments(self, job: WorkflowActivationJob) -> bool:
         """Whether it is an update, not accepted yet, with more or fewer arguments than it takes. What they are is for
@@ -101,7 +94,7 @@ class _AtTheDoor(WorkflowInstance):
     def _rejected(self, update: DoUpdate) -> WorkflowCommand:
         """Refused before it was accepted: the history knows nothing of it."""
         count = len(self._det.defn.updates[update.name].arg_types or [])
-        expected = "no argument" if count == 0 else f"{count} arguments"
+        expected = {0: "no argument", 1: "one argument"}.get(count, f"{count} arguments")
         message = f"{update.name}: expected {expected}, got {len(update.input)}"
         command = WorkflowCommand()
         command.update_response.protocol_instance_id = update.protocol_instance_id
@@ -118,15 +111,3 @@ class _AtTheDoor(WorkflowInstance):
 
     def _converted(self, fault: Fault) -> Sequence[Payload]:
         return self._det.payload_converter_factory().to_payloads([fault])
-
-    def get_serialization_context(self, command_info: Any) -> SerializationContext | None:
-        return self._inside.get_serialization_context(command_info)
-
-    def get_external_store_context(self, command_info: Any) -> Any:
-        return self._inside.get_external_store_context(command_info)
-
-    def get_info(self) -> workflow.Info:
-        return self._inside.get_info()
-
-    def get_thread_id(self) -> int | None:
-        return self._inside.get_thread_id()

@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import temporalio.workflow
 from temporalio.bridge.proto.workflow_activation import RemoveFromCache, WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
-from temporalio.converter import SerializationContext, StorageDriverStoreContext
 from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
-from temporalio.worker._command_aware_visitor import CommandInfo
+
+from workers.wrapped_runner import WrappedInstance, WrappedRunner
 
 log = logging.getLogger("shardwise.worker")
 
@@ -51,26 +51,20 @@ class LateTasks:
         log.warning(told, extra={"workflow": info.workflow_id, "attempt": attempt, "code": code})
 
 
-class LateTaskRunner(WorkflowRunner):
+class LateTaskRunner(WrappedRunner):
     """Runs workflows as `runner` does, and tells `tasks` of those that were thrown away for being late."""
 
     def __init__(self, runner: WorkflowRunner, tasks: LateTasks) -> None:
-        self._runner = runner
+        super().__init__(runner)
         self._tasks = tasks
 
-    def prepare_workflow(self, defn: temporalio.workflow._Definition) -> None:
-        self._runner.prepare_workflow(defn)
-
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
-        return _Instance(self._runner.create_instance(det), self._tasks)
-
-    def set_worker_level_failure_exception_types(self, types: Sequence[type[BaseException]]) -> None:
-        self._runner.set_worker_level_failure_exception_types(types)
+        return _Instance(super().create_instance(det), self._tasks)
 
 
-class _Instance(WorkflowInstance):
+class _Instance(WrappedInstance):
     def __init__(self, instance: WorkflowInstance, tasks: LateTasks) -> None:
-        self._instance = instance
+        super().__init__(instance)
         self._tasks = tasks
         # Of the task that is worked on: its place in the history, when the server gave it, when it came to us.
         self._task: int | None = None
@@ -82,11 +76,11 @@ class _Instance(WorkflowInstance):
         for job in act.jobs:
             if job.HasField("remove_from_cache"):
                 self._evicted(job.remove_from_cache.reason)
-                return self._instance.activate(act)
+                return super().activate(act)
         self._begin(act)
         began = time.monotonic()
         try:
-            return self._instance.activate(act)
+            return super().activate(act)
         finally:
             self._longest = max(self._longest, time.monotonic() - began)
 
@@ -112,15 +106,3 @@ class _Instance(WorkflowInstance):
         else:
             # Finished, pushed out by others, or ended from outside.
             self._tasks.in_time(info.run_id)
-
-    def get_info(self) -> temporalio.workflow.Info:
-        return self._instance.get_info()
-
-    def get_thread_id(self) -> int | None:
-        return self._instance.get_thread_id()
-
-    def get_serialization_context(self, command_info: CommandInfo | None) -> SerializationContext | None:
-        return self._instance.get_serialization_context(command_info)
-
-    def get_external_store_context(self, command_info: CommandInfo | None) -> StorageDriverStoreContext:
-        return self._instance.get_external_store_context(command_info)
