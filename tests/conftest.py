@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from shards.engines import Cluster
 from stack.settings import Databases
+from tests.support import stuck
 from tests.support.installation import Installation, Keeper
 from tests.support.installation import installation as wait_for_installation
 from tests.support.postgres import create_databases, drop_databases, lasting_databases, sibling
@@ -126,6 +127,16 @@ class _Sharing(LoadScopeScheduling):
         file = nodeid.partition("::")[0]
         folders = ("tests/embedded", "tests/acceptance")
         return next((folder for folder in folders if file.startswith(f"{folder}/")), file)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if call.excinfo is not None and "from pytest-timeout" in str(call.excinfo.value):
+        report.sections.append(("What the tasks wait for", stuck.told()))
+    return report
 
 
 _exit_status = pytest.StashKey[int]()

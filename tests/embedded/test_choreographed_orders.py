@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from tests.support.command import Shardwise
+from tests.support.order_files import write_orders
 
-ORDERS = 60
+ORDERS = 30
 CHOREOGRAPHED = ("--style", "choreographed")
 
 
@@ -52,17 +53,7 @@ def test_the_style_that_came_first_stays(shardwise: Shardwise) -> None:
 
 
 def test_a_file_of_them_survives_the_deaths_of_its_worker_and_of_a_shard(shardwise: Shardwise, tmp_path: Path) -> None:
-    file = tmp_path / "choreographed.jsonl"
-    orders = [
-        {
-            "order_id": f"C-{number}",
-            "customer_id": "rich" if number % 5 else "poor",
-            "currency": "USD",
-            "lines": [{"sku": "APPLE", "quantity": 1}, {"sku": "LAMP" if number % 3 else "CHAIR", "quantity": 1}],
-        }
-        for number in range(ORDERS)
-    ]
-    file.write_text("\n".join(map(json.dumps, orders)))
+    file = write_orders(tmp_path / "choreographed.jsonl", "C", ORDERS)
     with shardwise.begin("import", "orders", str(file), *CHOREOGRAPHED, "--stuck-after", "140") as importing:
         shardwise.once(lambda listed: count(listed) > 3, "order", "list", "--status", "confirmed", "--limit", "1000")
         shardwise.kill_worker()

@@ -20,7 +20,7 @@ from workflows.outbox_relay import workflow_id
 
 SECONDS_MAX = 30
 GID = "somebody-elses"
-ORDERS = 60
+ORDERS = 30
 
 
 @pytest.fixture

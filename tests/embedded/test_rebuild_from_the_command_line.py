@@ -15,7 +15,7 @@ from stack.embedded.waiting import attempts
 from stack.settings import load_settings, resolve_databases
 from tests.support.command import Answer, Shardwise
 
-ORDERS = 60
+ORDERS = 30
 SECONDS_MAX = 60
 
 

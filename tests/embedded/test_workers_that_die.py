@@ -7,24 +7,10 @@ import time
 from pathlib import Path
 
 from tests.support.command import Shardwise
+from tests.support.order_files import write_orders
 
-ORDERS = 150
+ORDERS = 60
 SECONDS_MAX = 60
-
-
-def _file(folder: Path) -> Path:
-    file = folder / "many.jsonl"
-    orders = [
-        {
-            "order_id": f"K-{number}",
-            "customer_id": "rich" if number % 5 else "poor",
-            "currency": "USD",
-            "lines": [{"sku": "APPLE", "quantity": 1}, {"sku": "LAMP" if number % 3 else "CHAIR", "quantity": 1}],
-        }
-        for number in range(ORDERS)
-    ]
-    file.write_text("\n".join(map(json.dumps, orders)))
-    return file
 
 
 def _confirmed(shardwise: Shardwise) -> int:
@@ -33,7 +19,8 @@ def _confirmed(shardwise: Shardwise) -> int:
 
 
 def test_an_import_survives_the_death_of_the_worker(shardwise: Shardwise, tmp_path: Path) -> None:
-    with shardwise.begin("import", "orders", str(_file(tmp_path)), "--stuck-after", "120") as importing:
+    file = write_orders(tmp_path / "many.jsonl", "K", ORDERS)
+    with shardwise.begin("import", "orders", str(file), "--stuck-after", "120") as importing:
         deadline = time.monotonic() + SECONDS_MAX
         while _confirmed(shardwise) < 5:
             assert time.monotonic() < deadline, "the import does not start"

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import uvloop
 from rich.console import Console
 from rich.table import Table
 
@@ -85,7 +86,9 @@ def main() -> int:
     names = json.load(sys.stdin) if chosen.json else [name for name in CASES if chosen.only in name]
     cases = [CASES[name] for name in names]
     began = time.monotonic()
-    verdict = asyncio.run(run(cases, chosen.broken))
+    # As workers do.
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        verdict = runner.run(run(cases, chosen.broken))
     if chosen.json:
         print(json.dumps(asdict(verdict)))
     else:

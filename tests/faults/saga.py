@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import (
     Client,
     WorkflowFailureError,
@@ -47,6 +48,7 @@ T = TypeVar("T")
 
 SETTLES_WITHIN_SECONDS = 20.0
 WAITED_FOR_SECONDS_MAX = 1.5
+COURSE_EVENTS_MAX = 12
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
@@ -176,10 +178,21 @@ class WatchedSaga:
                 else:
                     await self._rest()
         except TimeoutError:
-            self.faults.append(f"did not end within {self._ends_within_seconds:g} s")
+            self.faults.append(f"did not end within {self._ends_within_seconds:g} s: {await self._course()}")
         except WorkflowFailureError as error:
             if not self.terminated:
                 self.faults.append(f"the workflow failed: {error.cause}")
+
+    async def _course(self) -> str:
+        """What became of its workflow when, to its last event."""
+        history = await self.handle.fetch_history()
+        shown = [
+            f"{each.event_time.ToDatetime():%X.%f} {EventType.Name(each.event_type).removeprefix('EVENT_TYPE_')}"
+            for each in history.events[-COURSE_EVENTS_MAX:]
+        ]
+        pending = (await self.handle.describe()).raw_description.pending_activities
+        at_work = [f"{each.activity_type.name} attempt {each.attempt}" for each in pending]
+        return f"{len(history.events)} events, {', '.join(shown)}; pending: {at_work}"
 
     async def _rest(self) -> None:
         """Until it has come to its end, or was terminated and nobody works on it."""

@@ -98,7 +98,6 @@ class Office:
         return Settings(
             cancellation_window_seconds=window_seconds,
             stuck_after_seconds=stuck_after_seconds,
-            workflow_sandbox=True,
         )
 
 
@@ -322,6 +321,11 @@ async def _nobody_runs(office: Office, order: Order) -> bool:
     return await office.running(order) == []
 
 
+async def _is_over(office: Office, order: Order) -> bool:
+    """Shipped and paid out too: who does that begins a moment after the order is confirmed."""
+    return await _at_rest(office) and await _nobody_runs(office, order)
+
+
 async def test_a_confirmed_order_cannot_be_cancelled(office: Office) -> None:
     order = await office.order()
     async with office.open():
@@ -365,7 +369,7 @@ async def test_a_stuck_order_is_listed_and_goes_on_when_it_is_prodded(office: Of
         _, taken = await desk.retry(order.order_id, SECONDS)
         assert taken
         await until(lambda: _is(office, order, OrderStatus.CONFIRMED))
-        await until(lambda: _nobody_runs(office, order))
+        await until(lambda: _is_over(office, order))
         assert (await desk.retry(order.order_id, 1))[1] is False
 
 
@@ -382,7 +386,7 @@ async def test_an_order_that_nobody_works_on_goes_on_from_its_row_when_it_is_pro
     assert taken
     async with office.open():
         await until(lambda: _is(office, order, OrderStatus.CONFIRMED))
-        await until(lambda: _nobody_runs(office, order))
+        await until(lambda: _is_over(office, order))
         assert (await office.desk().retry(order.order_id, 1))[1] is False
 
 

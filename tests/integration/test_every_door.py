@@ -10,6 +10,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import pytest
@@ -17,6 +18,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import (
     Client,
+    WorkflowExecution,
     WorkflowExecutionStatus,
     WorkflowFailureError,
     WorkflowHandle,
@@ -50,8 +52,11 @@ from workflows.refused_start import REFUSED
 T = TypeVar("T")
 
 SECONDS_MAX = 30
+# By the server's clock, from its start to its end, forty at once.
+REFUSED_WITHIN = timedelta(seconds=10)
 AT_ONCE_MAX = 40
 TASK_FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
+LISTED = f"{REFUSED.name} IS NOT NULL"
 TABLES = """
     SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
     WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1
@@ -294,10 +299,24 @@ async def test_what_no_rule_allows_is_refused_and_leaves_nothing(hall: Hall) -> 
     assert await hall.rows() == before
     await _assert_verified(hall)
     await until(lambda: _are_listed(hall, len(bad)))
+    ended = [each async for each in hall.client.list_workflows(LISTED)]
+    assert [await _course(hall, each) for each in ended if lasted(each) > REFUSED_WITHIN] == []
 
 
 async def _are_listed(hall: Hall, count: int) -> bool:
-    return (await hall.client.count_workflows(f"{REFUSED.name} IS NOT NULL")).count >= count
+    return (await hall.client.count_workflows(LISTED)).count >= count
+
+
+def lasted(refused_one: WorkflowExecution) -> timedelta:
+    assert refused_one.close_time is not None
+    return refused_one.close_time - refused_one.start_time
+
+
+async def _course(hall: Hall, refused_one: WorkflowExecution) -> tuple[str, list[str]]:
+    """What became of it when."""
+    history = await hall.client.get_workflow_handle(refused_one.id, run_id=refused_one.run_id).fetch_history()
+    told = [f"{each.event_time.ToDatetime():%X.%f} {EventType.Name(each.event_type)}" for each in history.events]
+    return refused_one.id, told
 
 
 async def _assert_verified(hall: Hall) -> None:

@@ -234,7 +234,7 @@ async def test_four_services_carry_an_order_to_its_end(shop: World, clean_tempor
     order = replace(shop.order(await shop.customer(balance), goods), style=Style.CHOREOGRAPHED)
     order = replace(order, order_id=f"whole-{balance}")
     starters = [ReactorStarter(shard, temporal) for shard in shop.cluster.shards.values()]
-    settings = Settings(workflow_sandbox=True)
+    settings = Settings()
     async with services(temporal, shop.router, settings), followed(starters):
         placement = await temporal.execute_workflow(
             PlaceChoreographedOrder.run,

@@ -56,7 +56,7 @@ class Office:
         HOSTED[self.queue] = HOSTED[TASK_QUEUE]
         async with (
             Cluster(shards, self.databases.catalog, self.databases.read_model, pool_size=2) as cluster,
-            new_worker(self.client, Router(cluster), Settings(workflow_sandbox=True), self.queue),
+            new_worker(self.client, Router(cluster), Settings(), self.queue),
         ):
             yield
 

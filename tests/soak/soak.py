@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,8 @@ QUIET_WINDOWS_SECONDS = (2.0, 0.0)
 
 @dataclass(frozen=True)
 class Plan:
-    """`strikes_min`: that many, also where they take longer than `chaos_seconds`; six are one of each kind."""
+    """`strikes_min`: that many, also where they take longer than `chaos_seconds`; six are one of each kind. `windows`:
+    the cancellation windows of orders while parts are killed, see `Traffic`."""
 
     seed: str
     chaos_seconds: float
@@ -33,6 +34,7 @@ class Plan:
     freeze_seconds: float = 20.0
     batch: int = 200
     concurrency: int = CONCURRENCY
+    windows: Sequence[float] = (0.0,)
 
 
 @dataclass
@@ -75,7 +77,7 @@ def soak(shardwise: Shardwise, folder: Path, plan: Plan) -> Report:
     open_shop(shardwise, folder)
     before = read_books(shardwise)
     report, verifying = Report(), Verifying(shardwise)
-    with Traffic(shardwise, folder, f"{plan.seed}-chaos", plan.batch, concurrency=plan.concurrency) as rough:
+    with Traffic(shardwise, folder, f"{plan.seed}-chaos", plan.batch, plan.windows, plan.concurrency) as rough:
         report.kills = _strike(shardwise, plan, rough, verifying)
     report.told = len(rough.told)
     rough.settle()

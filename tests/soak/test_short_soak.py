@@ -14,8 +14,11 @@ from tests.soak.chaos import WEIGHTS
 from tests.soak.soak import Plan, say, soak, stack
 from tests.support.installation import Installation
 
-# Other tests run at the same time: what is proved here needs orders in flight, not as many as fit.
+# Other tests run at the same time: what is proved here needs orders in flight, not as many as fit. Some wait in their
+# window when something is killed, the others go through their steps.
 CONCURRENCY = 4
+WINDOWS_SECONDS = (2.0, 0.0)
+BATCH = 20
 QUIET_SECONDS = 12
 SEED = os.environ.get("SOAK_SEED") or str(int(time.time()))
 
@@ -25,7 +28,7 @@ def test_a_kill_of_each_kind_loses_no_order_no_cent_and_no_unit_and_verify_is_qu
     installation: Installation,
 ) -> None:
     kinds = len(WEIGHTS)
-    plan = Plan(SEED, 0, QUIET_SECONDS, strikes_min=kinds, freeze_seconds=4, batch=40, concurrency=CONCURRENCY)
+    plan = Plan(SEED, 0, QUIET_SECONDS, kinds, 4.0, BATCH, CONCURRENCY, WINDOWS_SECONDS)
     say(f"SOAK_SEED={SEED}")
     folder = installation.stacks / "soak"
     folder.mkdir()

@@ -1,0 +1,37 @@
+"""What every task of the event loops waits for: told of a test that ran into its time limit, since a thread's stack
+shows only that the loop waits."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Iterator
+
+
+def told() -> str:
+    """The stack of each unfinished task, innermost frame last."""
+    page = io.StringIO()
+    for task in sorted(_unfinished(), key=lambda task: task.get_name()):
+        page.write(f"{task.get_name()}\n")
+        for frame in _frames(task.get_coro()):
+            page.write(f"    {frame}\n")
+    return page.getvalue()
+
+
+def _unfinished() -> set[asyncio.Task[object]]:
+    # Without a running loop `asyncio.all_tasks` wants to know which one: a test's loop is not at hand here.
+    return {task for task in asyncio.tasks._all_tasks if not task.done()}  # type: ignore[attr-defined]
+
+
+def _frames(waiting: object) -> Iterator[str]:
+    """Along what each coroutine awaits: `Task.get_stack` shows its outermost frame alone."""
+    while waiting is not None:
+        frame = getattr(waiting, "cr_frame", None) or getattr(waiting, "gi_frame", None)
+        frame = frame or getattr(waiting, "ag_frame", None)
+        if frame is None:
+            yield repr(waiting)[:200]
+            return
+        yield f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}"
+        waiting = next(
+            (each for name in ("cr_await", "gi_yieldfrom", "ag_await") if (each := getattr(waiting, name, None))), None
+        )
