@@ -9,12 +9,14 @@ POLL_SECONDS = 0.03
 
 
 async def attempts(seconds: float) -> AsyncIterator[None]:
-    """One turn at once, then one every few hundredths of a second, the last one after `seconds`."""
+    """One turn at once, then one every few hundredths of a second, the last one after `seconds`. A turn that takes long
+    is followed by as long a rest: what is waited for needs the processor too."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + seconds
     while True:
-        last = clock() >= deadline
+        began = clock()
+        last = began >= deadline
         yield
         if last:
             return
-        await asyncio.sleep(POLL_SECONDS)
+        await asyncio.sleep(max(POLL_SECONDS, clock() - began))

@@ -126,7 +126,7 @@ def _strike(shardwise: Shardwise, plan: Plan, clients: Clients, report: Report) 
 
 def _recover(shardwise: Shardwise, report: Report) -> dict[str, int]:
     """How much it found, by what."""
-    answer = shardwise("recover")
+    answer = shardwise.inside("recover")
     if answer.exit_code != 0:
         report.faults.append(f"recover: exit {answer.exit_code}: {answer.stdout}{answer.stderr}")
         return {}
@@ -140,7 +140,7 @@ def _recover(shardwise: Shardwise, report: Report) -> dict[str, int]:
 
 def _verify(shardwise: Shardwise, report: Report, when: str) -> int | None:
     """How many transfers it saw in flight; None where it is not ok."""
-    answer = shardwise("verify")
+    answer = shardwise.inside("verify")
     if answer.exit_code != 0:
         report.faults.append(f"verify {when}: exit {answer.exit_code}: {answer.stdout}{answer.stderr}")
         return None
@@ -165,7 +165,7 @@ def _at_rest(shardwise: Shardwise, report: Report) -> None:
 
 
 async def _at_work(shardwise: Shardwise) -> list[str]:
-    client = await Client.connect(shardwise("status").document["temporal"]["address"])
+    client = await Client.connect(shardwise.inside("status").document["temporal"]["address"])
     running = 'WorkflowType = "TransferWorkflow" AND ExecutionStatus = "Running"'
     return [workflow.id async for workflow in client.list_workflows(running)]
 

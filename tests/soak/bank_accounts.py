@@ -103,7 +103,7 @@ def open_bank(shardwise: Shardwise, folder: Path) -> Places:
         _done(shardwise, "account", "open", account, "--currency", CURRENCY, *amounts)
     for account in FROZEN:
         _done(shardwise, "account", "freeze", account)
-    return Places([shard["name"] for shard in shardwise("status").document["shards"]])
+    return Places([shard["name"] for shard in shardwise.inside("status").document["shards"]])
 
 
 def transfers(seed: str, client: int, places: Places) -> Iterator[Wanted]:
@@ -153,7 +153,7 @@ def _drawn(chance: random.Random, weights: Mapping[T, int]) -> T:
 
 
 def _done(shardwise: Shardwise, *arguments: str) -> None:
-    answer = shardwise(*arguments)
+    answer = shardwise.inside(*arguments)
     assert answer.exit_code == 0, answer
 
 

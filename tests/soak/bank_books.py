@@ -80,7 +80,7 @@ class Rows:
 
 
 def read_rows(shardwise: Shardwise) -> Rows:
-    dsns = {shard["name"]: shard["dsn"] for shard in shardwise("status").document["shards"]}
+    dsns = {shard["name"]: shard["dsn"] for shard in shardwise.inside("status").document["shards"]}
     return asyncio.run(_read(dsns))
 
 

@@ -42,7 +42,7 @@ class Books:
 
 
 def read_books(shardwise: Shardwise) -> Books:
-    dsns = [shard["dsn"] for shard in shardwise("status").document["shards"]]
+    dsns = [shard["dsn"] for shard in shardwise.inside("status").document["shards"]]
     return asyncio.run(_read(dsns))
 
 

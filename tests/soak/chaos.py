@@ -78,7 +78,7 @@ class Chaos:
         self.kills[strike.kind] += 1
 
     def _parts(self) -> dict[str, list[int]]:
-        status = self._shardwise("status").document
+        status = self._shardwise.inside("status").document
         return {
             "worker": _pids(status["workers"]),
             "shard": _pids(status["shards"]),

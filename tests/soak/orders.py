@@ -40,7 +40,7 @@ def open_shop(shardwise: Shardwise, folder: Path) -> None:
     rows = [f"{sku},Product {sku},USD,{_decimal(PRICES[sku])},{STOCK[sku]}" for sku in STOCK]
     products.write_text("sku,name,currency,unit_price,stock\n" + "\n".join(rows) + "\n")
     for kind, file in (("customers", customers), ("products", products)):
-        imported = shardwise("import", kind, str(file))
+        imported = shardwise.inside("import", kind, str(file))
         assert imported.exit_code == 0, imported
 
 

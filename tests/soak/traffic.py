@@ -90,7 +90,7 @@ class Traffic(Background):
     def listen(self) -> None:
         """Writes down what `order list` tells; the read model may be away, then it tells nothing."""
         for status in FINAL:
-            listed = self._shardwise("order", "list", "--status", status, "--limit", str(LISTED))
+            listed = self._shardwise.inside("order", "list", "--status", status, "--limit", str(LISTED))
             if listed.exit_code != 0:
                 continue
             for order in listed.document["orders"]:

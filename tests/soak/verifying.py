@@ -21,7 +21,7 @@ class Verifying:
 
     def ask(self, when: str) -> int:
         """How many orders it saw in flight."""
-        answer = self.shardwise("verify")
+        answer = self.shardwise.inside("verify")
         self.asked += 1
         if answer.exit_code != 0:
             self.faults.append(f"verify {when}: exit {answer.exit_code}: {answer.stdout}{answer.stderr}")

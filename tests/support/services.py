@@ -11,11 +11,12 @@ from temporalio.client import Client
 from activities.reactors import ReactorStarter
 from domain.choreography import Service
 from domain.errors import ShardwiseError
+from shards.outbox_following import GATHER_SECONDS
 from shards.routing import Router
 from stack.settings import Settings
 from workers.run import new_worker
 
-IDLE_SECONDS = 0.05
+IDLE_SECONDS = 0.1
 
 
 @contextlib.asynccontextmanager
@@ -43,6 +44,7 @@ async def followed(starters: Sequence[ReactorStarter]) -> AsyncIterator[None]:
 
 async def _follow(starter: ReactorStarter) -> None:
     while True:
+        events = 0
         with contextlib.suppress(ShardwiseError):
-            await starter.step()
-        await asyncio.sleep(IDLE_SECONDS)
+            events = (await starter.step()).events
+        await asyncio.sleep(GATHER_SECONDS if events else IDLE_SECONDS)
