@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Collection, Sequence
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Row, TextClause, text
@@ -70,15 +71,19 @@ _ADOPT = {
 _SET_HEAD = text("UPDATE shard_map SET version = :version, ranges_cut = ranges_cut OR :ranges_cut")
 _PINNED = text("SELECT account_id FROM map_pin WHERE account_id = ANY(:account_ids)")
 
+_GIVEN = """
+    SELECT shard, 'bucket' AS keyspace, CAST(bucket AS text) AS slot, version FROM map_bucket
+    UNION ALL SELECT shard, 'sku_range', lower_bound, version FROM map_sku_range
+    UNION ALL SELECT shard, 'pin', account_id, version FROM map_pin
+"""
+# Of any order. Servers that hash otherwise seem to differ, which costs an installation of what is there and no more.
+_DIGEST = "count(*) AS slots, coalesce(sum(hashtextextended(concat_ws('/', keyspace, slot, version), 0)), 0) AS digest"
+_DIGESTS_GIVEN = text(f"SELECT shard, {_DIGEST} FROM ({_GIVEN}) AS given GROUP BY shard")
+_DIGEST_OWNED = text(f"SELECT {_DIGEST} FROM (SELECT keyspace, slot, map_version AS version FROM ownership) AS owned")
 # One order of slots for everybody: two of these at once then queue up instead of deadlocking.
-_SLOTS = text("""
+_SLOTS = text(f"""
     SELECT shard, array_agg(keyspace) AS keyspaces, array_agg(slot) AS slots, array_agg(version) AS versions
-    FROM (
-        SELECT shard, 'bucket' AS keyspace, CAST(bucket AS text) AS slot, version FROM map_bucket
-        UNION ALL SELECT shard, 'sku_range', lower_bound, version FROM map_sku_range
-        UNION ALL SELECT shard, 'pin', account_id, version FROM map_pin
-        ORDER BY keyspace, slot
-    ) AS given
+    FROM (SELECT * FROM ({_GIVEN}) AS given WHERE shard = ANY(:shards) ORDER BY keyspace, slot) AS ordered
     GROUP BY shard
 """)
 _INSTALL = text("""
@@ -219,13 +224,21 @@ async def install_ownership(cluster: Cluster) -> None:
     """
     async with cluster.catalog.transaction() as connection:
         await _head(connection, _LOCK_AGAINST_CHANGE)
-        given = {row.shard: row for row in await connection.execute(_SLOTS)}
         _check_names(await _shard_names(connection), sorted(cluster.shards))
-        writes = [_install(cluster.shards[name], row) for name, row in given.items()]
-        # All ended before the first error is raised: nothing goes on behind the caller's back.
-        for result in await asyncio.gather(*writes, return_exceptions=True):
-            if result is not None:
-                raise result
+        given = {row.shard: (row.slots, row.digest) for row in await connection.execute(_DIGESTS_GIVEN)}
+        # Who does not answer is written to as well, which fails once all others know theirs.
+        owned = await asyncio.gather(*(_owned(cluster.shards[name]) for name in given), return_exceptions=True)
+        differing = [name for name, own in zip(given, owned, strict=True) if own != given[name]]
+        if differing:
+            slots = await connection.execute(_SLOTS, {"shards": differing})
+            await all_ended(_install(cluster.shards[row.shard], row) for row in slots)
+
+
+async def _owned(shard: Database) -> tuple[int, Decimal]:
+    """How many slots the shard knows, and a digest of them. Most calls find that it knows all."""
+    async with shard.transaction() as connection:
+        row = (await connection.execute(_DIGEST_OWNED)).one()
+        return row.slots, row.digest
 
 
 async def _install(shard: Database, slots: Row[Any]) -> None:
