@@ -39,7 +39,7 @@ from tests.support.world import World
 from workers.run import new_worker
 from workflows.transfer import TASK_QUEUE as TRANSFERS
 
-AT_ONCE, AT_ONCE_BROKEN = 40, 60
+AT_ONCE, AT_ONCE_BROKEN = 24, 60
 DEATHS_AT_ONCE = 4
 TASK_TIMEOUT = timedelta(seconds=2)
 RECOVERIES_MAX = 5
