@@ -95,7 +95,7 @@ async def test_a_filling_that_is_cancelled_in_a_chunk_leaves_whole_chunks(world:
     built, rebuild_id = await content(world), await begun(world)
     for cancelled_after in itertools.count():
         filling = asyncio.create_task(fill(world, rebuild_id, chunk_rows=1))
-        for _ in range(cancelled_after * 7):
+        for _ in range(3 * cancelled_after**2):
             await asyncio.sleep(0)
         if filling.done():
             break

@@ -37,7 +37,7 @@ from tests.support.temporal import scratch_temporal
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # A fifth of what Temporal's server computes is collecting garbage, unless it may use some memory.
-GARBAGE = {"GOGC": "400", "GOMEMLIMIT": "600MiB"}
+GARBAGE = {"GOGC": "400", "GOMEMLIMIT": "1200MiB"}
 MEMORY = Path("/dev/shm")
 # Four embedded stacks, the servers of the run, and twice as much again.
 MEMORY_BYTES_MIN = 6 * 1024**3
