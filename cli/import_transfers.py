@@ -40,7 +40,7 @@ def transfers(
     ] = 60.0,
     data_dir: DataDir = None,
 ) -> int:
-    """Carry out every transfer of a file as one batch, and write FILE.outcomes.csv beside it. Safe to repeat: the same
+    """Carry out every transfer of a file as one batch, and write NAME.outcomes.csv beside it. Safe to repeat: the same
     file joins its batch, and moves nothing twice. Ctrl-C leaves the batch running.
 
     Columns: transfer_id,source,target,amount,currency,reference

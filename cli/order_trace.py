@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated
 
 import typer
 
 from cli.common import DataDir, run_async
 from cli.connections import connected
+from cli.order_desk import OrderDesk
 from cli.output import output
 from cli.trace.documents import TraceDocument
 from cli.trace.read import trace_order
 from cli.trace.tree import TraceTree
+from domain.errors import Refused, Unreachable
 from stack.settings import Settings, load_settings
 
 
@@ -29,4 +32,16 @@ def trace(
 
 async def _trace(settings: Settings, order_id: str) -> TraceDocument:
     async with connected(settings) as to:
-        return await trace_order(to, order_id)
+        found = unknown = None
+        try:
+            found = await trace_order(to, order_id)
+        except Refused as refused:
+            unknown = refused
+        if found is None or not found.steps:
+            # Perhaps it was refused at its start, which `order show` tells. What is away is no fault of a trace.
+            with contextlib.suppress(Unreachable):
+                await OrderDesk(to, settings).show(order_id)
+        if found is None:
+            assert unknown is not None
+            raise unknown
+        return found

@@ -27,11 +27,13 @@ class RefusedStart:
 
 
 async def list_refused(client: Client) -> list[RefusedStart]:
-    """The newest ones, as of a moment ago. Raises `Unreachable`."""
+    """The newest ones, as of a moment ago, without those whose id was used again. Raises `Unreachable`."""
     try:
         listed = [each async for each in client.list_workflows(_QUERY, limit=SHOWN_MAX)]
+        newest = await asyncio.gather(*(client.get_workflow_handle(each.id).describe() for each in listed))
     except RPCError as error:
         raise no_answer(error.message) from error
+    listed = [each for each, last in zip(listed, newest, strict=True) if each.run_id == last.run_id]
     faults = await asyncio.gather(*(_fault(client, each) for each in listed))
     return [RefusedStart(each.id, fault) for each, fault in zip(listed, faults, strict=True)]
 

@@ -48,7 +48,7 @@ class HistoryLost(ShardwiseError):
         super().__init__(
             "history_lost",
             f"{shard} and the read model are of different histories, one of them was restored or replaced: run "
-            "`shardwise projection rebuild`",
+            "`shardwise recover`, then `shardwise projection rebuild`",
         )
         self.shard = shard
 

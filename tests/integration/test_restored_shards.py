@@ -77,7 +77,7 @@ async def test_a_shard_that_comes_back_older_stops_its_reader_until_a_rebuild(
 
     world = await town.reopened()
     new = await confirmed(world)
-    with pytest.raises(HistoryLost, match=f"{SHARD} .* `shardwise projection rebuild`"):
+    with pytest.raises(HistoryLost, match=f"{SHARD} .* `shardwise recover`, then `shardwise projection rebuild`"):
         await town.projector.step()
     assert await orders_of(world, new) == []
     shard, read_model = world.cluster.shards[SHARD], world.cluster.read_model
