@@ -40,7 +40,9 @@ from workers.run import new_worker
 from workflows.transfer import TASK_QUEUE as TRANSFERS
 
 AT_ONCE, AT_ONCE_BROKEN = 24, 60
-DEATHS_AT_ONCE = 4
+# At first; one more with each that has ended. Until something is loaded and warm, a slow machine ends none of many.
+AT_ONCE_FIRST = 4
+DEATHS_AT_ONCE = 2
 TASK_TIMEOUT = timedelta(seconds=2)
 RECOVERIES_MAX = 5
 
@@ -91,7 +93,7 @@ class Battery:
         return await self._judge(sagas)
 
     async def _live(self, sagas: Sequence[WatchedSaga], say: Callable[[str], None]) -> None:
-        turns = asyncio.Semaphore(self._at_once)
+        turns = asyncio.Semaphore(AT_ONCE_FIRST)
         done = 0
 
         async def live(saga: WatchedSaga) -> None:
@@ -100,6 +102,8 @@ class Battery:
                 await place(saga, self._client, saga.queue, TASK_TIMEOUT)
                 await saga.end()
             done += 1
+            if AT_ONCE_FIRST + done <= self._at_once:
+                turns.release()
             if done % AT_ONCE == 0:
                 say(f"{done} ended")
 

@@ -132,7 +132,7 @@ def test_lag_parked_events_and_a_restored_shard_are_told_with_what_to_type() -> 
     text = " ".join(drawn(look, 200))
     assert "events: read model 12 behind for 90 s, reactors up to date" in text
     assert "shard-2 and the read model are of different histories" in text
-    assert "run `shardwise projection rebuild`" in text
+    assert "run `shardwise recover`, then `shardwise projection rebuild`" in " ".join(text.split())
     assert "the catalog is older: run this" in text
     assert text.count("parked on shard-2 by read model: order O-7, version 2: there is no such row") == 5
     assert "and 2 more (`shardwise projection status`)" in text
