@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.common import DataDir, run_async
-from cli.connections import connected
+from cli.connections import Connections, connected
 from cli.order_desk import OrderDesk
 from cli.output import output
 from cli.trace.documents import TraceDocument
@@ -32,16 +32,17 @@ def trace(
 
 async def _trace(settings: Settings, order_id: str) -> TraceDocument:
     async with connected(settings) as to:
-        found = unknown = None
         try:
             found = await trace_order(to, order_id)
-        except Refused as refused:
-            unknown = refused
-        if found is None or not found.steps:
-            # Perhaps it was refused at its start, which `order show` tells. What is away is no fault of a trace.
-            with contextlib.suppress(Unreachable):
-                await OrderDesk(to, settings).show(order_id)
-        if found is None:
-            assert unknown is not None
-            raise unknown
+        except Refused:
+            await _assert_let_in(to, settings, order_id)
+            raise
+        if not found.steps:
+            await _assert_let_in(to, settings, order_id)
         return found
+
+
+async def _assert_let_in(to: Connections, settings: Settings, order_id: str) -> None:
+    """`Refused`, in the words of `order show`, where the order was refused at its start. Quiet where nobody answers."""
+    with contextlib.suppress(Unreachable):
+        await OrderDesk(to, settings).show(order_id)

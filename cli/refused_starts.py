@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from temporalio.client import Client, WorkflowExecution
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from cli.saga_calls import asked_of, no_answer
 from domain.errors import InvalidInput
@@ -30,12 +30,22 @@ async def list_refused(client: Client) -> list[RefusedStart]:
     """The newest ones, as of a moment ago, without those whose id was used again. Raises `Unreachable`."""
     try:
         listed = [each async for each in client.list_workflows(_QUERY, limit=SHOWN_MAX)]
-        newest = await asyncio.gather(*(client.get_workflow_handle(each.id).describe() for each in listed))
+        are_newest = await asyncio.gather(*(_is_newest(client, each) for each in listed))
     except RPCError as error:
         raise no_answer(error.message) from error
-    listed = [each for each, last in zip(listed, newest, strict=True) if each.run_id == last.run_id]
+    listed = [each for each, is_newest in zip(listed, are_newest, strict=True) if is_newest]
     faults = await asyncio.gather(*(_fault(client, each) for each in listed))
     return [RefusedStart(each.id, fault) for each, fault in zip(listed, faults, strict=True)]
+
+
+async def _is_newest(client: Client, refused: WorkflowExecution) -> bool:
+    """Of its id. One that Temporal has deleted since it was listed is not. Raises `RPCError`."""
+    try:
+        return (await client.get_workflow_handle(refused.id).describe()).run_id == refused.run_id
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return False
+        raise
 
 
 async def _fault(client: Client, refused: WorkflowExecution) -> InvalidInput:

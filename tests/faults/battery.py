@@ -40,7 +40,8 @@ from workers.run import new_worker
 from workflows.transfer import TASK_QUEUE as TRANSFERS
 
 AT_ONCE, AT_ONCE_BROKEN = 24, 60
-# At first; one more with each that has ended. Until something is loaded and warm, a slow machine ends none of many.
+# At first, and one more with each that has ended: of many at once, a worker that has just started ends none on a slow
+# machine.
 AT_ONCE_FIRST = 4
 DEATHS_AT_ONCE = 2
 TASK_TIMEOUT = timedelta(seconds=2)

@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from temporalio.api.enums.v1 import EventType
 from temporalio.client import (
     Client,
     WorkflowFailureError,
@@ -39,6 +38,7 @@ from tests.faults.points import Attempt, Effect
 from tests.faults.services import EVERY_SERVICE, POLL_SECONDS, Resting
 from tests.faults.shop import Goods
 from tests.faults.town import Payment
+from tests.support.temporal import course_of
 from tests.support.world import World
 from workflows import order_saga, transfer
 from workflows.interfaces import OrderResult, TransferResult
@@ -184,15 +184,20 @@ class WatchedSaga:
                 self.faults.append(f"the workflow failed: {error.cause}")
 
     async def _course(self) -> str:
-        """What became of its workflow when, to its last event."""
-        history = await self.handle.fetch_history()
-        shown = [
-            f"{each.event_time.ToDatetime():%X.%f} {EventType.Name(each.event_type).removeprefix('EVENT_TYPE_')}"
-            for each in history.events[-COURSE_EVENTS_MAX:]
-        ]
-        pending = (await self.handle.describe()).raw_description.pending_activities
-        at_work = [f"{each.activity_type.name} attempt {each.attempt}" for each in pending]
-        return f"{len(history.events)} events, {', '.join(shown)}; pending: {at_work}"
+        """The last that became of whoever works on it, and what they wait for."""
+        ids = await self._resting.workflow_ids(self.saga_id) if self.is_choreographed else [self.saga_id]
+        return "; ".join([await self._course_of(each) for each in ids]) or "nobody works on it"
+
+    async def _course_of(self, workflow_id: str) -> str:
+        handle = self._client.get_workflow_handle(workflow_id)
+        try:
+            events = await course_of(handle)
+            pending = (await handle.describe()).raw_description.pending_activities
+        except RPCError as error:
+            return f"{workflow_id}: {error.message}"
+        waited_for = [f"{each.activity_type.name} attempt {each.attempt}" for each in pending]
+        last = ", ".join(events[-COURSE_EVENTS_MAX:])
+        return f"{workflow_id}: {len(events)} events, at last {last}; pending: {waited_for}"
 
     async def _rest(self) -> None:
         """Until it has come to its end, or was terminated and nobody works on it."""

@@ -43,7 +43,7 @@ from tests.support.batches import BatchByHand
 from tests.support.contract import Block, Start, blocks, matches, start_of, starts
 from tests.support.mutations import mutations
 from tests.support.postgres import lasting_databases
-from tests.support.temporal import scratch_temporal
+from tests.support.temporal import course_of, scratch_temporal
 from tests.support.world import World
 from workers.run import HOSTED, new_worker
 from workflows.entrances import ENTRANCES
@@ -304,7 +304,10 @@ async def test_what_no_rule_allows_is_refused_and_leaves_nothing(hall: Hall) -> 
     await _assert_verified(hall)
     await until(lambda: _are_listed(hall, len(bad)))
     ended = [each async for each in hall.client.list_workflows(LISTED)]
-    assert [await _course(hall, each) for each in ended if lasted(each) > REFUSED_WITHIN] == []
+    too_late = [(each.id, each.run_id) for each in ended if lasted(each) > REFUSED_WITHIN]
+    assert [
+        (each, await course_of(hall.client.get_workflow_handle(each[0], run_id=each[1]))) for each in too_late
+    ] == []
 
 
 async def _are_listed(hall: Hall, count: int) -> bool:
@@ -314,13 +317,6 @@ async def _are_listed(hall: Hall, count: int) -> bool:
 def lasted(refused_one: WorkflowExecution) -> timedelta:
     assert refused_one.close_time is not None
     return refused_one.close_time - refused_one.start_time
-
-
-async def _course(hall: Hall, refused_one: WorkflowExecution) -> tuple[str, list[str]]:
-    """What became of it when."""
-    history = await hall.client.get_workflow_handle(refused_one.id, run_id=refused_one.run_id).fetch_history()
-    told = [f"{each.event_time.ToDatetime():%X.%f} {EventType.Name(each.event_type)}" for each in history.events]
-    return refused_one.id, told
 
 
 async def _assert_verified(hall: Hall) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from domain.errors import InvalidInput, NotMigrated, Unreachable
 from domain.shard_map import BUCKETS, Keyspace
@@ -174,6 +174,25 @@ async def test_installing_never_lowers_a_version_nor_opens_a_fence_nor_touches_s
     assert after == before
     assert after["bucket", "0"] == 9
     assert not after.keys() & {("bucket", "1"), ("bucket", "4095")}
+
+
+async def test_only_a_shard_that_lacks_a_slot_is_written_to(cluster: Cluster) -> None:
+    written = []
+
+    def note(shard: str, statement: str) -> None:
+        if "INSERT INTO ownership" in statement:
+            written.append(shard)
+
+    for name, shard in cluster.shards.items():
+        event.listen(shard.events, "before_cursor_execute", lambda *args, name=name: note(name, args[2]))
+    await install_ownership(cluster)
+    assert written == []
+    async with cluster.shards["shard-2"].transaction() as connection:
+        gone = text("DELETE FROM ownership WHERE slot = (SELECT min(slot) FROM ownership) RETURNING slot")
+        slot = (await connection.execute(gone)).scalar_one()
+    await install_ownership(cluster)
+    assert written == ["shard-2"]
+    assert ("bucket", slot) in (await owned(cluster))["shard-2"]
 
 
 async def test_one_shard_down_does_not_keep_the_others_from_knowing(cluster: Cluster, cluster_dsns: Databases) -> None:

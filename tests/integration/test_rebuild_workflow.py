@@ -1,4 +1,4 @@
-"""The rebuild's workflow on a real Temporal server: short calls, a worker that goes, one that joins."""
+"""The rebuild's workflow on a real Temporal server, in the sandbox: short calls, a worker that goes, one that joins."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Site:
 
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[None]:
-        settings = Settings()
+        settings = Settings(workflow_sandbox=True)
         async with new_worker(self.client, self.world.router, settings, TASK_QUEUE, polled=self.queue):
             yield
 

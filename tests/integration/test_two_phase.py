@@ -389,6 +389,8 @@ async def test_no_time_limit_follows_a_transaction_that_is_prepared(world: World
         await connection.exec_driver_sql("SELECT pg_current_xact_id()")
         await connection.exec_driver_sql(f"PREPARE TRANSACTION '{gid}'")
         await connection.exec_driver_sql("SELECT pg_sleep(0.5)")
+        still_there = f"SELECT count(*) FROM pg_prepared_xacts WHERE gid = '{gid}'"
+        assert (await connection.exec_driver_sql(still_there)).scalar_one() == 1
         await connection.exec_driver_sql(f"COMMIT PREPARED '{gid}'")
 
 

@@ -28,7 +28,16 @@ def test_a_kill_of_each_kind_loses_no_order_no_cent_and_no_unit_and_verify_is_qu
     installation: Installation,
 ) -> None:
     kinds = len(WEIGHTS)
-    plan = Plan(SEED, 0, QUIET_SECONDS, kinds, 4.0, BATCH, CONCURRENCY, WINDOWS_SECONDS)
+    plan = Plan(
+        SEED,
+        chaos_seconds=0,
+        quiet_seconds=QUIET_SECONDS,
+        strikes_min=kinds,
+        freeze_seconds=4,
+        batch=BATCH,
+        concurrency=CONCURRENCY,
+        windows=WINDOWS_SECONDS,
+    )
     say(f"SOAK_SEED={SEED}")
     folder = installation.stacks / "soak"
     folder.mkdir()

@@ -62,12 +62,14 @@ class Keeper:
     def __init__(self, test_processes: int) -> None:
         """Returns at once: `installation` waits for the servers. Temporary files of this process, and of those that it
         starts, go where the servers' are."""
-        self.folder = Path(tempfile.mkdtemp(prefix="shardwise-tests-", dir=quick_place()))
+        place = quick_place()
+        if place is not None:
+            os.environ.update(GARBAGE)
+        self.folder = Path(tempfile.mkdtemp(prefix="shardwise-tests-", dir=place))
         self.folder.chmod(0o711)  # Postgres may have to run as another user.
         temporary = self.folder / "temporary"
         temporary.mkdir(0o711)
         os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
-        os.environ.update(GARBAGE)
         with (self.folder / "keeper.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.installation", str(self.folder), str(test_processes)],

@@ -4,6 +4,7 @@ shows only that the loop waits."""
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 from collections.abc import Iterator
 
@@ -18,9 +19,9 @@ def told() -> str:
     return page.getvalue()
 
 
-def _unfinished() -> set[asyncio.Task[object]]:
-    # Without a running loop `asyncio.all_tasks` wants to know which one: a test's loop is not at hand here.
-    return {task for task in asyncio.tasks._all_tasks if not task.done()}  # type: ignore[attr-defined]
+def _unfinished() -> list[asyncio.Task[object]]:
+    # Of whatever loop: `asyncio.all_tasks` wants to know which one, and a hook of pytest has none at hand.
+    return [each for each in gc.get_objects() if issubclass(type(each), asyncio.Task) and not each.done()]
 
 
 def _frames(waiting: object) -> Iterator[str]:

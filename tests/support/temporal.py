@@ -7,10 +7,12 @@ import itertools
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
+from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 
 from stack.embedded import binaries
 from stack.embedded.parts import Supervisor
@@ -52,3 +54,12 @@ async def new_namespace(address: str) -> Client:
     client = await connect_to({"target_host": address, "namespace": name}, timeout_seconds=10)
     await register_search_attributes(client)
     return client
+
+
+async def course_of(handle: WorkflowHandle[Any, Any]) -> list[str]:
+    """What became of the workflow, and when."""
+    events = (await handle.fetch_history()).events
+    return [
+        f"{each.event_time.ToDatetime():%X.%f} {EventType.Name(each.event_type).removeprefix('EVENT_TYPE_')}"
+        for each in events
+    ]
