@@ -4,6 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# Where it is set, as in many containers, each of hundreds of processes compiles everything again, and the sandbox does
+# for each workflow.
+unexport PYTHONDONTWRITEBYTECODE
+
 # More than there are cores, since most tests mostly wait.
 SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 QUICK := tests/unit tests/workflow $(addprefix tests/integration/test_,$(addsuffix .py, \
