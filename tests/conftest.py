@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import sys
@@ -113,6 +114,12 @@ _LONGEST = ("tests/faults/test_battery", "tests/embedded/", "tests/soak/", "test
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first, so that the last of them does not run alone when all others have ended."""
     items.sort(key=lambda item: next((n for n, name in enumerate(_LONGEST) if name in item.nodeid), len(_LONGEST)))
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and all that they import stay until the end: the garbage collector need not look at them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -162,8 +162,15 @@ def test_a_database_of_another_kind_lacks_the_tables(
 
 @pytest.mark.parametrize("arguments", [*READS, *WRITES, *WHOLE], ids=" ".join)
 def test_a_server_that_never_answers_is_given_up_in_seconds(
-    addresses: Addresses, capfd: pytest.CaptureFixture[str], silent_port: int, arguments: list[str]
+    addresses: Addresses,
+    capfd: pytest.CaptureFixture[str],
+    silent_port: int,
+    arguments: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if arguments not in READS:
+        # They wait by the same limit.
+        monkeypatch.setattr("shards.engines.CONNECT_SECONDS", 0.3)
     addresses.use(catalog=changed(addresses.right.catalog, port=silent_port))
     assert "catalog does not answer" in refused(capfd, arguments, 3)["message"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from activities.interfaces import DecideTransfer, OpenTransfer
+from activities.interfaces import DecideTransfer, OpenedTransfer, OpenTransfer
 from domain.catalogue import Customer
 from domain.errors import Refused, Unreachable
 from domain.identifiers import merchant_account_id
@@ -371,8 +371,14 @@ async def test_many_transfers_of_one_account_while_it_is_frozen_and_thawed_never
         for change in (freeze, unfreeze) * 10:
             await change_account(world.router, source, change)
 
-    opened = (world.transfers.open_transfer(OpenTransfer(each)) for each in transfers)
-    *answers, _, _ = await asyncio.gather(*opened, change_over_and_over(), change_over_and_over())
+    # With the two that change it, no more than have connections: this is about locks.
+    turns = asyncio.Semaphore(6)
+
+    async def opened(transfer: Transfer) -> OpenedTransfer:
+        async with turns:
+            return await world.transfers.open_transfer(OpenTransfer(transfer))
+
+    *answers, _, _ = await asyncio.gather(*map(opened, transfers), change_over_and_over(), change_over_and_over())
     settled = [each for each in answers if each is not None and each.state is TransferState.CONFIRMED]
     declined = [each.refusal.reason for each in answers if each is not None and each.refusal is not None]
     assert len(settled) + len(declined) == 40

@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 
-import pytest
 from temporalio import activity, workflow
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
@@ -16,7 +14,7 @@ from temporalio.worker import Worker
 
 from domain.orders import Order, OrderLine
 from stack.embedded.waiting import attempts
-from tests.support.temporal import scratch_temporal
+from tests.conftest import FreshNamespace
 from workers.sandbox import workflow_runner
 from workflows.order_saga import PlaceOrder
 
@@ -78,15 +76,21 @@ async def deployed(client: Client, kind: type) -> AsyncIterator[None]:
         yield
 
 
-@pytest.mark.parametrize(("broken", "mended"), [(WithABug, Mended), (AsksForAPrice, AsksRightly)])
-async def test_a_bug_fails_its_task_until_a_deploy_mends_it(broken: type, mended: type, tmp_path: Path) -> None:
-    async with scratch_temporal(tmp_path) as client:
-        handle = await client.start_workflow("OrderSaga", REQUEST, id="order/bug", task_queue=QUEUE, result_type=str)
-        async with deployed(client, broken):
-            await _until_a_task_has_failed(handle)
-            assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
-        async with deployed(client, mended), asyncio.timeout(SECONDS_MAX):
-            assert await handle.result() == "bug is carried out"
+async def test_a_bug_fails_its_task_until_a_deploy_mends_it(fresh_namespace: FreshNamespace) -> None:
+    # At the same time: each waits for Temporal to try its task again.
+    await asyncio.gather(
+        _fails_until_mended(await fresh_namespace(), WithABug, Mended),
+        _fails_until_mended(await fresh_namespace(), AsksForAPrice, AsksRightly),
+    )
+
+
+async def _fails_until_mended(client: Client, broken: type, mended: type) -> None:
+    handle = await client.start_workflow("OrderSaga", REQUEST, id="order/bug", task_queue=QUEUE, result_type=str)
+    async with deployed(client, broken):
+        await _until_a_task_has_failed(handle)
+        assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
+    async with deployed(client, mended), asyncio.timeout(SECONDS_MAX):
+        assert await handle.result() == "bug is carried out"
 
 
 async def _until_a_task_has_failed(handle: WorkflowHandle[object, str]) -> None:
