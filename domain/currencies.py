@@ -2,9 +2,12 @@
 
 Source: ISO 4217 list one (active codes), without the codes that are not money one can be paid in
 (precious metals, bond units, testing: those that begin with X, other than the regional francs and dollars).
+A code that leaves the list stays in `DECIMALS` and comes into `WITHDRAWN`, because accounts may have it.
 """
 
 from __future__ import annotations
+
+from datetime import date
 
 _DECIMALS_0 = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
 _DECIMALS_3 = "BHD IQD JOD KWD LYD OMR TND"
@@ -23,3 +26,18 @@ DECIMALS: dict[str, int] = {
     for decimals, codes in ((0, _DECIMALS_0), (2, _DECIMALS_2), (3, _DECIMALS_3), (4, _DECIMALS_4))
     for code in codes.split()
 }
+
+# By code, the first day on which it was money no more.
+WITHDRAWN: dict[str, date] = {
+    "BGN": date(2026, 1, 1),  # Bulgaria has the euro.
+}
+
+
+def why_not_new(currency: str) -> str | None:
+    """Why no new account, product or order may be in this currency, as a sentence; None where it may.
+
+    What is in it already goes on: its accounts are read, frozen and closed, hold and move money among each other, and
+    an order that was opened in it comes to its end. Nothing is converted.
+    """
+    day = WITHDRAWN.get(currency)
+    return None if day is None else f"{currency} was withdrawn on {day}: nothing new is opened in it"

@@ -15,6 +15,7 @@ from enum import StrEnum
 from pydantic.dataclasses import dataclass
 
 from domain.content import hash_of_content
+from domain.currencies import why_not_new
 from domain.errors import InvalidInput
 from domain.identifiers import check_identifier
 from domain.limits import AMOUNT_MINOR_UNITS_MAX, ORDER_LINES_MAX, QUANTITY_MAX
@@ -197,6 +198,16 @@ def total_of(lines: Sequence[PricedLine], currency: str) -> Money | Refusal:
     if minor > AMOUNT_MINOR_UNITS_MAX:
         return Refusal(Reason.AMOUNT_TOO_LARGE, f"the total is over the limit of {AMOUNT_MINOR_UNITS_MAX} minor units")
     return Money(minor, currency)
+
+
+def why_not_in(currency: str) -> Refusal | None:
+    """Why no new order may be in this currency; None where it may.
+
+    For the step that opens it, not for `check_order`: input is checked again whenever an order goes on, and one that
+    was opened before the currency was withdrawn comes to its end.
+    """
+    told = why_not_new(currency)
+    return None if told is None else Refusal(Reason.CURRENCY_WITHDRAWN, told)
 
 
 def _told_fields(address: Address | None) -> list[tuple[str, str]]:

@@ -22,6 +22,7 @@ class Reason(StrEnum):
     UNKNOWN_CUSTOMER = "unknown_customer"
     UNKNOWN_SKU = "unknown_sku"
     CURRENCY_MISMATCH = "currency_mismatch"
+    CURRENCY_WITHDRAWN = "currency_withdrawn"
     UNKNOWN_ACCOUNT = "unknown_account"
     ACCOUNT_NOT_OPEN = "account_not_open"
     AMOUNT_TOO_LARGE = "amount_too_large"

@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import TextClause, text
 
 from domain.catalogue import Customer, Product
+from domain.currencies import why_not_new
 from domain.errors import Refused, StaleRoute
 from domain.identifiers import merchant_account_id
 from domain.shard_map import Route, ShardMap
@@ -49,13 +50,15 @@ async def import_customers(
 ) -> Imported:
     """Registers customers, each with an account paid in from its shard's equity.
 
-    Idempotent by customer id and content. `Refused` (`id_conflict`) where an id is there with other content: nothing
-    was changed then. A crash leaves some customers whole and the others absent. `on_progress` is told how many rows
-    each finished batch had. Needs a cluster without time limits (`long_running`).
+    Idempotent by customer id and content. `Refused` (`id_conflict`) where an id is there with other content, or
+    (`currency_withdrawn`) where one that is not there yet is in such a currency: nothing was changed then. A crash
+    leaves some customers whole and the others absent. `on_progress` is told how many rows each finished batch had.
+    Needs a cluster without time limits (`long_running`).
     """
     async with _turn(router.cluster.catalog):
         rows = _Import(router, _CUSTOMERS, {row.customer_id: row for row in customers}, on_progress)
         await rows.refuse_conflicts()
+        await rows.refuse_withdrawn_currencies()
         return await rows.write()
 
 
@@ -70,6 +73,7 @@ async def import_products(
     async with _turn(router.cluster.catalog):
         rows = _Import(router, _PRODUCTS, {row.sku: row for row in products}, on_progress)
         await rows.refuse_conflicts()
+        await rows.refuse_withdrawn_currencies()
         await _prepare(router, list(rows.pending.values()))
         return await rows.write()
 
@@ -99,7 +103,9 @@ async def _turn(catalog: Database) -> AsyncIterator[None]:
 @dataclass(frozen=True, slots=True)
 class _Kind(Generic[R]):
     noun: str
+    currency_of: Callable[[R], str]
     route_of: Callable[[ShardMap, R], Route]
+    read_known: TextClause
     read_other_content: TextClause
     write: Callable[[BulkTransaction, Sequence[R], Sequence[Route]], Awaitable[list[str]]]
 
@@ -119,6 +125,19 @@ class _Import(Generic[R]):
         shards = self._by_shard(await self.router.map())
         found = await _all_ended(self._conflicts_on(shard, list(rows)) for shard, rows in shards.items())
         _refuse(self.kind.noun, sorted(key for keys in found for key in keys))
+
+    async def refuse_withdrawn_currencies(self) -> None:
+        """Those of before stay, so that their file is safe to repeat: asks the shards only where there are any."""
+        told = {key: why_not_new(self.kind.currency_of(row)) for key, row in self.pending.items()}
+        withdrawn = {key: each for key, each in told.items() if each is not None}
+        if not withdrawn:
+            return
+        shards = self._by_shard(await self.router.map())
+        found = await _all_ended(self._known_on(shard, list(rows)) for shard, rows in shards.items())
+        new = sorted(withdrawn.keys() - {key for keys in found for key in keys})
+        if new:
+            message = f"{withdrawn[new[0]]}, nothing was changed: {_a_few(new)}"
+            raise Refused("currency_withdrawn", message, self.kind.noun)
 
     async def write(self) -> Imported:
         total = len(self.pending)
@@ -144,6 +163,11 @@ class _Import(Generic[R]):
     async def _conflicts_on(self, shard: str, keys: list[str]) -> list[str]:
         async with self.router.cluster.shards[shard].transaction() as connection:
             return await self._other_content(BulkTransaction(connection, shard), keys)
+
+    async def _known_on(self, shard: str, keys: list[str]) -> list[str]:
+        async with self.router.cluster.shards[shard].transaction() as connection:
+            tx = BulkTransaction(connection, shard)
+            return list((await tx.execute(self.kind.read_known, ids=keys)).scalars())
 
     async def _other_content(self, tx: BulkTransaction, keys: list[str]) -> list[str]:
         hashes = [self.pending[key].content_hash for key in keys]
@@ -172,10 +196,13 @@ class _Import(Generic[R]):
 
 def _refuse(noun: str, keys: Sequence[str]) -> None:
     if keys:
-        shown = ", ".join(keys[:CONFLICTS_SHOWN_MAX])
-        more = f" and {len(keys) - CONFLICTS_SHOWN_MAX} more" if len(keys) > CONFLICTS_SHOWN_MAX else ""
-        message = f"imported before with other content, nothing was changed: {noun} {shown}{more}"
+        message = f"imported before with other content, nothing was changed: {noun} {_a_few(keys)}"
         raise Refused("id_conflict", message, noun)
+
+
+def _a_few(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - CONFLICTS_SHOWN_MAX} more" if len(keys) > CONFLICTS_SHOWN_MAX else ""
+    return ", ".join(keys[:CONFLICTS_SHOWN_MAX]) + more
 
 
 async def _all_ended(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
@@ -197,13 +224,17 @@ async def _write_products(tx: BulkTransaction, products: Sequence[Product], rout
 
 _CUSTOMERS: _Kind[Customer] = _Kind(
     "customer_id",
+    lambda customer: customer.opening_balance.currency,
     lambda shard_map, customer: shard_map.of_customer(customer.customer_id),
+    customer_rows.READ_KNOWN,
     customer_rows.READ_OTHER_CONTENT,
     _write_customers,
 )
 _PRODUCTS: _Kind[Product] = _Kind(
     "sku",
+    lambda product: product.unit_price.currency,
     lambda shard_map, product: shard_map.of_sku(product.sku),
+    product_rows.READ_KNOWN,
     product_rows.READ_OTHER_CONTENT,
     _write_products,
 )

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from domain.choreography import Choreography, EventKind
 from domain.identifiers import order_saga_id
 from domain.money import Money
-from domain.orders import Order, OrderState, PricedLine
+from domain.orders import Order, OrderState, PricedLine, why_not_in
 from domain.sagas import ALREADY_COMPENSATED, Reason, Refusal
 from shards import accounts, order_events, order_queries, orders, outbox
 from shards.routing import ShardTransaction
@@ -31,6 +31,9 @@ async def place(
     """
     if await order_queries.customer_currency(tx, order.customer_id) is None:
         return orders.unknown_customer(order.customer_id)
+    withdrawn = why_not_in(order.currency)
+    if withdrawn is not None:
+        return withdrawn
     total, stored = choreography.total, order_events.as_stored(choreography)
     placed = await orders.insert_order(tx, order, lines, total, stored)
     order_events.tell(tx, order.order_id, placed, "OrderPlaced", customer_id=order.customer_id, total=str(total))

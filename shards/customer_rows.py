@@ -11,6 +11,7 @@ from domain.identifiers import equity_account_id
 from domain.shard_map import bucket_of
 from shards.bulk import BulkTransaction, FirstEvent
 
+READ_KNOWN = text("SELECT id FROM customer WHERE id = ANY(CAST(:ids AS text[]))")
 READ_OTHER_CONTENT = text("""
     SELECT id FROM customer
     JOIN unnest(CAST(:ids AS text[]), CAST(:hashes AS text[])) AS given (id, content_hash) USING (id)

@@ -14,7 +14,7 @@ from domain.choreography import EventKind
 from domain.errors import TryAgain
 from domain.identifiers import merchant_account_id, order_saga_id
 from domain.money import Money
-from domain.orders import Order, OrderState, PricedLine, Style, closing_state
+from domain.orders import Order, OrderState, PricedLine, Style, closing_state, why_not_in
 from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal
 from domain.shard_map import bucket_of
 from shards import accounts, barrier, order_events, outbox
@@ -93,12 +93,15 @@ class OrderRow:
 async def open_order(tx: ShardTransaction, order: Order, lines: Sequence[PricedLine], total: Money) -> Refusal | None:
     """The order's row, `pending`, with its lines and the payment held; or why not.
 
-    An unknown customer leaves no row. Any other refusal leaves the row, undecided and without a hold. Undone by
-    `abort_order`.
+    An unknown customer leaves no row, nor does a currency that was withdrawn. Any other refusal leaves the row,
+    undecided and without a hold. Undone by `abort_order`.
     """
     account = await accounts.lock(tx, order.customer_id)
     if account is None or account.kind != "customer":
         return unknown_customer(order.customer_id)
+    withdrawn = why_not_in(order.currency)
+    if withdrawn is not None:
+        return withdrawn
     placed = await insert_order(tx, order, lines, total)
     order_events.tell(tx, order.order_id, placed, "OrderPlaced", customer_id=order.customer_id, total=str(total))
     saga_id = order_saga_id(order.order_id)

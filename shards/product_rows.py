@@ -14,6 +14,7 @@ from shards.bulk import BulkTransaction, FirstEvent
 from shards.customer_rows import opening_saga_id
 from shards.routing import ShardTransaction
 
+READ_KNOWN = text("SELECT sku FROM product WHERE sku = ANY(CAST(:ids AS text[]))")
 READ_OTHER_CONTENT = text("""
     SELECT sku FROM product
     JOIN unnest(CAST(:ids AS text[]), CAST(:hashes AS text[])) AS given (sku, content_hash) USING (sku)
