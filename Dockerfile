@@ -12,7 +12,7 @@ WORKDIR /build
 COPY requirements.lock ./
 RUN pip download --require-hashes --no-deps --only-binary :all: --requirement requirements.lock --dest wheels
 
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY domain domain
 COPY shards shards
 COPY stack stack
