@@ -29,9 +29,9 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from cli.audit import Audit
+from cli.demo_story import sample_customers, sample_products
 from cli.refused_starts import list_refused
 from cli.workflow_states import TemporalWorkflowStates
-from domain.catalogue import Customer, Product
 from domain.choreography import REACTIONS, Reactor, reactor_id
 from domain.money import Money
 from domain.transfers import Transfer
@@ -111,10 +111,8 @@ async def hall(
         contextlib.AsyncExitStack() as workers,
     ):
         world = World(cluster)
-        goods = [("COFFEE-1KG", "18.00", 40), ("TEAPOT", "48.00", 25)]
-        people = ("ada", "alan", "grace")
-        await import_products(world.router, [Product(sku, sku, Money.parse(p, "USD"), n) for sku, p, n in goods])
-        await import_customers(world.router, [Customer(each, each, None, Money(500_00, "USD")) for each in people])
+        await import_products(world.router, sample_products())
+        await import_customers(world.router, sample_customers())
         for queue in HOSTED:
             await workers.enter_async_context(new_worker(client, world.router, settings, queue))
         plain = await Client.connect(client.service_client.config.target_host)

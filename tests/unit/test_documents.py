@@ -1,11 +1,9 @@
-"""What README and runbook tell people to type exists; the runbook knows every check and every code of a log line."""
+"""What the documents tell people to type exists; the runbook knows every check and every code of a log line."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from typer.main import get_command
@@ -18,25 +16,16 @@ from shards.audit.findings import Check
 from shards.integrity import DatabaseFailure, IntegrityViolation
 from shards.outbox_cursors import RebuildNeeded
 from shards.projection.switching import Superseded
+from tests.support.documents import ROOT, all_typed
 
-ROOT = Path(__file__).parent.parent.parent
 RUNBOOK = ROOT / "docs" / "runbook.md"
 SHARDWISE = get_command(build_app())
 
 
-def _typed(document: Path) -> Iterator[str]:
-    """Command lines in code blocks and in running text, without what a comment says of them."""
-    text = document.read_text()
-    for block in re.findall(r"^```\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
-        yield from (line.split("  #")[0].split(" && ")[-1] for line in block.splitlines())
-    yield from re.findall(r"`(shardwise [^`]+)`", text)
+LINES = [each.line for each in all_typed() if each.program == "shardwise"]
 
 
-def _commands(document: Path) -> list[str]:
-    return sorted({line.strip() for line in _typed(document) if line.startswith("shardwise ")})
-
-
-@pytest.mark.parametrize("line", [*_commands(ROOT / "README.md"), *_commands(RUNBOOK)])
+@pytest.mark.parametrize("line", LINES)
 def test_what_is_told_to_be_typed_exists(line: str) -> None:
     words = shlex.split(line.split(" > ")[0])[1:]
     command = SHARDWISE
@@ -52,8 +41,8 @@ def test_what_is_told_to_be_typed_exists(line: str) -> None:
 
 
 def test_the_commands_are_found_at_all() -> None:
-    assert len(_commands(RUNBOOK)) > 10
-    assert "shardwise verify" in _commands(ROOT / "README.md")
+    assert len(LINES) > 40
+    assert {"shardwise verify", "shardwise projection revert"} <= set(LINES)
 
 
 @pytest.mark.parametrize("check", Check)

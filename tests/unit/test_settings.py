@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
+from pydantic_core import PydanticUndefined
 
 from domain.errors import InvalidInput, Unreachable
 from stack.embedded.ports import USUAL_TEMPORAL, PortClaims, is_free
 from stack.embedded.record import StackRecord
-from stack.settings import load_settings, resolve_databases
+from stack.settings import Settings, load_settings, resolve_databases
 
 OWN = '{"eu": "postgres://u:p@eu.example:5432/shop"}'
 
@@ -151,3 +153,18 @@ def test_two_first_starts_never_choose_the_same_ports() -> None:
     finally:
         first.release()
         second.release()
+
+
+# Of the tests only.
+UNTOLD = {"temporal_test_server_bin"}
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields.keys() - UNTOLD))
+def test_the_readme_tells_every_setting_and_its_default(name: str) -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    default, variable = Settings.model_fields[name].get_default(), f"SHARDWISE_{name.upper()}"
+    if default in (None, PydanticUndefined):
+        assert variable in text
+    else:
+        written = str(default).lower() if isinstance(default, bool) else str(default)
+        assert re.search(rf"^\| `{variable}` \| `?{re.escape(written)}`? \|", text, re.MULTILINE)

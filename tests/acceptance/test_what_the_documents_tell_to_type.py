@@ -1,0 +1,122 @@
+"""Every command of the documents, typed in their order on a fresh installation with cli/sample in its folder.
+
+A command that is new in a document is run here, or named in `ELSEWHERE` with the reason.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import FreshCluster, FreshNamespace
+from tests.support.command import Answer, Shardwise, on_own_servers
+from tests.support.documents import ROOT, Typed, all_typed, shape
+from tests.support.installation import Installation
+
+# Patterns of whole lines, and who runs them.
+ELSEWHERE = {
+    r"make .*": "the targets of the Makefile: `test_every_target_is_there`; CI runs check and test",
+    r"docker compose .*": "needs a container engine: tests/integration/test_compose_services.py runs what they run",
+    r"export .*": "addresses of somebody's servers: `test_the_variables_are_the_ones_that_lead_there`",
+    r"shardwise (up|down)( .*)?": "starts and stops a stack: tests/embedded, tests/integration/test_embedded_stack.py",
+    r"shardwise status": "tells about an embedded stack: tests/embedded",
+    r"shardwise worker( --queue payment)?": "runs until it is ended: this file's installation has one",
+    r"shardwise contrast": "takes minutes: tests/embedded/test_contrast.py runs it with --quick",
+}
+# What a line answers other than 0, where the lines before it have brought that about.
+EXIT_CODES = {"shardwise order cancel ORDER_ID": 1}  # It is confirmed by then.
+# What the document says has to be so, where the lines before it have not brought it about.
+BEFORE = {"shardwise projection revert": ("projection", "rebuild")}
+# Answered by the read model, which follows. What is told must be something: an example is to be looked at.
+FOLLOWING = {
+    "order list": "orders",
+    "order details": "items",
+    "account statement": "movements",
+    "stock list": "stock",
+    "report sales": "sales",
+}
+
+
+def is_elsewhere(typed: Typed) -> bool:
+    return any(re.fullmatch(pattern, typed.line) for pattern in ELSEWHERE)
+
+
+class Typist:
+    """Puts in the ids that the commands before have answered."""
+
+    def __init__(self, shardwise: Shardwise) -> None:
+        self._shardwise = shardwise
+        self._ids: dict[str, str] = {}
+
+    def type(self, line: str) -> Answer:
+        words = [self._ids.get(word, word) for word in shlex.split(line.partition(" > ")[0])[1:]]
+        arguments = [word for word in words if word != "--json"]
+        name = " ".join(arguments[:2])
+        if name in FOLLOWING:
+            self._shardwise.once(lambda told: bool(told[FOLLOWING[name]]), *arguments)
+        answer = self._shardwise.inside(*arguments)
+        self._learn(arguments, answer)
+        return answer
+
+    def _learn(self, arguments: list[str], answer: Answer) -> None:
+        match arguments:
+            case ["order", "place", *_]:
+                self._ids["ORDER_ID"] = answer.document["order_id"]
+            case ["transfer", source, *_] if source != "show":
+                self._ids |= {"SOURCE": source, "TRANSFER_ID": answer.document["transfer_id"]}
+
+
+@pytest.fixture(scope="module")
+async def fresh(
+    fresh_cluster: FreshCluster, fresh_namespace: FreshNamespace, installation: Installation
+) -> AsyncIterator[Shardwise]:
+    folder = installation.stacks / f"documents-{os.getpid()}"
+    shutil.copytree(ROOT / "cli" / "sample", folder / "cli" / "sample")
+    async with fresh_cluster() as databases:
+        command = on_own_servers(folder, databases, await fresh_namespace())
+        assert command.inside("migrate").exit_code == 0
+        with command.working():
+            yield command
+
+
+def test_whatever_is_told_to_be_typed_does_what_is_told(fresh: Shardwise, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(fresh.data_dir)
+    typist, wrong = Typist(fresh), list[Any]()
+    for typed in all_typed():
+        if is_elsewhere(typed):
+            continue
+        assert typed.program == "shardwise", f"{typed}: it is neither run nor known"
+        if typed.line in BEFORE:
+            assert fresh.inside(*BEFORE[typed.line]).exit_code == 0
+        answer = typist.type(typed.line)
+        if answer.exit_code != EXIT_CODES.get(typed.line, 0):
+            wrong.append((typed, answer))
+        elif typed.shown is not None and shape(answer.document) != shape(typed.shown):
+            wrong.append((typed, answer.document))
+    assert wrong == []
+    outcomes = Path("cli/sample/payroll.outcomes.csv").read_text().splitlines()
+    assert [line.split(",")[2] for line in outcomes[1:]].count("declined") == 1, outcomes
+
+
+def test_the_exceptions_are_still_there() -> None:
+    lines = {each.line for each in all_typed()}
+    assert (EXIT_CODES.keys() | BEFORE.keys()) <= lines
+    assert [pattern for pattern in ELSEWHERE if not any(re.fullmatch(pattern, line) for line in lines)] == []
+
+
+def test_every_target_is_there() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    told = {shlex.split(each.line)[1] for each in all_typed() if each.program == "make"}
+    assert told <= targets
+
+
+def test_the_variables_are_the_ones_that_lead_there(fresh: Shardwise) -> None:
+    exported = {each.line.split()[1].partition("=")[0] for each in all_typed() if each.program == "export"}
+    assert exported == fresh.own_servers.keys()
