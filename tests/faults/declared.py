@@ -129,6 +129,7 @@ DECLARED: dict[str, Declared] = {
         (Kind.SOUND,),
         refuses=(
             Reason.UNKNOWN_CUSTOMER,
+            Reason.CURRENCY_WITHDRAWN,
             Reason.CURRENCY_MISMATCH,
             Reason.ACCOUNT_NOT_OPEN,
             Reason.INSUFFICIENT_FUNDS,
@@ -151,7 +152,7 @@ DECLARED: dict[str, Declared] = {
     # What bars it is the decision, and what undoes it is not asked for where there was no row.
     "place_order": Declared(
         (Kind.CHOREOGRAPHED,),
-        refuses=(Reason.UNKNOWN_CUSTOMER,),
+        refuses=(Reason.UNKNOWN_CUSTOMER, Reason.CURRENCY_WITHDRAWN),
         undone_by="abort_order",
         undecided=True,
         never=("DoComesLate", "CommitsUnderItsUndo", "UndoFails"),

@@ -49,11 +49,14 @@ class Goods:
     @property
     def order(self) -> Order:
         # An agreed price is not looked up, so that what is wrong with a SKU is found by its stock step.
-        agreed = Money(PRICE_MINOR, "USD") if self._refused and self._refused[0] == "reserve_stock" else None
+        # So is one in a currency in which nothing can be for sale.
+        currency = "BGN" if self._is_refused_payment(Reason.CURRENCY_WITHDRAWN) else "USD"
+        is_agreed = currency == "BGN" or (self._refused is not None and self._refused[0] == "reserve_stock")
+        agreed = Money(PRICE_MINOR, currency) if is_agreed else None
         lines = (OrderLine(self.near, NEAR_QUANTITY, agreed), OrderLine(self.far, FAR_QUANTITY, agreed))
         style = Style.CHOREOGRAPHED if self.case.kind in CHOREOGRAPHED else Style.ORCHESTRATED
         ship_to = Address(name=self.customer_id)
-        return Order(f"O{self.number}", self.customer_id, "USD", lines, ship_to=ship_to, style=style)
+        return Order(f"O{self.number}", self.customer_id, currency, lines, ship_to=ship_to, style=style)
 
     @property
     def first(self) -> Order | None:
