@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -30,8 +29,11 @@ ELSEWHERE = {
     r"shardwise worker( --queue payment)?": "runs until it is ended: this file's installation has one",
     r"shardwise contrast": "takes minutes: tests/embedded/test_contrast.py runs it with --quick",
 }
-# What a line answers other than 0, where the lines before it have brought that about.
-EXIT_CODES = {"shardwise order cancel ORDER_ID": 1}  # It is confirmed by then.
+# Lines that end otherwise than with 0, as the document says.
+EXIT_CODES = {
+    # Not decided within its second, so that the next line can cancel it.
+    "SHARDWISE_CANCELLATION_WINDOW_SECONDS=60 shardwise order place --customer ada --line KETTLE:1 --wait 1": 3,
+}
 # What the document says has to be so, where the lines before it have not brought it about.
 BEFORE = {"shardwise projection revert": ("projection", "rebuild")}
 # Answered by the read model, which follows. What is told must be something: an example is to be looked at.
@@ -55,13 +57,13 @@ class Typist:
         self._shardwise = shardwise
         self._ids: dict[str, str] = {}
 
-    def type(self, line: str) -> Answer:
-        words = [self._ids.get(word, word) for word in shlex.split(line.partition(" > ")[0])[1:]]
-        arguments = [word for word in words if word != "--json"]
+    def type(self, typed: Typed) -> Answer:
+        arguments = [self._ids.get(word, word) for word in typed.words[1:] if word != "--json"]
+        settings = {name.removeprefix("SHARDWISE_").lower(): value for name, value in typed.settings.items()}
         name = " ".join(arguments[:2])
         if name in FOLLOWING:
             self._shardwise.once(lambda told: bool(told[FOLLOWING[name]]), *arguments)
-        answer = self._shardwise.inside(*arguments)
+        answer = self._shardwise.inside(*arguments, **settings)
         self._learn(arguments, answer)
         return answer
 
@@ -70,7 +72,7 @@ class Typist:
             case ["order", "place", *_]:
                 self._ids["ORDER_ID"] = answer.document["order_id"]
             case ["transfer", source, *_] if source != "show":
-                self._ids |= {"SOURCE": source, "TRANSFER_ID": answer.document["transfer_id"]}
+                self._ids["TRANSFER_ID"] = answer.document["transfer_id"]
 
 
 @pytest.fixture(scope="module")
@@ -92,10 +94,10 @@ def test_whatever_is_told_to_be_typed_does_what_is_told(fresh: Shardwise, monkey
     for typed in all_typed():
         if is_elsewhere(typed):
             continue
-        assert typed.program == "shardwise", f"{typed}: it is neither run nor known"
+        assert typed.words[0] == "shardwise", f"{typed}: it is neither run nor known"
         if typed.line in BEFORE:
             assert fresh.inside(*BEFORE[typed.line]).exit_code == 0
-        answer = typist.type(typed.line)
+        answer = typist.type(typed)
         if answer.exit_code != EXIT_CODES.get(typed.line, 0):
             wrong.append((typed, answer))
         elif typed.shown is not None and shape(answer.document) != shape(typed.shown):
@@ -113,10 +115,10 @@ def test_the_exceptions_are_still_there() -> None:
 
 def test_every_target_is_there() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    told = {shlex.split(each.line)[1] for each in all_typed() if each.program == "make"}
+    told = {each.words[1] for each in all_typed() if each.words[0] == "make"}
     assert told <= targets
 
 
 def test_the_variables_are_the_ones_that_lead_there(fresh: Shardwise) -> None:
-    exported = {each.line.split()[1].partition("=")[0] for each in all_typed() if each.program == "export"}
+    exported = {each.words[1].partition("=")[0] for each in all_typed() if each.words[0] == "export"}
     assert exported == fresh.own_servers.keys()

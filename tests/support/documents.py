@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ DOCUMENTS = tuple(
 PROGRAMS = ("shardwise", "make", "docker", "export")
 _FENCED = re.compile(r"^```(?P<language>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(rf"`((?:{'|'.join(PROGRAMS)}) [^`]+)`")
+_SETTING = re.compile("[A-Z_]+=")
 _PICTURE = re.compile("[─▶]")
 
 
@@ -36,8 +39,14 @@ class Typed:
     shown: Any = None
 
     @property
-    def program(self) -> str:
-        return self.line.split()[0]
+    def settings(self) -> dict[str, str]:
+        """What stands before the program, such as `SHARDWISE_POOL_SIZE=5`."""
+        return dict(word.split("=", 1) for word in takewhile(_SETTING.match, shlex.split(self.line)))
+
+    @property
+    def words(self) -> list[str]:
+        """The program and its arguments. What it says goes into no file."""
+        return list(dropwhile(_SETTING.match, shlex.split(self.line.partition(" > ")[0])))
 
 
 def typed_in(document: Path) -> Iterator[Typed]:
