@@ -15,6 +15,7 @@ from cli.paging import LIMIT, After, Limit, next_token, page_after, with_next
 from domain.catalogue import customer_of_account
 from domain.identifiers import check_identifier
 from domain.page_tokens import KeyNumber, PageToken
+from domain.timestamps import short_timestamp, timestamp
 from shards import account_states
 from shards.account_reads import AccountBalance, read_account
 from shards.account_statement import StatementLine
@@ -95,7 +96,7 @@ def statement(account_id: AccountId, limit: Limit = LIMIT, after: After = None, 
     }
     title = f"account {found.account_id}: {found.balance}"
     columns = ("at", "kind", "saga", "amount", "balance after", "other side")
-    human = table(columns, [tuple(line.values()) for line in lines], title)
+    human = table(columns, [_row(line) for line in found.lines.rows], title, whole=("saga", "other side"))
     output().result(document, with_next(human, following))
 
 
@@ -138,10 +139,14 @@ def _print(account: AccountBalance, shard: str) -> None:
 
 def _line(line: StatementLine) -> dict[str, str]:
     return {
-        "at": line.at.isoformat(timespec="milliseconds"),
+        "at": timestamp(line.at),
         "kind": line.kind,
         "saga_id": line.saga_id,
         "amount": line.amount.amount,
         "balance_after": line.balance_after.amount,
         "other_side": line.other_side,
     }
+
+
+def _row(line: StatementLine) -> tuple[str, ...]:
+    return (short_timestamp(line.at), *list(_line(line).values())[1:])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date
 from typing import Annotated
 
 import typer
@@ -15,6 +15,7 @@ from cli.output import output, table
 from domain.identifiers import check_identifier
 from domain.orders import OrderStatus
 from domain.sagas import Reason
+from domain.timestamps import Timestamp, short_timestamp
 from shards.queries.order_details import OrderDetails, read_order_details
 from stack.settings import Settings, load_settings
 
@@ -51,9 +52,9 @@ class OrderDetailsDocument(BaseModel):
     items: list[ItemDocument]
     ship_to: dict[str, str | None] | None
     day: date
-    placed_at: datetime
-    decided_at: datetime | None
-    closed_at: datetime | None
+    placed_at: Timestamp
+    decided_at: Timestamp | None
+    closed_at: Timestamp | None
     version: int
 
 
@@ -109,12 +110,12 @@ def _told(order: OrderDetailsDocument) -> Group:
     who = order.customer
     email = f" <{who.email}>" if who.email else ""
     times = {"placed": order.placed_at, "decided": order.decided_at, "closed": order.closed_at}
-    when = [f"{name} {at.isoformat(sep=' ', timespec='seconds')}" for name, at in times.items() if at is not None]
+    when = [f"{name} {short_timestamp(at)}" for name, at in times.items() if at is not None]
     items = [(x.product_name, x.sku, str(x.quantity), x.unit_price, x.amount) for x in order.items]
     return Group(
         f"order {order.order_id} is {order.status}{why}",
         f"{who.name}{email} ({who.customer_id}), on {order.customer_shard}, {order.style}, version {order.version}",
         ", ".join(when),
-        table(("product", "sku", "quantity", "unit price", "amount"), items),
+        table(("product", "sku", "quantity", "unit price", "amount"), items, whole=("sku",)),
         f"total {order.total} {order.currency}",
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from pydantic import BaseModel
 
 from domain.choreography import placement_id
 from domain.orders import STATE_OF_STATUS, Order, OrderStatus, PricedLine, Style
 from domain.sagas import Reason, Refusal
+from domain.timestamps import Timestamp
 from shards.orders import OrderRow
 from shards.queries.orders import ListedOrder
 from workflows.order_saga import workflow_id
@@ -36,8 +36,8 @@ class OrderDocument(BaseModel):
     lines: list[LineDocument] = []
     customer_id: str | None = None
     customer_shard: str | None = None
-    placed_at: datetime | None = None
-    decided_at: datetime | None = None
+    placed_at: Timestamp | None = None
+    decided_at: Timestamp | None = None
     style: Style = Style.ORCHESTRATED
     workflow_id: str
 

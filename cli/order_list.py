@@ -19,6 +19,7 @@ from domain.identifiers import check_identifier
 from domain.orders import FINAL_STATES, OrderStatus
 from domain.page_tokens import KeyId, KeyTime, PageToken
 from domain.periods import parse_day, parse_end, parse_start
+from domain.timestamps import short_timestamp
 from shards.queries.orders import ListedOrder, OrderFilter, OrderKey
 from shards.queries.orders import list_orders as read_orders
 from shards.queries.pages import Page, PageAfter
@@ -51,8 +52,9 @@ def list_orders(
     page = page_after(TOKEN, limit, after)
     found = run_async(_read(load_settings(data_dir), wanted, page))
     orders, following = [of_listed(order) for order in found.rows], next_token(TOKEN, found.next)
-    columns = ("order", "status", "reason", "customer", "total", "placed", "shard")
-    human = with_next(table(columns, [_row(order) for order in orders]), following)
+    columns = ("order", "status", "customer", "total", "placed", "shard")
+    rows = table(columns, [_row(order) for order in orders], whole=("order", "customer"))
+    human = with_next(rows, following)
     output().result({"orders": [order.model_dump(mode="json") for order in orders], "next": following}, human)
 
 
@@ -91,12 +93,11 @@ async def _stuck(to: Connections, settings: Settings, statuses: frozenset[OrderS
 
 
 def _row(order: OrderDocument) -> tuple[str, ...]:
-    placed = order.placed_at.isoformat(sep=" ", timespec="seconds") if order.placed_at else ""
+    placed = short_timestamp(order.placed_at) if order.placed_at else ""
     total = f"{order.total} {order.currency}"
     return (
         order.order_id,
-        order.status,
-        order.reason or "",
+        f"{order.status}: {order.reason}" if order.reason else order.status,
         order.customer_id or "",
         total,
         placed,

@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel
 from rich.console import Console, RenderableType
-from rich.table import Table
 
+from cli.tables import FittedTable
 from domain.errors import ShardwiseError
 from domain.text import printable
 
@@ -26,7 +26,7 @@ def _console(stderr: bool) -> Console:
     # Names and amounts are not markup, and not to be coloured by guesswork. A file or pipe has no edge to wrap at.
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else PIPED_COLUMNS
-    console = Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True, width=width)
+    console = Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True, width=width)
     console.width = max(console.width, COLUMNS_MIN)
     return console
 
@@ -85,11 +85,9 @@ def use_output(chosen: Output) -> None:
     _output.set(chosen)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> Table:
-    """The one look of a table. Numbers go in as text, amounts as decimal strings."""
-    made = Table(title=title, title_justify="left")
-    for column in columns:
-        made.add_column(column, overflow="fold")  # An id that is cut cannot be typed again.
-    for row in rows:
-        made.add_row(*row)
-    return made
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None, whole: Sequence[str] = ()
+) -> FittedTable:
+    """The one look of a table. Numbers go in as text, amounts as decimal strings. `whole`: the columns of what one
+    types again; none given: the first."""
+    return FittedTable(columns, rows, whole or columns[:1], title)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime
 
 from pydantic import BaseModel
 from rich.console import Group, RenderableType
@@ -14,6 +13,7 @@ from cli.connections import connected
 from cli.output import output, table
 from domain.errors import Unreachable
 from domain.in_doubt import InDoubt
+from domain.timestamps import Timestamp
 from shards.engines import Cluster, Database
 from shards.history import HistoryLost
 from shards.in_doubt import in_doubt_on
@@ -47,7 +47,7 @@ class Parked(BaseModel):
     aggregate_id: str
     version: int
     reason: str
-    parked_at: datetime
+    parked_at: Timestamp
 
 
 class ShardEvents(BaseModel):
@@ -164,7 +164,7 @@ def told(found: EventsDocument) -> Sequence[RenderableType]:
     parts += found.alarms
     parked = [(shard.shard, each.consumer, _name(each), each.reason) for shard in found.shards for each in shard.parked]
     if parked:
-        parts.append(table(("shard", "parked by", "what", "because"), parked))
+        parts.append(table(("shard", "parked by", "what", "because"), parked, whole=("shard", "what")))
     return parts
 
 

@@ -17,6 +17,7 @@ from domain.in_doubt import InDoubtReport
 from stack.settings import Settings, load_settings
 
 ROWS_SHOWN_MAX = 50
+_TRANSFER = ("source", "transfer")
 
 
 def register(app: typer.Typer) -> None:
@@ -83,7 +84,9 @@ def _told(found: Found, dry_run: bool) -> RenderableType:
         parts.append(table(("order", "stood at"), rows, f"{verb} again: {len(found.orders)}"))
     if found.transfers:
         told = [(*each.key, each.state or "not begun") for each in found.transfers[:ROWS_SHOWN_MAX]]
-        parts.append(table(("source", "transfer", "stood at"), told, f"{verb} again: {len(found.transfers)}"))
+        parts.append(
+            table(("source", "transfer", "stood at"), told, f"{verb} again: {len(found.transfers)}", _TRANSFER)
+        )
     if found.batches:
         parts.append(table(("batch of transfers",), [(each,) for each in found.batches], f"{verb} again"))
     if found.refused:

@@ -11,6 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from cli.saga_calls import asked_of, no_answer
 from domain.errors import InvalidInput
+from domain.timestamps import timestamp
 from workflows.refused_start import REFUSED
 
 SHOWN_MAX = 20
@@ -58,5 +59,5 @@ async def _fault(client: Client, refused: WorkflowExecution) -> InvalidInput:
 
 async def count_refused(client: Client, within: timedelta) -> int:
     """Of the last while, as of a moment ago. Raises `RPCError`."""
-    since = (datetime.now(UTC) - within).isoformat(timespec="seconds")
+    since = timestamp(datetime.now(UTC) - within)
     return (await client.count_workflows(f'{_QUERY} AND StartTime > "{since}"')).count

@@ -97,5 +97,9 @@ def _written(day: date | None) -> str | None:
 
 def _told(rows: list[dict[str, str | int | None]], totals: list[dict[str, str]], by: SalesBy) -> Group:
     shown = [name for name in _COLUMNS if name not in _LEFT_OUT[by]]
-    human = table([name.replace("_", " ") for name in shown], [tuple(str(row[name]) for name in shown) for row in rows])
+    human = table(
+        [name.replace("_", " ") for name in shown],
+        [tuple(str(row[name]) for name in shown) for row in rows],
+        whole=("sku", "day"),
+    )
     return Group(human, *(f"total {each['amount']} {each['currency']}" for each in totals))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from pydantic import BaseModel
 
 from domain.sagas import Reason, Refusal
+from domain.timestamps import Timestamp
 from domain.transfers import Protocol, Transfer, TransferStatus
 from shards.transfers import TransferRow
 
@@ -26,8 +25,8 @@ class TransferDocument(BaseModel):
     reference: str | None
     source_shard: str
     target_shard: str
-    created_at: datetime | None = None
-    decided_at: datetime | None = None
+    created_at: Timestamp | None = None
+    decided_at: Timestamp | None = None
     workflow_id: str | None
 
 

@@ -15,6 +15,8 @@ from typing import Literal
 
 from temporalio.exceptions import CancelledError
 
+from domain.timestamps import timestamp
+
 Format = Literal["text", "json"]
 
 FIELDS = ("saga", "workflow", "step", "shard", "attempt", "code")
@@ -34,7 +36,7 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         fields = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": timestamp(datetime.fromtimestamp(record.created, UTC)),
             "level": record.levelname,
             "logger": record.name,
             "message": _first_line(record.getMessage()),

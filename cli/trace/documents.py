@@ -6,12 +6,12 @@ are the workers' and Temporal's clocks, those of rows their shards'. Null is wha
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel
 
 from domain.orders import OrderStatus, Style
+from domain.timestamps import Timestamp
 
 Phase = Literal["forward", "decision", "completion", "compensation"]
 """`completion` and `compensation` follow from the decision: only one of them is ever walked."""
@@ -26,8 +26,8 @@ class RoundDocument(BaseModel):
     """Attempts that were started as one activity. A step has a local round, and regular ones behind it."""
 
     kind: Literal["local", "regular"]
-    started_at: datetime
-    ended_at: datetime | None
+    started_at: Timestamp
+    ended_at: Timestamp | None
     attempts: int | None
     """Null where Temporal keeps no count: a round that was cancelled between two attempts."""
     result: Literal["done", "failed", "timed_out", "cancelled", "abandoned", "pending"]
@@ -38,7 +38,7 @@ class AlarmDocument(BaseModel):
     """The timer that races a regular activity: `fired` made the order `stuck`."""
 
     after_seconds: float
-    at: datetime | None
+    at: Timestamp | None
     result: Literal["fired", "cancelled", "abandoned", "pending"]
 
 
@@ -46,8 +46,8 @@ class RowDocument(BaseModel):
     """The commit that took effect, once, however many attempts were made. `at` null: its shard keeps no time of it."""
 
     shard: str
-    at: datetime | None
-    undone_at: datetime | None
+    at: Timestamp | None
+    undone_at: Timestamp | None
 
 
 class StepDocument(BaseModel):
@@ -66,12 +66,12 @@ class StepDocument(BaseModel):
     result: Result
     reason: str | None = None
     detail: str | None = None
-    started_at: datetime | None
-    ended_at: datetime | None = None
+    started_at: Timestamp | None
+    ended_at: Timestamp | None = None
     seconds: float | None = None
     attempts: int | None = None
     failure: str | None = None
-    next_attempt_at: datetime | None = None
+    next_attempt_at: Timestamp | None = None
     rounds: list[RoundDocument] = []
     alarm: AlarmDocument | None = None
     row: RowDocument | None = None
@@ -83,7 +83,7 @@ class TaskDocument(BaseModel):
     """The workflow task that is due: `waiting` for a worker, or `begun` by one, which may have died since."""
 
     state: Literal["waiting", "begun"]
-    since: datetime
+    since: Timestamp
 
 
 class RunDocument(BaseModel):
@@ -93,8 +93,8 @@ class RunDocument(BaseModel):
     run_id: str
     status: str
     why: str | None
-    started_at: datetime
-    ended_at: datetime | None
+    started_at: Timestamp
+    ended_at: Timestamp | None
     seconds: float | None
     task: TaskDocument | None
 
@@ -107,7 +107,7 @@ class ReactorDocument(BaseModel):
     service: str
     workflow_id: str
     status: str | None
-    started_at: datetime | None
+    started_at: Timestamp | None
     seconds: float | None
 
 
@@ -116,7 +116,7 @@ class EventDocument(BaseModel):
 
     kind: str
     version: int
-    at: datetime | None
+    at: Timestamp | None
     shard: str | None
     reactors: list[ReactorDocument]
 
@@ -127,7 +127,7 @@ class DecisionDocument(BaseModel):
     outcome: str
     reason: str | None
     detail: str | None
-    at: datetime | None
+    at: Timestamp | None
     shard: str | None
 
 
@@ -151,10 +151,10 @@ class TraceDocument(BaseModel):
     customer_id: str | None
     total: str | None
     currency: str | None
-    started_at: datetime | None
+    started_at: Timestamp | None
     decision: DecisionDocument | None
     events: list[EventDocument]
     steps: list[StepDocument]
     runs: list[RunDocument]
     sources: SourcesDocument
-    now: datetime
+    now: Timestamp

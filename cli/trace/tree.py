@@ -22,6 +22,7 @@ from cli.trace.documents import (
     TraceDocument,
 )
 from domain.orders import Style
+from domain.timestamps import short_timestamp
 
 _MARKS: dict[Result, tuple[str, str]] = {
     "done": ("✔", "green"),
@@ -192,7 +193,7 @@ def _headline(trace: TraceDocument) -> Text:
     if trace.reason:
         head.append(f": {trace.reason}, {trace.detail}")
     total = f"{trace.total} {trace.currency}" if trace.total is not None else None
-    began = f"began {trace.started_at:%Y-%m-%d %H:%M:%S.%f}"[:-3] + " UTC" if trace.started_at else None
+    began = f"began {short_timestamp(trace.started_at)}" if trace.started_at else None
     about = ", ".join(part for part in (f"customer {trace.customer_id}", total, began) if part)
     return head.append(f"\n{about}", style="dim")
 

@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.timestamps import timestamp
 from shards.audit.findings import Check, Findings, Violation
 from shards.audit.rules import Rule
 from shards.engines import Database
@@ -151,10 +153,10 @@ def _told(difference: Difference, shard: str) -> Violation:
     name, ours, told = f"{difference.kind.name} {difference.key}", difference.ours, difference.told
     row: dict[str, object] = {"kind": difference.kind.name, "key": difference.key}
     if ours is None or told is None:
-        row["row"] = dict(ours or told or {})
+        row["row"] = {field: _written(field, value) for field, value in (ours or told or {}).items()}
     else:
         row["fields"] = {
-            field: {"write_model": ours_has, "read_model": told_has}
+            field: {"write_model": _written(field, ours_has), "read_model": _written(field, told_has)}
             for field, (ours_has, told_has) in difference.fields.items()
         }
     if told is None:
@@ -167,9 +169,19 @@ def _told(difference: Difference, shard: str) -> Violation:
             f"{told['version']}"
         )
     else:
-        fields = "; ".join(f"{field} is {has}, not {tells}" for field, (has, tells) in difference.fields.items())
+        fields = "; ".join(
+            f"{field} is {_written(field, has)}, not {_written(field, tells)}"
+            for field, (has, tells) in difference.fields.items()
+        )
         what = f"the read model tells {name} wrongly: {fields}"
     return Violation(what, shard, row)
+
+
+def _written(field: str, value: object) -> object:
+    """A time as everywhere else: what JSON holds is as Postgres writes it."""
+    if isinstance(value, str) and (field == "at" or field.endswith("_at")):
+        return timestamp(datetime.fromisoformat(value))
+    return value
 
 
 def _of(statement: str, version: Version) -> TextClause:

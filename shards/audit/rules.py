@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.currencies import DECIMALS
 from domain.money import Money
+from domain.timestamps import timestamp
 from shards.audit.findings import VIOLATIONS_SHOWN_MAX, Check, Violation
 
 # What is read at once of a stream: row by row, SQLAlchemy's switch between its two worlds costs more than the row.
@@ -67,7 +68,7 @@ def told_row(row: Mapping[str, object]) -> dict[str, object]:
         if name.endswith(_MINOR):
             told[name.removesuffix(_MINOR)] = told_amount(value, currency)
         elif isinstance(value, datetime):
-            told[name] = value.isoformat()
+            told[name] = timestamp(value)
         else:
             told[name] = int(value) if isinstance(value, Decimal) else value
     return told

@@ -1,0 +1,91 @@
+"""Tables that fit: what one types again, ids above all, stays on one line as long as the terminal is wide enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.box import HEAVY_HEAD, SIMPLE_HEAD
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+
+# Of a column that has to give way: as wide as most states and headings.
+LOOSE_MIN = 9
+# What a column's borders and padding take, with lines between the columns and without.
+BORDERED, OPEN = 3, 2
+
+
+class FittedTable(Table):
+    """Where there is too little room, first the lines between the columns go, then all columns wrap but those named in
+    `whole`; where that does not do either, each row becomes lines of its own, a line a column. Nothing is cut."""
+
+    def __init__(
+        self, columns: Sequence[str], rows: Sequence[Sequence[str]], whole: Sequence[str], title: str | None = None
+    ) -> None:
+        super().__init__(title=title, title_justify="left")
+        for column in columns:
+            self.add_column(column, overflow="fold")
+        for row in rows:
+            self.add_row(*row)
+        self._names, self._cells = columns, rows
+        by_column = list(zip(columns, *rows, strict=True))
+        self._natural = [max(map(_width, cells)) for cells in by_column]
+        # A word that is cut reads badly: the next thing to be kept.
+        self._words = [max(map(_longest_word, cells)) for cells in by_column]
+        self._is_whole = [column in whole for column in columns]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        count = len(self.columns)
+        room = options.max_width - BORDERED * count - 1
+        fits = sum(self._natural) <= room
+        self.box, self.padding = (HEAVY_HEAD, (0, 1)) if fits else (SIMPLE_HEAD, (0, 1, 0, 0))
+        self.show_edge = self.pad_edge = fits
+        widths = self._natural if fits else self._widths(options.max_width - OPEN * (count - 1))
+        if widths is None:
+            yield from self._a_line_a_column()
+            return
+        for column, width in zip(self.columns, widths, strict=True):
+            column.width = width
+        yield from super().__rich_console__(console, options)
+
+    def _widths(self, room: int) -> list[int] | None:
+        """None where the columns do not go into `room` beside each other."""
+        columns = list(zip(self._natural, self._words, self._is_whole, strict=True))
+        widths = _lowered(self._natural, [natural if is_whole else word for natural, word, is_whole in columns], room)
+        # Many rows under each other are worth a word that is cut, one is not.
+        if len(self._cells) > 1:
+            floors = [natural if is_whole else min(natural, LOOSE_MIN) for natural, _, is_whole in columns]
+            widths = _lowered(widths, floors, room)
+        return widths if sum(widths) <= room else None
+
+    def _a_line_a_column(self) -> RenderResult:
+        if self.title:
+            yield self.title
+        for number, row in enumerate(self._cells):
+            if number:
+                yield ""
+            grid = Table.grid(padding=(0, OPEN, 0, 0))
+            grid.add_column(width=max(map(cell_len, self._names)))
+            grid.add_column(overflow="fold")
+            for name, cell in zip(self._names, row, strict=True):
+                grid.add_row(name, cell)
+            yield grid
+
+
+def _lowered(widths: Sequence[int], floors: Sequence[int], room: int) -> list[int]:
+    """The widest are lowered first, and never below their floors."""
+    lowered = list(widths)
+    while sum(lowered) > room:
+        above = [n for n, width in enumerate(lowered) if width > floors[n]]
+        if not above:
+            break
+        lowered[max(above, key=lambda n: lowered[n])] -= 1
+    return lowered
+
+
+def _width(cell: str) -> int:
+    return max((cell_len(line) for line in cell.splitlines()), default=0)
+
+
+def _longest_word(cell: str) -> int:
+    return max(map(cell_len, cell.split()), default=0)

@@ -1,0 +1,91 @@
+"""Tables at the width of a terminal: nothing is cut, and what one types again stays whole as long as there is room."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cli import in_doubt, recover
+from cli.output import Output, table
+from cli.projection_lag import EventsDocument, Parked, ShardEvents
+from cli.projection_lag import told as told_lag
+from cli.recovery import AbandonedOrder, AbandonedTransfer, Found
+from cli.refused_starts import RefusedStart
+from domain.errors import InvalidInput
+from domain.in_doubt import InDoubt, InDoubtReport, Waiting
+from domain.orders import OrderStatus
+from domain.transfers import TransferState
+from tests.support.terminal import NOW, drawn
+
+# As long as the ids that `order place` and `transfer` choose, and as most other programs'.
+OURS, UUID = "1795811967000-abcdef012345", "6f1d2c3e-0b1a-4c5d-8e9f-a0b1c2d3e4f5"
+COLUMNS = ("order", "status", "customer", "total", "placed", "shard")
+ROW = (UUID, "rejected: insufficient_funds", "ada-lovelace", "1234.00 USD", "2026-01-31T14:30:00Z", "shard-1")
+
+
+def test_what_is_whole_and_every_word_stay_as_long_as_there_is_room() -> None:
+    roomy, narrow = drawn(table(COLUMNS, [ROW], whole=("order", "customer")), 160), drawn(table(COLUMNS, [ROW]), 112)
+    assert all(cell in roomy[3] for cell in ROW)
+    assert max(map(len, narrow)) <= 112
+    assert all(cell in narrow[2] for cell in (UUID, "ada-lovelace", "2026-01-31T14:30:00Z"))
+    assert "insufficient_funds" in narrow[3]
+
+
+@given(
+    cells=st.lists(st.lists(st.text("ab c-:", max_size=110), min_size=4, max_size=4), min_size=1, max_size=3),
+    width=st.integers(60, 200),
+)
+def test_it_fits_and_nothing_is_lost(cells: list[list[str]], width: int) -> None:
+    lines = drawn(table(("w", "x", "y", "z"), cells), width)
+    assert max(map(len, lines)) <= width
+    told = "".join(lines)
+    for letter in "abc:":
+        assert told.count(letter) == sum(cell.count(letter) for row in cells for cell in row)
+
+
+def test_a_name_is_no_emoji(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().result({}, table(("name",), [(":coffee:",)]))
+    assert ":coffee:" in capsys.readouterr().out
+
+
+GID = f"shardwise:transfer/ada/{OURS}:source"
+SWEPT = InDoubtReport([], [Waiting(GID, "shard-1", 90.0, "its workflow runs, and has not decided it yet")], [])
+FOUND = Found(
+    orders=[AbandonedOrder(UUID, OrderStatus.COMPENSATING)],
+    transfers=[AbandonedTransfer(f"transfer/{UUID}/{OURS}", TransferState.PENDING)],
+    batches=[UUID],
+    refused=[
+        RefusedStart(f"order/{UUID}", InvalidInput("order.lines", "order.lines: expected 1 to 1000 lines, got 0"))
+    ],
+    damage=[],
+)
+PARKED = Parked(
+    consumer="reactors", aggregate="order", aggregate_id=UUID, version=12, reason="no such row " * 9, parked_at=NOW
+)
+EVENTS = EventsDocument(versions=["live"], alarm=True, shards=[ShardEvents(shard="shard-1", parked=[PARKED])])
+
+
+@pytest.mark.parametrize(
+    ("human", "copied"),
+    [
+        (in_doubt.alarm([InDoubt(GID, "shard-1", 90.0)]), [GID]),
+        (list(in_doubt.told(SWEPT, dry_run=True)), [GID]),
+        (recover._told(FOUND, dry_run=True), [UUID, OURS, f"order/{UUID}"]),
+        (told_lag(EVENTS), [f"order {UUID}, version 12"]),
+    ],
+)
+def test_what_an_operator_copies_is_on_one_line_of_a_hundred_columns(human: object, copied: list[str]) -> None:
+    parts = human if isinstance(human, list) else [human]
+    lines = [line for part in parts for line in drawn(part, 100)]
+    assert max(map(len, lines)) <= 100
+    for each in copied:
+        assert any(each in line for line in lines), (each, lines)
+
+
+def test_where_columns_do_not_go_beside_each_other_each_has_a_line() -> None:
+    two = [(UUID, "confirmed", UUID, "1234.00 USD", "2026-01-31T14:30:00Z", "shard-1")] * 2
+    lines = drawn(table(COLUMNS, two, title="orders", whole=("order", "customer")), 80)
+    assert lines[:3] == ["orders", f"order     {UUID}", "status    confirmed"]
+    assert lines[7:9] == ["", f"order     {UUID}"]
+    assert "placed    2026-01-31T14:30:00Z" in lines
