@@ -44,7 +44,7 @@ def build_app(wanted: str | None = None) -> typer.Typer:
         name="shardwise",
         help=(
             "Orders, money transfers and read models as durable Temporal workflows over sharded Postgres. "
-            "Every command takes --json and then prints exactly one document."
+            "Every command takes --json and then prints exactly one document. --version tells the version."
         ),
         add_completion=False,
         pretty_exceptions_enable=False,

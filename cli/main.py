@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from typing import NoReturn
 
 import typer
@@ -15,16 +16,15 @@ from typer.main import get_command
 
 from cli.output import Output, output, use_output
 from cli.streams import provide_streams
-from domain.errors import InvalidInput, ShardwiseError
+from cli.usage import UsageError, bad_usage
+from domain.errors import ShardwiseError
 from stack import logs
 
 JSON_FLAG = "--json"
+VERSION_FLAG = "--version"
 INTERRUPTED = 130
 TERMINATED = 143
 INTERNAL = 1
-
-# Older versions of typer take these from click, newer ones bring their own: reached in the one way both have.
-UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 log = logging.getLogger("shardwise.cli")
 
@@ -58,13 +58,16 @@ def run(arguments: Sequence[str]) -> int:
 
 def _invoke(arguments: list[str]) -> int:
     configure_logging()
+    if arguments == [VERSION_FLAG]:
+        tell_version()
+        return 0
     from cli.app import build_app
 
     try:
         command = get_command(build_app(next(iter(arguments), None)))
         code = command.main(arguments, prog_name="shardwise", standalone_mode=False)
     except UsageError as error:
-        raise InvalidInput(_parameter(error), _usage_message(error), code="usage") from None
+        raise bad_usage(error) from None
     except typer.Abort:
         return INTERRUPTED
     # `typer.Exit` comes back as its code; so does what a command returns.
@@ -76,6 +79,12 @@ def take_json_flag(arguments: Sequence[str]) -> tuple[list[str], bool]:
     end = arguments.index("--") if "--" in arguments else len(arguments)
     options, values = list(arguments[:end]), list(arguments[end:])
     return [each for each in options if each != JSON_FLAG] + values, JSON_FLAG in options
+
+
+def tell_version() -> None:
+    """Of the package that is installed."""
+    version = metadata.version("shardwise")
+    output().result({"version": version}, f"shardwise {version}")
 
 
 def configure_logging() -> None:
@@ -93,13 +102,3 @@ def leave(code: int) -> NoReturn:
 
 def first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "")
-
-
-def _parameter(error: Exception) -> str | None:
-    name = getattr(getattr(error, "param", None), "name", None)
-    return name if isinstance(name, str) else None
-
-
-def _usage_message(error: Exception) -> str:
-    formatted = getattr(error, "format_message", lambda: str(error))()
-    return f"{str(formatted).rstrip('.')} (see `shardwise --help`)"

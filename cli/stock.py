@@ -12,6 +12,7 @@ from cli.common import DataDir, run_async
 from cli.connections import connected
 from cli.output import output, table
 from cli.paging import LIMIT, After, Limit, next_token, page_after, with_next
+from cli.usage import TakesNumbers
 from domain.catalogue import whole_number
 from domain.identifiers import check_identifier
 from domain.page_tokens import KeyId, PageToken
@@ -22,6 +23,7 @@ from shards.stock import StockLevel, read_level
 from shards.stock import receive as receive_goods
 from stack.settings import Settings, load_settings
 
+Sku = Annotated[str, typer.Argument(metavar="SKU", show_default=False)]
 TOKEN: PageToken[str] = PageToken("stock", TypeAdapter(KeyId))
 
 
@@ -29,11 +31,11 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Stock of products.", no_args_is_help=True)
     group.command()(show)
     group.command("list")(list_levels)
-    group.command()(receive)
+    group.command(cls=TakesNumbers)(receive)
     app.add_typer(group, name="stock")
 
 
-def show(sku: str, data_dir: DataDir = None) -> None:
+def show(sku: Sku, data_dir: DataDir = None) -> None:
     """How much is on hand, reserved for orders, and available."""
     check_identifier(sku, "sku")
     level, shard = run_async(_read(load_settings(data_dir), sku))
@@ -61,7 +63,7 @@ def list_levels(limit: Limit = LIMIT, after: After = None, data_dir: DataDir = N
 
 
 def receive(
-    sku: str,
+    sku: Sku,
     quantity: Annotated[str, typer.Argument(metavar="QTY")],
     receipt_id: Annotated[
         str | None, typer.Option("--id", help="Names this receipt, so that it counts once however often it is sent.")

@@ -14,7 +14,8 @@ from cli.connections import connected
 from cli.output import output, table
 from cli.transfer_desk import TransferDesk
 from cli.transfer_documents import TransferDocument
-from domain.errors import Unreachable
+from cli.usage import TakesNumbers
+from domain.errors import InvalidInput, Unreachable
 from domain.identifiers import check_identifier
 from domain.money import Money, check_currency
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus, check_transfer
@@ -24,6 +25,7 @@ CURRENCY_OF_UNKNOWN_ACCOUNTS = "USD"
 MOST_DECIMALS = "CLF"
 NO_WORKER = "no worker polls for transfers: this one waits for one (`shardwise up` or `shardwise worker`)"
 DEFAULT = "send"
+Source = Annotated[str, typer.Argument(metavar="SOURCE", show_default=False)]
 _EXIT_CODES = {TransferStatus.SETTLED: 0, TransferStatus.DECLINED: 1}
 
 
@@ -40,6 +42,8 @@ class _Asked:
 
     def checked(self, currency: str) -> Transfer:
         amount = Money.parse(self.amount, currency)
+        if amount.minor <= 0:  # The domain says the same, of the decimals that the currency has.
+            raise InvalidInput("amount", f"amount: expected more than zero, got {self.amount}")
         return check_transfer(Transfer(self.transfer_id, self.source, self.target, amount, self.reference))
 
 
@@ -47,7 +51,7 @@ class SendByDefault(TyperGroup):
     """`transfer ada bob 14.00` is `transfer send ada bob 14.00`, which also accounts named like a command can use."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] not in self.get_help_option_names(ctx):
+        if not args or (args[0] not in self.commands and args[0] not in self.get_help_option_names(ctx)):
             args = [DEFAULT, *args]
         return super().parse_args(ctx, args)
 
@@ -56,17 +60,16 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(
         cls=SendByDefault,
         help="Money from one account to another: `transfer SOURCE TARGET AMOUNT`. See `transfer send --help`.",
-        no_args_is_help=True,
     )
-    group.command()(send)
+    group.command(cls=TakesNumbers)(send)
     group.command()(show)
     app.add_typer(group, name="transfer")
 
 
 def send(
-    source: str,
-    target: str,
-    amount: Annotated[str, typer.Argument(help="A decimal, such as 14.00.")],
+    source: Source,
+    target: Annotated[str, typer.Argument(metavar="TARGET", show_default=False)],
+    amount: Annotated[str, typer.Argument(metavar="AMOUNT", help="A decimal, such as 14.00.", show_default=False)],
     currency: Annotated[str | None, typer.Option(help="ISO 4217.  [default: the source's]")] = None,
     protocol: Annotated[ProtocolChoice, typer.Option(help="Across shards; on one shard all are local.")] = (
         ProtocolChoice.AUTO
@@ -92,7 +95,7 @@ def send(
     return _EXIT_CODES.get(sent.status, 3)
 
 
-def show(source: str, transfer_id: Annotated[str, typer.Argument(metavar="ID")], data_dir: DataDir = None) -> None:
+def show(source: Source, transfer_id: Annotated[str, typer.Argument(metavar="ID")], data_dir: DataDir = None) -> None:
     """Show a transfer and how it stands."""
     _print(run_async(_show(load_settings(data_dir), source, transfer_id)))
 
@@ -135,6 +138,6 @@ def _print(transfer: TransferDocument) -> None:
     )
     parts: list[RenderableType] = [
         f"transfer {transfer.transfer_id} is {transfer.status}{why}",
-        table(("source", "on", "target", "on", "amount", "protocol"), [row]),
+        table(("source", "on", "target", "on", "amount", "protocol"), [row], whole=("source", "target")),
     ]
     output().result(transfer, Group(*parts))

@@ -30,13 +30,23 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
+# A dataclass is a function to pydantic, and its fields are arguments: no words for who writes JSON.
+_ABOUT_FIELDS = {
+    "missing": "this field is required",
+    "missing_argument": "this field is required",
+    "unexpected_keyword_argument": "there is no such field",
+    "extra_forbidden": "there is no such field",
+}
+
+
 def first_fault(error: ValidationError) -> InvalidInput:
     """pydantic's first complaint as ours; the others would mostly be its consequences."""
     fault = error.errors(include_url=False)[0]
     field = ".".join(_printable(part) for part in fault["loc"]) or None
-    explained = {"missing", "missing_argument", "json_invalid", "value_error"}  # their message says what was found
+    explained = {"json_invalid", "value_error", *_ABOUT_FIELDS}  # their message says what was found
     wrong = "" if fault["type"] in explained else f", got {shown(fault['input'])}"
     message = str(fault["ctx"]["error"]) if fault["type"] == "value_error" else fault["msg"]
+    message = _ABOUT_FIELDS.get(fault["type"], message)
     message = message[0].lower() + message[1:].replace("at line 1 column", "at column")
     return InvalidInput(field, f"{field}: {message}{wrong}" if field else f"{message}{wrong}")
 

@@ -161,3 +161,18 @@ def test_what_is_no_number_is_no_time(text: str) -> None:
             start.workflow_id,
             [Payload(metadata={"encoding": b"json/plain"}, data=written.encode())],
         )
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"order": {**ORDER, "discount": "1"}}, "order.discount: there is no such field"),
+        ({"order": ORDER, "surprise": 1}, "surprise: there is no such field"),
+        ({"order": {name: value for name, value in ORDER.items() if name != "lines"}}, "order.lines: this field is"),
+        ({}, "order: this field is required"),
+    ],
+)
+def test_fields_are_spoken_of_as_fields(document: dict[str, Any], message: str) -> None:
+    told = refusal(GOOD["order/web-1001"], document).message
+    assert message in told
+    assert "argument" not in told

@@ -1,0 +1,120 @@
+"""What is wrong with a command line, and what to type instead."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from typer.core import TyperCommand
+
+from domain.errors import InvalidInput
+from domain.identifiers import shown
+
+# Older versions of typer take these from click, newer ones bring their own: reached in the one way both have.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+WHAT_CHARS_MAX = 500
+_NEGATIVE = re.compile(r"-[0-9.]")
+_EXTRA = re.compile(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)", re.DOTALL)
+_BRACED = re.compile(r"\{(\S+)\}")
+_CHOICE = re.compile(r"(?P<got>.*) is not one of (?P<choices>'.*')\.?", re.DOTALL)
+# Of pydantic's kinds of fault; `{}` is the limit that the fault names.
+_EXPECTED: Mapping[str, str] = {
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a smaller number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "more than {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "less than {lt}",
+}
+
+
+class TakesNumbers(TyperCommand):
+    """A command whose arguments are numbers: `-14.00` is a value that its rule refuses by name, and no option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        # Then what is no option at all is one argument too many, which says enough.
+        ctx.ignore_unknown_options = any(_NEGATIVE.match(each) for each in args)
+        return super().parse_args(ctx, args)
+
+
+def bad_usage(error: Exception) -> InvalidInput:
+    """`error`: a `UsageError`. Says what is wrong, the usage of the very command, and where more is told."""
+    context: Any = getattr(error, "ctx", None)
+    lines = [_what(error, context)[:WHAT_CHARS_MAX]]
+    if context is not None:
+        lines += [f"usage: {_usage(context)}", f"more: {context.command_path} --help"]
+    return InvalidInput(_field(error), "\n".join(lines), code="usage")
+
+
+def _what(error: Exception, context: Any) -> str:
+    if type(error).__name__ == "NoArgsIsHelpError" or str(error).startswith("Missing command"):
+        return f"missing command, one of {', '.join(context.command.list_commands(context))}"
+    wrong = _wrong_value(error)
+    if wrong is not None:
+        return wrong
+    formatted = str(getattr(error, "format_message", lambda: str(error))()).rstrip(".")
+    extra = _EXTRA.fullmatch(formatted)
+    if extra is not None:
+        return f"one argument too many: {extra[1]}"
+    told = formatted.replace("'", "") if formatted.startswith("Missing") else formatted
+    return told[:1].lower() + told[1:]
+
+
+def _usage(context: Any) -> str:
+    """On one line, with the options that must be there, and arguments as they are called elsewhere."""
+    must = [
+        f"{each.opts[0]} {each.metavar or each.name.upper()}"
+        for each in context.command.get_params(context)
+        if each.param_type_name == "option" and each.required
+    ]
+    usage = " ".join(context.get_usage().split()).removeprefix("Usage: ")
+    return _BRACED.sub(r"\1", usage).replace("[OPTIONS]", " ".join([*must, "[OPTIONS]"]), 1)
+
+
+def _wrong_value(error: Exception) -> str | None:
+    """In the words of our own rules; None where what is wrong is no value."""
+    name = _name(error)
+    if name is None or not hasattr(error, "message") or not error.message:
+        return None
+    fault = error.__cause__
+    told = _of_pydantic(fault.errors()[0]) if isinstance(fault, ValidationError) else None
+    told = told or str(error.message).rstrip(".")
+    choice = _CHOICE.fullmatch(told)
+    if choice is not None:
+        told = f"expected one of {choice['choices'].replace(chr(39), '')}, got {choice['got']}"
+    return f"{name}: {told}"
+
+
+def _of_pydantic(fault: ErrorDetails) -> str | None:
+    if fault["type"] == "value_error":
+        return str(fault["ctx"]["error"]).rstrip(".")
+    expected = _EXPECTED.get(fault["type"])
+    if expected is None:
+        return None
+    return f"expected {expected.format(**_limits(fault))}, got {shown(str(fault['input']))}"
+
+
+def _limits(fault: ErrorDetails) -> Mapping[str, str]:
+    return {name: f"{each:g}" if isinstance(each, float) else str(each) for name, each in fault.get("ctx", {}).items()}
+
+
+def _name(error: Exception) -> str | None:
+    """Of the option as it is typed, or of the argument as the usage shows it."""
+    parameter: Any = getattr(error, "param", None)
+    if parameter is None:
+        return None
+    is_option = parameter.param_type_name == "option"
+    return str(parameter.opts[0] if is_option else parameter.metavar or parameter.name.upper())
+
+
+def _field(error: Exception) -> str | None:
+    name = getattr(getattr(error, "param", None), "name", None)
+    return name if isinstance(name, str) else None
