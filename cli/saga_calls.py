@@ -9,14 +9,13 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.common import RawValue, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from cli.common import within
+from cli.pollers import pollers_of
 from domain.errors import InvalidInput, Unreachable
 from workflows.entrances import read_start
 from workflows.refused_start import INVALID_INPUT
@@ -31,8 +30,6 @@ RETRY_SECONDS = 0.5
 # Also for a caller that does not want to wait for the end: a saga must be known to have started.
 START_SECONDS_MIN = 10.0
 DESCRIBE_SECONDS = 2.0
-# An idle worker's poll lasts a minute: one that has not polled for longer is gone, though still listed.
-POLLED_WITHIN_SECONDS = 75
 
 _HOPELESS = frozenset(
     {
@@ -159,16 +156,8 @@ def _history(handle: WorkflowHandle[Any, Any]) -> AsyncIterator[Any]:
 
 async def has_worker(client: Client, queue: str) -> bool:
     """Whether a worker has polled the queue lately. One that was killed counts for another minute."""
-    request = DescribeTaskQueueRequest(
-        namespace=client.namespace,
-        task_queue=TaskQueue(name=queue),
-        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-    )
-    answer = await answered(client.workflow_service.describe_task_queue(request))
-    if answer is None:
-        return False
-    oldest = time.time() - POLLED_WITHIN_SECONDS
-    return any(poller.last_access_time.ToSeconds() > oldest for poller in answer.pollers)
+    pollers = await answered(pollers_of(client, queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW))
+    return bool(pollers)
 
 
 def no_answer(reason: str) -> Unreachable:

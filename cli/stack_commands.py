@@ -17,6 +17,7 @@ from cli.common import DataDir, run_async
 from cli.in_doubt import alarm, forgotten
 from cli.output import Output, output, table
 from cli.projection_lag import EventsDocument
+from cli.stack_status import Beside, look_beside
 from domain.errors import InvalidInput, NotMigrated, Unreachable
 from domain.in_doubt import InDoubt
 from shards.engines import Cluster
@@ -58,28 +59,30 @@ def down(data_dir: DataDir = None) -> None:
 
 
 def status(data_dir: DataDir = None) -> int:
-    """Ask every part whether it is up.
+    """Ask every part whether it is up. Tells of workers that were started by hand, too.
 
     Exit code 3 when one is not, 1 where a transaction is in doubt, or events wait, for too long.
     """
     settings = _embedded_settings(data_dir)
-    found, in_doubt, events = run_async(_status(settings))
+    found, beside, in_doubt, events = run_async(_status(settings))
     document = {
         **found.model_dump(mode="json"),
+        **beside.document(),
         "in_doubt": [asdict(each) for each in in_doubt],
         "events": events.model_dump(mode="json") if events else None,
     }
-    told = [what_runs_where(found), *([alarm(in_doubt)] if in_doubt else [])]
+    told = [what_runs_where(found, beside), *([alarm(in_doubt)] if in_doubt else [])]
     late = events is not None and events.alarm
     output().result(document, Group(*told, *(projection_lag.told(events) if events is not None and late else [])))
-    if not found.all_up:
+    if not found.all_up or not beside.read_model.up:
         return 3
     return 1 if in_doubt or late else 0
 
 
-async def _status(settings: Settings) -> tuple[StackStatus, list[InDoubt], EventsDocument | None]:
+async def _status(settings: Settings) -> tuple[StackStatus, Beside, list[InDoubt], EventsDocument | None]:
     found = await EmbeddedStack(settings.data_dir, settings).status()
-    return found, await forgotten(settings, found), await _events(settings, found)
+    beside = await look_beside(settings, found)
+    return found, beside, await forgotten(settings, found), await _events(settings, found)
 
 
 async def _events(settings: Settings, found: StackStatus) -> EventsDocument | None:
@@ -182,14 +185,16 @@ def _cancel_on_signals() -> set[signal.Signals]:
     return received
 
 
-def what_runs_where(found: StackStatus) -> RenderableType:
+def what_runs_where(found: StackStatus, beside: Beside | None = None) -> RenderableType:
     """The UI first. Passwords are in `--json` only."""
     rows = [
         ("Temporal UI", found.temporal.ui, "", _state(found.temporal.up)),
         ("Temporal", found.temporal.address, _pid(found.temporal.pid), _state(found.temporal.up)),
     ]
     rows += [_server_row(server) for server in [*found.shards, found.catalog]]
+    rows += beside.rows_of_read_model() if beside else []
     rows += [(each.name, ", ".join(each.queues), _pid(each.pid), _state(each.up)) for each in found.workers]
+    rows += beside.rows_of_workers() if beside else []
     return table(("part", "where", "pid", "state"), rows)
 
 

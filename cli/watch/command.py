@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -28,21 +29,21 @@ def watch(
     interval: Annotated[float, typer.Option("--interval", min=0.2, max=3600, metavar="SECONDS")] = 1.0,
     once: Annotated[bool, typer.Option("--once", help="One look, which takes one interval, and out.")] = False,
     data_dir: DataDir = None,
-) -> None:
-    """Show what is up, orders by status and their rate, what is stuck and the oldest open hold, until Ctrl-C.
+) -> int:
+    """Show what is up, orders and transfers by status, what waits and for how long, until Ctrl-C.
 
     Goes on, and shows it, while shards, Temporal or the catalog are away. One look with --once or --json, or where
-    the output is no terminal.
+    the output is no terminal; its exit code is as of `status`: 3 when a part is not up, 1 where a transaction is in
+    doubt, or events wait, for too long.
     """
     settings, out = load_settings(data_dir), output()
     if once or out.as_json or not out.stdout.is_terminal:
         look = run_async(_look(settings, interval))
         out.result(look, page(look))
-        return
-    try:
+        return look.exit_code
+    with suppress(KeyboardInterrupt):
         run_async(_live(settings, interval))
-    except KeyboardInterrupt:
-        return
+    return 0
 
 
 async def _look(settings: Settings, interval: float) -> WatchDocument:

@@ -6,12 +6,12 @@ Numbers come from several sources, each of which can be away alone. What a sourc
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel
 
 from cli.projection_lag import EventsDocument
+from domain.timestamps import Timestamp
 
 
 class PartDocument(BaseModel):
@@ -38,6 +38,20 @@ class OrdersDocument(BaseModel):
     stuck: int | None
 
 
+class TransfersDocument(BaseModel):
+    """Transfers of the shards' accounts by their row's state, lines of batches included. `confirmed`: decided for good;
+    the newest may still be on their way to their target. `in_flight` and `stuck`: transfers with a workflow of their
+    own that is open, or waits; `batches` that are open. These three Temporal knew a moment ago.
+    """
+
+    in_flight: int | None
+    batches: int | None
+    stuck: int | None
+    pending: int | None
+    confirmed: int | None
+    declined: int | None
+
+
 class RateDocument(BaseModel):
     """Orders a second, over the last `over_seconds`. Finished: confirmed, or closed after its compensation."""
 
@@ -54,7 +68,7 @@ class StuckDocument(BaseModel):
     step: str | None
     attempts: int | None
     failure: str | None
-    next_attempt_at: datetime | None
+    next_attempt_at: Timestamp | None
 
 
 class HoldDocument(BaseModel):
@@ -65,8 +79,17 @@ class HoldDocument(BaseModel):
     amount: str
     currency: str
     shard: str
-    placed_at: datetime
+    placed_at: Timestamp
     age_seconds: float
+
+
+class InDoubtDocument(BaseModel):
+    """Prepared transactions that wait for their decision, on all shards that answer. `alarm`: the oldest for longer
+    than SHARDWISE_IN_DOUBT_ALARM_SECONDS."""
+
+    transactions: int
+    oldest_seconds: float | None
+    alarm: bool
 
 
 class WatchDocument(BaseModel):
@@ -76,7 +99,7 @@ class WatchDocument(BaseModel):
     `missing`: by source, why it did not answer; its numbers are left out, or as it told them last.
     """
 
-    at: datetime
+    at: Timestamp
     parts: list[PartDocument]
     orders: OrdersDocument
     rate: RateDocument
@@ -84,5 +107,17 @@ class WatchDocument(BaseModel):
     refused: int | None
     stuck: list[StuckDocument]
     oldest_hold: HoldDocument | None
+    transfers: TransfersDocument
+    in_doubt: InDoubtDocument | None
     events: EventsDocument | None
     missing: dict[str, str]
+
+    @property
+    def exit_code(self) -> int:
+        """As `status` has it: 3 where a part is not up, or did not tell all; 1 where somebody should look."""
+        if self.missing or any(part.up is False for part in self.parts):
+            return 3
+        has_alarm = (self.events is not None and self.events.alarm) or (
+            self.in_doubt is not None and self.in_doubt.alarm
+        )
+        return 1 if has_alarm else 0

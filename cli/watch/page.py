@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich.columns import Columns
 from rich.console import Group, RenderableType
@@ -10,7 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.projection_lag import EventsDocument, consumer_name
-from cli.watch.documents import OrdersDocument, PartDocument, RateDocument, StuckDocument, WatchDocument
+from cli.watch.documents import (
+    InDoubtDocument,
+    OrdersDocument,
+    PartDocument,
+    RateDocument,
+    StuckDocument,
+    WatchDocument,
+)
+from domain.timestamps import short_timestamp
 
 _STATES = {True: ("●", "green"), False: ("✘", "bold red"), None: ("…", "dim")}
 _NOBODY = "?"
@@ -20,9 +28,7 @@ PARKED_SHOWN_MAX = 5
 def page(look: WatchDocument, hint: str = "") -> RenderableType:
     """`hint`: what a person can do, told behind the time."""
     return Group(
-        Text.assemble(
-            ("shardwise", "bold"), f"  {look.at:%Y-%m-%d %H:%M:%S} UTC", (f"  {hint}" if hint else "", "dim")
-        ),
+        Text.assemble(("shardwise", "bold"), f"  {short_timestamp(look.at)}", (f"  {hint}" if hint else "", "dim")),
         "",
         Columns([_part(part) for part in look.parts], padding=(0, 3)),
         *_down(look),
@@ -32,7 +38,10 @@ def page(look: WatchDocument, hint: str = "") -> RenderableType:
         *_refused(look),
         *_missing(look),
         "",
+        _numbers("transfers", look.transfers.model_dump()),
+        "",
         _hold(look),
+        _in_doubt(look.in_doubt, _not_told(look.events)),
         *_events(look.events),
         "",
         *_stuck(look),
@@ -52,9 +61,13 @@ def _down(look: WatchDocument) -> Iterator[Text]:
 
 def _orders(orders: OrdersDocument, in_flight: int | None) -> Table:
     numbers = {"in flight": in_flight, "stuck": orders.stuck, **orders.model_dump(exclude={"stuck"})}
-    made = Table(title="orders", title_justify="left", title_style="bold", show_edge=False)
+    return _numbers("orders", numbers)
+
+
+def _numbers(title: str, numbers: Mapping[str, int | None]) -> Table:
+    made = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
     for name in numbers:
-        made.add_column(name, justify="right")
+        made.add_column(name.replace("_", " "), justify="right")
     made.add_row(*(_number(name, number) for name, number in numbers.items()))
     return made
 
@@ -99,13 +112,32 @@ def _hold(look: WatchDocument) -> str:
     )
 
 
+def _not_told(events: EventsDocument | None) -> str:
+    """The shards whose events nobody knows now."""
+    away = [shard.shard for shard in events.shards if shard.error] if events is not None else []
+    return f" (without {', '.join(away)})" if away else ""
+
+
+def _in_doubt(in_doubt: InDoubtDocument | None, not_told: str) -> Text:
+    """What is prepared for a moment only is every two-phase commit on its way."""
+    if in_doubt is None:
+        return Text("in doubt: not known yet")
+    if in_doubt.oldest_seconds is None:
+        return Text(f"in doubt: nothing{not_told}")
+    oldest = f"the oldest for {_age(in_doubt.oldest_seconds)}"
+    hint = ": `shardwise recover`" if in_doubt.alarm else ""
+    transactions = f"{in_doubt.transactions:,} prepared transaction{'' if in_doubt.transactions == 1 else 's'}"
+    return Text(f"in doubt: {transactions}, {oldest}{hint}{not_told}", style="bold red" if in_doubt.alarm else "")
+
+
 def _events(events: EventsDocument | None) -> Iterator[RenderableType]:
     """One line where all is well; what is parked, and what was restored, below it."""
     if events is None:
         yield "events: not known yet"
         return
     style = "bold red" if events.alarm else ""
-    yield Text("events: " + ", ".join(f"{name} {behind}" for name, behind in _behind(events)), style=style)
+    told = ", ".join(f"{name} {behind}" for name, behind in _behind(events)) or "nothing is known"
+    yield Text(f"events: {told}{_not_told(events)}", style=style)
     for alarm in events.alarms:
         yield Text(alarm, style="bold red")
     parked = [(shard.shard, each) for shard in events.shards for each in shard.parked]

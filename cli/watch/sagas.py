@@ -15,6 +15,7 @@ from cli.watch.documents import StuckDocument
 from domain.choreography import ORDER_WORKFLOW_TYPES, saga_id_of
 from domain.identifiers import order_saga_id
 from domain.orders import OrderStatus
+from domain.transfers import TransferStatus
 
 STUCK_SHOWN_MAX = 5
 # Lists come newest first and in no other order: the oldest are looked for among this many.
@@ -22,32 +23,46 @@ STUCK_LISTED_MAX = 100
 REFUSED_WITHIN = timedelta(days=1)
 _TYPES = ", ".join(f'"{each}"' for each in ORDER_WORKFLOW_TYPES)
 _OPEN = f'WorkflowType IN ({_TYPES}) AND ExecutionStatus = "Running"'
+_TRANSFERS = 'WorkflowType = "TransferWorkflow" AND ExecutionStatus = "Running"'
+_STUCK_TRANSFERS = f'{_TRANSFERS} AND TransferStatus = "{TransferStatus.STUCK}"'
+_BATCHES = 'WorkflowType = "TransferBatchWorkflow" AND ExecutionStatus = "Running"'
 _STUCK = f'{_OPEN} AND OrderStatus = "{OrderStatus.STUCK}"'
 
 
 @dataclass(frozen=True, slots=True)
 class OpenSagas:
     """`in_flight`: open workflows, one for each order, or where reactors carry it on each of those at work now.
-    `refused`: starts of the last day, of any workflow, that no rule allows.
+    `refused`: starts of the last day, of any workflow, that no rule allows. `transfers`: open workflows of single ones.
     """
 
     in_flight: int
     stuck: int
     refused: int
+    transfers: int
+    stuck_transfers: int
+    batches: int
     shown: list[StuckDocument]
 
 
 async def look_at_sagas(client: Client) -> OpenSagas:
     """As of a moment ago: visibility follows. Raises `RPCError`."""
-    open_count, stuck_count, refused = await asyncio.gather(
-        client.count_workflows(_OPEN), client.count_workflows(_STUCK), count_refused(client, REFUSED_WITHIN)
+    queries = (_OPEN, _STUCK, _TRANSFERS, _STUCK_TRANSFERS, _BATCHES)
+    refused, *answers = await asyncio.gather(
+        count_refused(client, REFUSED_WITHIN), *(_count(client, query) for query in queries)
     )
-    if stuck_count.count == 0:
-        return OpenSagas(open_count.count, 0, refused, [])
+    in_flight, stuck, transfers, stuck_transfers, batches = answers
+    shown = await _oldest_stuck(client) if stuck else []
+    return OpenSagas(in_flight, stuck, refused, transfers, stuck_transfers, batches, shown)
+
+
+async def _count(client: Client, query: str) -> int:
+    return (await client.count_workflows(query)).count
+
+
+async def _oldest_stuck(client: Client) -> list[StuckDocument]:
     listed = [each async for each in client.list_workflows(_STUCK, limit=STUCK_LISTED_MAX)]
     oldest = sorted(listed, key=lambda each: each.start_time)[:STUCK_SHOWN_MAX]
-    shown = await asyncio.gather(*(_waits_for(client, each) for each in oldest))
-    return OpenSagas(open_count.count, stuck_count.count, refused, shown)
+    return await asyncio.gather(*(_waits_for(client, each) for each in oldest))
 
 
 async def _waits_for(client: Client, stuck: WorkflowExecution) -> StuckDocument:

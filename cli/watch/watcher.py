@@ -8,18 +8,31 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from cli.connections import Connections
+from cli.pollers import PollingWorker, polling_workers, started_by_hand
 from cli.projection_lag import EventsDocument, events_document
-from cli.watch.documents import HoldDocument, OrdersDocument, PartDocument, RateDocument, WatchDocument
+from cli.stack_status import address_of
+from cli.watch.documents import (
+    HoldDocument,
+    InDoubtDocument,
+    OrdersDocument,
+    PartDocument,
+    RateDocument,
+    TransfersDocument,
+    WatchDocument,
+)
 from cli.watch.gauge import Gauge
 from cli.watch.sagas import OpenSagas, look_at_sagas
 from domain.orders import OrderState
+from domain.transfers import TransferState
 from shards.audit.facts import ORDER_PREFIX
 from shards.engines import Database
 from shards.order_counts import OrderCounts, count_orders
+from shards.transfer_counts import TransferCounts, count_transfers
 from stack.embedded.stack import EmbeddedStack
 from stack.embedded.status import WorkerStatus
 from stack.settings import Settings, resolve_databases
@@ -27,9 +40,15 @@ from stack.settings import Settings, resolve_databases
 ANSWER_SECONDS = 2.5
 FIRST_COUNT_SECONDS = 30.0
 RATE_WINDOW_SECONDS = 10.0
-# Events that wait are counted, which is more than a glance.
+# Events that wait are counted, and every queue is asked for who polls it: more than a glance.
 EVENTS_EVERY_SECONDS = 3.0
 TEMPORAL = "Temporal"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardCounts:
+    orders: OrderCounts
+    transfers: TransferCounts
 
 
 class ShardCounter:
@@ -37,16 +56,19 @@ class ShardCounter:
 
     def __init__(self, shard: Database) -> None:
         self._shard = shard
-        self._last: OrderCounts | None = None
+        self._last: ShardCounts | None = None
         self._looks: deque[tuple[float, int, int]] = deque()
         # The first count reads the whole table, as every later one does not.
         self.gauge = Gauge(shard.name, self._look, FIRST_COUNT_SECONDS)
 
-    async def _look(self) -> OrderCounts:
-        counts = self._last = await count_orders(self._shard, self._last)
+    async def _look(self) -> ShardCounts:
+        last = self._last
+        orders = await count_orders(self._shard, last.orders if last else None)
+        transfers = await count_transfers(self._shard, last.transfers if last else None)
+        self._last = ShardCounts(orders, transfers)
         self.gauge.limit_seconds = ANSWER_SECONDS
-        self._looks.append((time.monotonic(), counts.placed, counts.finished))
-        return counts
+        self._looks.append((time.monotonic(), orders.placed, orders.finished))
+        return self._last
 
     def rates(self) -> tuple[float, float, float] | None:
         """Placed and finished a second, and over how many seconds. None before a second look."""
@@ -68,13 +90,15 @@ class Watcher:
         self._sagas: Gauge[OpenSagas] = Gauge(TEMPORAL, self._look_at_sagas, ANSWER_SECONDS)
         self._events: Gauge[EventsDocument] = Gauge("events", self._look_at_events, ANSWER_SECONDS)
         self._workers: Gauge[list[WorkerStatus]] = Gauge("workers", self._look_at_workers, ANSWER_SECONDS)
+        self._pollers: Gauge[list[PollingWorker]] = Gauge("pollers", self._look_at_pollers, ANSWER_SECONDS)
         self._where = _addresses(settings)
 
     @asynccontextmanager
     async def watching(self, every_seconds: float) -> AsyncIterator[None]:
         """Sources are asked inside the block."""
         tasks = [asyncio.create_task(gauge.ask_every(every_seconds)) for gauge in self._gauges()]
-        tasks.append(asyncio.create_task(self._events.ask_every(max(every_seconds, EVENTS_EVERY_SECONDS))))
+        for gauge in (self._events, self._pollers):
+            tasks.append(asyncio.create_task(gauge.ask_every(max(every_seconds, EVENTS_EVERY_SECONDS))))
         try:
             yield
         finally:
@@ -85,7 +109,7 @@ class Watcher:
 
     async def look_twice(self, apart_seconds: float) -> None:
         """Asks every source once, and the shards again after a while: one look has no rate."""
-        await asyncio.gather(*(gauge.ask() for gauge in self._gauges()), self._events.ask())
+        await asyncio.gather(*(gauge.ask() for gauge in (*self._gauges(), self._events, self._pollers)))
         await asyncio.sleep(apart_seconds)
         await asyncio.gather(*(counter.gauge.ask() for counter in self._counters if counter.gauge.error is None))
 
@@ -100,6 +124,8 @@ class Watcher:
             refused=sagas.refused if sagas else None,
             stuck=sagas.shown if sagas else [],
             oldest_hold=self._oldest_hold(),
+            transfers=self._transfers(),
+            in_doubt=self._in_doubt(),
             events=self._events.value,
             missing={gauge.name: gauge.error for gauge in (*self._sources(), self._events) if gauge.error is not None},
         )
@@ -122,6 +148,9 @@ class Watcher:
     async def _look_at_events(self) -> EventsDocument:
         return await events_document(self._to.cluster, self._settings.lag_alarm_seconds)
 
+    async def _look_at_pollers(self) -> list[PollingWorker]:
+        return await polling_workers(await self._to.temporal())
+
     async def _look_at_workers(self) -> list[WorkerStatus]:
         return await EmbeddedStack(self._settings.data_dir, self._settings).workers()
 
@@ -140,9 +169,15 @@ class Watcher:
             why = None if worker.up else "its process is gone" if worker.pid is None else "it does not poll"
             where = ", ".join(worker.queues)
             yield PartDocument(name=worker.name, kind="worker", where=where, up=worker.up, why=why)
+        if not self._settings.own_servers and self._workers.value is None:
+            return
+        # Nobody knows which others there should be: one that is gone is not missed.
+        for poller in started_by_hand(self._pollers.value or (), self._workers.value or ()):
+            where = ", ".join(poller.queues)
+            yield PartDocument(name=poller.identity, kind="worker", where=where, up=True, why=None)
 
     def _orders(self) -> OrdersDocument:
-        counts = [counter.gauge.value for counter in self._counters if counter.gauge.value is not None]
+        counts = [each.orders for each in self._counts()]
 
         def total(state: OrderState) -> int | None:
             return sum(each.by_state.get(state, 0) for each in counts) if counts else None
@@ -156,6 +191,33 @@ class Watcher:
             stuck=self._sagas.value.stuck if self._sagas.value else None,
         )
 
+    def _counts(self) -> list[ShardCounts]:
+        return [counter.gauge.value for counter in self._counters if counter.gauge.value is not None]
+
+    def _transfers(self) -> TransfersDocument:
+        counts, sagas = [each.transfers for each in self._counts()], self._sagas.value
+
+        def total(state: TransferState) -> int | None:
+            return sum(each.by_state.get(state, 0) for each in counts) if counts else None
+
+        return TransfersDocument(
+            in_flight=sagas.transfers if sagas else None,
+            batches=sagas.batches if sagas else None,
+            stuck=sagas.stuck_transfers if sagas else None,
+            pending=total(TransferState.PENDING),
+            confirmed=total(TransferState.CONFIRMED),
+            declined=total(TransferState.DECLINED),
+        )
+
+    def _in_doubt(self) -> InDoubtDocument | None:
+        events = self._events.value
+        if events is None:
+            return None
+        ages = [each.seconds for shard in events.shards for each in shard.in_doubt]
+        oldest = max(ages, default=None)
+        alarm = oldest is not None and oldest > self._settings.in_doubt_alarm_seconds
+        return InDoubtDocument(transactions=len(ages), oldest_seconds=oldest, alarm=alarm)
+
     def _rate(self) -> RateDocument:
         rates = [rates for counter in self._counters if (rates := counter.rates()) is not None]
         if not rates:
@@ -168,7 +230,7 @@ class Watcher:
         )
 
     def _oldest_hold(self) -> HoldDocument | None:
-        holds = (counter.gauge.value.oldest_hold for counter in self._counters if counter.gauge.value is not None)
+        holds = (each.orders.oldest_hold for each in self._counts())
         hold = max((hold for hold in holds if hold is not None), key=lambda each: each.age_seconds, default=None)
         if hold is None:
             return None
@@ -194,4 +256,4 @@ def _addresses(settings: Settings) -> dict[str, str]:
     """Without users and passwords."""
     databases = resolve_databases(settings)
     dsns = {**databases.shards, "catalog": databases.catalog, "read_model": databases.read_model}
-    return {name: dsn.rpartition("@")[2].removeprefix("postgresql://") for name, dsn in dsns.items()}
+    return {name: address_of(dsn) for name, dsn in dsns.items()}

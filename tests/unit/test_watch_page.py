@@ -3,37 +3,57 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from typing import Any
 
 import pytest
-from rich.console import Console
 
 from cli.projection_lag import ConsumerLag, EventsDocument, Parked, ShardEvents
 from cli.watch.documents import (
     HoldDocument,
+    InDoubtDocument,
     OrdersDocument,
     PartDocument,
     RateDocument,
     StuckDocument,
+    TransfersDocument,
     WatchDocument,
 )
 from cli.watch.gauge import Gauge
 from cli.watch.page import page
 from domain.errors import Unreachable
+from tests.support.terminal import NOW
+from tests.support.terminal import drawn as lines_of
 
-NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 UNKNOWN = OrdersDocument(pending=None, compensating=None, confirmed=None, rejected=None, cancelled=None, stuck=None)
+NO_TRANSFERS = TransfersDocument(in_flight=None, batches=None, stuck=None, pending=None, confirmed=None, declined=None)
 NO_RATE = RateDocument(placed_per_second=None, finished_per_second=None, over_seconds=0)
 
 
 def drawn(look: WatchDocument, width: int = 80) -> list[str]:
-    console = Console(width=width, soft_wrap=True, markup=False, highlight=False)
-    with console.capture() as capture:
-        console.print(page(look, "every 1 s"))
-    return [line.rstrip() for line in capture.get().splitlines()]
+    return lines_of(page(look, "every 1 s"), width)
 
 
-@pytest.mark.parametrize("width", [80, 120])
+def quiet(**changes: Any) -> WatchDocument:
+    """Nothing to see, but for the changes."""
+    look: dict[str, Any] = {
+        "at": NOW,
+        "parts": [],
+        "orders": UNKNOWN,
+        "rate": NO_RATE,
+        "in_flight": 0,
+        "refused": 0,
+        "stuck": [],
+        "oldest_hold": None,
+        "transfers": NO_TRANSFERS,
+        "in_doubt": None,
+        "events": None,
+        "missing": {},
+    }
+    return WatchDocument(**look | changes)
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
 def test_a_busy_page_fits_and_shows_what_is_wrong(width: int) -> None:
     look = WatchDocument(
         at=NOW,
@@ -68,6 +88,10 @@ def test_a_busy_page_fits_and_shows_what_is_wrong(width: int) -> None:
             placed_at=NOW,
             age_seconds=600,
         ),
+        transfers=TransfersDocument(
+            in_flight=1_234, batches=12, stuck=3, pending=1_000_000, confirmed=123_456_789, declined=1_234_567
+        ),
+        in_doubt=InDoubtDocument(transactions=3, oldest_seconds=125, alarm=True),
         events=None,
         missing={"shard-2": "it is gone"},
     )
@@ -84,27 +108,47 @@ def test_a_busy_page_fits_and_shows_what_is_wrong(width: int) -> None:
     assert "bug │ 5 s" in text
     assert "an operator: order" in text
     assert "without an answer from shard-2" in text
+    assert "in flight ┃ batches ┃ stuck ┃ pending ┃ confirmed ┃ declined" in text
+    assert "1,234 │ 12 │ 3 │ 1,000,000 │ 123,456,789 │ 1,234,567" in text
+    assert "in doubt: 3 prepared transactions, the oldest for 2 min: `shardwise recover`" in text
+    assert "2026-11-25T12:00:00Z" in text
 
 
 def test_what_nobody_has_told_yet_is_not_told_as_nothing() -> None:
-    look = WatchDocument(
-        at=NOW,
-        parts=[],
-        orders=UNKNOWN,
-        rate=NO_RATE,
-        in_flight=None,
-        refused=None,
-        stuck=[],
-        oldest_hold=None,
-        events=None,
-        missing={"s": "x"},
-    )
-    text = "\n".join(drawn(look))
+    text = "\n".join(drawn(quiet(in_flight=None, refused=None, missing={"s": "x"})))
+    assert "in doubt: not known yet" in text
     assert "rate: not known yet" in text
     assert "events: not known yet" in text
     assert "no payment is on hold" not in text
     assert "no order is stuck" not in text
     assert "0" not in text.split("orders", 1)[1]
+
+
+IN_DOUBT = InDoubtDocument(transactions=1, oldest_seconds=5, alarm=False)
+SHARD = PartDocument(name="shard-1", kind="shard", where="", up=True, why=None)
+
+
+@pytest.mark.parametrize(
+    ("look", "exit_code"),
+    [
+        (quiet(parts=[SHARD]), 0),
+        (quiet(in_doubt=IN_DOUBT), 0),
+        (quiet(in_doubt=IN_DOUBT.model_copy(update={"alarm": True})), 1),
+        (quiet(events=EventsDocument(versions=["live"], alarm=False, shards=[])), 0),
+        (quiet(events=EventsDocument(versions=["live"], alarm=True, shards=[])), 1),
+        (quiet(parts=[SHARD.model_copy(update={"up": False})], in_doubt=IN_DOUBT), 3),
+        (quiet(missing={"Temporal": "it is gone"}), 3),
+    ],
+)
+def test_one_look_ends_as_status_does(look: WatchDocument, exit_code: int) -> None:
+    assert look.exit_code == exit_code
+
+
+def test_what_is_in_doubt_for_a_moment_is_told_without_an_alarm() -> None:
+    text = "\n".join(drawn(quiet(in_doubt=IN_DOUBT)))
+    assert "in doubt: 1 prepared transaction, the oldest for 5 s\n" in text
+    calm = InDoubtDocument(transactions=0, oldest_seconds=None, alarm=False)
+    assert "in doubt: nothing\n" in "\n".join(drawn(quiet(in_doubt=calm)))
 
 
 def test_lag_parked_events_and_a_restored_shard_are_told_with_what_to_type() -> None:
@@ -117,18 +161,8 @@ def test_lag_parked_events_and_a_restored_shard_are_told_with_what_to_type() -> 
     ]
     shard = ShardEvents(shard="shard-2", consumers=lags, parked=[parked] * 7)
     events = EventsDocument(versions=["live"], alarm=True, shards=[shard], map=["the catalog is older: run this"])
-    look = WatchDocument(
-        at=NOW,
-        parts=[],
-        orders=UNKNOWN,
-        rate=NO_RATE,
-        in_flight=0,
-        refused=0,
-        stuck=[],
-        oldest_hold=None,
-        events=events,
-        missing={},
-    )
+    look = quiet(events=events)
+    assert look.exit_code == 1
     text = " ".join(drawn(look, 200))
     assert "events: read model 12 behind for 90 s, reactors up to date" in text
     assert "shard-2 and the read model are of different histories" in text
@@ -136,6 +170,16 @@ def test_lag_parked_events_and_a_restored_shard_are_told_with_what_to_type() -> 
     assert "the catalog is older: run this" in text
     assert text.count("parked on shard-2 by read model: order O-7, version 2: there is no such row") == 5
     assert "and 2 more (`shardwise projection status`)" in text
+
+
+def test_a_shard_that_is_away_is_not_told_as_up_to_date() -> None:
+    here = ShardEvents(shard="shard-1", consumers=[ConsumerLag(consumer="live", events=0, seconds=0)])
+    away = ShardEvents(shard="shard-2", error="shard-2 does not answer")
+    calm = InDoubtDocument(transactions=0, oldest_seconds=None, alarm=False)
+    look = quiet(events=EventsDocument(versions=["live"], alarm=False, shards=[here, away]), in_doubt=calm)
+    lines = drawn(look, 100)
+    assert "events: read model up to date (without shard-2)" in lines
+    assert "in doubt: nothing (without shard-2)" in lines
 
 
 async def test_a_source_that_hangs_or_fails_is_shown_with_its_last_answer() -> None:
