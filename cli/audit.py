@@ -92,6 +92,8 @@ class Audit:
         self._workflows = workflows
         self._progress = progress
         self._forgotten_after_seconds = forgotten_after_seconds
+        # What several looks are suspicious of is told once: a saga is listed by its workflows and by its rows.
+        self._damaged: set[str] = set()
 
     async def run(self) -> None:
         """Raises `Unreachable` where a shard, the catalog, the read model or Temporal does not answer: then nothing is
@@ -223,7 +225,9 @@ class Audit:
                 self.abandoned[dossier.saga_id] = dossier
         if at_work and (faults or not dossier.is_known):
             self.in_flight.add(dossier)
-        self._add(damage)
+        if damage and dossier.saga_id not in self._damaged:
+            self._damaged.add(dossier.saga_id)
+            self._add(damage)
         return True
 
     def _add(self, damage: Sequence[Fault]) -> None:

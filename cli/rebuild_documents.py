@@ -32,7 +32,8 @@ class PlanDocument(BaseModel):
 
 class ComparedDocument(BaseModel):
     """Of all shards together. `rows` were looked at; `in_flight` ones could not be judged. `wrong_by_table`: where rows
-    are not as their shard's."""
+    are not as their shard's. `wrong` counts these and whatever else is wrong: a sum, a name, what is parked, a history
+    that was lost."""
 
     rows: int
     in_flight: int
@@ -111,7 +112,7 @@ def told_rebuild(done: RebuildDocument) -> RenderableType:
             )
         case Phase.DAMAGED:
             told = (
-                f"not switched: {done.next.wrong} rows of the new version are wrong. It is left as `next`, to be "
+                "not switched: the new version is not what the shards say. It is left as `next`, to be "
                 "looked at; another rebuild begins anew, and `shardwise projection revert` drops it"
             )
         case Phase.REFUSED:
@@ -122,7 +123,15 @@ def told_rebuild(done: RebuildDocument) -> RenderableType:
     parts: list[RenderableType] = [told]
     for name, compared in before:
         if compared.wrong:
-            tables = ", ".join(f"{count} of {of}" for of, count in compared.wrong_by_table.items())
-            parts.append(f"wrong in {name}: {compared.wrong} rows" + (f" ({tables})" if tables else ""))
+            parts.append(f"wrong in {name}: {_wrong(compared)}")
             parts += [f"  {example}" for example in compared.examples]
     return Group(*parts)
+
+
+def _wrong(compared: ComparedDocument) -> str:
+    tables = ", ".join(f"{count} of {of}" for of, count in compared.wrong_by_table.items())
+    rows = sum(compared.wrong_by_table.values())
+    others = compared.wrong - rows
+    told = [f"{rows} rows ({tables})"] if rows else []
+    told += [f"{others} thing{'' if others == 1 else 's'} beside rows"] if others else []
+    return " and ".join(told)

@@ -220,16 +220,25 @@ def _orphan_faults(dossier: Dossier) -> Iterator[Fault]:
     for shard, step, op, refused in dossier.steps:
         confirms = step == "credit_merchant" or step.startswith("consume_stock/")
         row = _row(dossier, step=step, op=op, order_state=state)
+        told = _told_step(step)
         if state == OrderState.CONFIRMED:
             if op == "undo":
-                what = f"step {step} of {dossier.saga_id} was undone, but the order is confirmed"
+                what = f"step {told} of {dossier.saga_id} was undone, but the order is confirmed"
                 yield Fault(Check.ORPHANS, False, Violation(what, shard, row))
         elif op == "do" and confirms:
-            what = f"step {step} of {dossier.saga_id} ran, but the order is {state or 'nowhere'}, not confirmed"
+            what = f"step {told} of {dossier.saga_id} ran, but the order is {state or 'nowhere'}, not confirmed"
             yield Fault(Check.ORPHANS, False, Violation(what, shard, row))
         elif op == "do" and not refused and (shard, step) not in undone:
-            what = f"step {step} of {dossier.saga_id} was done and never undone, and nobody works on the saga"
+            what = f"step {told} of {dossier.saga_id} was done and never undone, and nobody works on the saga"
             yield Fault(Check.ORPHANS, True, Violation(what, shard, row))
+
+
+def _told_step(step: str) -> str:
+    """A step of stock carries its range's lower bound, which is a SKU and yet says nothing about that product."""
+    name, slash, bound = step.partition("/")
+    if not slash:
+        return name
+    return f"{name} (SKUs from {bound} on)" if bound else f"{name} (the first SKUs)"
 
 
 def _row(dossier: Dossier, **columns: object) -> dict[str, object]:

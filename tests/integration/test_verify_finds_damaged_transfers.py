@@ -172,3 +172,21 @@ async def test_a_workflow_that_says_settled_beside_a_row_that_does_not_is_told(c
     said = [violation.what for finding in audit.findings.by_check.values() for violation in finding.violations]
     source, transfer_id = made.transfer.source, made.transfer.transfer_id
     assert said == [f"the workflow of transfer {source}/{transfer_id} ended as settled, but its row is declined"]
+
+
+async def test_what_workflows_and_rows_both_lead_to_is_counted_once(cluster: Cluster) -> None:
+    town = Town(World(cluster))
+    await town.open()
+    made = await town.transfer(SETTLED, Work.CLOSED)
+    of_it = f"saga_id = '{made.saga_id}'"
+    # As after a restore of its source's shard.
+    for statement in (
+        f"DELETE FROM transfer WHERE id = '{made.transfer.transfer_id}'",
+        f"DELETE FROM clearing_leg WHERE {of_it}",
+        f"DELETE FROM hold WHERE {of_it}",
+    ):
+        await town.damage("shard-1", statement)
+    audit = await town.audit()
+    said = [violation.what for finding in audit.findings.by_check.values() for violation in finding.violations]
+    assert len([what for what in said if "but no shard sent it" in what]) == 1, said
+    assert len(said) == len(set(said))

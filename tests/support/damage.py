@@ -482,7 +482,7 @@ DAMAGES: dict[Check, tuple[Damage, ...]] = {
             "DELETE FROM barrier WHERE saga_id = '{saga}' AND op = 'undo'",
         ),
         Damage(
-            "step reserve_stock/m of {saga} was done and never undone, and nobody works on the saga",
+            "step reserve_stock (SKUs from m on) of {saga} was done and never undone, and nobody works on the saga",
             CLAIMED,
             CUSTOMER,
             "INSERT INTO barrier VALUES ('{saga}', 'reserve_stock/m', 'do', 'sku_range', 'm', 'null')",
@@ -526,7 +526,7 @@ DAMAGES: dict[Check, tuple[Damage, ...]] = {
             "INSERT INTO barrier VALUES ('{saga}', 'credit_merchant', 'do', 'pin', '{merchant}', 'null')",
         ),
         Damage(
-            "step consume_stock/m of {saga} ran, but the order is pending, not confirmed",
+            "step consume_stock (SKUs from m on) of {saga} ran, but the order is pending, not confirmed",
             PENDING,
             CUSTOMER,
             "INSERT INTO barrier VALUES ('{saga}', 'consume_stock/m', 'do', 'sku_range', 'm', 'null')",
@@ -563,7 +563,7 @@ DAMAGES: dict[Check, tuple[Damage, ...]] = {
             "DELETE FROM barrier WHERE saga_id = '{saga}' AND step = 'credit_merchant'",
         ),
         Damage(
-            "step consume_stock/m of {saga} ran, but the order is nowhere, not confirmed",
+            "step consume_stock (SKUs from m on) of {saga} ran, but the order is nowhere, not confirmed",
             CLAIMED,
             CUSTOMER,
             "INSERT INTO barrier VALUES ('{saga}', 'consume_stock/m', 'do', 'sku_range', 'm', 'null')",
