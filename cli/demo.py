@@ -22,8 +22,9 @@ from temporalio.service import RPCError
 from cli.audit import Audit
 from cli.common import run_async
 from cli.connections import Connections, connected
-from cli.demo_report import Shown, Told
+from cli.demo_report import Shown, Stays, Told
 from cli.demo_story import CANCELLED, CRASHED, Scene, sample_customers, sample_products, scenes
+from cli.keypress import key_pressed, somebody_is_there
 from cli.order_desk import OrderDesk
 from cli.output import Output, output
 from cli.stack_commands import Wanted, bring_up
@@ -47,7 +48,8 @@ def demo(
 ) -> int:
     """Run five orders on a temporary stack: confirmed, refused twice, cancelled, and one through a worker's death.
 
-    Ends with a table of what happened to each and why, and `verify`. Exit code 0 only if all was as expected.
+    Ends with a table of what happened to each and why, and `verify`. At a terminal the stack stays up until a key is
+    pressed, for a look at one history in Temporal's UI. Exit code 0 only if all was as expected.
     """
     return run_async(_demo(keep, output()))
 
@@ -63,8 +65,12 @@ async def _demo(keep: bool, out: Output) -> int:
             audit = Audit(to.cluster, TemporalWorkflowStates(await to.temporal()), _no_progress)
             await audit.run()
             ui = await _history_address(to, stack, CANCELLED)
-        shown = Shown(told, audit, ui, time.monotonic() - started)
-        out.result(shown.document(), shown.page(stack.data_dir if keep else None))
+        stays = Stays.KEPT if keep else Stays.UNTIL_A_KEY if somebody_is_there(out) else Stays.NOT
+        shown = Shown(told, audit, ui if stays is not Stays.NOT else None, time.monotonic() - started)
+        out.result(shown.document(), shown.page(stays, stack.data_dir))
+        if stays is Stays.UNTIL_A_KEY:
+            await key_pressed()
+            out.progress("stopping it")
     return 0 if shown.ok else 1
 
 

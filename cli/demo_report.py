@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from cli.demo_story import Scene
 from cli.order_documents import OrderDocument
 from cli.output import table
 from cli.verify import document_of
+from shards.audit.findings import Check
+
+_LOOKED_AT = {Check.ORPHANS: "barriers"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +33,21 @@ class Told:
         return (self.order.status, self.order.reason) == (self.scene.expected, self.scene.reason)
 
 
+class Stays(Enum):
+    """How long the demo's stack is up."""
+
+    NOT = "it is stopped at once"
+    UNTIL_A_KEY = "until somebody at the terminal presses a key"
+    KEPT = "after the demo, until `shardwise down`"
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
+    """`ui`: where one history can be looked at; None where nothing would answer there any more."""
+
     told: Sequence[Told]
     audit: Audit
-    ui: str
+    ui: str | None
     seconds: float
 
     @property
@@ -52,8 +66,7 @@ class Shown:
             "seconds": round(self.seconds, 1),
         }
 
-    def page(self, kept_in: Path | None) -> RenderableType:
-        """`kept_in`: the data directory of a stack that goes on running."""
+    def page(self, stays: Stays, data_dir: Path) -> RenderableType:
         rows = [
             (
                 each.order.order_id,
@@ -68,18 +81,29 @@ class Shown:
         return Group(
             table(("order", "what happens", "ends as", "because", "customer's shard", "took"), rows),
             self._verified(),
-            f"one history to look at: {self.ui}",
-            _farewell(kept_in),
             f"{'all as expected' if self.ok else 'NOT as expected'}, in {self.seconds:.1f} s",
+            *([f"one history to look at: {self.ui}"] if self.ui is not None else []),
+            _farewell(stays, data_dir),
         )
 
     def _verified(self) -> str:
         found = self.audit.findings
-        checks = ", ".join(f"{check} {finding.checked}" for check, finding in found.by_check.items())
-        return f"verify {'ok' if found.ok else 'FOUND DAMAGE'}: {checks}"
+        # A number beside a name of damage would read as so much damage.
+        looked_at = ", ".join(
+            f"{_LOOKED_AT.get(check, check.replace('_', ' '))} {finding.checked}"
+            for check, finding in found.by_check.items()
+            if finding.checked
+        )
+        rows = sum(finding.checked for finding in found.by_check.values())
+        wrong = sum(finding.violation_count for finding in found.by_check.values())
+        return f"verify {'ok' if found.ok else 'FOUND DAMAGE'}: {wrong} violations in {rows} rows ({looked_at})"
 
 
-def _farewell(kept_in: Path | None) -> str:
-    if kept_in is None:
-        return "the stack is stopped now; `make demo DEMO_ARGS=--keep` leaves it up to look at"
-    return f"the stack is left up; stop it with: shardwise down --data-dir {kept_in}"
+def _farewell(stays: Stays, data_dir: Path) -> str:
+    match stays:
+        case Stays.KEPT:
+            return f"the stack is left up; stop it with: shardwise down --data-dir {data_dir}"
+        case Stays.UNTIL_A_KEY:
+            return "the stack stays up until you press a key"
+        case Stays.NOT:
+            return "the stack is stopped now; `make demo DEMO_ARGS=--keep` leaves it up, with a history to look at"

@@ -1,0 +1,106 @@
+"""What the demo shows at its end, how long its stack stays up, and that installing it is no silence."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from cli.audit import Audit
+from cli.demo_report import Shown, Stays
+from cli.keypress import key_pressed, somebody_is_there
+from cli.output import Output
+from shards.audit.findings import Check, Violation
+from tests.support.terminal import drawn
+
+UI = "http://127.0.0.1:8233/namespaces/default/workflows/order%2Fdemo-cancelled/0197-run/history"
+FOLDER = Path("/tmp/shardwise-demo-x")
+
+
+def audited() -> Audit:
+    audit = Audit(cast(Any, None), cast(Any, None), lambda *_: None)
+    audit.findings.add_checked(Check.LEDGER, 40)
+    audit.findings.add_checked(Check.ORPHANS, 28)
+    return audit
+
+
+@pytest.mark.parametrize(
+    ("stays", "ui", "told"),
+    [
+        (Stays.NOT, None, "the stack is stopped now; `make demo DEMO_ARGS=--keep` leaves it up"),
+        (Stays.UNTIL_A_KEY, UI, "the stack stays up until you press a key"),
+        (Stays.KEPT, UI, f"the stack is left up; stop it with: shardwise down --data-dir {FOLDER}"),
+    ],
+)
+def test_a_link_is_shown_where_somebody_answers_it(stays: Stays, ui: str | None, told: str) -> None:
+    shown = Shown([], audited(), ui, 12.0)
+    lines = drawn(shown.page(stays, FOLDER), 100)
+    assert lines[-1].startswith(told)
+    assert any(UI in line for line in lines) == (ui is not None)
+    assert ("http" in "".join(lines)) == (ui is not None)
+    assert shown.document()["ui"] == ui
+
+
+def test_no_number_reads_as_so_much_damage() -> None:
+    audit = audited()
+    text = "\n".join(drawn(Shown([], audit, None, 12.0).page(Stays.NOT, FOLDER), 100))
+    assert "verify ok: 0 violations in 68 rows (ledger 40, barriers 28)" in text
+    assert "orphans" not in text
+    audit.findings.add_violations(Check.ORPHANS, [Violation("one", None, {})])
+    text = "\n".join(drawn(Shown([], audit, None, 12.0).page(Stays.NOT, FOLDER), 100))
+    assert "verify FOUND DAMAGE: 1 violations in 68 rows" in text
+
+
+@pytest.fixture
+def keyboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The other end of a terminal that is this process's stdin."""
+    keys, inside = pty.openpty()
+    with os.fdopen(inside) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        yield keys
+    os.close(keys)
+
+
+async def waiting() -> asyncio.Task[None]:
+    """One that waits for a key."""
+    task = asyncio.create_task(key_pressed())
+    await asyncio.sleep(0.05)
+    assert not task.done()
+    return task
+
+
+async def test_any_key_will_do_and_the_terminal_is_as_it_was(keyboard: int) -> None:
+    before = termios.tcgetattr(sys.stdin)
+    task = await waiting()
+    assert termios.tcgetattr(sys.stdin) != before
+    os.write(keyboard, b"x")
+    await asyncio.wait_for(task, 5)
+    assert termios.tcgetattr(sys.stdin) == before
+
+
+async def test_ctrl_c_will_do_as_well(keyboard: int) -> None:
+    task = await waiting()
+    task.cancel()
+    await asyncio.wait_for(task, 5)
+
+
+def test_nobody_is_asked_for_a_key_who_reads_a_file_or_a_document(keyboard: int) -> None:
+    terminal, file = Output(), Output()
+    terminal.stdout._force_terminal = True
+    assert somebody_is_there(terminal)
+    assert not somebody_is_there(Output(as_json=True, stdout=terminal.stdout))
+    assert not somebody_is_there(file)
+
+
+def test_installing_says_so_before_it_begins(tmp_path: Path) -> None:
+    command = ["make", "--dry-run", "demo", f"VENV={tmp_path / 'venv'}"]
+    planned = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True).stdout
+    assert planned.index("installing Python packages into") < planned.index("-m venv") < planned.index("shardwise demo")
