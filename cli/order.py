@@ -98,11 +98,15 @@ def cancel(order_id: OrderId, wait: Wait = 30.0, data_dir: DataDir = None) -> in
 def retry(order_id: OrderId, wait: Wait = 30.0, data_dir: DataDir = None) -> int:
     """Have the steps that an order waits for tried again at once.
 
-    Exit code 0 when its workflow was told or the order is final, 3 when no workflow took it.
+    Exit code 0 when its workflow was told, or when the order is final and nothing waits, which is said; 3 when no
+    workflow took it.
     """
     now, taken = run_async(_retry(load_settings(data_dir), order_id, wait))
     _print(now)
-    if taken or now.is_final:
+    if taken:
+        return 0
+    if now.is_final:
+        output().progress(f"order {order_id} is final, it ended as {now.status}: nothing waits, nothing is tried again")
         return 0
     output().progress(f"order {order_id} is {now.status}, and no workflow works on it")
     return 3
