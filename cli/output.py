@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleDimensions, RenderableType
 
 from cli.tables import FittedTable
 from domain.errors import ShardwiseError
@@ -22,13 +22,24 @@ PIPED_COLUMNS = 200
 COLUMNS_MIN = 60
 
 
+class _Terminal(Console):
+    """As wide as the terminal is at this moment, which somebody may make wider or narrower."""
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        width, height = super().size
+        return ConsoleDimensions(max(width, COLUMNS_MIN), height)
+
+    @size.setter
+    def size(self, new_size: tuple[int, int]) -> None:
+        self._width, self._height = new_size
+
+
 def _console(stderr: bool) -> Console:
     # Names and amounts are not markup, and not to be coloured by guesswork. A file or pipe has no edge to wrap at.
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else PIPED_COLUMNS
-    console = Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True, width=width)
-    console.width = max(console.width, COLUMNS_MIN)
-    return console
+    return _Terminal(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True, width=width)
 
 
 @dataclass

@@ -14,7 +14,7 @@ from cli.common import DataDir, run_async
 from cli.connections import connected
 from cli.output import output
 from cli.watch.documents import WatchDocument
-from cli.watch.page import page
+from cli.watch.page import Wrapped, page
 from cli.watch.watcher import Watcher
 from stack.settings import Settings, load_settings
 
@@ -62,7 +62,8 @@ async def _live(settings: Settings, interval: float) -> None:
     async with connected(settings, long_running=True) as to:
         watcher = Watcher(to, settings)
         async with watcher.watching(interval):
-            with Live(page(watcher.document(), hint), console=output().stdout, screen=True, auto_refresh=False) as live:
+            shown = Wrapped(page(watcher.document(), hint))
+            with Live(shown, console=output().stdout, screen=True, auto_refresh=False) as live:
                 while True:
                     await asyncio.sleep(min(interval, REDRAW_SECONDS))
-                    live.update(page(watcher.document(), hint), refresh=True)
+                    live.update(Wrapped(page(watcher.document(), hint)), refresh=True)

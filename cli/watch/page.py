@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from rich.columns import Columns
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -46,6 +46,16 @@ def page(look: WatchDocument, hint: str = "") -> RenderableType:
         "",
         *_stuck(look),
     )
+
+
+class Wrapped:
+    """Wraps at the edge of the screen, where nothing else does it for a live page: what is behind the edge is lost."""
+
+    def __init__(self, shown: RenderableType) -> None:
+        self._shown = shown
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from console.render(self._shown, options.update(no_wrap=False, overflow="fold"))
 
 
 def _part(part: PartDocument) -> Text:

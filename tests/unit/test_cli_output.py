@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -140,6 +141,20 @@ def test_a_narrow_terminal_still_shows_words(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "20")
     assert Output().stdout.width == COLUMNS_MIN
+
+
+def test_a_terminal_that_is_made_narrower_is_so_for_a_page_that_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    columns = 100
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((columns, 40)))
+    stdout = Output().stdout
+    assert stdout.width == 100
+    columns = 80
+    assert (stdout.width, stdout.options.max_width) == (80, 80)
+    columns = 20
+    assert stdout.width == COLUMNS_MIN
 
 
 def test_of_several_errors_at_once_the_first_is_told(run_command: Callable[..., int]) -> None:

@@ -20,7 +20,7 @@ from cli.watch.documents import (
     WatchDocument,
 )
 from cli.watch.gauge import Gauge
-from cli.watch.page import page
+from cli.watch.page import Wrapped, page
 from domain.errors import Unreachable
 from tests.support.terminal import NOW
 from tests.support.terminal import drawn as lines_of
@@ -180,6 +180,27 @@ def test_a_shard_that_is_away_is_not_told_as_up_to_date() -> None:
     lines = drawn(look, 100)
     assert "events: read model up to date (without shard-2)" in lines
     assert "in doubt: nothing (without shard-2)" in lines
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_a_live_page_wraps_what_one_copies_and_cuts_nothing(width: int) -> None:
+    hold = HoldDocument(
+        order_id="1795815043410-586e6ae146e0",
+        account_id="6f1d2c3e-0b1a-4c5d-8e9f-a0b1c2d3e4f5",
+        amount="84.00",
+        currency="USD",
+        shard="shard-1",
+        placed_at=NOW,
+        age_seconds=600,
+    )
+    down = PartDocument(
+        name="shard-2", kind="shard", where="", up=False, why="it does not answer: " + "x " * 60 + "end"
+    )
+    lines = lines_of(Wrapped(page(quiet(parts=[down], oldest_hold=hold))), width)
+    assert max(map(len, lines)) <= width
+    assert any(line.endswith(" end") for line in lines)
+    for copied in (hold.order_id, hold.account_id):
+        assert any(copied in line for line in lines)
 
 
 async def test_a_source_that_hangs_or_fails_is_shown_with_its_last_answer() -> None:
