@@ -22,7 +22,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.reactors import SAGA, start_reactor
 from cli.order_book import OrderBook
 from cli.order_rows import FinalRows
-from cli.order_sagas import Seen
+from cli.order_sagas import Seen, summary_of
 from cli.saga_calls import (
     START_SECONDS_MIN,
     TASK_TIMEOUT,
@@ -82,7 +82,6 @@ class ChoreographedOrders:
         return await started(lambda: self._start(client, order, customer_shard), seconds)
 
     async def _start(self, client: Client, order: Order, customer_shard: str) -> Handle:
-        count = len(order.lines)
         attributes = [
             SearchAttributePair(SAGA, order_saga_id(order.order_id)),
             SearchAttributePair(SHARD, customer_shard),
@@ -96,7 +95,7 @@ class ChoreographedOrders:
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             search_attributes=TypedSearchAttributes(attributes),
-            static_summary=f"{order.customer_id}: {count} line{'' if count == 1 else 's'}, {order.currency}",
+            static_summary=summary_of(order),
         )
 
     async def resume(self, order: Order, customer_shard: str) -> None:

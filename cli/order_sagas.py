@@ -26,11 +26,13 @@ from cli.saga_calls import (
     has_worker,
     started,
 )
-from domain.orders import Order, OrderStatus
+from domain.identifiers import order_saga_id
+from domain.orders import Order, OrderStatus, agreed_total
 from domain.sagas import SagaOptions
 from stack.settings import Settings
 from workflows.interfaces import OrderResult, PlaceOrder
 from workflows.order_saga import ORDER_STATUS, SHARD, TASK_QUEUE, OrderSaga, workflow_id
+from workflows.visibility import SAGA
 
 STUCK_LISTED_MAX = 1000
 
@@ -169,16 +171,27 @@ class OrderSagas:
         return (await self._temporal()).get_workflow_handle_for(OrderSaga.run, workflow_id(order_id))
 
 
-def _how(order: Order, customer_shard: str) -> _How:
+def summary_of(order: Order) -> str:
+    """For Temporal's lists. Without a total where the catalogue's prices count: the workflow looks them up, and tells
+    it in its current details."""
     count = len(order.lines)
+    total = agreed_total(order)
+    costs = f"{order.currency} at the catalogue's prices" if total is None else total
+    return f"{order.customer_id}: {count} line{'' if count == 1 else 's'}, {costs}"
+
+
+def _how(order: Order, customer_shard: str) -> _How:
+    attributes = [
+        SearchAttributePair(ORDER_STATUS, OrderStatus.PENDING),
+        SearchAttributePair(SAGA, order_saga_id(order.order_id)),
+        SearchAttributePair(SHARD, customer_shard),
+    ]
     return {
         "id": workflow_id(order.order_id),
         "task_queue": TASK_QUEUE,
         "task_timeout": TASK_TIMEOUT,
         "id_conflict_policy": WorkflowIDConflictPolicy.USE_EXISTING,
         "id_reuse_policy": WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-        "search_attributes": TypedSearchAttributes(
-            [SearchAttributePair(ORDER_STATUS, OrderStatus.PENDING), SearchAttributePair(SHARD, customer_shard)]
-        ),
-        "static_summary": f"{order.customer_id}: {count} line{'' if count == 1 else 's'}, {order.currency}",
+        "search_attributes": TypedSearchAttributes(attributes),
+        "static_summary": summary_of(order),
     }

@@ -19,6 +19,7 @@ from domain.transfers import ProtocolChoice, Transfer, TransferStatus
 from stack.settings import Settings
 from workflows.interfaces import CarryOutTransfer, TransferResult
 from workflows.transfer import SHARD, TASK_QUEUE, TRANSFER_STATUS, TransferWorkflow, workflow_id
+from workflows.visibility import SAGA
 
 Handle = WorkflowHandle[TransferWorkflow, TransferResult]
 
@@ -64,10 +65,11 @@ class TransferSagas:
                 search_attributes=TypedSearchAttributes(
                     [
                         SearchAttributePair(TRANSFER_STATUS, TransferStatus.PENDING),
+                        SearchAttributePair(SAGA, transfer.saga_id),
                         SearchAttributePair(SHARD, source_shard),
                     ]
                 ),
-                static_summary=f"{transfer.amount} from {transfer.source} to {transfer.target}",
+                static_summary=f"{transfer.amount} from {transfer.source} to {transfer.target}, protocol {protocol}",
             )
 
         return await started(start, seconds)

@@ -210,6 +210,12 @@ def why_not_in(currency: str) -> Refusal | None:
     return None if told is None else Refusal(Reason.CURRENCY_WITHDRAWN, told)
 
 
+def agreed_total(order: Order) -> Money | None:
+    """None where a line's price is the catalogue's, and so not known yet."""
+    prices = [line.unit_price.minor * line.quantity for line in order.lines if line.unit_price is not None]
+    return Money(sum(prices), order.currency) if len(prices) == len(order.lines) else None
+
+
 def _told_fields(address: Address | None) -> list[tuple[str, str]]:
     names = ("name", "address", "city", "postal_code", "country")
     told = zip(names, _address_fields(address) if address else (), strict=False)

@@ -19,7 +19,9 @@ from temporalio.exceptions import ActivityError, ApplicationError, FailureError,
 from activities.interfaces import StepResult
 from domain.sagas import Reason, Refusal, SagaOptions
 
-ALARM_PREFIX = "alarm if not done: "
+_WATCHDOG = "watchdog, alarm if not done: "
+# What earlier releases wrote, in histories that are still there.
+_WATCHDOGS = (_WATCHDOG, "alarm if not done: ")
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -126,7 +128,7 @@ class SagaSteps:
             await workflow.wait_condition(
                 woken,
                 timeout=self._options.stuck_after_seconds,
-                timeout_summary=ALARM_PREFIX + summary,
+                timeout_summary=_WATCHDOG + summary,
             )
         except TimeoutError:
             self._set_stuck(summary, True)
@@ -140,6 +142,12 @@ class SagaSteps:
         else:
             self._stuck.remove(summary)
         self._on_stuck_changed(self._stuck)
+
+
+def watched_step(timer_summary: str) -> str | None:
+    """The summary of the step that this timer watches; None where it is no watchdog."""
+    found = (timer_summary.removeprefix(each) for each in _WATCHDOGS if timer_summary.startswith(each))
+    return next(found, None)
 
 
 async def why_abort(work: Awaitable[Refusal | None], cancelled: Refusal) -> Refusal | None:

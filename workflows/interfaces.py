@@ -63,6 +63,31 @@ class Placement:
     content_hash: str
 
 
+class Reacted(StrEnum):
+    """What a reactor has decided or done. `passed_over`: nothing, since the order's row had gone on without it."""
+
+    STOCK_RESERVED = "stock_reserved"
+    STOCK_REFUSED = "stock_refused"
+    PAYMENT_HELD = "payment_held"
+    PAYMENT_REFUSED = "payment_refused"
+    CONFIRMED = "confirmed"
+    ABORTING = "aborting"
+    STOCK_CONSUMED = "stock_consumed"
+    MERCHANT_CREDITED = "merchant_credited"
+    STOCK_RELEASED = "stock_released"
+    REJECTED = "rejected"
+    CANCELLED = "cancelled"
+    PASSED_OVER = "passed_over"
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """How a reactor to an event of a choreographed order ended. `refusal`: why, where that has a reason."""
+
+    outcome: Reacted
+    refusal: Refusal | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class CarryOutTransfer:
     """`vote_within_seconds`: how long two-phase commit waits for each participant's vote before it aborts."""

@@ -28,56 +28,68 @@ from domain.choreography import OrderEvent, Reactor
 from domain.orders import OrderStatus, closing_state
 from domain.sagas import ALREADY_COMPENSATED, Refusal
 from workflows.compensation import first_refusal, why_abort
+from workflows.interfaces import Reacted, Reaction
 from workflows.order_saga import CANCELLED, ORDER_STATUS
-from workflows.reactions import Reaction
+from workflows.reactions import Reacting
 
 # ── forward, until the decision ─────────────────────────────────────────────────────────────────────────────
 
 
 @workflow.defn(name=Reactor.RESERVE_STOCK.workflow_type)
-class ReserveStock(Reaction):
+class ReserveStock(Reacting):
     @workflow.run
-    async def run(self, event: OrderEvent) -> None:
+    async def run(self, event: OrderEvent) -> Reaction:
         reserved = first_refusal(
             self._steps.attempt(StockActivities.reserve_stock, step, f"reserve {goods}")
             for step, goods in self._shares()
         )
         refusal = await why_abort(reserved, CANCELLED)
         summary = f"stock is refused: {refusal.reason}" if refusal else "all stock is reserved"
-        await self._tell(ChoreographyActivities.join_stock, self._order_step(refusal), summary)
+        joined = await self._tell(ChoreographyActivities.join_stock, self._order_step(refusal), summary)
+        if joined.refusal is not None:
+            return self._refused(Reacted.STOCK_REFUSED, joined.refusal)
+        return self._ended(Reacted.STOCK_RESERVED, about=self._goods)
 
 
 @workflow.defn(name=Reactor.HOLD_PAYMENT.workflow_type)
-class HoldPayment(Reaction):
+class HoldPayment(Reacting):
+    _refusal: Refusal | None = None
+
     @workflow.run
-    async def run(self, event: OrderEvent) -> None:
+    async def run(self, event: OrderEvent) -> Reaction:
         failure = await why_abort(self._hold(), CANCELLED)
         if failure is not None:
             summary = f"payment is refused: {failure.reason}"
-            await self._tell(ChoreographyActivities.hold_payment, self._order_step(failure), summary)
+            told = await self._tell(ChoreographyActivities.hold_payment, self._order_step(failure), summary)
+            self._refusal = told.refusal or failure
+        if self._refusal is not None:
+            return self._refused(Reacted.PAYMENT_REFUSED, self._refusal)
+        return self._ended(Reacted.PAYMENT_HELD, about=f"{self._order.total} on account {self._order.customer_id}")
 
-    async def _hold(self) -> Refusal | None:
-        """Never a refusal of its own: that is told already, by the step that found it."""
+    async def _hold(self) -> None:
+        """A refusal of its own needs no further step: it is told already, by the one that found it."""
         summary = f"hold {self._order.total} on account {self._order.customer_id}"
-        await self._steps.attempt(ChoreographyActivities.hold_payment, self._order_step(), summary)
-        return None
+        held = await self._steps.attempt(ChoreographyActivities.hold_payment, self._order_step(), summary)
+        self._refusal = held.refusal
 
 
 # ── the decision ────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @workflow.defn(name=Reactor.CONFIRM_ORDER.workflow_type)
-class ConfirmOrder(Reaction):
+class ConfirmOrder(Reacting):
     @workflow.run
-    async def run(self, event: OrderEvent) -> None:
+    async def run(self, event: OrderEvent) -> Reaction:
         refusal = await why_abort(self._cancellation_window(), CANCELLED)
         decision = await self._tell(
             OrderActivities.decide_order,
             interfaces.DecideOrder(event.order_id, self._order.customer_id, refusal),
             f"decide: abort, {refusal.reason}" if refusal else "decide: confirm, capture the payment, ask for shipment",
         )
-        if decision.is_confirmed:
-            workflow.upsert_search_attributes([ORDER_STATUS.value_set(OrderStatus.CONFIRMED)])
+        if not decision.is_confirmed:
+            return self._ended(Reacted.ABORTING, decision.refusal)
+        workflow.upsert_search_attributes([ORDER_STATUS.value_set(OrderStatus.CONFIRMED)])
+        return self._ended(Reacted.CONFIRMED, about=f"{self._order.total} captured")
 
     async def _cancellation_window(self) -> Refusal | None:
         seconds = self._order.cancellation_window_seconds
@@ -87,25 +99,29 @@ class ConfirmOrder(Reaction):
 
 
 @workflow.defn(name=Reactor.ABORT_ORDER.workflow_type)
-class AbortOrder(Reaction):
+class AbortOrder(Reacting):
     @workflow.run
-    async def run(self, event: OrderEvent) -> None:
+    async def run(self, event: OrderEvent) -> Reaction:
         refusal = self._order.refusal or ALREADY_COMPENSATED
-        await self._tell(
+        decision = await self._tell(
             OrderActivities.decide_order,
             interfaces.DecideOrder(event.order_id, self._order.customer_id, refusal),
             f"decide: abort, {refusal.reason}",
         )
+        if decision.is_confirmed:
+            return self._ended(Reacted.PASSED_OVER, about="the order is confirmed")
+        return self._ended(Reacted.ABORTING, decision.refusal)
 
 
 # ── forward only, after it was confirmed ────────────────────────────────────────────────────────────────────
 
 
 @workflow.defn(name=Reactor.SHIP_ORDER.workflow_type)
-class ShipOrder(Reaction):
+class ShipOrder(Reacting):
     @workflow.run
-    async def run(self, event: OrderEvent) -> None:
+    async def run(self, event: OrderEvent) -> Reaction:
         await self._finish(self._consume())
+        return self._ended(Reacted.STOCK_CONSUMED, about=self._goods)
 
     async def _consume(self) -> None:
         await asyncio.gather(
@@ -117,26 +133,28 @@ class ShipOrder(Reaction):
 
 
 @workflow.defn(name=Reactor.CREDIT_MERCHANT.workflow_type)
-class CreditMerchant(Reaction):
+class CreditMerchant(Reacting):
     @workflow.run
-    async def run(self, event: OrderEvent) -> None:
+    async def run(self, event: OrderEvent) -> Reaction:
         order = self._order
         if order.total.minor > 0:
             credit = interfaces.CreditMerchant(event.saga_id, order.customer_id, order.total)
             await self._tell(PaymentActivities.credit_merchant, credit, f"credit the merchant with {order.total}")
+        return self._ended(Reacted.MERCHANT_CREDITED, about=str(order.total))
 
 
 # ── backwards, after it was aborted ─────────────────────────────────────────────────────────────────────────
 
 
 @workflow.defn(name=Reactor.RELEASE_STOCK.workflow_type)
-class ReleaseStock(Reaction):
+class ReleaseStock(Reacting):
     """Of every share, reserved or not: releasing what never was is safe, and bars it from being reserved late."""
 
     @workflow.run
-    async def run(self, event: OrderEvent) -> None:
+    async def run(self, event: OrderEvent) -> Reaction:
         await self._finish(self._release())
         await self._tell(ChoreographyActivities.join_release, self._order_step(), "all stock is released")
+        return self._ended(Reacted.STOCK_RELEASED, about=self._goods)
 
     async def _release(self) -> None:
         await asyncio.gather(
@@ -148,9 +166,9 @@ class ReleaseStock(Reaction):
 
 
 @workflow.defn(name=Reactor.CLOSE_ORDER.workflow_type)
-class CloseOrder(Reaction):
+class CloseOrder(Reacting):
     @workflow.run
-    async def run(self, event: OrderEvent) -> None:
+    async def run(self, event: OrderEvent) -> Reaction:
         refusal = self._order.refusal or ALREADY_COMPENSATED
         await self._tell(
             OrderActivities.abort_order,
@@ -159,9 +177,10 @@ class CloseOrder(Reaction):
         )
         ended = OrderStatus.of_state(closing_state(refusal.reason))
         workflow.upsert_search_attributes([ORDER_STATUS.value_set(ended)])
+        return self._ended(Reacted(ended), refusal)
 
 
-REACTORS: dict[Reactor, type[Reaction]] = {
+REACTORS: dict[Reactor, type[Reacting]] = {
     Reactor.RESERVE_STOCK: ReserveStock,
     Reactor.HOLD_PAYMENT: HoldPayment,
     Reactor.CONFIRM_ORDER: ConfirmOrder,

@@ -19,11 +19,13 @@ from activities.interfaces import (
     RefuseOrderId,
 )
 from domain.choreography import PLACEMENT_TYPE, Choreography
-from domain.orders import OrderStatus
+from domain.identifiers import order_saga_id
+from domain.orders import OrderStatus, closing_state
 from domain.sagas import ALREADY_COMPENSATED, Outcome, Refusal
 from workflows.compensation import SagaSteps, shielded, why_abort
 from workflows.interfaces import PlaceChoreographed, Placement
 from workflows.order_saga import CANCELLED, ORDER_STATUS, price
+from workflows.visibility import of_saga, tell_stuck, why
 
 
 @workflow.defn(name=PLACEMENT_TYPE)
@@ -34,6 +36,7 @@ class PlaceChoreographedOrder:
         self._order = request.order
         self._steps = SagaSteps(request.options, self._on_stuck_changed)
         self._cancelled = False
+        self._details = ""
 
     @workflow.run
     async def run(self, request: PlaceChoreographed) -> Placement:
@@ -44,6 +47,8 @@ class PlaceChoreographedOrder:
             refused = CANCELLED if self._cancelled else await why_abort(self._place(claimed), CANCELLED)
             if refused is not None:
                 refusal = await shielded(self._refuse(refused), self._on_cancel)
+        if refusal is not None:
+            self._tell(why(OrderStatus.of_state(closing_state(refusal.reason)), refusal))
         return Placement(order.order_id, refusal, order.content_hash)
 
     @workflow.update
@@ -69,6 +74,10 @@ class PlaceChoreographedOrder:
             PlacedOrder(order, lines, choreography),
             f"place the order over {total}",
         )
+        if placed.refusal is None:
+            self._tell(
+                f"placed: {total}, carried out by the other workflows of its Saga, {order_saga_id(order.order_id)}"
+            )
         return placed.refusal
 
     async def _refuse(self, refusal: Refusal) -> Refusal | None:
@@ -92,7 +101,13 @@ class PlaceChoreographedOrder:
     def _on_cancel(self) -> None:
         self._cancelled = True
 
+    def _tell(self, details: str) -> None:
+        """While nothing is stuck."""
+        self._details = details
+        workflow.set_current_details(details)
+
     def _on_stuck_changed(self, stuck: Sequence[str]) -> None:
-        workflow.set_current_details("\n".join(f"* stuck: {step}" for step in stuck))
+        tell_stuck(stuck, self._details)
         status = OrderStatus.STUCK if stuck else OrderStatus.PENDING
-        workflow.upsert_search_attributes([ORDER_STATUS.value_set(status)])
+        saga = of_saga(order_saga_id(self._order.order_id))
+        workflow.upsert_search_attributes([ORDER_STATUS.value_set(status), *saga])

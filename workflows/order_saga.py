@@ -37,6 +37,7 @@ from domain.orders import Order, OrderStatus, PricedLine, closing_state, total_o
 from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal
 from workflows.compensation import SagaSteps, first_refusal, shielded, why_abort
 from workflows.interfaces import OrderResult, PlaceOrder
+from workflows.visibility import of_saga, tell_stuck, why
 
 TASK_QUEUE = "orders"
 
@@ -60,6 +61,7 @@ class OrderSaga:
         self._saga_id = order_saga_id(request.order.order_id)
         self._steps = SagaSteps(request.options, self._on_stuck_changed)
         self._status = OrderStatus.PENDING
+        self._details = ""
         self._decision: Decision | None = None
         self._forward: asyncio.Task[Refusal | None] | None = None
         self._cancel_requested = False
@@ -109,6 +111,7 @@ class OrderSaga:
         if isinstance(priced, Refusal):
             return priced
         lines, total = priced
+        self._tell(f"pending: {total}")
         opened = await self._steps.attempt(
             OrderActivities.open_order,
             OpenOrder(order, lines, total),
@@ -136,6 +139,7 @@ class OrderSaga:
         if claimed.refusal is not None:
             # The id names another order, or reactors carry this one out: nothing here is ours to decide or undo.
             self._decision = Decision(Outcome.ABSENT, claimed.refusal)
+            self._tell(why(OrderStatus.REJECTED, claimed.refusal))
             return self._result(OrderStatus.REJECTED)
         order = self._order
         self._decision = decision = await self._steps.to_the_end(
@@ -144,12 +148,18 @@ class OrderSaga:
             f"decide: abort, {refusal.reason}" if refusal else "decide: confirm, capture the payment, ask for shipment",
         )
         if decision.is_confirmed:
+            self._tell(f"confirmed: {decision.total} captured")
             await self._complete(claimed, decision)
+            shards = ", ".join(dict.fromkeys(share.shard for share in claimed.stock))
+            self._tell(f"confirmed: {decision.total} captured, stock consumed on {shards}")
             return self._result(OrderStatus.CONFIRMED)
         reason = decision.refusal or ALREADY_COMPENSATED
+        ended = OrderStatus.of_state(closing_state(reason.reason))
         self._set_status(OrderStatus.COMPENSATING)
+        self._tell(why(OrderStatus.COMPENSATING, reason))
         await self._compensate(claimed, decision.outcome, reason)
-        return self._result(OrderStatus.of_state(closing_state(reason.reason)))
+        self._tell(why(ended, reason))
+        return self._result(ended)
 
     async def _complete(self, claimed: Claimed, decision: Decision) -> None:
         forward = [
@@ -198,12 +208,20 @@ class OrderSaga:
             self._forward.cancel()
 
     def _on_stuck_changed(self, stuck: Sequence[str]) -> None:
-        workflow.set_current_details("\n".join(f"* stuck: {step}" for step in stuck))
-        workflow.upsert_search_attributes([ORDER_STATUS.value_set(OrderStatus.STUCK if stuck else self._status)])
+        tell_stuck(stuck, self._details)
+        self._upsert(OrderStatus.STUCK if stuck else self._status)
+
+    def _tell(self, details: str) -> None:
+        """While nothing is stuck."""
+        self._details = details
+        workflow.set_current_details(details)
 
     def _set_status(self, status: OrderStatus) -> None:
         self._status = status
-        workflow.upsert_search_attributes([ORDER_STATUS.value_set(status)])
+        self._upsert(status)
+
+    def _upsert(self, status: OrderStatus) -> None:
+        workflow.upsert_search_attributes([ORDER_STATUS.value_set(status), *of_saga(self._saga_id)])
 
     def _result(self, status: OrderStatus) -> OrderResult:
         assert self._decision is not None

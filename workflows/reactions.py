@@ -10,15 +10,17 @@ from temporalio import workflow
 from activities.interfaces import OrderStep, StockStep
 from domain.choreography import OrderEvent
 from domain.orders import OrderStatus
-from domain.sagas import Refusal
+from domain.sagas import Reason, Refusal
 from workflows.compensation import SagaSteps, shielded
+from workflows.interfaces import Reacted, Reaction
 from workflows.order_saga import ORDER_STATUS, told
+from workflows.visibility import tell_stuck, why
 
 A = TypeVar("A")
 R = TypeVar("R")
 
 
-class Reaction:
+class Reacting:
     """Runs the steps of one reactor, and decides nothing that the order's row could not contradict.
 
     Its event may be told twice and late: every step answers what it answered before, or that the order has gone on.
@@ -50,7 +52,22 @@ class Reaction:
         for share in self._order.stock:
             yield StockStep(self._event.saga_id, self._order.total.currency, share), told(share)
 
+    @property
+    def _goods(self) -> str:
+        return "; ".join(goods for _, goods in self._shares())
+
+    def _refused(self, outcome: Reacted, refusal: Refusal) -> Reaction:
+        """By the order's row, which may have been decided before it was asked."""
+        return self._ended(Reacted.PASSED_OVER if refusal.reason is Reason.ALREADY_COMPENSATED else outcome, refusal)
+
+    def _ended(self, outcome: Reacted, refusal: Refusal | None = None, about: str = "") -> Reaction:
+        """The result, told in the current details as well. `about`: what it was done with."""
+        sentence = outcome.replace("_", " ")
+        details = why(sentence, refusal) if refusal else ": ".join(filter(None, (sentence, about)))
+        workflow.set_current_details(details)
+        return Reaction(outcome, refusal)
+
     def _on_stuck_changed(self, stuck: Sequence[str]) -> None:
-        workflow.set_current_details("\n".join(f"* stuck: {step}" for step in stuck))
+        tell_stuck(stuck, "")
         status = OrderStatus.STUCK if stuck else OrderStatus.PENDING
         workflow.upsert_search_attributes([ORDER_STATUS.value_set(status)])

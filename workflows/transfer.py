@@ -14,12 +14,13 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 
 from activities.interfaces import OpenedTransfer, OpenTransfer, TransferActivities
-from domain.sagas import Decision
+from domain.sagas import ALREADY_COMPENSATED, Decision
 from domain.transfers import Protocol, Transfer, TransferStatus
 from workflows.compensation import SagaSteps, shielded
 from workflows.interfaces import CarryOutTransfer, TransferResult
 from workflows.transfer_saga import TransferSaga, decided
 from workflows.transfer_two_phase import commit_across
+from workflows.visibility import of_saga, tell_stuck, why
 
 TASK_QUEUE = "transfers"
 
@@ -42,13 +43,19 @@ class TransferWorkflow:
         self._steps = SagaSteps(request.options, self._on_stuck_changed)
         self._saga = TransferSaga(request.transfer, self._steps)
         self._status = TransferStatus.PENDING
+        self._details = ""
         self._cancel_requested = False
 
     @workflow.run
     async def run(self, request: CarryOutTransfer) -> TransferResult:
         opened = await shielded(self._open(), self._on_cancel)
+        self._say(f"pending: {self._told(opened)}")
         decision = await shielded(self._carry_out(opened), self._on_cancel)
         self._status = TransferStatus.SETTLED if decision.is_confirmed else TransferStatus.DECLINED
+        told = self._told(opened)
+        self._say(
+            f"settled: {told}" if decision.is_confirmed else why(self._status, decision.refusal or ALREADY_COMPENSATED)
+        )
         self._tell(opened.protocol)
         await shielded(workflow.wait_condition(workflow.all_handlers_finished), self._on_cancel)
         return TransferResult(
@@ -95,12 +102,24 @@ class TransferWorkflow:
         self._saga.cancel()
 
     def _on_stuck_changed(self, stuck: Sequence[str]) -> None:
-        workflow.set_current_details("\n".join(f"* stuck: {step}" for step in stuck))
+        tell_stuck(stuck, self._details)
         status = TransferStatus.STUCK if stuck else self._status
-        workflow.upsert_search_attributes([TRANSFER_STATUS.value_set(status)])
+        workflow.upsert_search_attributes([TRANSFER_STATUS.value_set(status), *of_saga(self._transfer.saga_id)])
+
+    def _say(self, details: str) -> None:
+        """While nothing is stuck."""
+        self._details = details
+        workflow.set_current_details(details)
+
+    def _told(self, opened: OpenedTransfer) -> str:
+        """The transfer for a person, with the protocol that is run."""
+        transfer = self._transfer
+        source, target = f"{transfer.source} on {opened.source_shard}", f"{transfer.target} on {opened.target_shard}"
+        protocol = f", by {opened.protocol}" if opened.protocol is not None else ""
+        return f"{transfer.amount} from {source} to {target}{protocol}"
 
     def _tell(self, protocol: Protocol | None) -> None:
-        told = [TRANSFER_STATUS.value_set(self._status)]
+        told = [TRANSFER_STATUS.value_set(self._status), *of_saga(self._transfer.saga_id)]
         if protocol is not None:
             told.append(PROTOCOL.value_set(protocol))
         workflow.upsert_search_attributes(told)

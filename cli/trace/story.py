@@ -10,7 +10,7 @@ from activities.interfaces import StockShare
 from cli.trace.documents import AlarmDocument, Phase, Result, RoundDocument, RowDocument, StepDocument
 from cli.trace.facts import TEMPORAL_CANCEL, Effect, LostTask, Request, Round, Run, Timer
 from domain.sagas import Outcome
-from workflows.compensation import ALARM_PREFIX
+from workflows.compensation import watched_step
 from workflows.order_saga import told
 
 PHASES: Mapping[str, Phase] = {
@@ -131,7 +131,7 @@ def _round(each: Round) -> RoundDocument:
 
 def _alarm(run: Run, summary: str) -> AlarmDocument | None:
     """The first that fired, else the last one set: an operator's retry sets a new one."""
-    timers = [timer for timer in run.timers if timer.summary == ALARM_PREFIX + summary]
+    timers = [timer for timer in run.timers if watched_step(timer.summary) == summary]
     fired = [timer for timer in timers if timer.end == "fired"]
     if not timers:
         return None
@@ -174,7 +174,7 @@ def _of_row(effect: Effect, runs: Sequence[Run], plan: Sequence[StockShare]) -> 
 
 def _between(run: Run) -> Iterator[StepDocument]:
     for timer in run.timers:
-        if not timer.summary.startswith(ALARM_PREFIX):
+        if watched_step(timer.summary) is None:
             yield _timer(run, timer)
     for request in run.requests:
         yield _request(run, request)

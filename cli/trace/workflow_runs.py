@@ -38,11 +38,12 @@ async def read_runs(client: Client, workflow_id: str) -> list[Run]:
 
 
 async def read_workflows(client: Client, saga_id: str) -> list[Run]:
-    """Every run of every workflow that carries this saga's id, by its start; a moment behind, as the list is.
+    """Every run of every workflow that carries this saga's id, but for the one that is named after it, by its start; a
+    moment behind, as the list is.
 
     Raises `RPCError` where Temporal does not answer.
     """
-    query = f'Saga = "{saga_id}"'
+    query = f'Saga = "{saga_id}" AND WorkflowId != "{saga_id}"'
     runs = [
         await _read(client, listed.id, listed.run_id)
         async for listed in client.list_workflows(query, limit=WORKFLOWS_MAX)
