@@ -23,7 +23,7 @@ from stack.settings import Settings
 
 
 async def resolve_in_doubt(to: Connections, dry_run: bool) -> InDoubtReport:
-    """What the schedule does every half minute, now and for young ones too. `dry_run`: only say what would be done."""
+    """What `InDoubtSweeper` does every half minute, now and for young ones too. `dry_run`: only say what would be."""
     ask = partial(coordinator_of, await to.temporal())
     return await Sweep(to.router, ask, older_than_seconds=0, dry_run=dry_run).run()
 

@@ -22,7 +22,7 @@ def migrate(data_dir: DataDir = None) -> None:
     document = {
         "databases": [{"name": each.name, "from": each.before, "to": each.after} for each in done.databases],
         "search_attributes": done.search_attributes,
-        "schedules": done.schedules,
+        "schedules_removed": done.schedules_removed,
         "map_version": done.map_version,
     }
     rows = [(each.name, each.before or "empty", each.after) for each in done.databases]

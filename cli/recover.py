@@ -30,7 +30,7 @@ def recover(
 ) -> int:
     """Start the workflows of orders and transfers again that nobody works on: terminated, or lost by Temporal.
 
-    Ends the two-phase commits first that nobody decides any more, as a schedule does every half minute.
+    Ends the two-phase commits first that nobody decides any more, as a workflow does every half minute.
 
     Safe to repeat. Sagas go on from their rows by themselves, undecided orders with the cancellation window of the
     settings: what should not be confirmed any more is for `order cancel`. Exit code 1 where it meets rows that no

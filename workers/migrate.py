@@ -19,7 +19,7 @@ from shards.map_store import load_map, load_whole_map, seed_map
 from shards.side_by_side import all_ended
 from stack.settings import Databases, Settings, resolve_databases
 from stack.temporal_client import connect
-from workers.schedules import register_schedules
+from workers.in_doubt_sweeper import replace_schedule
 from workers.schema import Kind, current_revision, history_of
 from workers.search_attributes import KEYWORDS, missing_search_attributes, register_search_attributes
 
@@ -37,15 +37,17 @@ class Upgrade:
 
 @dataclass(frozen=True)
 class Migrated:
+    """`schedules_removed`: of earlier releases, in whose place a workflow is now."""
+
     databases: list[Upgrade]
     search_attributes: list[str]
-    schedules: list[str]
+    schedules_removed: list[str]
     map_version: int
 
 
 async def migrate(settings: Settings, report: Callable[[str], None]) -> Migrated:
-    """Upgrade every database, have the shards know their names and slots, register Temporal's search attributes and
-    schedules.
+    """Upgrade every database, have the shards know their names and slots, register Temporal's search attributes,
+    take away a schedule that an earlier release had there.
 
     Safe to repeat, to kill at any point and to run twice at once. `InvalidInput` where the settings do not fit what
     the databases hold, `Unreachable` where a server does not answer.
@@ -56,7 +58,7 @@ async def migrate(settings: Settings, report: Callable[[str], None]) -> Migrated
         version = (await load_map(cluster.catalog)).version
     client = await connect(settings)
     await register_search_attributes(client)
-    return Migrated(upgrades, list(KEYWORDS), await register_schedules(client), version)
+    return Migrated(upgrades, list(KEYWORDS), await replace_schedule(client), version)
 
 
 async def migrate_databases(addresses: Databases, report: Callable[[str], None]) -> list[Upgrade]:

@@ -34,12 +34,15 @@ from shards.engines import Cluster
 from shards.routing import Router
 from stack.settings import Settings, resolve_databases
 from stack.temporal_client import connect
+from workers.in_doubt_sweeper import sweeper
+from workers.keeping import Start, kept
 from workers.late_tasks import LateTaskRunner, LateTasks
 from workers.migrate import assert_ready
-from workers.relays import keep_relays
+from workers.relays import relays
 from workers.sandbox import workflow_runner
 from workers.task_slots import WorkflowTaskSlots, tuned
 from workflows.in_doubt_recovery import InDoubtRecovery
+from workflows.in_doubt_sweeper import InDoubtSweeper
 from workflows.order_choreography import REACTORS
 from workflows.order_placement import PlaceChoreographedOrder
 from workflows.order_saga import TASK_QUEUE as ORDERS
@@ -142,7 +145,7 @@ HOSTED: dict[str, Hosted] = {
     Service.INVENTORY: Hosted(_reactors(Service.INVENTORY), _inventory_activities),
     Service.PAYMENT: Hosted(_reactors(Service.PAYMENT), _payment_activities),
     Service.SHIPPING: Hosted(_reactors(Service.SHIPPING), _shipping_activities),
-    TRANSFERS: Hosted([TransferWorkflow, TransferBatchWorkflow, InDoubtRecovery], _transfer_activities),
+    TRANSFERS: Hosted([TransferWorkflow, TransferBatchWorkflow, InDoubtSweeper, InDoubtRecovery], _transfer_activities),
     OUTBOX: Hosted([OutboxRelay, ReadModelRebuild], _outbox_activities),
 }
 
@@ -162,25 +165,18 @@ async def run_worker(settings: Settings, queues: Sequence[str], name: str | None
     async with Cluster(databases.shards, databases.catalog, databases.read_model, settings.pool_size) as cluster:
         client = await connect(settings)
         await assert_ready(cluster, client)
-        async with polling(client, cluster, settings, chosen, name), _looking_after_relays(client, cluster, chosen):
+        async with polling(client, cluster, settings, chosen, name), kept(_lasting(client, cluster, chosen)):
             _tell_ready(chosen)
             log.info("polling %s", ", ".join(chosen))
             await stop.wait()
             log.info("draining")
 
 
-@asynccontextmanager
-async def _looking_after_relays(client: Client, cluster: Cluster, queues: Sequence[str]) -> AsyncIterator[None]:
-    if OUTBOX not in queues:
-        yield
-        return
-    looking = asyncio.create_task(keep_relays(client, cluster.shards))
-    try:
-        yield
-    finally:
-        looking.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await looking
+def _lasting(client: Client, cluster: Cluster, queues: Sequence[str]) -> dict[str, Start]:
+    """The workflows that are to run for ever, of those that these queues host."""
+    return (relays(client, cluster.shards) if OUTBOX in queues else {}) | (
+        sweeper(client) if TRANSFERS in queues else {}
+    )
 
 
 @asynccontextmanager

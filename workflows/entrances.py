@@ -27,9 +27,10 @@ from domain.orders import Order, Style, check_order
 from domain.sagas import check_options
 from domain.transfer_batch import batch_workflow_id
 from domain.transfers import check_transfer
-from workflows import in_doubt_recovery, order_saga, outbox_relay, read_model_rebuild, transfer
+from workflows import in_doubt_recovery, in_doubt_sweeper, order_saga, outbox_relay, read_model_rebuild, transfer
 from workflows.interfaces import (
     CALL_SECONDS,
+    SWEEPS_MAX,
     BatchOptions,
     BatchProgress,
     CarryOutTransfer,
@@ -37,6 +38,7 @@ from workflows.interfaces import (
     PlaceChoreographed,
     PlaceOrder,
     Rebuild,
+    SweepInDoubt,
     TransferBatch,
 )
 
@@ -180,8 +182,14 @@ def _rebuild(request: Rebuild, workflow_id: str) -> None:
     _check_id(workflow_id, read_model_rebuild.WORKFLOW_ID)
 
 
-def _sweep(_: None, workflow_id: str) -> None:
-    """Its schedule appends the time to the id."""
+def _keep_sweeping(request: SweepInDoubt, workflow_id: str) -> None:
+    check_seconds(request.every_seconds, "every_seconds", above_zero=True)
+    check_whole(request.sweeps_max, "sweeps_max", 1, SWEEPS_MAX)
+    _check_id(workflow_id, in_doubt_sweeper.WORKFLOW_ID)
+
+
+def _sweep_once(_: None, workflow_id: str) -> None:
+    """Its schedule appended the time to the id."""
     expected = in_doubt_recovery.WORKFLOW_ID
     if workflow_id != expected and not workflow_id.startswith(f"{expected}-"):
         _check_id(workflow_id, expected)
@@ -193,7 +201,8 @@ ENTRANCES: Mapping[str, Entrance[Any]] = {
     **{reactor.workflow_type: Entrance(OrderEvent, partial(_react, reactor)) for reactor in Reactor},
     "TransferWorkflow": Entrance(CarryOutTransfer, _carry_out_transfer),
     "TransferBatchWorkflow": Entrance(TransferBatch, _transfer_batch),
-    "InDoubtRecovery": Entrance(None, _sweep),
+    "InDoubtSweeper": Entrance(SweepInDoubt, _keep_sweeping),
+    "InDoubtRecovery": Entrance(None, _sweep_once),
     "OutboxRelay": Entrance(FollowOutbox, _follow_outbox),
     "ReadModelRebuild": Entrance(Rebuild, _rebuild),
 }

@@ -1,7 +1,7 @@
-"""Looks after two-phase commits that nobody decides any more, every half minute. See `shards.in_doubt`.
+"""One sweep over two-phase commits that nobody decides any more, as a schedule of earlier releases started them.
 
-A transfer's own workflow ends its prepared transactions. This is for those whose workflow was terminated or lost: they
-keep their locks, and hold back their server's vacuum and outbox, until somebody ends them.
+Nothing starts it any more: `workflows.in_doubt_sweeper` has its place. It is hosted for the run that such a schedule
+may have left behind, which would otherwise wait for ever for a worker that knows it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,8 @@ from domain.in_doubt import InDoubtReport
 
 WORKFLOW_ID = "in-doubt-recovery"
 
-# Long enough for a workflow to be started behind its first prepare; what runs is never touched.
 OLDER_THAN_SECONDS = 5.0
-
 START_TO_CLOSE = timedelta(seconds=60)
-# The next one comes anyway.
 RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=3)
 
 

@@ -7,11 +7,13 @@ So it catches nothing here, and the rules that keep `domain` pure hold for this 
 from __future__ import annotations
 
 from dataclasses import field
+from datetime import datetime
 from enum import StrEnum
 
 from pydantic.dataclasses import dataclass
 
 from activities.interfaces import BatchCounts, Compared
+from domain.in_doubt import InDoubtReport
 from domain.money import Money
 from domain.orders import Order, OrderStatus
 from domain.sagas import Refusal, SagaOptions
@@ -21,6 +23,9 @@ from domain.transfers import Protocol, ProtocolChoice, Transfer, TransferStatus
 VOTE_WITHIN_SECONDS = 20.0
 # One call of the relay's activity. A hundred of them are a history of some 600 events and most of a day.
 CALL_SECONDS = 600.0
+SWEEP_EVERY_SECONDS = 30.0
+# Five hours: some 3,600 events, below the 4,096 at which Temporal suggests to begin anew.
+SWEEPS_MAX = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +156,25 @@ class FollowOutbox:
 
     shard: str
     call_seconds: float = CALL_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class SweepInDoubt:
+    """`paused`: it begins with no sweep but those that are asked for. `every_seconds`: the rest after a sweep. After
+    `sweeps_max` of them the history is begun anew, or when Temporal suggests it."""
+
+    paused: bool = False
+    every_seconds: float = SWEEP_EVERY_SECONDS
+    sweeps_max: int = SWEEPS_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """How one went that ended `at`. `report` None: it failed, for the reason `failure`; the next one comes anyway."""
+
+    at: datetime
+    report: InDoubtReport | None
+    failure: str | None
 
 
 class Phase(StrEnum):

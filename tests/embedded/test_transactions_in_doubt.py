@@ -6,9 +6,20 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 
 import pytest
-from temporalio.client import Client, ScheduleHandle
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleIntervalSpec,
+    ScheduleSpec,
+    ScheduleState,
+    WorkflowExecutionStatus,
+    WorkflowHandle,
+)
+from temporalio.service import RPCError
 
 from domain.errors import Unreachable
 from domain.transfers import ProtocolChoice, TransferStatus
@@ -20,10 +31,14 @@ from stack.temporal_client import connect
 from tests.faults.phases import BORDERS, PhaseWatcher
 from tests.faults.points import intercepted
 from tests.support.command import Shardwise
+from tests.support.metadata import current_details
 from tests.support.two_phase import BOTH, SOURCE, TransferByHand, new_transfer, nothing_left_prepared
 from tests.support.world import World
 from workers.run import HOSTED, new_worker
-from workers.schedules import IN_DOUBT_RECOVERY
+from workflows.in_doubt_recovery import WORKFLOW_ID as SCHEDULE
+from workflows.in_doubt_recovery import InDoubtRecovery
+from workflows.in_doubt_sweeper import WORKFLOW_ID as SWEEPER
+from workflows.in_doubt_sweeper import InDoubtSweeper
 from workflows.interfaces import CarryOutTransfer
 from workflows.transfer import TASK_QUEUE, TransferWorkflow, workflow_id
 
@@ -35,6 +50,8 @@ KILLED_AT = (
     "between the decision and the first commit",
     "between the commits",
 )
+
+Sweeper = WorkflowHandle[InDoubtSweeper, None]
 
 _queues = (f"in-doubt-{n}" for n in itertools.count())
 
@@ -55,12 +72,18 @@ async def client(shardwise: Shardwise) -> Client:
 
 
 @pytest.fixture
-async def paused(client: Client) -> AsyncIterator[ScheduleHandle]:
-    """The schedule, which does nothing by itself during the test."""
-    schedule = client.get_schedule_handle(IN_DOUBT_RECOVERY)
-    await schedule.pause()
-    yield schedule
-    await schedule.unpause()
+def sweeper(client: Client) -> Sweeper:
+    return client.get_workflow_handle_for(InDoubtSweeper.run, SWEEPER)
+
+
+@pytest.fixture
+async def paused(sweeper: Sweeper) -> AsyncIterator[Sweeper]:
+    """The sweeper, which does nothing by itself during the test."""
+    await sweeper.signal(InDoubtSweeper.pause)
+    # Answered when the signal was heard, and no sweep runs any more.
+    await sweeper.execute_update(InDoubtSweeper.sweep)
+    yield sweeper
+    await sweeper.signal(InDoubtSweeper.resume)
 
 
 class Arrivals:
@@ -135,7 +158,7 @@ async def _until_answering(world: World) -> None:
 
 
 async def test_what_nobody_decides_raises_the_alarm_and_is_ended_by_recover(
-    shardwise: Shardwise, world: World, paused: ScheduleHandle
+    shardwise: Shardwise, world: World, paused: Sweeper
 ) -> None:
     abandoned, committed = await new_transfer(world), await new_transfer(world)
     for each in (abandoned, committed):
@@ -166,7 +189,11 @@ async def test_what_nobody_decides_raises_the_alarm_and_is_ended_by_recover(
     assert verified.exit_code == 0, verified.stdout
 
 
-async def test_a_schedule_ends_it_with_nobodys_help(shardwise: Shardwise, world: World, client: Client) -> None:
+async def test_the_sweeper_comes_back_and_ends_it_with_nobodys_help(
+    shardwise: Shardwise, world: World, client: Client, sweeper: Sweeper
+) -> None:
+    before = (await sweeper.describe()).run_id
+    await sweeper.terminate("an operator's mistake")
     transfer = await new_transfer(world)
     await transfer.prepare_both()
     async for _ in attempts(2 * SECONDS_MAX):
@@ -174,15 +201,45 @@ async def test_a_schedule_ends_it_with_nobodys_help(shardwise: Shardwise, world:
             break
     assert (await transfer.states(), await transfer.money()) == (("declined", "withdrawn"), (100_00, 0))
     assert await transfer.prepared() == []
-    description = await client.get_schedule_handle(IN_DOUBT_RECOVERY).describe()
-    assert description.info.num_actions > 0
+    described = await sweeper.describe()
+    assert (described.status, described.run_id == before) == (WorkflowExecutionStatus.RUNNING, False)
 
 
-async def test_migrating_again_leaves_the_schedule_as_an_operator_has_set_it(
-    shardwise: Shardwise, paused: ScheduleHandle
+async def test_an_operator_begins_a_sweep_of_a_paused_sweeper(world: World, paused: Sweeper) -> None:
+    transfer = await new_transfer(world)
+    await transfer.prepare_both()
+    ended: list[str] = []
+    async for _ in attempts(SECONDS_MAX):  # What is young is left to whoever has prepared it.
+        swept = await paused.execute_update(InDoubtSweeper.sweep)
+        assert swept.report is not None
+        ended += [each.gid for each in swept.report.resolved]
+        if ended:
+            break
+    assert ended == _gids(transfer)
+    assert (await transfer.states(), await transfer.prepared()) == (("declined", "withdrawn"), [])
+    assert (await current_details(paused)).startswith("paused: ")
+
+
+async def test_migrate_puts_the_sweeper_in_the_place_of_an_earlier_releases_schedule(
+    shardwise: Shardwise, client: Client, sweeper: Sweeper
 ) -> None:
-    assert shardwise.inside("migrate").document["schedules"] == [IN_DOUBT_RECOVERY]
-    assert (await paused.describe()).schedule.state.paused
+    """Paused, if that was; once; and what such a schedule has begun comes to its end."""
+    action = ScheduleActionStartWorkflow("InDoubtRecovery", id=SCHEDULE, task_queue=TASK_QUEUE)
+    spec = ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(days=1))])
+    state = ScheduleState(paused=True)
+    await client.create_schedule(SCHEDULE, Schedule(action=action, spec=spec, state=state))
+    try:
+        assert shardwise.inside("migrate").document["schedules_removed"] == [SCHEDULE]
+        assert (await current_details(sweeper)).startswith("paused: ")
+        assert shardwise.inside("migrate").document["schedules_removed"] == []
+    finally:
+        await sweeper.signal(InDoubtSweeper.resume)
+    with pytest.raises(RPCError, match="not found"):
+        await client.get_schedule_handle(SCHEDULE).describe()
+    left = await client.start_workflow(
+        InDoubtRecovery.run, id=f"{SCHEDULE}-2026-01-31T00:00:00Z", task_queue=TASK_QUEUE
+    )
+    assert (await left.result()).unreachable == []
 
 
 def _gids(transfer: TransferByHand) -> list[str]:

@@ -65,6 +65,8 @@ def _inside(kind: Any, value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
 
 def _other_types(kind: Any, value: Any) -> tuple[Any, ...]:
     match value:
+        case bool():
+            return "x", 7, "true", [1], {}
         case str():
             return 7, True, ["x"], {}
         case int() | float():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,7 +21,8 @@ from domain.transfers import ProtocolChoice, Transfer, TransferStatus
 from stack.embedded.waiting import attempts
 from stack.settings import Settings
 from tests.support.world import World
-from workers.relays import keep_relays
+from workers.keeping import kept
+from workers.relays import relays
 from workers.run import HOSTED, polling
 from workflows.read_model_rebuild import Phase, Rebuild
 
@@ -46,13 +46,9 @@ class Office:
     async def at_work(self) -> AsyncIterator[None]:
         """With a worker and the relays."""
         cluster = self.world.cluster
-        async with polling(self.client, cluster, SETTINGS, list(HOSTED)):
-            relays = asyncio.create_task(keep_relays(self.client, cluster.shards))
-            try:
-                yield
-            finally:
-                relays.cancel()
-                await asyncio.gather(relays, return_exceptions=True)
+        lasting = relays(self.client, cluster.shards)
+        async with polling(self.client, cluster, SETTINGS, list(HOSTED)), kept(lasting):
+            yield
 
     async def place(self, order: Order) -> OrderStatus:
         return (await OrderDesk(self.connections, SETTINGS).place(order, SECONDS_MAX)).status
