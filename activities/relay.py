@@ -10,11 +10,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from temporalio import activity
 
 from activities.effects import database_of, failures_told
-from activities.interfaces import FollowShard, RelayActivities
+from activities.interfaces import Followed, FollowShard, RelayActivities, Standing
 from activities.reactors import ReactorStarter
+from domain.errors import ShardwiseError
 from shards.engines import Database
 from shards.outbox_bell import heard
 from shards.outbox_following import Consumer, follow
+from shards.outbox_lag import lag_of
+from shards.outbox_stretch import BEGINNING
 from shards.outbox_trimming import Trimmer
 from shards.projection.projector import Projector
 from shards.routing import Router
@@ -22,6 +25,8 @@ from shards.routing import Router
 HEARTBEAT_SECONDS = 1.0
 # How often the connection that hears the bell is asked whether it still is one.
 ALIVE_SECONDS = 5.0
+# Nobody waits for it: it is for who looks.
+STANDING_SECONDS_MAX = 5.0
 
 AssertAlive = Callable[[], Awaitable[None]]
 
@@ -34,24 +39,38 @@ class ShardedRelayActivities(RelayActivities):
 
     @activity.defn(name="project_events")
     @failures_told
-    async def project_events(self, request: FollowShard) -> int:
+    async def project_events(self, request: FollowShard) -> Followed:
         shard = await self._shard(request)
-        return await _follow(
+        taken = await _follow(
             Projector(shard, self._router.cluster.read_model), shard, request.seconds, self._bell(shard)
         )
+        return await self._followed(shard, taken)
 
     @activity.defn(name="start_reactors")
     @failures_told
-    async def start_reactors(self, request: FollowShard) -> int:
+    async def start_reactors(self, request: FollowShard) -> Followed:
         shard = await self._shard(request)
-        return await _follow(ReactorStarter(shard, activity.client()), shard, request.seconds, self._bell(shard))
+        taken = await _follow(ReactorStarter(shard, activity.client()), shard, request.seconds, self._bell(shard))
+        return await self._followed(shard, taken)
 
     @activity.defn(name="trim_outbox")
     @failures_told
-    async def trim_outbox(self, request: FollowShard) -> int:
+    async def trim_outbox(self, request: FollowShard) -> Followed:
         shard = await self._shard(request)
         trimmer = Trimmer(shard, self._router.cluster.read_model, self._keep_seconds)
-        return await _follow(trimmer, shard, request.seconds, _no_bell)
+        return await self._followed(shard, await _follow(trimmer, shard, request.seconds, _no_bell))
+
+    async def _followed(self, shard: Database, taken: int) -> Followed:
+        try:
+            async with asyncio.timeout(STANDING_SECONDS_MAX):
+                lag = await lag_of(shard, self._router.cluster.read_model)
+        except (ShardwiseError, TimeoutError):
+            return Followed(taken, [])
+        standing = [
+            Standing(name, each.position, each.events, round(each.seconds, 3), each.is_lost)
+            for name, each in lag.by_consumer.items()
+        ]
+        return Followed(taken, standing, lag.trimmed if lag.trimmed != BEGINNING else None)
 
     async def _shard(self, request: FollowShard) -> Database:
         await self._router.map()

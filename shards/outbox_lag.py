@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shards.engines import Database
 from shards.history import read_mark
 from shards.horizon import look_from
-from shards.outbox_cursors import REACTORS, read_position
+from shards.outbox_cursors import REACTORS, read_position, trimmed_to
 from shards.outbox_stretch import BEGINNING
 from shards.projection.versions import Version, existing
 
@@ -39,9 +39,11 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """`events` written and not taken yet; `seconds` since the oldest of them was written, by the shard's clock.
-    `is_lost`: the position is of another history than the shard's, so all events that there are count as not taken."""
+    """Behind `position`, `events` written and not taken yet; `seconds` since the oldest of them was written, by the
+    shard's clock. `is_lost`: the position is of another history than the shard's, so all events that there are count as
+    not taken."""
 
+    position: str
     events: int
     seconds: float
     is_lost: bool = False
@@ -50,11 +52,12 @@ class Lag:
 @dataclass(frozen=True, slots=True)
 class ShardLag:
     """`by_consumer`: a version of the read model, or `reactors`. `hidden_events`, counted in all of them, wait for a
-    transaction that is open still."""
+    transaction that is open still. Up to the position `trimmed` events may be gone."""
 
     shard: str
     by_consumer: Mapping[str, Lag]
     hidden_events: int
+    trimmed: str
 
 
 async def positions_in(connection: AsyncConnection, shard: str) -> dict[Version, Position]:
@@ -104,5 +107,9 @@ async def lag_of(shard: Database, read_model: Database) -> ShardLag:
         about = {"consumers": list(positions), "positions": list(positions.values())}
         found = {row.consumer: row for row in await connection.execute(_LAG, about)}
         hidden = (await look_from(connection)).hidden_events
-    lags = {name: Lag(found[name].events, float(found[name].seconds or 0), is_lost=name in lost) for name in positions}
-    return ShardLag(shard.name, lags, hidden)
+        trimmed = await trimmed_to(connection)
+    lags = {
+        name: Lag(position, found[name].events, float(found[name].seconds or 0), is_lost=name in lost)
+        for name, position in positions.items()
+    }
+    return ShardLag(shard.name, lags, hidden, trimmed)

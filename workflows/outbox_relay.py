@@ -15,8 +15,9 @@ from typing import Any
 from temporalio import workflow
 from temporalio.common import RetryPolicy, SearchAttributeKey
 
-from activities.interfaces import FollowShard, RelayActivities
+from activities.interfaces import Followed, FollowShard, RelayActivities, Standing
 from workflows.interfaces import CALL_SECONDS, FollowOutbox
+from workflows.visibility import with_items
 
 TASK_QUEUE = "outbox"
 
@@ -30,7 +31,10 @@ START_TO_CLOSE = timedelta(seconds=CALL_SECONDS + 60)
 HEARTBEAT_TIMEOUT = timedelta(seconds=5)
 RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=2))
 
-Follow = Callable[[Any, FollowShard], Coroutine[Any, Any, int]]
+# A first call is shorter, so that there soon is something to tell, and so that from then on the three end in turn.
+FIRST_SECONDS = 5.0
+
+Follow = Callable[[Any, FollowShard], Coroutine[Any, Any, Followed | int]]
 
 
 def workflow_id(shard: str) -> str:
@@ -41,10 +45,11 @@ def workflow_id(shard: str) -> str:
 class OutboxRelay:
     @workflow.run
     async def run(self, request: FollowOutbox) -> None:
+        workflow.set_current_details(_about(request.shard))
         followers = [
-            asyncio.create_task(self._follow(RelayActivities.project_events, request, "into the read model")),
-            asyncio.create_task(self._follow(RelayActivities.start_reactors, request, "for the reactors")),
-            asyncio.create_task(self._follow(RelayActivities.trim_outbox, request, "and trim it")),
+            asyncio.create_task(self._follow(RelayActivities.project_events, request, "into the read model", 0)),
+            asyncio.create_task(self._follow(RelayActivities.start_reactors, request, "for the reactors", 1 / 3)),
+            asyncio.create_task(self._follow(RelayActivities.trim_outbox, request, "and trim it", 2 / 3)),
         ]
         # None waits for another: one that is stuck would have the others end.
         ended, others = await workflow.wait(followers, return_when=asyncio.FIRST_COMPLETED)
@@ -55,15 +60,41 @@ class OutboxRelay:
             each.result()
         workflow.continue_as_new(request)
 
-    async def _follow(self, consumer: Follow, request: FollowOutbox, why: str) -> None:
+    async def _follow(self, consumer: Follow, request: FollowOutbox, why: str, first: float) -> None:
+        """`first`: how much of the time of a call the first one lasts, and some seconds more."""
+        seconds = min(request.call_seconds, first * request.call_seconds + FIRST_SECONDS)
         for _ in range(CALLS_MAX):
-            await workflow.execute_activity_method(
+            followed = await workflow.execute_activity_method(
                 consumer,
-                FollowShard(request.shard, request.call_seconds),
+                FollowShard(request.shard, seconds),
                 summary=f"follow the outbox of {request.shard} {why}",
                 start_to_close_timeout=START_TO_CLOSE,
                 heartbeat_timeout=HEARTBEAT_TIMEOUT,
                 retry_policy=RETRY,
             )
+            seconds = request.call_seconds
+            if isinstance(followed, Followed) and followed.standing:
+                workflow.set_current_details(f"{_told(followed)}\n\n{_about(request.shard)}")
             if workflow.info().is_continue_as_new_suggested():
                 break
+
+
+def _about(shard: str) -> str:
+    """Also for a history that was begun anew, which has neither summary nor details of its start."""
+    return (
+        f"Follows the events of {shard}. Where its consumers stand is told as of when an activity of it last ended; "
+        "`shardwise projection status` tells it as of now."
+    )
+
+
+def _told(followed: Followed) -> str:
+    now = workflow.now()
+    lines = [f"* {each.consumer} at {each.position}: {_lag(each)}" for each in followed.standing]
+    trimmed = [f"* trimmed up to {followed.trimmed}"] if followed.trimmed is not None else []
+    return with_items(f"as of {now:%Y-%m-%dT%H:%M:%SZ}", [*lines, *trimmed])
+
+
+def _lag(each: Standing) -> str:
+    if each.is_lost:
+        return "stands in another history of the shard"
+    return f"{each.events} events behind, the oldest for {each.seconds:.1f} s" if each.events else "nothing behind"

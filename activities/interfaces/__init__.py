@@ -32,7 +32,7 @@ from activities.interfaces.read_model import (
     FillShard,
     ReadModelActivities,
 )
-from activities.interfaces.relay import FollowShard, RelayActivities
+from activities.interfaces.relay import Followed, FollowShard, RelayActivities, Standing
 from activities.interfaces.transfer_batches import (
     BatchCounts,
     BatchStretch,
@@ -68,6 +68,7 @@ __all__ = [
     "DecideTransfer",
     "FillShard",
     "FollowShard",
+    "Followed",
     "InDoubtActivities",
     "OpenOrder",
     "OpenTransfer",
@@ -82,6 +83,7 @@ __all__ = [
     "RefuseOrderId",
     "RelayActivities",
     "ResolveInDoubt",
+    "Standing",
     "StepResult",
     "StockActivities",
     "StockShare",

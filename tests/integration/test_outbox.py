@@ -9,7 +9,10 @@ from contextlib import asynccontextmanager
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
+from temporalio.testing import ActivityEnvironment
 
+from activities.interfaces import FollowShard
+from activities.relay import ShardedRelayActivities
 from shards import outbox
 from shards.engines import Cluster, Database
 from shards.outbox_bell import heard
@@ -87,6 +90,17 @@ async def test_what_is_prepared_hides_what_came_after_it_and_the_lag_says_so(clu
         assert lag.by_consumer[Version.LIVE].seconds > 0
     found, _, more = await taken(shard, stretch.end)
     assert (found, more) == (["in doubt", "behind"], False)
+
+
+async def test_a_call_of_the_relay_answers_where_everybody_stands(cluster: Cluster, shard: Database) -> None:
+    async with shard.transaction() as connection:
+        await append(connection, "one", "two")
+        await move(connection, REACTORS, str(2**40))
+    relay = ShardedRelayActivities(Router(cluster), keep_seconds=3600)
+    followed = await ActivityEnvironment().run(relay.trim_outbox, FollowShard(SHARD, 0.05))
+    told = {each.consumer: (each.position, each.events, each.is_lost) for each in followed.standing}
+    assert told == {Version.LIVE: (BEGINNING, 2, False), REACTORS: (str(2**40), 0, False)}
+    assert (followed.taken, followed.trimmed) == (0, None)
 
 
 async def test_a_transaction_is_never_cut(shard: Database) -> None:

@@ -41,6 +41,8 @@ from shards.engines import Cluster
 from stack.settings import Settings, load_settings, resolve_databases
 from stack.temporal_client import connect
 from tests.workflow.desk import Handle, events, scheduled, statuses, until
+from workflows.in_doubt_sweeper import WORKFLOW_ID as SWEEPER_ID
+from workflows.in_doubt_sweeper import InDoubtSweeper
 from workflows.interfaces import CarryOutTransfer, PlaceChoreographed, PlaceOrder, Rebuild, TransferResult
 from workflows.order_placement import PlaceChoreographedOrder
 from workflows.order_saga import TASK_QUEUE, OrderSaga, workflow_id
@@ -265,10 +267,23 @@ async def choreographed_and_refused(recorder: Recorder, name: str) -> None:
     await recorder.choreograph(name, STOCK + 1, REJECTED_EVENTS)
 
 
-async def outbox_relay(recorder: Recorder, name: str) -> None:
-    """It has no end: what began a while ago goes on."""
+async def outbox_relay_that_tells(recorder: Recorder, name: str) -> None:
+    """It has no end: what began a while ago goes on. Before it, `outbox_relay`, whose activities answered a number."""
     shard = recorder.shard_map.of_customer(CUSTOMER).shard
-    await recorder.write(f"relays/{name}", recorder.client.get_workflow_handle(relay_id(shard)))
+    handle = recorder.client.get_workflow_handle(relay_id(shard))
+    await until(lambda: events(handle, EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED))
+    await recorder.write(f"relays/{name}", handle)
+
+
+async def in_doubt_sweeper(recorder: Recorder, name: str) -> None:
+    """It has no end either."""
+    handle = recorder.client.get_workflow_handle_for(InDoubtSweeper.run, SWEEPER_ID)
+    await until(lambda: events(handle, EventType.EVENT_TYPE_TIMER_FIRED), seconds=60)
+    await handle.signal(InDoubtSweeper.pause)
+    await handle.execute_update(InDoubtSweeper.sweep)
+    await handle.signal(InDoubtSweeper.resume)
+    await handle.execute_update(InDoubtSweeper.sweep)
+    await recorder.write(f"relays/{name}", handle)
 
 
 async def read_model_rebuild(recorder: Recorder, name: str) -> None:
@@ -292,7 +307,8 @@ SCENES: tuple[Callable[[Recorder, str], Awaitable[None]], ...] = (
     vetoed_in_two_phase_commit,
     choreographed_to_the_end,
     choreographed_and_refused,
-    outbox_relay,
+    outbox_relay_that_tells,
+    in_doubt_sweeper,
     read_model_rebuild,
 )
 
