@@ -34,7 +34,7 @@ from shards.projection.comparable import COMPARABLES
 from shards.projection.projector import Projector
 from shards.projection.versions import Version
 from stack.embedded.stack import EmbeddedStack
-from stack.settings import load_settings, resolve_databases
+from stack.settings import load_settings, resolve_owner_databases
 from workers.migrate import migrate
 
 AT_ONCE = 16
@@ -76,7 +76,7 @@ async def main(orders: int, rebuilt: int, rounds: int) -> None:
             await stack.start_servers(3, usual_ports=False)
             await migrate(settings, lambda _: None)
             async with connected(settings, long_running=True) as to:
-                planting = await open_shop(to.router, resolve_databases(settings).shards)
+                planting = await open_shop(to.router, resolve_owner_databases(settings).shards)
                 await _project_all(to.cluster)
                 measured = [await measure(to, orders) for _ in range(rounds)]
                 await planting.plant(range(rebuilt))

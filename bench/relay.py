@@ -33,7 +33,7 @@ from shards.outbox_lag import lag_of
 from shards.projection.versions import Version
 from stack.embedded.stack import EmbeddedStack
 from stack.embedded.waiting import attempts
-from stack.settings import Databases, load_settings, resolve_databases
+from stack.settings import Databases, load_settings, resolve_owner_databases
 from workers.migrate import migrate
 
 _WATCH = """
@@ -43,6 +43,7 @@ _WATCH = """
     END $$;
     CREATE TRIGGER written AFTER INSERT OR UPDATE ON live.order_details
         FOR EACH ROW EXECUTE FUNCTION note_written();
+    GRANT INSERT ON written TO PUBLIC;
 """
 _FORGET = "TRUNCATE written"
 _EVENTS = "SELECT aggregate_id, aggregate_version, created_at FROM outbox WHERE aggregate = 'order'"
@@ -67,7 +68,8 @@ async def main(orders: int, concurrency: int, idle_seconds: int) -> None:
         try:
             await stack.start_servers(3, usual_ports=False)
             await migrate(settings, lambda _: None)
-            databases = resolve_databases(settings)
+            # What is watched with is no business of the workers' role.
+            databases = resolve_owner_databases(settings)
             async with connected(settings) as to:
                 await open_shop(to)
                 await _each([databases.read_model], _WATCH)

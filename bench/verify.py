@@ -30,7 +30,7 @@ from bench.rebuilt_by_hand import rebuilt_by_hand
 from cli.connections import connected
 from domain.identifiers import order_saga_id
 from stack.embedded.stack import EmbeddedStack
-from stack.settings import load_settings, resolve_databases
+from stack.settings import load_settings, resolve_owner_databases
 from workers.migrate import migrate
 
 SAMPLE_SECONDS = 0.02
@@ -68,7 +68,7 @@ async def main(orders: int) -> None:
             await stack.start_servers(3, usual_ports=False)
             await migrate(settings, lambda _: None)
             async with connected(settings, long_running=True) as to:
-                planting = await open_shop(to.router, resolve_databases(settings).shards)
+                planting = await open_shop(to.router, resolve_owner_databases(settings).shards)
             empty = await verify(data_dir)
             assert (empty.exit_code, empty.document["expired"]) == (0, 0), empty.document
             quarter = orders // 4

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
@@ -34,12 +34,16 @@ def register(app: typer.Typer) -> None:
     app.command()(status)
 
 
+ShowSecrets = Annotated[bool, typer.Option("--show-secrets", help="Addresses with their passwords in --json.")]
+
+
 def up(
     detach: Annotated[bool, typer.Option("--detach", help="Return when all is ready.")] = False,
     shards: Annotated[
         int | None, typer.Option(min=1, max=64, help="Postgres shards, fixed by the first start. [3]")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=0, max=64, help="Worker processes. [2]")] = None,
+    show_secrets: ShowSecrets = False,
     data_dir: DataDir = None,
 ) -> int:
     """Start what is down: Postgres shards, Temporal with its UI, workers.
@@ -47,7 +51,7 @@ def up(
     Stays until Ctrl-C and then stops everything, unless --detach is given or something of the stack ran already.
     """
     settings = _embedded_settings(data_dir)
-    return run_async(_up(settings, Wanted(shards, workers, detach), output()))
+    return run_async(_up(settings, Wanted(shards, workers, detach, show_secrets), output()))
 
 
 def down(data_dir: DataDir = None) -> None:
@@ -58,7 +62,7 @@ def down(data_dir: DataDir = None) -> None:
     out.result({"done": done}, "\n".join(done) or "nothing ran")
 
 
-def status(data_dir: DataDir = None) -> int:
+def status(show_secrets: ShowSecrets = False, data_dir: DataDir = None) -> int:
     """Ask every part whether it is up. Tells of workers that were started by hand, too.
 
     Exit code 3 when one is not, 1 where a transaction is in doubt, or events wait, for too long.
@@ -66,7 +70,7 @@ def status(data_dir: DataDir = None) -> int:
     settings = _embedded_settings(data_dir)
     found, beside, in_doubt, events = run_async(_status(settings))
     document = {
-        **found.model_dump(mode="json"),
+        **found.document(show_secrets),
         **beside.document(),
         "in_doubt": [asdict(each) for each in in_doubt],
         "events": events.model_dump(mode="json") if events else None,
@@ -105,6 +109,7 @@ class Wanted:
     shards: int | None
     workers: int | None
     detach: bool
+    show_secrets: bool = False
 
 
 def _embedded_settings(data_dir: DataDir) -> Settings:
@@ -135,8 +140,8 @@ async def _up(settings: Settings, wanted: Wanted, out: Output) -> int:
             raise KeyboardInterrupt from None
         raise
     if not wanted.detach and not found_running:
-        return await _stay(stack, out, done, now)
-    out.result(now, _report(done, now))
+        return await _stay(stack, out, now.document(wanted.show_secrets), _report(done, now))
+    out.result(now.document(wanted.show_secrets), _report(done, now))
     return 0 if now.all_up else 3
 
 
@@ -151,9 +156,9 @@ async def bring_up(
     return done + await stack.start_workers(wanted.workers)
 
 
-async def _stay(stack: EmbeddedStack, out: Output, done: list[str], now: StackStatus) -> int:
+async def _stay(stack: EmbeddedStack, out: Output, document: dict[str, Any], report: RenderableType) -> int:
     try:
-        out.result(now, _report(done, now))
+        out.result(document, report)
         out.progress("Ctrl-C stops everything")
         while stack.running():  # noqa: ASYNC110 - another process ends it, without telling us
             await asyncio.sleep(WATCH_SECONDS)
@@ -186,7 +191,7 @@ def _cancel_on_signals() -> set[signal.Signals]:
 
 
 def what_runs_where(found: StackStatus, beside: Beside | None = None) -> RenderableType:
-    """The UI first. Passwords are in `--json` only."""
+    """The UI first."""
     rows = [
         ("Temporal UI", found.temporal.ui, "", _state(found.temporal.up)),
         ("Temporal", found.temporal.address, _pid(found.temporal.pid), _state(found.temporal.up)),

@@ -10,6 +10,7 @@ the barrier decides.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -25,6 +26,7 @@ from domain.errors import Busy, InvalidInput, NotMigrated, ShardwiseError, Unrea
 from shards.breaker import CircuitBreaker
 from shards.identity import assert_is_shard
 from shards.outbox_bell import Bell
+from shards.tls import connecting
 
 # All below an activity's start-to-close: an attempt that Temporal has given up must not commit much later.
 CONNECT_SECONDS = 2.0
@@ -40,6 +42,7 @@ _SERVER_SETTINGS = {
 PHASE_TWO_POOL_SIZE = 4
 # The bell is rung on one, and heard by the read model's follower and by the reactors'.
 LISTENING_POOL_SIZE = 3
+_SETTINGS = {"catalog": "SHARDWISE_CATALOG_DSN", "read_model": "SHARDWISE_READ_MODEL_DSN"}
 _PING = text("SELECT 1")
 _GONE = (
     OSError,
@@ -71,7 +74,7 @@ class Database:
         self._dsn = dsn
         self._ask_name = ask_name
         self._breaker = CircuitBreaker(name)
-        self._engine = _engine(dsn, pool_size, long_running)
+        self._engine = _engine(name, dsn, pool_size, long_running)
         self.bell = Bell(self.autocommit)
 
     @asynccontextmanager
@@ -136,9 +139,20 @@ class Database:
 
     def _fault_of_settings(self, error: Exception) -> ShardwiseError | None:
         cause = _driver_error(error)
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return InvalidInput(
+                self.name,
+                f"{self.name}: the server's certificate was refused: {cause.verify_message.rstrip('.')}. What is asked "
+                f"of it stands in {self.setting}: ssl and sslrootcert",
+            )
         if isinstance(cause, _WRONG_ADDRESS):
             return InvalidInput(self.name, f"{self.name}: {_first_line(cause)}")
         return NotMigrated(f"{self.name}: {_first_line(cause)}") if isinstance(cause, _OTHER_SCHEMA) else None
+
+    @property
+    def setting(self) -> str:
+        """The variable that holds its address, for servers of one's own."""
+        return _SETTINGS.get(self.name, "SHARDWISE_SHARDS")
 
     @property
     def events(self) -> Engine:
@@ -208,9 +222,15 @@ class Cluster:
         await self.close()
 
 
-def _engine(dsn: str, pool_size: int, long_running: bool) -> AsyncEngine:
+def _engine(name: str, dsn: str, pool_size: int, long_running: bool) -> AsyncEngine:
+    try:
+        to = connecting(dsn)
+    except OSError as error:
+        raise InvalidInput(
+            name, f"{name}: sslrootcert cannot be read as certificates of authorities: {error}"
+        ) from error
     return create_async_engine(
-        dsn.replace("postgresql://", "postgresql+asyncpg://", 1),
+        to.dsn,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=CONNECT_SECONDS,
@@ -219,6 +239,7 @@ def _engine(dsn: str, pool_size: int, long_running: bool) -> AsyncEngine:
             "timeout": CONNECT_SECONDS,
             "command_timeout": None if long_running else COMMAND_SECONDS,
             "server_settings": {"application_name": "shardwise"} if long_running else _SERVER_SETTINGS,
+            **to.arguments,
         },
     )
 

@@ -3,36 +3,43 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from domain.errors import InvalidInput
 from domain.identifiers import SHARD_NAME_PATTERN, shown
 from domain.json_text import parse_json
 from domain.limits import SECONDS_MAX
-from stack.embedded.record import CATALOG_DATABASE, CATALOG_SERVER, PORT_MAX, READ_MODEL_DATABASE, StackRecord
+from domain.tls import parameters_fault
+from stack.embedded.record import (
+    CATALOG_DATABASE,
+    CATALOG_SERVER,
+    PORT_MAX,
+    READ_MODEL_DATABASE,
+    SHARD_DATABASE,
+    StackRecord,
+)
 
 ENVIRONMENT_PREFIX = "SHARDWISE_"
-OWN_SERVER_FIELDS = frozenset({"shards", "catalog_dsn", "read_model_dsn"})
+OWN_SERVER_FIELDS = frozenset({"shards", "catalog_dsn", "read_model_dsn", "migration_user", "migration_password"})
 
-
-# What the driver takes from an address beside these would be an error at the first connection.
-DSN_PARAMETERS = frozenset({"ssl"})
 WORKER_TASKS_MAX = 100_000
 POOL_SIZE_MAX = 1_000
 # Their databases are called so in messages and by `shardwise status`.
 RESERVED_NAMES = frozenset({CATALOG_SERVER, READ_MODEL_DATABASE})
 
 
-def _postgres_dsn(dsn: str) -> str:
+def _postgres_dsn(secret: SecretStr) -> SecretStr:
     """As it is, in the one spelling of its scheme, or ValueError. Never shows the password."""
+    dsn = secret.get_secret_value()
     scheme, separator, rest = dsn.partition("://")
     try:
         # The parser that will be asked when a connection is made, and the name as a resolver wants it.
@@ -42,9 +49,9 @@ def _postgres_dsn(dsn: str) -> str:
         named = None
     if not named or scheme not in ("postgresql", "postgres") or not dsn.isprintable() or (url.port or 1) > PORT_MAX:
         raise ValueError("must look like postgresql://user:password@host:port/database")
-    if unknown := sorted(set(url.query) - DSN_PARAMETERS):
-        raise ValueError(f"expected no parameter but {', '.join(DSN_PARAMETERS)}, got {', '.join(unknown)}")
-    return f"postgresql://{rest}"
+    if fault := parameters_fault(url.query):
+        raise ValueError(fault)
+    return SecretStr(f"postgresql://{rest}")
 
 
 def _decoded(value: object) -> object:
@@ -54,7 +61,7 @@ def _decoded(value: object) -> object:
         raise ValueError(f"must be JSON: {fault.message}") from None
 
 
-def _shards(shards: dict[str, str]) -> dict[str, str]:
+def _shards(shards: dict[str, SecretStr]) -> dict[str, SecretStr]:
     if taken := sorted(RESERVED_NAMES & shards.keys()):
         raise ValueError(f"expected other names than {', '.join(taken)}")
     if len({name.casefold() for name in shards}) < len(shards):
@@ -69,7 +76,7 @@ def _folder(value: object) -> object:
     return value
 
 
-PostgresDsn = Annotated[str, AfterValidator(_postgres_dsn)]
+PostgresDsn = Annotated[SecretStr, AfterValidator(_postgres_dsn)]
 ShardName = Annotated[str, Field(pattern=SHARD_NAME_PATTERN)]
 Shards = Annotated[dict[ShardName, PostgresDsn], NoDecode, BeforeValidator(_decoded), AfterValidator(_shards)]
 
@@ -85,6 +92,10 @@ class Settings(BaseSettings):
     """Your own servers, by shard name. Empty: the embedded stack of `data_dir`."""
     catalog_dsn: PostgresDsn | None = None
     read_model_dsn: PostgresDsn | None = None
+    migration_user: str | None = Field(default=None, min_length=1)
+    """Who owns the tables of your own servers: `migrate` connects as this user, and makes and grants the role that the
+    addresses name. None: as the role itself, which then owns them."""
+    migration_password: SecretStr | None = None
 
     postgres_bin: Path | None = None
     """The folder that holds `postgres` and `initdb`, version 17 or newer."""
@@ -145,7 +156,7 @@ def _variable(field: str) -> str:
     return ENVIRONMENT_PREFIX + field.upper()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Databases:
     """Plain `postgresql://user:password@host:port/database` addresses."""
 
@@ -153,24 +164,60 @@ class Databases:
     catalog: str
     read_model: str
 
+    @property
+    def all(self) -> list[str]:
+        """In the order of `Cluster.databases`."""
+        return [*self.shards.values(), self.catalog, self.read_model]
+
 
 def resolve_databases(settings: Settings) -> Databases:
-    """Where the data is: the user's own servers where named, else the embedded stack of the data directory.
+    """Where the data is, as workers and commands reach it: the user's own servers where named, else the embedded stack
+    of the data directory.
 
     Raises InvalidInput where an own server lacks its catalog or read model, Unreachable where no stack was made.
     """
     if settings.own_servers:
         catalog = _required(settings.catalog_dsn, "catalog_dsn")
-        return Databases(dict(settings.shards), catalog, _required(settings.read_model_dsn, "read_model_dsn"))
+        read_model = _required(settings.read_model_dsn, "read_model_dsn")
+        shards = {name: dsn.get_secret_value() for name, dsn in settings.shards.items()}
+        return Databases(shards, catalog.get_secret_value(), read_model.get_secret_value())
     record = StackRecord.load(settings.data_dir)
+    return _of_stack(record, record.dsn)
+
+
+def resolve_owner_databases(settings: Settings) -> Databases:
+    """The same databases as whoever owns their tables reaches them: what `migrate` needs.
+
+    Where no `SHARDWISE_MIGRATION_USER` is set, the addresses' own user. Raises as `resolve_databases` does.
+    """
+    if not settings.own_servers:
+        record = StackRecord.load(settings.data_dir)
+        return _of_stack(record, record.owner_dsn)
+    usual = resolve_databases(settings)
+    if settings.migration_user is None:
+        return usual
+    user, password = settings.migration_user, settings.migration_password
+
+    def owned(dsn: str) -> str:
+        url = make_url(dsn)
+        secret = password.get_secret_value() if password else None
+        as_owner = URL.create(url.drivername, user, secret, url.host, url.port, url.database, url.query)
+        return as_owner.render_as_string(hide_password=False)
+
     return Databases(
-        shards={name: record.dsn(name) for name in record.shards},
-        catalog=record.dsn(CATALOG_SERVER, CATALOG_DATABASE),
-        read_model=record.dsn(CATALOG_SERVER, READ_MODEL_DATABASE),
+        {name: owned(dsn) for name, dsn in usual.shards.items()}, owned(usual.catalog), owned(usual.read_model)
     )
 
 
-def _required(dsn: str | None, field: str) -> str:
+def _of_stack(record: StackRecord, dsn: Callable[[str, str], str]) -> Databases:
+    return Databases(
+        shards={name: dsn(name, SHARD_DATABASE) for name in record.shards},
+        catalog=dsn(CATALOG_SERVER, CATALOG_DATABASE),
+        read_model=dsn(CATALOG_SERVER, READ_MODEL_DATABASE),
+    )
+
+
+def _required(dsn: SecretStr | None, field: str) -> SecretStr:
     if dsn is None:
         variable = _variable(field)
         raise InvalidInput(variable, f"{variable} is needed beside SHARDWISE_SHARDS")

@@ -12,14 +12,19 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from temporalio.client import Client
 
+from activities.coordinators import coordinator_of
 from domain.errors import InvalidInput, NotMigrated, ShardwiseError
+from domain.two_phase import Coordinator
 from shards.engines import Cluster, Database
 from shards.identity import assert_is_shard
+from shards.in_doubt import Ask
 from shards.map_store import load_map, load_whole_map, seed_map
 from shards.side_by_side import all_ended
-from stack.settings import Databases, Settings, resolve_databases
+from stack.settings import Databases, Settings, resolve_databases, resolve_owner_databases
 from stack.temporal_client import connect
+from workers.database_role import assert_no_superuser, have_role
 from workers.in_doubt_sweeper import replace_schedule
+from workers.others_prepared import end_what_others_prepared
 from workers.schema import Kind, current_revision, history_of
 from workers.search_attributes import KEYWORDS, missing_search_attributes, register_search_attributes
 
@@ -46,14 +51,19 @@ class Migrated:
 
 
 async def migrate(settings: Settings, report: Callable[[str], None]) -> Migrated:
-    """Upgrade every database, have the shards know their names and slots, register Temporal's search attributes,
-    take away a schedule that an earlier release had there.
+    """Upgrade every database, make and grant the role of the workers, have the shards know their names and slots,
+    register Temporal's search attributes, take away a schedule that an earlier release had there.
 
     Safe to repeat, to kill at any point and to run twice at once. `InvalidInput` where the settings do not fit what
-    the databases hold, `Unreachable` where a server does not answer.
+    the databases hold, `Unreachable` where a server does not answer, `Refused` where what another role has left in
+    doubt cannot be ended.
     """
-    addresses = resolve_databases(settings)
-    upgrades = await migrate_databases(addresses, report)
+    owners, addresses = resolve_owner_databases(settings), resolve_databases(settings)
+
+    async def ask(saga_id: str) -> Coordinator:
+        return await coordinator_of(await connect(settings), saga_id)
+
+    upgrades = await migrate_databases(owners, report, addresses, ask)
     async with _cluster(addresses) as cluster:
         version = (await load_map(cluster.catalog)).version
     client = await connect(settings)
@@ -61,15 +71,24 @@ async def migrate(settings: Settings, report: Callable[[str], None]) -> Migrated
     return Migrated(upgrades, list(KEYWORDS), await replace_schedule(client), version)
 
 
-async def migrate_databases(addresses: Databases, report: Callable[[str], None]) -> list[Upgrade]:
-    """The part of `migrate` that is about Postgres, with the same promises."""
-    async with _cluster(addresses) as cluster:
-        dsns = [*addresses.shards.values(), addresses.catalog, addresses.read_model]
+async def migrate_databases(
+    owners: Databases, report: Callable[[str], None], addresses: Databases | None = None, ask: Ask | None = None
+) -> list[Upgrade]:
+    """The part of `migrate` that is about Postgres, with the same promises.
+
+    `owners`: as the tables' owner reaches them. `addresses`: as workers do; None: the same. `ask`: what is known of
+    the coordinator of a transfer that another role has left in doubt.
+    """
+    async with _cluster(owners) as cluster:
+        dsns = owners.all
         if len(set(dsns)) < len(dsns):
             raise InvalidInput("shards", "the settings give one database two names: each needs one of its own")
         targets = [Target(*each) for each in zip(_kinds(cluster), cluster.databases, dsns, strict=True)]
         slots = asyncio.Semaphore(os.cpu_count() or 1)
         upgrades = await all_ended(_upgrade(target, slots, report) for target in targets)
+        if addresses is not None:
+            await end_what_others_prepared(cluster, addresses, ask, report)
+            await have_role(cluster, _kinds(cluster), addresses, report)
         await all_ended(_claim_name(shard) for shard in cluster.shards.values())
         await seed_map(cluster)
     return upgrades
@@ -78,9 +97,10 @@ async def migrate_databases(addresses: Databases, report: Callable[[str], None])
 async def assert_ready(cluster: Cluster, client: Client) -> None:
     """That `migrate` has run: what a worker asks before it polls. Changes nothing.
 
-    `NotMigrated` saying what is missing, `InvalidInput` where shards were mixed up.
+    `NotMigrated` saying what is missing, `InvalidInput` where shards were mixed up, or their role is a superuser.
     """
     await assert_databases_ready(cluster)
+    await assert_no_superuser(cluster.databases)
     if missing := await missing_search_attributes(client):
         raise NotMigrated(f"Temporal lacks the search attributes {_listed(missing)}")
 

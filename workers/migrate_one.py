@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from shards.tls import connecting
 from workers.schema import Kind, upgrade
 
 CONNECT_SECONDS = 10.0
@@ -22,12 +23,14 @@ LOCK_TIMEOUT = "60s"
 
 
 async def _upgrade(kind: Kind, dsn: str) -> None:
+    to = connecting(dsn)
     engine = create_async_engine(
-        dsn.replace("postgresql://", "postgresql+asyncpg://", 1),
+        to.dsn,
         poolclass=NullPool,
         connect_args={
             "timeout": CONNECT_SECONDS,
             "server_settings": {"application_name": "shardwise migrate", "lock_timeout": LOCK_TIMEOUT},
+            **to.arguments,
         },
     )
     async with engine.connect() as connection:

@@ -74,7 +74,7 @@ class PostgresServer(Part):
 
     async def answers(self) -> bool:
         for database in self._existing():
-            if not await answers(self._record.dsn(self.name, database), ANSWER_SECONDS):
+            if not await answers(self._record.owner_dsn(self.name, database), ANSWER_SECONDS):
                 return False
         return True
 
@@ -82,7 +82,9 @@ class PostgresServer(Part):
         return self._databases if self.name in self._record.made else [MAINTENANCE_DATABASE]
 
     async def finish_start(self) -> None:
-        connection = await asyncpg.connect(self._record.dsn(self.name, MAINTENANCE_DATABASE), timeout=FINISH_SECONDS)
+        connection = await asyncpg.connect(
+            self._record.owner_dsn(self.name, MAINTENANCE_DATABASE), timeout=FINISH_SECONDS
+        )
         try:
             there = {row["datname"] for row in await connection.fetch("SELECT datname FROM pg_database")}
             for database in self._databases:

@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from domain.errors import Unreachable
 from stack.embedded import processes, server_user
-from stack.embedded.record import SUPERUSER, StackRecord
+from stack.embedded.record import OWNER, StackRecord
 from stack.embedded.server_user import ServerUser
 
 SYSTEM_HOME = Path("/var/lib/shardwise")
@@ -50,7 +52,7 @@ class PostgresFiles:
             self._initdb("--sync-only", "-D", str(draft))
             draft.rename(folder)
 
-    def make_template(self, password: str) -> None:
+    def make_template(self, password: SecretStr) -> None:
         """Have the template. A crash leaves a draft, and perhaps an `initdb` at work: the next call ends both."""
         if self._template.exists():
             return
@@ -59,7 +61,7 @@ class PostgresFiles:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
         self.user.own(draft)
-        with _password_file(self.home / ".password", password, self.user) as file:
+        with _password_file(self.home / ".password", password.get_secret_value(), self.user) as file:
             self._initdb(*_INITDB_OPTIONS, f"--pwfile={file}", "-D", str(draft))
         with (draft / "postgresql.conf").open("a") as configuration:
             configuration.write(f"\ninclude_if_exists = '{CONFIGURATION}'\n")
@@ -90,7 +92,7 @@ class PostgresFiles:
 
 
 _INITDB_OPTIONS = (
-    f"--username={SUPERUSER}",
+    f"--username={OWNER}",
     "--auth=scram-sha-256",
     # The password is drawn, not chosen: nobody guesses it however cheap a guess is. The usual 4096 rounds are a third
     # of what a connection costs.

@@ -1,4 +1,4 @@
-"""`stack.json`: what one data directory remembers of its stack. Holds the password, so only its owner reads it."""
+"""`stack.json`: what one data directory remembers of its stack. Holds the passwords, so only its owner reads it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import secrets
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_serializer
 
 from domain.errors import InvalidInput, Unreachable
 
-SUPERUSER = "shardwise"
+OWNER = "shardwise"
+"""A superuser, who owns the tables."""
+ROLE = "shardwise_app"
+"""As whom workers and commands connect."""
 SHARD_DATABASE = "shardwise"
 CATALOG_SERVER = "catalog"
 CATALOG_DATABASE = "catalog"
@@ -30,13 +33,20 @@ class ProcessMark(BaseModel):
     """Seconds since the epoch."""
 
 
+def _drawn() -> SecretStr:
+    return SecretStr(secrets.token_urlsafe(24))
+
+
 class StackRecord(BaseModel):
     version: Literal[1] = 1
     shards: list[str]
     workers: Annotated[int, Field(ge=0)] = 2
     ports: dict[str, Annotated[int, Field(ge=1, le=PORT_MAX)]]
     """By part; chosen once, so that clients survive a restart of a part."""
-    password: str = Field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+    password: SecretStr = Field(default_factory=_drawn)
+    """The owner's."""
+    role_password: SecretStr | None = None
+    """None: made by a release in which everybody connected as the owner, until the next `up` draws one."""
     made: list[str] = Field(default_factory=list)
     """Parts that were ready once. The files of another one were never used, and may be thrown away half made."""
     postgres_home: Path | None = None
@@ -59,8 +69,25 @@ class StackRecord(BaseModel):
     def ui_url(self) -> str:
         return f"http://{LOOPBACK}:{self.ports[TEMPORAL_UI]}"
 
+    def draw_role_password(self) -> None:
+        """For good: `migrate` makes the role with it."""
+        self.role_password = self.role_password or _drawn()
+
     def dsn(self, server: str, database: str = SHARD_DATABASE) -> str:
-        return f"postgresql://{SUPERUSER}:{self.password}@{LOOPBACK}:{self.ports[server]}/{database}"
+        """As workers and commands connect."""
+        if self.role_password is None:
+            return self.owner_dsn(server, database)
+        return self._dsn(ROLE, self.role_password, server, database)
+
+    def owner_dsn(self, server: str, database: str = SHARD_DATABASE) -> str:
+        return self._dsn(OWNER, self.password, server, database)
+
+    def _dsn(self, user: str, password: SecretStr, server: str, database: str) -> str:
+        return f"postgresql://{user}:{password.get_secret_value()}@{LOOPBACK}:{self.ports[server]}/{database}"
+
+    @field_serializer("password", "role_password", when_used="json-unless-none")
+    def _written(self, password: SecretStr) -> str:
+        return password.get_secret_value()
 
     @staticmethod
     def path(data_dir: Path) -> Path:

@@ -62,11 +62,22 @@ class EmbeddedStack:
             )
             plan = PortPlan(record)
             with contextlib.closing(plan):
+                changed = await self._give_role(record)
                 moved = plan.settle(usual_ports, self._running(record))
                 record.save(self.data_dir)
                 (self.data_dir / "logs").mkdir(mode=0o700, exist_ok=True)
                 files = await asyncio.to_thread(postgres_files.provide, files)
-                return moved + await self._start_servers(record, files)
+                return changed + moved + await self._start_servers(record, files)
+
+    async def _give_role(self, record: StackRecord) -> list[str]:
+        """In a stack of a release in which everybody was the owner, workers that still are end first: what they leave
+        in doubt is the owner's, whom `migrate` still is."""
+        if record.role_password is not None:
+            return []
+        supervisor, roster = self._supervisor(record), Roster(self.data_dir, record, self._settings)
+        stopped = await _all(supervisor.stop(worker) for worker in roster.workers())
+        record.draw_role_password()
+        return stopped
 
     async def _start_servers(self, record: StackRecord, files: PostgresFiles) -> list[str]:
         supervisor = self._supervisor(record)
@@ -142,7 +153,9 @@ class EmbeddedStack:
         if left.exists():
             message = f"{left} holds a database, but {StackRecord.path(self.data_dir)} with its password is gone"
             raise InvalidInput("data_dir", message, code="record_gone")
-        return StackRecord(shards=[f"shard-{number}" for number in range(1, shards + 1)], ports={})
+        record = StackRecord(shards=[f"shard-{number}" for number in range(1, shards + 1)], ports={})
+        record.draw_role_password()
+        return record
 
     def _supervisor(self, record: StackRecord) -> Supervisor:
         return Supervisor(self.data_dir, record, self._say)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from typing import TypedDict
+from typing import Any, TypedDict
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from stack.embedded import processes
 from stack.embedded.parts import Part
@@ -23,7 +24,8 @@ class TemporalStatus(BaseModel):
 
 class ServerStatus(BaseModel):
     name: str
-    dsn: str
+    dsn: str = Field(repr=False)
+    """With the password of the workers' role."""
     pid: int | None
     """The postmaster: killing it takes the whole server down."""
     up: bool
@@ -42,6 +44,14 @@ class StackStatus(BaseModel):
     catalog: ServerStatus
     workers: list[WorkerStatus]
 
+    def document(self, show_secrets: bool) -> dict[str, Any]:
+        """As JSON, passwords left out unless asked for."""
+        told = self.model_dump(mode="json")
+        if not show_secrets:
+            for server in (*told["shards"], told["catalog"]):
+                server["dsn"] = without_password(server["dsn"])
+        return told
+
     @property
     def all_up(self) -> bool:
         return all(part.up for part in self._parts())
@@ -55,6 +65,12 @@ class StackStatus(BaseModel):
         yield from self.shards
         yield self.catalog
         yield from self.workers
+
+
+def without_password(dsn: str) -> str:
+    parts = urlsplit(dsn)
+    user, at, place = parts.netloc.rpartition("@")
+    return parts._replace(netloc=user.partition(":")[0] + at + place).geturl()
 
 
 async def ask(record: StackRecord, roster: Roster) -> StackStatus:

@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import FreshCluster, FreshNamespace
 from tests.support.command import Shardwise, on_own_servers
 from tests.support.installation import Installation
+from tests.support.secrecy import assert_files_secret_free, assert_histories_secret_free
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -23,9 +24,12 @@ async def shardwise(
     folder = installation.stacks / f"own-servers-{os.getpid()}"
     folder.mkdir()
     async with fresh_cluster() as databases:
-        command = on_own_servers(folder, databases, await fresh_namespace())
+        temporal = await fresh_namespace()
+        command = on_own_servers(folder, databases, temporal)
         assert command.inside("migrate").exit_code == 0
         with command.working():
             assert command.inside("import", "customers", str(DATA / "customers.csv")).exit_code == 0
             assert command.inside("import", "products", str(DATA / "products.csv")).exit_code == 0
             yield command
+        assert_files_secret_free([folder / "worker.log"], command.secrets)
+        await assert_histories_secret_free(temporal, command.secrets)

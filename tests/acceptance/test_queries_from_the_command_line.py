@@ -25,7 +25,7 @@ from stack.settings import Databases, load_settings
 from stack.temporal_client import connect
 from tests.support.command import Answer, Shardwise
 from tests.support.nowhere import NOTHING
-from tests.support.postgres import create_databases, drop_databases, sibling
+from tests.support.postgres import create_databases, drop_databases, owner_of, sibling
 from tests.support.read_model import MINUTE, T0, account, fill, item, level, line, order, product, sold
 from workers.migrate import migrate_databases
 from workflows.order_saga import ORDER_STATUS, workflow_id
@@ -44,7 +44,7 @@ QUERIES = (
 
 async def _make(admin: str, databases: Databases) -> None:
     await create_databases(admin, {FILLED: "template0"})
-    await migrate_databases(databases, lambda _: None)
+    await migrate_databases(owner_of(databases), lambda _: None, databases)
     database = Database("read_model", databases.read_model)
     await fill(
         database,

@@ -24,6 +24,7 @@ ELSEWHERE = {
     r"make .*": "the targets of the Makefile: `test_every_target_is_there`; CI runs check and test",
     r"docker compose .*": "needs a container engine: tests/integration/test_compose_services.py runs what they run",
     r"export .*": "addresses of somebody's servers: `test_the_variables_are_the_ones_that_lead_there`",
+    r"SHARDWISE_MIGRATION_USER=.* shardwise migrate": "as somebody's owner: tests/integration/test_database_role.py",
     r"shardwise (up|down)( .*)?": "starts and stops a stack: tests/embedded, tests/integration/test_embedded_stack.py",
     r"shardwise status": "tells about an embedded stack: tests/embedded",
     r"shardwise worker( --queue payment)?": "runs until it is ended: this file's installation has one",

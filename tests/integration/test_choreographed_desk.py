@@ -358,14 +358,16 @@ async def _is_listed_as_stuck(office: Office, order: Order) -> bool:
 
 async def test_a_stuck_order_is_listed_and_goes_on_when_it_is_prodded(office: Office) -> None:
     order = await office.order()
-    everywhere = office.world.everywhere
+    shards = office.world.cluster.shards
     async with office.open():
-        await everywhere("ALTER TABLE reservation RENAME TO mislaid")
+        for shard in shards:
+            await office.world.as_owner(shard, "ALTER TABLE reservation RENAME TO mislaid")
         desk = office.desk(stuck_after_seconds=0.5)
         await desk.place(order, 0)
         await until(lambda: _is(office, order, OrderStatus.STUCK))
         await until(lambda: _is_listed_as_stuck(office, order))
-        await everywhere("ALTER TABLE mislaid RENAME TO reservation")
+        for shard in shards:
+            await office.world.as_owner(shard, "ALTER TABLE mislaid RENAME TO reservation")
         _, taken = await desk.retry(order.order_id, SECONDS)
         assert taken
         await until(lambda: _is(office, order, OrderStatus.CONFIRMED))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.engine import make_url
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 
@@ -27,6 +28,7 @@ from stack.embedded.worker_process import READY_FILE_VARIABLE
 from stack.settings import Settings
 from tests.conftest import FreshDatabase, FreshNamespace
 from tests.support.compose import REPOSITORY, environment, project
+from tests.support.postgres import role_dsn
 
 NAMESPACE = "shop"
 SAMPLE = REPOSITORY / "cli" / "sample"
@@ -91,7 +93,10 @@ async def containers(temporal: Client, fresh_database: FreshDatabase, tmp_path: 
         theirs["SHARDWISE_CATALOG_DSN"],
         theirs["SHARDWISE_READ_MODEL_DSN"],
     ]
-    exchanged = {address: await fresh_database() for address in addresses}
+    owned = {address: await fresh_database() for address in addresses}
+    exchanged = {address: role_dsn(dsn) for address, dsn in owned.items()}
+    job = environment(SERVICES["migrate"])
+    exchanged[job["SHARDWISE_MIGRATION_PASSWORD"]] = str(make_url(next(iter(owned.values()))).password)
     exchanged[theirs["TEMPORAL_ADDRESS"]] = temporal.service_client.config.target_host
     exchanged[theirs[READY_FILE_VARIABLE]] = str(tmp_path / "ready.json")
     return Containers(exchanged, folder)

@@ -26,7 +26,7 @@ from stack.embedded.status import StackStatus
 from stack.embedded.temporal_server import TemporalServer
 from stack.embedded.waiting import attempts
 from stack.embedded.worker_process import WorkerProcess
-from stack.settings import Settings, resolve_databases
+from stack.settings import Settings, resolve_databases, resolve_owner_databases
 from stack.temporal_client import connect
 
 SHARDS = 2
@@ -119,7 +119,7 @@ async def test_a_first_start_makes_everything_and_leaves_other_files_alone(
 
 async def test_servers_are_made_for_two_phase_commit_and_durable(settings: Settings, running: StackStatus) -> None:
     wanted = {"max_prepared_transactions": "64", "wal_level": "logical", "fsync": "on", "max_connections": "200"}
-    databases = resolve_databases(settings)
+    databases = resolve_owner_databases(settings)
     for dsn in (*databases.shards.values(), databases.catalog, databases.read_model):
         rows = await execute(dsn, "SELECT name, setting FROM pg_settings")
         assert {row["name"]: row["setting"] for row in rows}.items() >= wanted.items()
@@ -133,15 +133,32 @@ async def test_a_second_start_does_nothing(stack: EmbeddedStack, running: StackS
 
 async def test_down_leaves_no_process_and_up_finds_the_data(stack: EmbeddedStack, settings: Settings) -> None:
     await start(stack)
-    before = resolve_databases(settings)
+    before = resolve_owner_databases(settings)
     await execute(before.shards["shard-2"], "CREATE TABLE kept AS SELECT 7 AS value")
     await stack.stop()
     assert processes_of(stack.data_dir) == []
     assert not (await stack.status()).any_process
     assert await stack.stop() == []
     await start(stack)
-    assert resolve_databases(settings) == before
+    assert resolve_owner_databases(settings) == before
     assert await execute(before.shards["shard-2"], "SELECT value FROM kept") == [(7,)]
+
+
+async def test_in_a_stack_of_before_the_owners_workers_end_and_a_role_is_drawn_once(
+    stack: EmbeddedStack, settings: Settings, running: StackStatus
+) -> None:
+    record = StackRecord.load(settings.data_dir)
+    record.role_password = None
+    record.save(settings.data_dir)
+    assert resolve_databases(settings) == resolve_owner_databases(settings)
+    await start(stack)
+    drawn = StackRecord.load(settings.data_dir).role_password
+    assert drawn is not None
+    assert resolve_databases(settings) != resolve_owner_databases(settings)
+    before, after = pids(running), pids(await stack.status())
+    assert {name for name in after if after[name] != before[name]} == {"worker-1", "worker-2"}
+    assert await start(stack) == []
+    assert StackRecord.load(settings.data_dir).role_password == drawn
 
 
 async def test_only_what_was_killed_is_started_again(stack: EmbeddedStack, running: StackStatus) -> None:
@@ -158,7 +175,7 @@ async def test_only_what_was_killed_is_started_again(stack: EmbeddedStack, runni
 async def test_data_and_workflows_survive_the_kill_of_everything(
     stack: EmbeddedStack, settings: Settings, running: StackStatus
 ) -> None:
-    dsn = running.shards[0].dsn
+    dsn = resolve_owner_databases(settings).shards["shard-1"]
     client = await connect(settings)
     await client.start_workflow("Waits", id="survivor", task_queue="nobody")
     await execute(dsn, "CREATE TABLE survivor AS SELECT 1 AS value")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from alembic import command
 from sqlalchemy import Connection, MetaData, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -20,6 +21,7 @@ from shards.engines import Cluster, Database
 from shards.map_store import load_map
 from shards.tables import catalog, read_model, transfer_batches, transfers
 from stack.embedded import binaries
+from stack.embedded.status import without_password
 from stack.settings import Databases, Settings
 from tests.conftest import FreshDatabase
 from workers.migrate import assert_databases_ready, migrate_databases
@@ -69,7 +71,8 @@ async def schema(dsn: str) -> str:
     """As `pg_dump` tells it, without Alembic's own table and the line that differs at every run."""
     dump = await asyncio.create_subprocess_exec(
         binaries.postgres_bin(Settings()) / "pg_dump",
-        *("--schema-only", "--no-owner", "--exclude-table=alembic_version", dsn),
+        *("--schema-only", "--no-owner", "--no-privileges", "--exclude-table=alembic_version", without_password(dsn)),
+        env={**os.environ, "PGPASSWORD": str(make_url(dsn).password)},
         stdout=asyncio.subprocess.PIPE,
     )
     told, _ = await dump.communicate()

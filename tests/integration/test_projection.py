@@ -355,9 +355,9 @@ async def test_ids_that_no_rule_would_let_in_are_projected_like_others(
 ) -> None:
     """Whatever brought them in: keys joined by spaces came back as other keys, and stopped the shard's projection."""
     async with lasting_world(postgres_server, migrated_templates) as world:
-        for database in world.cluster.shards.values():
-            await run(
-                database,
+        for shard in world.cluster.shards:
+            await world.as_owner(
+                shard,
                 "ALTER TABLE orders DROP CONSTRAINT orders_id_check",
                 "ALTER TABLE order_lookup DROP CONSTRAINT order_lookup_order_id_check",
             )

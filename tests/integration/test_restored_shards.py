@@ -16,7 +16,7 @@ from shards.outbox_trimming import Trimmer, slowest_position
 from shards.projection.projector import Projector
 from shards.projection.switching import confirm, revert
 from shards.projection.versions import Version
-from tests.support.postgres import create_databases, sibling
+from tests.support.postgres import create_databases, owner_of, sibling
 from tests.support.projecting import project, read
 from tests.support.rebuilding import rebuilt
 from tests.support.restorable import SHARD, RestorableWorld, restorable_world
@@ -58,7 +58,7 @@ async def by_promotion(town: RestorableWorld) -> Callable[[], Awaitable[None]]:
 async def by_an_empty_server(town: RestorableWorld) -> Callable[[], Awaitable[None]]:
     async def empty() -> None:
         await town.server.start_empty(town.databases.shards[SHARD])
-        await migrate_databases(town.databases, lambda _: None)
+        await migrate_databases(owner_of(town.databases), lambda _: None, town.databases)
 
     return empty
 

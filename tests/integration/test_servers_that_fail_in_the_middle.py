@@ -54,13 +54,13 @@ async def test_a_server_that_fails_inside_copy(
     await world.open_shop()
     accounts = [await world.customer(shard="shard-1") for _ in range(2)]
     batch = BatchByHand(world, [transfer(*accounts, "1.00")])
-    for statement in (
+    await world.as_owner(
+        "shard-1",
         f"CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {does}; RETURN NEW; END $$",
         "CREATE TRIGGER fails BEFORE INSERT ON batch_line FOR EACH ROW EXECUTE FUNCTION fails()",
-    ):
-        await world.rows("shard-1", statement)
+    )
     with pytest.raises(raised, match=said) as failed:
         await batch.stage()
     assert (failed.value.exit_code, failed.value.shard) == (3, "shard-1")
-    await world.rows("shard-1", "DROP TRIGGER fails ON batch_line")
+    await world.as_owner("shard-1", "DROP TRIGGER fails ON batch_line")
     assert (await batch.carry_out()).settled == 1

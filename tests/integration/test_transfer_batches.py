@@ -260,13 +260,12 @@ async def _refusing_movements(world: World, shard: str) -> AsyncIterator[None]:
         CREATE FUNCTION killed() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN RAISE EXCEPTION 'killed' USING ERRCODE = 'admin_shutdown'; END $$
     """
-    await world.rows(shard, killed)
-    await world.rows(shard, "CREATE TRIGGER killed BEFORE INSERT ON movement EXECUTE FUNCTION killed()")
+    trigger = "CREATE TRIGGER killed BEFORE INSERT ON movement EXECUTE FUNCTION killed()"
+    await world.as_owner(shard, killed, trigger)
     try:
         yield
     finally:
-        await world.rows(shard, "DROP TRIGGER killed ON movement")
-        await world.rows(shard, "DROP FUNCTION killed()")
+        await world.as_owner(shard, "DROP TRIGGER killed ON movement", "DROP FUNCTION killed()")
 
 
 async def test_the_same_transfer_twice_in_a_file_is_one_and_with_other_content_a_conflict(world: World) -> None:

@@ -265,7 +265,6 @@ async def test_what_a_transaction_in_doubt_hides_is_on_its_way(world: World) -> 
     async with world.cluster.shards["shard-1"].autocommit() as connection:
         await connection.exec_driver_sql("BEGIN")
         await connection.exec_driver_sql("SELECT pg_current_xact_id()")
-        await connection.exec_driver_sql("CREATE TABLE of_a_test ()")
         await connection.exec_driver_sql(f"PREPARE TRANSACTION '{GID}'")
     try:
         saga = await confirmed(world)

@@ -40,6 +40,7 @@ from tests.support.damage import (
     Damage,
     Z,
 )
+from tests.support.postgres import owned, owner_dsn
 from tests.support.sentences import all_sentences, sentence_of
 from tests.support.workflow_states import WorkflowsInMemory
 from tests.support.world import SagaByHand, World
@@ -93,7 +94,7 @@ class Shop:
 
     async def damage(self, shard: str, sql: str) -> None:
         """Foreign keys and triggers off, as for somebody with a superuser's `psql`."""
-        async with self.world.cluster.shards[shard].transaction() as connection:
+        async with owned(self.world.cluster.shards[shard]) as owner, owner.transaction() as connection:
             await connection.execute(text("SET LOCAL session_replication_role = replica"))
             for statement in filter(None, sql.split(";")):
                 await connection.exec_driver_sql(statement)
@@ -330,7 +331,7 @@ async def test_a_prepared_transaction_that_is_still_being_decided_is_in_flight(
 
 async def _roll_back_prepared(dsn: str) -> None:
     """Outside of any transaction, as Postgres wants it."""
-    connection = await asyncpg.connect(dsn)
+    connection = await asyncpg.connect(owner_dsn(dsn))
     try:
         for row in await connection.fetch("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"):
             await connection.execute(f"ROLLBACK PREPARED '{row['gid']}'")

@@ -80,8 +80,7 @@ class Rows:
 
 
 def read_rows(shardwise: Shardwise) -> Rows:
-    dsns = {shard["name"]: shard["dsn"] for shard in shardwise.inside("status").document["shards"]}
-    return asyncio.run(_read(dsns))
+    return asyncio.run(_read(shardwise.databases.shards))
 
 
 async def _read(dsns: Mapping[str, str]) -> Rows:

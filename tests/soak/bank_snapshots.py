@@ -59,7 +59,7 @@ class Snapshots(Background):
         self.pairings = 0
         self.in_doubt_max = 0
         self.faults: list[str] = []
-        self._dsns = {shard["name"]: shard["dsn"] for shard in shardwise.inside("status").document["shards"]}
+        self._dsns = shardwise.databases.shards
         self._paid_in: Counter[str] = Counter()
         for account, cents in OPENING.items():
             self._paid_in[places.of(account)] += cents

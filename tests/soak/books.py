@@ -42,8 +42,7 @@ class Books:
 
 
 def read_books(shardwise: Shardwise) -> Books:
-    dsns = [shard["dsn"] for shard in shardwise.inside("status").document["shards"]]
-    return asyncio.run(_read(dsns))
+    return asyncio.run(_read(list(shardwise.databases.shards.values())))
 
 
 async def _read(dsns: Sequence[str]) -> Books:

@@ -88,7 +88,7 @@ def open_shop(shardwise: Shardwise, folder: Path) -> Places:
     for kind, file in files.items():
         assert shardwise("import", kind, str(file)).exit_code == 0
     merchant = shardwise("account", "show", "merchant.USD").document["shard"]
-    dsns = {shard["name"]: shard["dsn"] for shard in shardwise("status").document["shards"]}
+    dsns = shardwise.databases.shards
     return Places(
         next(shard for shard in dsns if shard != merchant),
         dsns,

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,12 +18,14 @@ from typing import Any
 from unittest import mock
 
 import psutil  # type: ignore[import-untyped]
+from sqlalchemy.engine import make_url
 from temporalio.client import Client
 
 from cli.main import run
-from stack.embedded.record import StackRecord
+from stack.embedded.record import OWNER, StackRecord
 from stack.embedded.stack import EmbeddedStack
 from stack.settings import Databases, Settings, load_settings, resolve_databases
+from tests.support.secrecy import assert_secret_free
 
 COMMAND_SECONDS_MAX = 150
 FOLLOWS_SECONDS_MAX = 30
@@ -55,8 +57,7 @@ class Shardwise:
         """Run with `--json` last. `settings`: SHARDWISE_ variables, in lower case without the prefix."""
         with self.begin(*arguments, **settings) as process:
             stdout, stderr = process.communicate(timeout=COMMAND_SECONDS_MAX)
-        assert "Traceback" not in stderr, stderr
-        return Answer(process.returncode, stdout, stderr)
+        return self._answer(arguments, process.returncode, stdout, stderr)
 
     def inside(self, *arguments: str, **settings: str) -> Answer:
         """The same in this process, since to start another takes longer than most commands do. One at a time."""
@@ -69,8 +70,22 @@ class Shardwise:
         ):
             # A thread of its own, which has no event loop yet.
             code = thread.submit(run, [*arguments, "--json"]).result()
-        assert "Traceback" not in err.getvalue(), err.getvalue()
-        return Answer(code, out.getvalue(), err.getvalue())
+        return self._answer(arguments, code, out.getvalue(), err.getvalue())
+
+    def _answer(self, arguments: Sequence[str], code: int, stdout: str, stderr: str) -> Answer:
+        assert "Traceback" not in stderr, stderr
+        if "--show-secrets" not in arguments:
+            assert_secret_free(stdout + stderr, self.secrets, " ".join(arguments))
+        return Answer(code, stdout, stderr)
+
+    @property
+    def secrets(self) -> set[str]:
+        """All passwords of the installation."""
+        if self.own_servers:
+            return {str(make_url(dsn).password) for dsn in self.databases.all}
+        record = StackRecord.find(self.data_dir)
+        known = [record.password, record.role_password] if record else []
+        return {each.get_secret_value() for each in known if each}
 
     @contextlib.contextmanager
     def led(self, **settings: str) -> Iterator[None]:
@@ -176,6 +191,8 @@ def on_own_servers(folder: Path, databases: Databases, temporal: Client) -> Shar
             "SHARDWISE_SHARDS": json.dumps(databases.shards),
             "SHARDWISE_CATALOG_DSN": databases.catalog,
             "SHARDWISE_READ_MODEL_DSN": databases.read_model,
+            "SHARDWISE_MIGRATION_USER": OWNER,
+            "SHARDWISE_MIGRATION_PASSWORD": str(make_url(databases.catalog).password),
             "TEMPORAL_ADDRESS": temporal.service_client.config.target_host,
             "TEMPORAL_NAMESPACE": temporal.namespace,
         },

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import asyncpg
 
+from shards.engines import Database
 from stack.embedded import binaries, postgres_files
 from stack.embedded.parts import Supervisor
 from stack.embedded.ports import PortClaims
 from stack.embedded.postgres import MAINTENANCE_DATABASE, PostgresServer
-from stack.embedded.record import StackRecord
+from stack.embedded.record import OWNER, ROLE, StackRecord
 from stack.settings import Databases, Settings
 from workers.migrate import migrate_databases
 
@@ -39,6 +40,7 @@ class _Servers:
         self._claims = PortClaims()
         ports = {f"scratch-{number}": self._claims.choose(usual=None) for number in range(1, count + 1)}
         self._record = StackRecord(shards=[], ports=ports)
+        self._record.role_password = self._record.password
         self.files = postgres_files.provide(
             postgres_files.locate(folder, self._record, binaries.postgres_bin(Settings()))
         )
@@ -54,7 +56,7 @@ class _Servers:
         await asyncio.gather(*(self._supervisor.start(part) for part in parts))
         if len(parts) == len(self.parts):
             self._claims.release()
-        return [self._record.dsn(part.name, MAINTENANCE_DATABASE) for part in parts]
+        return [self._record.owner_dsn(part.name, MAINTENANCE_DATABASE) for part in parts]
 
     async def stop(self, *parts: PostgresServer) -> None:
         await asyncio.gather(*(self._supervisor.stop(part) for part in parts))
@@ -91,14 +93,40 @@ async def scratch_servers(folder: Path, count: int) -> AsyncIterator[tuple[list[
         await servers.stop(*servers.parts)
 
 
+def owner_of(databases: Databases) -> Databases:
+    """The same databases as their owner reaches them, a superuser: for what the role of the workers may not do. On
+    scratch servers both have one password."""
+    shards = {name: owner_dsn(dsn) for name, dsn in databases.shards.items()}
+    return Databases(shards, owner_dsn(databases.catalog), owner_dsn(databases.read_model))
+
+
+def owner_dsn(dsn: str) -> str:
+    return dsn.replace(f"//{ROLE}:", f"//{OWNER}:", 1)
+
+
+@contextlib.asynccontextmanager
+async def owned(database: Database) -> AsyncIterator[Database]:
+    """The same one as its owner reaches it."""
+    owner = Database(database.name, owner_dsn(database._dsn), pool_size=1)
+    try:
+        yield owner
+    finally:
+        await owner.close()
+
+
+def role_dsn(dsn: str) -> str:
+    return dsn.replace(f"//{OWNER}:", f"//{ROLE}:", 1)
+
+
 def sibling(dsn: str, database: str) -> str:
     """The DSN of another database on the same server."""
     return dsn.rpartition("/")[0] + "/" + database
 
 
 def addresses(admin: str, names: Mapping[str, str]) -> Databases:
-    """`names`: part of the installation → its database on the server; all but catalog and read model are shards."""
-    dsns = {part: sibling(admin, database) for part, database in names.items()}
+    """As workers reach them. `names`: part of the installation → its database on the server; all but catalog and read
+    model are shards."""
+    dsns = {part: sibling(role_dsn(admin), database) for part, database in names.items()}
     catalog, read_model = dsns.pop(CATALOG), dsns.pop(READ_MODEL)
     return Databases(shards=dsns, catalog=catalog, read_model=read_model)
 
@@ -107,7 +135,8 @@ async def migrated_templates(admin: str) -> dict[str, str]:
     """By part, databases that `shardwise migrate` has made: empty of business, complete in everything else."""
     templates = {part: f"template_{part}" for part in (*SHARDS, CATALOG, READ_MODEL)}
     await create_databases(admin, dict.fromkeys(templates.values(), "template0"))
-    await migrate_databases(addresses(admin, templates), lambda _: None)
+    databases = addresses(admin, templates)
+    await migrate_databases(owner_of(databases), lambda _: None, databases)
     return templates
 
 
@@ -117,6 +146,8 @@ async def lasting_databases(admin: str, templates: Mapping[str, str]) -> AsyncIt
     number = next(_numbers)
     names = {part: f"lasting_{os.getpid()}_{number}_{part}" for part in templates}
     await create_databases(admin, {names[part]: template for part, template in templates.items()})
+    # What a database's own rights are is in no copy of it.
+    await _execute(admin, [f'GRANT CREATE ON DATABASE "{names[READ_MODEL]}" TO {ROLE}'])
     try:
         yield addresses(admin, names)
     finally:

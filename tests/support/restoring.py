@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
@@ -19,9 +20,10 @@ from stack.embedded.parts import Supervisor
 from stack.embedded.ports import PortClaims
 from stack.embedded.postgres import MAINTENANCE_DATABASE, PostgresServer
 from stack.embedded.record import StackRecord
+from stack.embedded.status import without_password
 from stack.embedded.waiting import attempts
 from stack.settings import Databases, Settings
-from tests.support.postgres import create_databases
+from tests.support.postgres import create_databases, owner_of
 from workers.migrate import migrate_databases
 
 NAME, STANDBY = "restored", "standby"
@@ -39,6 +41,7 @@ class RestoredServer:
         ports = {name: claims.choose(usual=None) for name in (NAME, STANDBY)}
         claims.release()
         self._record = StackRecord(shards=[], ports=ports)
+        self._record.role_password = self._record.password
         self._files = postgres_files.provide(
             postgres_files.locate(folder, self._record, binaries.postgres_bin(Settings()))
         )
@@ -50,11 +53,11 @@ class RestoredServer:
     async def new_shard(self, databases: Databases, shard: str) -> Databases:
         """The installation with this shard on a new database here, migrated."""
         name = f"shard_{next(_numbers)}"
-        admin = self._record.dsn(NAME, MAINTENANCE_DATABASE)
+        admin = self._record.owner_dsn(NAME, MAINTENANCE_DATABASE)
         is_migrated = bool(await self._ask(NAME, f"SELECT true FROM pg_database WHERE datname = '{MIGRATED}'"))
         await create_databases(admin, {name: MIGRATED if is_migrated else "template0"})
         made = replace(databases, shards={**databases.shards, shard: self._record.dsn(NAME, name)})
-        await migrate_databases(made, lambda _: None)
+        await migrate_databases(owner_of(made), lambda _: None, made)
         if not is_migrated:
             await create_databases(admin, {MIGRATED: name})
         return made
@@ -92,13 +95,14 @@ class RestoredServer:
         folder.mkdir(mode=0o700)
         self._files.user.own(folder)
         command = [str(self._files.bin / "pg_basebackup"), "-D", str(folder), "-R", "-X", "stream", "-c", "fast"]
-        command += ["-d", self._record.dsn(NAME, MAINTENANCE_DATABASE)]
+        command += ["-d", without_password(self._record.owner_dsn(NAME, MAINTENANCE_DATABASE))]
         await asyncio.to_thread(
             subprocess.run,
             self._files.user.command(command),
             check=True,
             capture_output=True,
             timeout=BACKUP_SECONDS_MAX,
+            env={**os.environ, "PGPASSWORD": self._record.password.get_secret_value()},
             **self._files.user.identity(),
         )
         await self._supervisor.start(self._standby)
@@ -122,14 +126,14 @@ class RestoredServer:
         self._record.made.remove(NAME)
         await self._supervisor.start(self._server)
         name = dsn.rpartition("/")[2]
-        await create_databases(self._record.dsn(NAME, MAINTENANCE_DATABASE), {name: "template0"})
+        await create_databases(self._record.owner_dsn(NAME, MAINTENANCE_DATABASE), {name: "template0"})
 
     async def _replace_files_by(self, folder: Path) -> None:
         await asyncio.to_thread(shutil.rmtree, self._server.folder)
         await asyncio.to_thread(folder.rename, self._server.folder)
 
     async def _ask(self, name: str, query: str) -> object:
-        connection = await asyncpg.connect(self._record.dsn(name, MAINTENANCE_DATABASE), timeout=10)
+        connection = await asyncpg.connect(self._record.owner_dsn(name, MAINTENANCE_DATABASE), timeout=10)
         try:
             return await connection.fetchval(query)
         finally:

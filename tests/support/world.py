@@ -43,7 +43,7 @@ from shards.catalogue_import import import_customers, import_products
 from shards.engines import Cluster
 from shards.routing import Router, ShardTransaction, write_on
 from stack.embedded.waiting import attempts
-from tests.support.postgres import lasting_databases
+from tests.support.postgres import lasting_databases, owned
 from workflows.order_saga import CANCELLED
 
 # The first product of each range: what is named after it lies beside it.
@@ -202,6 +202,12 @@ class World:
         async with self.cluster.shards[shard].transaction() as connection:
             result = await connection.execute(text(sql), parameters)
             return [tuple(row) for row in result] if result.returns_rows else []
+
+    async def as_owner(self, shard: str, *statements: str) -> None:
+        """What the role of the workers may not do, such as changing a table."""
+        async with owned(self.cluster.shards[shard]) as owner, owner.transaction() as connection:
+            for statement in statements:
+                await connection.exec_driver_sql(statement)
 
     async def everywhere(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
         return [row for shard in self.cluster.shards for row in await self.rows(shard, sql, **parameters)]

@@ -11,7 +11,7 @@ import pytest
 from temporalio.envconfig import ClientConfigProfile
 
 from stack.embedded import binaries, postgres, postgres_files
-from stack.embedded.record import TEMPORAL, TEMPORAL_UI, StackRecord
+from stack.embedded.record import ROLE, TEMPORAL, TEMPORAL_UI, StackRecord
 from stack.embedded.temporal_server import TemporalServer
 from stack.embedded.worker_process import READY_FILE_VARIABLE
 from stack.settings import ENVIRONMENT_PREFIX, Settings, resolve_databases
@@ -80,7 +80,7 @@ def test_each_variable_of_temporal_is_one_that_its_client_reads(name: str) -> No
 
 
 @pytest.mark.parametrize("name", OURS)
-@pytest.mark.parametrize("chosen", [{}, {"DATABASE_PASSWORD": "own"}])
+@pytest.mark.parametrize("chosen", [{}, {"APP_DATABASE_PASSWORD": "own"}])
 def test_every_address_leads_to_a_database_that_its_server_makes(
     name: str, chosen: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,13 +93,22 @@ def test_every_address_leads_to_a_database_that_its_server_makes(
         address = urlsplit(dsn)
         server = read["services"][address.hostname]
         assert address.port == 5432
-        assert address.username == server["environment"]["POSTGRES_USER"]
-        assert (
-            address.password
-            == server["environment"]["POSTGRES_PASSWORD"]
-            == chosen.get("DATABASE_PASSWORD", "development")
-        )
+        assert address.username == ROLE != server["environment"]["POSTGRES_USER"]
+        assert address.password == chosen.get("APP_DATABASE_PASSWORD", "development")
         assert address.path.strip("/") in _databases_made(read, server)
+
+
+@pytest.mark.parametrize("chosen", [{}, {"DATABASE_PASSWORD": "own"}])
+def test_only_the_job_that_migrates_knows_the_owner(chosen: dict[str, str]) -> None:
+    services = project(**chosen)["services"]
+    job = environment(services["migrate"])
+    for name in OUR_DATABASE_SERVERS:
+        server = environment(services[name])
+        assert job["SHARDWISE_MIGRATION_USER"] == server["POSTGRES_USER"]
+        assert job["SHARDWISE_MIGRATION_PASSWORD"] == server["POSTGRES_PASSWORD"]
+        assert server["POSTGRES_PASSWORD"] == chosen.get("DATABASE_PASSWORD", "development")
+    for name in ("worker", "cli"):
+        assert not [variable for variable in environment(services[name]) if "MIGRATION" in variable]
 
 
 @pytest.mark.parametrize("chosen", [{}, {"TEMPORAL_DATABASE_PASSWORD": "own"}])

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
+from sqlalchemy.engine import make_url
 
 from domain.errors import InvalidInput, Unreachable
 from stack.embedded.ports import USUAL_TEMPORAL, PortClaims, is_free
 from stack.embedded.record import StackRecord
-from stack.settings import Settings, load_settings, resolve_databases
+from stack.settings import Settings, load_settings, resolve_databases, resolve_owner_databases
 
 OWN = '{"eu": "postgres://u:p@eu.example:5432/shop"}'
 
@@ -39,6 +42,10 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("SHARDWISE_SHARDS", '{"eu": "postgresql://eu.example:99999/shop"}'),
         ("SHARDWISE_SHARDS", '{"eu": "postgresql://[::1/shop"}'),
         ("SHARDWISE_SHARDS", '{"eu": "postgresql://eu.example/shop?sslmode=require"}'),
+        ("SHARDWISE_SHARDS", '{"eu": "postgresql://eu.example/shop?ssl=full"}'),
+        ("SHARDWISE_SHARDS", '{"eu": "postgresql://eu.example/shop?ssl=require&ssl=disable"}'),
+        ("SHARDWISE_SHARDS", '{"eu": "postgresql://eu.example/shop?ssl=require&sslrootcert=ca.pem"}'),
+        ("SHARDWISE_CATALOG_DSN", "postgresql://eu.example/shop?sslrootcert=ca.pem"),
         ("SHARDWISE_SHARDS", r'{"eu": "postgresql://eu\u202e.example/shop"}'),
         ("SHARDWISE_SHARDS", r'{"eu": "postgresql://eu.example/sh\u0000op"}'),
         ("SHARDWISE_SHARDS", '{"eu": "postgresql://' + "x" * 5000 + '/shop"}'),
@@ -99,12 +106,47 @@ def test_without_a_stack_the_way_to_make_one_is_told(tmp_path: Path) -> None:
 
 def test_a_recorded_stack_is_found(tmp_path: Path) -> None:
     ports = {"shard-1": 1, "catalog": 2, "temporal": 3, "temporal-ui": 4}
-    record = StackRecord(shards=["shard-1"], ports=ports, password="p")
+    record = StackRecord(shards=["shard-1"], ports=ports, password=SecretStr("p"))
     record.save(tmp_path)
     databases = resolve_databases(load_settings(tmp_path))
     assert databases.shards == {"shard-1": "postgresql://shardwise:p@127.0.0.1:1/shardwise"}
     assert databases.catalog == "postgresql://shardwise:p@127.0.0.1:2/catalog"
     assert databases.read_model == "postgresql://shardwise:p@127.0.0.1:2/read_model"
+
+
+def test_a_role_is_told_apart_from_the_owner(tmp_path: Path) -> None:
+    ports = {"shard-1": 1, "catalog": 2, "temporal": 3, "temporal-ui": 4}
+    StackRecord(shards=["shard-1"], ports=ports, password=SecretStr("p"), role_password=SecretStr("r")).save(tmp_path)
+    settings = load_settings(tmp_path)
+    assert resolve_databases(settings).shards == {"shard-1": "postgresql://shardwise_app:r@127.0.0.1:1/shardwise"}
+    assert resolve_owner_databases(settings).catalog == "postgresql://shardwise:p@127.0.0.1:2/catalog"
+
+
+def test_own_servers_have_an_owner_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHARDWISE_SHARDS", OWN)
+    monkeypatch.setenv("SHARDWISE_CATALOG_DSN", "postgresql://c.example/catalog?ssl=verify-full")
+    monkeypatch.setenv("SHARDWISE_READ_MODEL_DSN", "postgresql://r.example/read_model")
+    assert resolve_owner_databases(load_settings()).shards == resolve_databases(load_settings()).shards
+    monkeypatch.setenv("SHARDWISE_MIGRATION_USER", "owner")
+    monkeypatch.setenv("SHARDWISE_MIGRATION_PASSWORD", "p@ss/word")
+    owners = resolve_owner_databases(load_settings())
+    assert make_url(owners.shards["eu"]).password == "p@ss/word"
+    assert owners.shards == {"eu": "postgresql://owner:p%40ss%2Fword@eu.example:5432/shop"}
+    assert owners.catalog == "postgresql://owner:p%40ss%2Fword@c.example/catalog?ssl=verify-full"
+
+
+@pytest.mark.parametrize("told", [repr, str, lambda settings: settings.model_dump_json()])
+def test_settings_and_addresses_show_no_password(
+    told: Callable[[Settings], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHARDWISE_SHARDS", '{"eu": "postgres://u:geheim@eu.example:5432/shop"}')
+    monkeypatch.setenv("SHARDWISE_CATALOG_DSN", "postgresql://u:geheim@c.example/catalog")
+    monkeypatch.setenv("SHARDWISE_READ_MODEL_DSN", "postgresql://u:geheim@c.example/read_model")
+    monkeypatch.setenv("SHARDWISE_MIGRATION_PASSWORD", "geheim")
+    settings = load_settings()
+    assert "geheim" not in told(settings)
+    assert "geheim" in resolve_databases(settings).catalog
+    assert "geheim" not in repr(resolve_databases(settings))
 
 
 GOOD_RECORD = StackRecord(
