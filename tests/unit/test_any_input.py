@@ -88,6 +88,8 @@ def test_what_is_shown_can_be_written_into_a_terminal(text: str) -> None:
 @example("postgresql://u:p@h:5432/d?ssl=require")
 def test_any_address_of_a_database(dsn: str) -> None:
     with contextlib.suppress(ValidationError):
-        url = make_url(Settings(catalog_dsn=dsn).catalog_dsn or "")
+        dsn_read = Settings.model_validate({"catalog_dsn": dsn}).catalog_dsn
+        assert dsn_read is not None
+        url = make_url(dsn_read.get_secret_value())
         assert url.host
         assert url.database

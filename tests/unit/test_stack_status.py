@@ -1,0 +1,46 @@
+"""What `status --json` and `up --json` tell of the servers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from stack.embedded.status import ServerStatus, StackStatus, TemporalStatus, without_password
+
+DSN = "postgresql://shardwise_app:geheim@127.0.0.1:5433/shardwise"
+TOLD = "postgresql://shardwise_app@127.0.0.1:5433/shardwise"
+
+
+def server(name: str) -> ServerStatus:
+    return ServerStatus(name=name, dsn=DSN, pid=1, up=True)
+
+
+STATUS = StackStatus(
+    temporal=TemporalStatus(address="127.0.0.1:7233", ui="http://127.0.0.1:8233", pid=2, up=True),
+    shards=[server("shard-1"), server("shard-2")],
+    catalog=server("catalog"),
+    workers=[],
+)
+
+
+def test_passwords_are_told_only_where_they_are_asked_for() -> None:
+    told = STATUS.document(show_secrets=False)
+    assert [each["dsn"] for each in (*told["shards"], told["catalog"])] == [TOLD] * 3
+    assert "geheim" not in json.dumps(told)
+    assert "geheim" not in repr(STATUS)
+    asked = STATUS.document(show_secrets=True)
+    assert [each["dsn"] for each in (*asked["shards"], asked["catalog"])] == [DSN] * 3
+
+
+@pytest.mark.parametrize(
+    ("dsn", "told"),
+    [
+        (DSN, TOLD),
+        ("postgresql://db1/orders", "postgresql://db1/orders"),
+        ("postgresql://app@db1/orders", "postgresql://app@db1/orders"),
+        ("postgresql://a%40b:p%40ss%2Fw@[::1]:5432/o?ssl=require", "postgresql://a%40b@[::1]:5432/o?ssl=require"),
+    ],
+)
+def test_an_address_without_its_password_is_the_same_otherwise(dsn: str, told: str) -> None:
+    assert without_password(dsn) == told
