@@ -39,8 +39,14 @@ draft.write_text(json.dumps({"queues": ["orders"]}))
 draft.replace(ready)
 signal.pause()
 """
+# With a second argument it dies while it copies the first file below a folder of that name.
 FIRST_START = """
-import asyncio, pathlib, sys
+import asyncio, os, pathlib, signal, sys
+def die(event, arguments):
+    if event == "shutil.copyfile" and sys.argv[2] in str(arguments[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+if len(sys.argv) > 2:
+    sys.addaudithook(die)
 from stack.embedded.stack import EmbeddedStack
 from stack.settings import Settings
 folder = pathlib.Path(sys.argv[1])
@@ -299,18 +305,27 @@ def listening(port: int) -> Iterator[None]:
         yield
 
 
+async def _kill_once_there_is(data_dir: Path, moment: Path) -> None:
+    first = await asyncio.create_subprocess_exec(sys.executable, "-c", FIRST_START, str(data_dir))
+    async for _ in attempts(30):
+        if moment.exists() or first.returncode is not None:
+            break
+    assert first.returncode is None
+    first.kill()
+    await first.wait()
+
+
 async def test_a_first_start_killed_at_any_point_is_repaired_by_the_next(tmp_path: Path) -> None:
     data_dir = tmp_path / "killed"
     postgres = data_dir / "postgres"
-    moments = [".template.new/base", ".shard-1.new/global", "shard-1/postmaster.pid"]
-    for moment in (postgres / name for name in moments):
-        first = await asyncio.create_subprocess_exec(sys.executable, "-c", FIRST_START, str(data_dir))
-        async for _ in attempts(30):
-            if moment.exists() or first.returncode is not None:
-                break
-        assert first.returncode is None
-        first.kill()
-        await first.wait()
+    await _kill_once_there_is(data_dir, postgres / ".template.new" / "base")
+    # Too short to be met from outside.
+    copying = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", FIRST_START, str(data_dir), ".shard-1.new/global"
+    )
+    assert await copying.wait() == -signal.SIGKILL
+    assert (postgres / ".shard-1.new").exists()
+    await _kill_once_there_is(data_dir, postgres / "shard-1" / "postmaster.pid")
     again = EmbeddedStack(data_dir, Settings(data_dir=data_dir))
     try:
         await again.start_servers(1, usual_ports=False)
