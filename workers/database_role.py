@@ -27,10 +27,12 @@ from workers.schema import Kind
 
 INSUFFICIENT_PRIVILEGE = "42501"
 
+_TAKE_TURN = text("SELECT pg_advisory_xact_lock(hashtextextended('shardwise/role', 0))")
 _ROLE = text("SELECT rolsuper FROM pg_roles WHERE rolname = :name")
 _ME = text("SELECT current_user = :name AS same, rolsuper FROM pg_roles WHERE rolname = current_user")
 _QUOTED = text("SELECT quote_ident(:name)")
 _IS_SUPERUSER = text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+_SCHEMA_OWNER = text("SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = :schema")
 _OWNED_BY_OTHERS = text("""
     SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname = :schema AND tableowner <> :role
 """)
@@ -63,7 +65,14 @@ async def have_role(owners: Cluster, kinds: Sequence[Kind], addresses: Databases
     everything. A role that exists keeps its password. Safe to repeat, and to kill at any point: the next call grants
     the rest. `InvalidInput` where the role is a superuser, or where the owner may not make or grant it.
     """
-    # One after the other: roles belong to a whole server, which refuses two changes of one at the same time.
+    # Roles belong to a whole server, which refuses two changes of one at the same time: one database after the other,
+    # and of two who migrate at once the second waits. The catalog is everybody's.
+    async with owners.catalog.transaction() as turn:
+        await turn.execute(_TAKE_TURN)
+        await _have_roles(owners, kinds, addresses, say)
+
+
+async def _have_roles(owners: Cluster, kinds: Sequence[Kind], addresses: Databases, say: Callable[[str], None]) -> None:
     for database, kind, dsn in zip(owners.databases, kinds, addresses.all, strict=True):
         try:
             async with database.transaction() as connection:
@@ -117,7 +126,8 @@ async def _password(connection: AsyncConnection, address: URL) -> str:
 async def _hand_over(connection: AsyncConnection, version: Version, name: str) -> None:
     """The version with all tables that a migration has made in it."""
     role = await _quoted(connection, name)
-    await connection.exec_driver_sql(f"ALTER SCHEMA {version} OWNER TO {role}")
+    if await connection.scalar(_SCHEMA_OWNER, {"schema": version.value}) != name:
+        await connection.exec_driver_sql(f"ALTER SCHEMA {version} OWNER TO {role}")
     tables = await connection.execute(_OWNED_BY_OTHERS, {"schema": version.value, "role": name})
     for table in tables.scalars().all():
         await connection.exec_driver_sql(f"ALTER TABLE {table} OWNER TO {role}")

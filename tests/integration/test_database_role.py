@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -110,6 +111,16 @@ async def test_migrating_again_grants_again_what_was_taken(cluster_dsns: Databas
     await migrate_databases(owner_of(cluster_dsns), silent, cluster_dsns)
     async with owners.shards["shard-2"].transaction() as connection:
         assert await connection.scalar(text(f"SELECT has_table_privilege('{ROLE}', 'entry', 'INSERT')"))
+
+
+async def test_two_who_migrate_at_once_both_succeed(cluster_dsns: Databases, owners: Cluster) -> None:
+    for database in owners.databases:
+        async with database.transaction() as connection:
+            await connection.exec_driver_sql(f"DROP OWNED BY {ROLE}" if database.name != "read_model" else "SELECT 1")
+    migrations = (migrate_databases(owner_of(cluster_dsns), silent, cluster_dsns) for _ in range(6))
+    await asyncio.gather(*migrations)
+    async with clustered(cluster_dsns) as cluster:
+        await _is_usable(await new_transfer(World(cluster)))
 
 
 # ── a worker that is a superuser ───────────────────────────────────────────────────────────────────────────────────
