@@ -210,6 +210,12 @@ class CommitsUnderItsUndo(Fault):
         await saga.undoing.wait()
         try:
             return await effect()
+        except ApplicationError as error:
+            if error.non_retryable:
+                raise
+            # On a machine this slow the server has ended the transaction while it was held. As any attempt, it is made
+            # again, behind its undo now.
+            return await effect()
         finally:
             saga.holding.set()
 
