@@ -101,12 +101,19 @@ class ChoreographedOrders:
     async def resume(self, order: Order, customer_shard: str) -> None:
         """Starts again what would act on the order's newest event, as its row knows it, or its placement where it has
         no row. What runs is left alone; what has ended runs again, and changes nothing that is done.
+
+        An id whose claim a restored shard has forgotten is claimed again by the placement: no other order can be placed
+        under it.
         """
         event = await self._router.read(
             lambda m: m.of_customer(order.customer_id), lambda tx: order_events.newest(tx.connection, order.order_id)
         )
-        if event is None:
+        claimed = await self._router.read(
+            lambda m: m.of_order_id(order.order_id), lambda tx: order_lookup.read(tx, [order.order_id])
+        )
+        if event is None or not claimed:
             await self.start(order, customer_shard)
+        if event is None:
             return
         client, again = await self._temporal(), WorkflowIDReusePolicy.ALLOW_DUPLICATE
         for reactor in REACTIONS[event.kind]:

@@ -108,3 +108,31 @@ async def test_recover_carries_out_again_what_other_shards_know_of(office: Resto
         await until(has_recovered)
         assert [await office.place(each) for each in orders] == [OrderStatus.CONFIRMED] * 2
         assert [await office.send(*each) for each in transfers] == [TransferStatus.SETTLED] * 2
+
+
+async def claimed_on(world: World, shard: str, order: Order) -> Order:
+    """The order under an id whose claim lies on this shard."""
+    shard_map = await world.router.map()
+    ids = (f"{order.order_id}-{number}" for number in range(1000))
+    return replace(order, order_id=next(each for each in ids if shard_map.of_order_id(each).shard == shard))
+
+
+async def test_an_id_whose_claim_is_gone_is_claimed_again_by_recover(office: RestorableOffice) -> None:
+    """Of an order whose rows are on other shards: until then another order could be placed under it."""
+    customer = await office.world.customer(shard="shard-1")
+    await office.town.server.keep_copy()
+    await office.reopened()
+    world = office.world
+    orders = [await claimed_on(world, SHARD, each) for each in await orders_of(world, customer)]
+    async with office.at_work():
+        assert [await office.place(each) for each in orders] == [OrderStatus.CONFIRMED] * 2
+    await office.town.server.go_back_to_copy()
+    await office.reopened()
+    async with office.at_work():
+        assert await office.recover() == {each.order_id for each in orders}
+
+        async def has_recovered() -> bool:
+            return not [what for what in await office.damage() if "read model" not in what]
+
+        await until(has_recovered)
+        assert [await office.place(each) for each in orders] == [OrderStatus.CONFIRMED] * 2
