@@ -6,8 +6,6 @@ Amounts are decimal strings; any field of `ship_to` may be null.
 
 from __future__ import annotations
 
-from datetime import date
-
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from domain.errors import InvalidInput
@@ -15,6 +13,7 @@ from domain.json_text import first_fault, parse_json
 from domain.limits import LINE_BYTES_MAX
 from domain.money import Money, check_currency
 from domain.orders import Address, Order, OrderLine, check_line, check_order, merge_lines
+from domain.timestamps import Day
 
 
 class _Document(BaseModel):
@@ -40,7 +39,7 @@ class _OrderDocument(_Document):
     customer_id: str
     currency: str
     lines: list[_LineDocument]
-    ordered_on: date | None = None
+    ordered_on: Day | None = None
     ship_to: _AddressDocument | None = None
 
 

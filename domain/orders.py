@@ -9,7 +9,6 @@ The arrow out of `pending` is the decision, one compare-and-set on the order's r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
 from enum import StrEnum
 
 from pydantic.dataclasses import dataclass
@@ -23,6 +22,7 @@ from domain.money import Money, check_amount, check_currency
 from domain.numbers import check_quantity
 from domain.sagas import Reason, Refusal
 from domain.text import check_free_text
+from domain.timestamps import Day
 
 
 class Style(StrEnum):
@@ -126,7 +126,7 @@ class Order:
     customer_id: str
     currency: str
     lines: tuple[OrderLine, ...]
-    ordered_on: date | None = None
+    ordered_on: Day | None = None
     ship_to: Address | None = None
     style: Style = Style.ORCHESTRATED
 

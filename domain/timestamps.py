@@ -8,10 +8,13 @@ Both can be typed where a command takes a time. Days are written as days.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, date, datetime
 from typing import Annotated
 
-from pydantic import PlainSerializer
+from pydantic import BeforeValidator, PlainSerializer
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def timestamp(at: datetime) -> str:
@@ -26,3 +29,16 @@ def short_timestamp(at: datetime) -> str:
 
 Timestamp = Annotated[datetime, PlainSerializer(timestamp, when_used="json")]
 """A moment in a document: every one of them is of this type."""
+
+
+def _day(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    # Of digits alone pydantic would make seconds since 1970.
+    if not _DAY.fullmatch(value):
+        raise ValueError("expected a date such as '2026-01-31'")
+    return date.fromisoformat(value)
+
+
+Day = Annotated[date, BeforeValidator(_day)]
+"""A day as ISO 8601 has it, and nothing else that could be read as one."""
