@@ -29,7 +29,10 @@ from domain.transfer_batch import batch_workflow_id
 from domain.transfers import check_transfer
 from workflows import in_doubt_recovery, in_doubt_sweeper, order_saga, outbox_relay, read_model_rebuild, transfer
 from workflows.interfaces import (
+    BATCH_EVENTS_MIN,
     CALL_SECONDS,
+    SWEEP_SECONDS_MAX,
+    SWEEP_SECONDS_MIN,
     SWEEPS_MAX,
     BatchOptions,
     BatchProgress,
@@ -155,7 +158,7 @@ def _check_batch_options(options: BatchOptions) -> None:
     check_whole(options.chunk_lines, "options.chunk_lines", 1, CHUNK_ROWS_MAX)
     check_whole(options.stretch_lines, "options.stretch_lines", 1, BATCH_LINES_MAX)
     check_seconds(options.heartbeat_seconds, "options.heartbeat_seconds", above_zero=True)
-    check_whole(options.events_max, "options.events_max", 1, BATCH_LINES_MAX)
+    check_whole(options.events_max, "options.events_max", BATCH_EVENTS_MIN, BATCH_LINES_MAX)
 
 
 def _check_progress(progress: BatchProgress, lines: Mapping[str, int]) -> None:
@@ -184,6 +187,9 @@ def _rebuild(request: Rebuild, workflow_id: str) -> None:
 
 def _keep_sweeping(request: SweepInDoubt, workflow_id: str) -> None:
     check_seconds(request.every_seconds, "every_seconds", above_zero=True)
+    if not SWEEP_SECONDS_MIN <= request.every_seconds <= SWEEP_SECONDS_MAX:
+        expected = f"expected {SWEEP_SECONDS_MIN:g} to {SWEEP_SECONDS_MAX:g} seconds"
+        raise InvalidInput("every_seconds", f"every_seconds: {expected}, got {request.every_seconds:g}")
     check_whole(request.sweeps_max, "sweeps_max", 1, SWEEPS_MAX)
     _check_id(workflow_id, in_doubt_sweeper.WORKFLOW_ID)
 

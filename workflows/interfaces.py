@@ -26,6 +26,10 @@ CALL_SECONDS = 600.0
 SWEEP_EVERY_SECONDS = 30.0
 # Five hours: some 3,600 events, below the 4,096 at which Temporal suggests to begin anew.
 SWEEPS_MAX = 600
+# Workers join a sweeper that somebody else has started: it must sweep before anybody waits for it, but not always.
+SWEEP_SECONDS_MIN, SWEEP_SECONDS_MAX = 1.0, 60.0
+# More than a history has when its first stretch is begun.
+BATCH_EVENTS_MIN = 10
 
 
 @dataclass(frozen=True, slots=True)
