@@ -22,8 +22,9 @@ PARAMETERS = frozenset({"ssl", "sslrootcert"})
 
 def parameters_fault(parameters: Mapping[str, object]) -> str | None:
     """What is wrong with an address's parameters, None for nothing. Reads no file."""
-    if unknown := sorted(set(parameters) - PARAMETERS):
-        return f"expected no parameter but {', '.join(sorted(PARAMETERS))}, got {', '.join(unknown)}"
+    if set(parameters) - PARAMETERS:
+        # Not shown: where a password's @ was forgotten, or its ?, what follows is it.
+        return f"expected no parameter but {' and '.join(sorted(PARAMETERS))}"
     mode = parameters.get("ssl", "prefer")
     if mode not in MODES:
         return f"ssl: expected one of {', '.join(sorted(MODES))}"

@@ -225,7 +225,7 @@ class Cluster:
 def _engine(name: str, dsn: str, pool_size: int, long_running: bool) -> AsyncEngine:
     try:
         to = connecting(dsn)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise InvalidInput(
             name, f"{name}: sslrootcert cannot be read as certificates of authorities: {error}"
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from domain.errors import InvalidInput
-from domain.identifiers import SHARD_NAME_PATTERN, shown
+from domain.identifiers import SHARD_NAME_PATTERN
 from domain.json_text import parse_json
 from domain.limits import SECONDS_MAX
 from domain.tls import parameters_fault
@@ -148,8 +149,11 @@ def load_settings(data_dir: Path | None = None) -> Settings:
 
 
 def _where(fault: ErrorDetails) -> str:
-    """The shard whose address is at fault."""
-    return f"{shown(fault['loc'][1])}: " if len(fault["loc"]) > 1 else ""
+    """The shard whose address is at fault. What is no name is not shown: who mixes the two up has a password in it."""
+    if len(fault["loc"]) == 1:
+        return ""
+    name = str(fault["loc"][1])
+    return f"{name}: " if re.fullmatch(SHARD_NAME_PATTERN, name) else "a shard's name: "
 
 
 def _variable(field: str) -> str:

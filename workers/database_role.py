@@ -7,10 +7,11 @@ for all three, since a prepared transaction can be ended only by the role that p
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from sqlalchemy import text
 from sqlalchemy.engine import URL, make_url
@@ -18,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import InvalidInput
+from domain.text import first_line
 from shards.engines import Cluster, Database
 from shards.integrity import sqlstate
 from shards.projection import versions
@@ -26,10 +28,13 @@ from stack.settings import Databases
 from workers.schema import Kind
 
 INSUFFICIENT_PRIVILEGE = "42501"
+NAME_BYTES_MAX = 63
 
 _TAKE_TURN = text("SELECT pg_advisory_xact_lock(hashtextextended('shardwise/role', 0))")
-_ROLE = text("SELECT rolsuper FROM pg_roles WHERE rolname = :name")
-_ME = text("SELECT current_user = :name AS same, rolsuper FROM pg_roles WHERE rolname = current_user")
+_ROLE = text("SELECT rolsuper FROM pg_roles WHERE CAST(rolname AS text) = CAST(:name AS text)")
+_ME = text("""
+    SELECT CAST(current_user AS text) = CAST(:name AS text) AS same, rolsuper FROM pg_roles WHERE rolname = current_user
+""")
 _QUOTED = text("SELECT quote_ident(:name)")
 _IS_SUPERUSER = text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
 _SCHEMA_OWNER = text("SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = :schema")
@@ -58,12 +63,51 @@ _OF_THE_SERVER = (
 )
 
 
+@contextlib.asynccontextmanager
+async def rights_of_the_owner() -> AsyncIterator[None]:
+    """`InvalidInput` where whoever migrates lacks a right inside the block."""
+    try:
+        yield
+    except DBAPIError as error:
+        if sqlstate(error) != INSUFFICIENT_PRIVILEGE:
+            raise
+        said = first_line(str(error.orig.__cause__ if error.orig is not None else error))
+        raise InvalidInput(
+            "SHARDWISE_MIGRATION_USER",
+            f"SHARDWISE_MIGRATION_USER: expected a superuser, or the tables' owner with CREATEROLE: {said}",
+        ) from error
+
+
+async def assert_role_fits(owners: Cluster, addresses: Databases) -> None:
+    """That the addresses name a role that workers may be, before anything is made. `InvalidInput` where one does not.
+
+    Where it is the owner itself, whatever that is: its workers are asked when they start.
+    """
+    for database, dsn in zip(owners.databases, addresses.all, strict=True):
+        name = make_url(dsn).username or ""
+        async with database.transaction() as connection:
+            if (await connection.execute(_ME, {"name": name})).one().same:
+                continue
+            if not _is_name(name):
+                message = (
+                    f"{database.name}: expected an address that names a role of your own, as in postgresql://app@…"
+                )
+                raise InvalidInput(database.setting, message)
+            if await connection.scalar(_ROLE, {"name": name}):
+                raise InvalidInput(database.setting, f"{database.name}: {superuser_refused(name)}")
+
+
+def _is_name(name: str) -> bool:
+    """What Postgres would not cut off, and does not keep for itself."""
+    return 0 < len(name.encode()) <= NAME_BYTES_MAX and not name.startswith("pg_") and name not in ("public", "none")
+
+
 async def have_role(owners: Cluster, kinds: Sequence[Kind], addresses: Databases, say: Callable[[str], None]) -> None:
     """Every database has the role that its address names, with the rights that it needs.
 
     `owners`: the same databases, connected as their owner. Where that is the role itself, nothing is done: it owns
     everything. A role that exists keeps its password. Safe to repeat, and to kill at any point: the next call grants
-    the rest. `InvalidInput` where the role is a superuser, or where the owner may not make or grant it.
+    the rest. `assert_role_fits` goes before; runs inside `rights_of_the_owner`.
     """
     # Roles belong to a whole server, which refuses two changes of one at the same time: one database after the other,
     # and of two who migrate at once the second waits. The catalog is everybody's.
@@ -74,17 +118,8 @@ async def have_role(owners: Cluster, kinds: Sequence[Kind], addresses: Databases
 
 async def _have_roles(owners: Cluster, kinds: Sequence[Kind], addresses: Databases, say: Callable[[str], None]) -> None:
     for database, kind, dsn in zip(owners.databases, kinds, addresses.all, strict=True):
-        try:
-            async with database.transaction() as connection:
-                await _have_role(connection, kind, make_url(dsn))
-        except DBAPIError as error:
-            if sqlstate(error) != INSUFFICIENT_PRIVILEGE:
-                raise
-            raise InvalidInput(
-                "SHARDWISE_MIGRATION_USER",
-                f"{database.name}: SHARDWISE_MIGRATION_USER may not make or grant the role of the workers: expected a "
-                "superuser, or the tables' owner with CREATEROLE",
-            ) from error
+        async with database.transaction() as connection:
+            await _have_role(connection, kind, make_url(dsn))
         for missing in await _grant_of_the_server(database, make_url(dsn)):
             say(f"{database.name}: only a superuser can {missing}; nothing needs it yet")
 
@@ -95,11 +130,8 @@ async def _have_role(connection: AsyncConnection, kind: Kind, address: URL) -> N
     if me.same:
         return
     role = await _quoted(connection, name)
-    is_super = await connection.scalar(_ROLE, {"name": name})
-    if is_super is None:
+    if await connection.scalar(_ROLE, {"name": name}) is None:
         await connection.exec_driver_sql(f"CREATE ROLE {role} LOGIN{await _password(connection, address)}")
-    elif is_super:
-        raise InvalidInput("SHARDWISE_SHARDS", superuser_refused(name))
     if not me.rolsuper:
         # What the role owns, its maker must be able to change.
         await connection.exec_driver_sql(f"GRANT {role} TO CURRENT_USER WITH INHERIT TRUE, SET TRUE")

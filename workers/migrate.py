@@ -22,7 +22,7 @@ from shards.map_store import load_map, load_whole_map, seed_map
 from shards.side_by_side import all_ended
 from stack.settings import Databases, Settings, resolve_databases, resolve_owner_databases
 from stack.temporal_client import connect
-from workers.database_role import assert_no_superuser, have_role
+from workers.database_role import assert_no_superuser, assert_role_fits, have_role, rights_of_the_owner
 from workers.in_doubt_sweeper import replace_schedule
 from workers.others_prepared import end_what_others_prepared
 from workers.schema import Kind, current_revision, history_of
@@ -79,10 +79,12 @@ async def migrate_databases(
     `owners`: as the tables' owner reaches them. `addresses`: as workers do; None: the same. `ask`: what is known of
     the coordinator of a transfer that another role has left in doubt.
     """
-    async with _cluster(owners) as cluster:
+    async with _cluster(owners) as cluster, rights_of_the_owner():
         dsns = owners.all
         if len(set(dsns)) < len(dsns):
             raise InvalidInput("shards", "the settings give one database two names: each needs one of its own")
+        if addresses is not None:
+            await assert_role_fits(cluster, addresses)
         targets = [Target(*each) for each in zip(_kinds(cluster), cluster.databases, dsns, strict=True)]
         slots = asyncio.Semaphore(os.cpu_count() or 1)
         upgrades = await all_ended(_upgrade(target, slots, report) for target in targets)

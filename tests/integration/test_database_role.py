@@ -208,11 +208,42 @@ async def test_an_owner_that_may_make_no_role_is_told_so(
     async with owners.catalog.transaction() as connection:
         await connection.exec_driver_sql(f"ALTER ROLE {name} NOCREATEROLE")
         role = make_url(databases.catalog).username
-    with pytest.raises(InvalidInput, match="SHARDWISE_MIGRATION_USER may not make or grant"):
+    with pytest.raises(InvalidInput, match="the tables' owner with CREATEROLE: permission denied"):
         await migrate_databases(owned, silent, databases)
     async with owners.catalog.transaction() as connection:
         assert not await connection.scalar(text("SELECT true FROM pg_roles WHERE rolname = :r"), {"r": role})
         await connection.exec_driver_sql(f"CREATE ROLE {role}")  # For the fixture, which drops it.
+
+
+@pytest.mark.parametrize("name", ["", "public", "pg_evil", "x" * 70])
+async def test_what_can_be_no_role_is_refused_before_anything_is_made(
+    landlord: tuple[Databases, Databases], owners: Cluster, name: str
+) -> None:
+    owned, databases = landlord
+    async with owners.catalog.transaction() as connection:
+        await connection.exec_driver_sql(f"CREATE ROLE {make_url(databases.catalog).username}")  # As the fixture wants.
+
+    def nobody(dsn: str) -> str:
+        return "postgresql://" + dsn.rpartition("@")[2]
+
+    shards = {shard: nobody(dsn) for shard, dsn in databases.shards.items()}
+    without_user = Databases(shards, nobody(databases.catalog), nobody(databases.read_model))
+    said: list[str] = []
+    with pytest.raises(InvalidInput, match="names a role of your own") as refused:
+        await migrate_databases(owned, said.append, as_user(databases, name, "drawn") if name else without_user)
+    assert (refused.value.field, said) == ("SHARDWISE_SHARDS", [])
+
+
+async def test_who_owns_nothing_is_told_so(cluster_dsns: Databases, owners: Cluster) -> None:
+    name = f"stranger_{next(_numbers)}"
+    async with owners.catalog.transaction() as connection:
+        await connection.exec_driver_sql(f"CREATE ROLE {name} LOGIN CREATEROLE PASSWORD 'drawn'")
+    try:
+        with pytest.raises(InvalidInput, match="owner with CREATEROLE: permission denied for table alembic_version"):
+            await migrate_databases(as_user(cluster_dsns, name, "drawn"), silent, cluster_dsns)
+    finally:
+        async with owners.catalog.transaction() as connection:
+            await connection.exec_driver_sql(f"DROP ROLE {name}")
 
 
 # ── an installation of before, with transfers in doubt ─────────────────────────────────────────────────────────────

@@ -75,6 +75,22 @@ def test_a_bad_value_is_told_with_its_variable(variable: str, value: str, monkey
     assert len(caught.value.message) < 300
 
 
+@pytest.mark.parametrize(
+    "shards",
+    [
+        '{"postgresql://app:geheim@db/o": "shard-1"}',
+        '{"eu": "postgresql://app@db/o?geheim=1"}',
+        '{"eu": "postgresql://app:geheim@db/o?ssl=full"}',
+        '{"eu": "app:geheim@db/o"}',
+    ],
+)
+def test_a_mistake_in_an_address_shows_no_password(shards: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHARDWISE_SHARDS", shards)
+    with pytest.raises(InvalidInput) as caught:
+        load_settings()
+    assert "geheim" not in caught.value.message
+
+
 def test_the_option_wins_over_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHARDWISE_DATA_DIR", "from-variable")
     assert load_settings().data_dir == Path("from-variable")
