@@ -21,7 +21,7 @@ help: ## show this list
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("shardwise needs Python 3.11 or newer")'
-	@echo "shardwise: installing Python packages into $(VENV), about a minute, this once" >&2
+	@echo "shardwise: installing Python packages into $(VENV), a minute or two, this once" >&2
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

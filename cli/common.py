@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import shlex
+import shutil
 import stat
+import sys
 import time
 from collections.abc import Coroutine
 from pathlib import Path
@@ -43,6 +46,14 @@ DataDir = Annotated[
     ),
 ]
 """For every command that needs the stack: `data_dir: DataDir = None`, then `load_settings(data_dir)`."""
+
+
+def command_as_typed() -> str:
+    """How a shell finds this command: by its name, or, as `make` runs it, where it lies."""
+    if shutil.which("shardwise"):
+        return "shardwise"
+    return shlex.quote(str(Path(sys.executable).with_name("shardwise")))
+
 
 StyleOption = Annotated[
     Style, typer.Option(help="Led by one workflow, or carried on by services that react to events.")

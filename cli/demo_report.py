@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 
 from cli.audit import Audit
+from cli.common import command_as_typed
 from cli.demo_story import Scene
 from cli.order_documents import OrderDocument
 from cli.output import table
@@ -102,7 +103,8 @@ class Shown:
 def _farewell(stays: Stays, data_dir: Path) -> str:
     match stays:
         case Stays.KEPT:
-            return f"the stack is left up; stop it with: shardwise down --data-dir {data_dir}"
+            stop = f"{command_as_typed()} down --data-dir {data_dir}"
+            return f"the stack is left up; stop it with: {stop}; then remove the folder"
         case Stays.UNTIL_A_KEY:
             return "the stack stays up until you press a key"
         case Stays.NOT:

@@ -59,7 +59,7 @@ def down(data_dir: DataDir = None) -> None:
     out = output()
     settings = _embedded_settings(data_dir)
     done = run_async(EmbeddedStack(settings.data_dir, settings, out.progress).stop())
-    out.result({"done": done}, "\n".join(done) or "nothing ran")
+    out.result({"done": done}, "\n".join(done) or f"nothing of a stack in {settings.data_dir.resolve()} ran")
 
 
 def status(show_secrets: ShowSecrets = False, data_dir: DataDir = None) -> int:

@@ -318,16 +318,16 @@ async def _kill_once_there_is(data_dir: Path, moment: Path) -> None:
 async def test_a_first_start_killed_at_any_point_is_repaired_by_the_next(tmp_path: Path) -> None:
     data_dir = tmp_path / "killed"
     postgres = data_dir / "postgres"
-    await _kill_once_there_is(data_dir, postgres / ".template.new" / "base")
-    # Too short to be met from outside.
-    copying = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", FIRST_START, str(data_dir), ".shard-1.new/global"
-    )
-    assert await copying.wait() == -signal.SIGKILL
-    assert (postgres / ".shard-1.new").exists()
-    await _kill_once_there_is(data_dir, postgres / "shard-1" / "postmaster.pid")
     again = EmbeddedStack(data_dir, Settings(data_dir=data_dir))
     try:
+        await _kill_once_there_is(data_dir, postgres / ".template.new" / "base")
+        # Too short to be met from outside.
+        copying = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", FIRST_START, str(data_dir), ".shard-1.new/global"
+        )
+        assert await copying.wait() == -signal.SIGKILL
+        assert (postgres / ".shard-1.new").exists()
+        await _kill_once_there_is(data_dir, postgres / "shard-1" / "postmaster.pid")
         await again.start_servers(1, usual_ports=False)
         status = await again.status()
         assert status.temporal.up

@@ -142,7 +142,7 @@ async def _servers(folder: Path, test_processes: int) -> AsyncIterator[dict[str,
     for place in places.values():
         place.mkdir()
     async with (
-        _ending_stacks(places["stacks"]),
+        _ending_what_is_left(folder, places["stacks"]),
         scratch_temporal(places["temporal"]) as temporal,
         scratch_servers(places["postgres"], test_processes) as (servers, templates),
     ):
@@ -151,10 +151,11 @@ async def _servers(folder: Path, test_processes: int) -> AsyncIterator[dict[str,
 
 
 @contextlib.asynccontextmanager
-async def _ending_stacks(folder: Path) -> AsyncIterator[None]:
-    """After the block, none of the stacks in the folder runs, and nothing else works there."""
+async def _ending_what_is_left(folder: Path, stacks: Path) -> AsyncIterator[None]:
+    """After the block, none of the stacks runs, and nothing else works in the folder of the run: a test that failed may
+    have left a server in its own temporary folder."""
     yield
-    for record in folder.glob("**/stack.json"):
+    for record in stacks.glob("**/stack.json"):
         await EmbeddedStack(record.parent, Settings(data_dir=record.parent)).stop()
     for process in working_below(folder):
         kill(process)
