@@ -36,7 +36,7 @@ _ME = text("""
     SELECT CAST(current_user AS text) = CAST(:name AS text) AS same, rolsuper FROM pg_roles WHERE rolname = current_user
 """)
 _QUOTED = text("SELECT quote_ident(:name)")
-_IS_SUPERUSER = text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+_SUPERUSER = text("SELECT rolname FROM pg_roles WHERE rolname = current_user AND rolsuper")
 _SCHEMA_OWNER = text("SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = :schema")
 _OWNED_BY_OTHERS = text("""
     SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname = :schema AND tableowner <> :role
@@ -187,9 +187,9 @@ async def assert_no_superuser(databases: Sequence[Database]) -> None:
     its server. `InvalidInput` where one is."""
     for database in databases:
         async with database.transaction() as connection:
-            if await connection.scalar(_IS_SUPERUSER):
-                name = await connection.scalar(text("SELECT current_user"))
-                raise InvalidInput("SHARDWISE_SHARDS", f"{database.name}: {superuser_refused(str(name))}")
+            name = await connection.scalar(_SUPERUSER)
+        if name is not None:
+            raise InvalidInput(database.setting, f"{database.name}: {superuser_refused(name)}")
 
 
 def superuser_refused(name: str) -> str:

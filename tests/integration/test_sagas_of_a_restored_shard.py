@@ -28,6 +28,10 @@ class RestorableOffice(Office):
     async def reopened(self) -> None:
         self.world = await self.town.reopened()
 
+    async def has_recovered(self) -> bool:
+        """The shards agree; the read model waits for a rebuild."""
+        return not [what for what in await self.damage() if "read model" not in what]
+
 
 @pytest.fixture
 async def office(
@@ -101,11 +105,7 @@ async def test_recover_carries_out_again_what_other_shards_know_of(office: Resto
     await office.reopened()
     async with office.at_work():
         assert await office.recover() == {each.order_id for each in orders}
-
-        async def has_recovered() -> bool:
-            return not [what for what in await office.damage() if "read model" not in what]
-
-        await until(has_recovered)
+        await until(office.has_recovered)
         assert [await office.place(each) for each in orders] == [OrderStatus.CONFIRMED] * 2
         assert [await office.send(*each) for each in transfers] == [TransferStatus.SETTLED] * 2
 
@@ -130,9 +130,5 @@ async def test_an_id_whose_claim_is_gone_is_claimed_again_by_recover(office: Res
     await office.reopened()
     async with office.at_work():
         assert await office.recover() == {each.order_id for each in orders}
-
-        async def has_recovered() -> bool:
-            return not [what for what in await office.damage() if "read model" not in what]
-
-        await until(has_recovered)
+        await until(office.has_recovered)
         assert [await office.place(each) for each in orders] == [OrderStatus.CONFIRMED] * 2
