@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-from domain.errors import Refused
+from domain.errors import Refused, Unreachable
 from domain.two_phase import Coordinator
 from shards.engines import Cluster, Database
 from shards.in_doubt import Ask, Sweep
@@ -32,10 +32,12 @@ async def end_what_others_prepared(
     naming what is left, where `owners` is neither a superuser nor the role that prepared it, or a shard's part cannot
     be known.
     """
-    if not await _prepared_by_others(owners, addresses) or ask is None:
+    if not await _prepared_by_others(owners, addresses):
         return
 
     async def ask_who_decided(saga_id: str) -> Coordinator:
+        if ask is None:
+            raise Unreachable("temporal_unreachable", "nobody can be asked what its workflow has decided")
         coordinator = await ask(saga_id)
         return Coordinator.GONE if coordinator is Coordinator.AT_WORK else coordinator
 

@@ -290,3 +290,13 @@ async def test_what_cannot_be_ended_is_named_and_nothing_is_handed_over(
     with pytest.raises(Refused, match=f"{transfer.gid(SOURCE)} of shardwise"):
         await migrate_databases(cluster_dsns, silent, cluster_dsns, asked)
     assert len(await transfer.prepared()) == 2
+
+
+async def test_without_temporal_nothing_is_ended_and_nothing_handed_over(
+    cluster_dsns: Databases, owners: Cluster
+) -> None:
+    transfer = await new_transfer(World(owners))
+    await transfer.prepare_both()
+    with pytest.raises(Refused, match="nobody can be asked what its workflow has decided"):
+        await migrate_databases(owner_of(cluster_dsns), silent, cluster_dsns)
+    assert len(await transfer.prepared()) == 2
