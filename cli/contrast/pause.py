@@ -29,7 +29,8 @@ ANSWER_SECONDS_MAX = 60.0
 # What is kept back for a moment, as any transaction does, is not what the paused one keeps back.
 LOOKS_MAX = 10
 LOOK_EVERY_SECONDS = 0.05
-VACUUMS_MAX = 3
+# Whoever else reads at that moment, an analyze above all, keeps dead rows too: for no longer than all of these.
+VACUUM_AGAIN_SECONDS = (0.1, 0.3, 0.9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +162,12 @@ class Watch:
         return horizon
 
     async def _rested_vacuum(self, database: Database) -> Vacuumed:
-        for _ in range(VACUUMS_MAX):
-            vacuumed = await vacuum_accounts(database)
+        vacuumed = await vacuum_accounts(database)
+        for seconds in VACUUM_AGAIN_SECONDS:
             if vacuumed.dead_rows_kept == 0:
                 break
+            await asyncio.sleep(seconds)
+            vacuumed = await vacuum_accounts(database)
         return vacuumed
 
     async def _send(self, transfer_id: str, source: str, target: str) -> float:
