@@ -14,10 +14,17 @@ from cli.output import Output, output, table
 from cli.progress import counted
 from cli.recovery import Found, Recovery
 from domain.in_doubt import InDoubtReport
+from domain.transfers import TransferState
 from stack.settings import Settings, load_settings
 
 ROWS_SHOWN_MAX = 50
 _TRANSFER = ("source", "transfer")
+_STOOD_AT = {
+    None: "not begun",
+    TransferState.PENDING: "pending",
+    TransferState.CONFIRMED: "decided, on its way",
+    TransferState.DECLINED: "declined",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -83,7 +90,7 @@ def _told(found: Found, dry_run: bool) -> RenderableType:
         rows = [(each.order_id, each.status or "not begun") for each in found.orders[:ROWS_SHOWN_MAX]]
         parts.append(table(("order", "stood at"), rows, f"{verb} again: {len(found.orders)}"))
     if found.transfers:
-        told = [(*each.key, each.state or "not begun") for each in found.transfers[:ROWS_SHOWN_MAX]]
+        told = [(*each.key, _STOOD_AT[each.state]) for each in found.transfers[:ROWS_SHOWN_MAX]]
         parts.append(
             table(("source", "transfer", "stood at"), told, f"{verb} again: {len(found.transfers)}", _TRANSFER)
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, computed_field
 
 from cli.projection_lag import EventsDocument
 from domain.timestamps import Timestamp
@@ -39,17 +39,23 @@ class OrdersDocument(BaseModel):
 
 
 class TransfersDocument(BaseModel):
-    """Transfers of the shards' accounts by their row's state, lines of batches included. `confirmed`: decided for good;
-    the newest may still be on their way to their target. `in_flight` and `stuck`: transfers with a workflow of their
-    own that is open, or waits; `batches` that are open. These three Temporal knew a moment ago.
+    """Transfers of the shards' accounts by their row's state, lines of batches included. `settled`: decided for good;
+    the newest may still be on their way to their target. `confirmed` is the same number under its older name.
+    `in_flight` and `stuck`: transfers with a workflow of their own that is open, or waits; `batches` that are open.
+    These three Temporal knew a moment ago.
     """
 
     in_flight: int | None
     batches: int | None
     stuck: int | None
     pending: int | None
-    confirmed: int | None
+    settled: int | None
     declined: int | None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def confirmed(self) -> int | None:
+        return self.settled
 
 
 class RateDocument(BaseModel):

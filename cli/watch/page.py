@@ -38,7 +38,7 @@ def page(look: WatchDocument, hint: str = "") -> RenderableType:
         *_refused(look),
         *_missing(look),
         "",
-        _numbers("transfers", look.transfers.model_dump()),
+        _numbers("transfers", look.transfers.model_dump(exclude={"confirmed"})),
         "",
         _hold(look),
         _in_doubt(look.in_doubt, _not_told(look.events)),

@@ -205,7 +205,7 @@ class Watcher:
             batches=sagas.batches if sagas else None,
             stuck=sagas.stuck_transfers if sagas else None,
             pending=total(TransferState.PENDING),
-            confirmed=total(TransferState.CONFIRMED),
+            settled=total(TransferState.CONFIRMED),
             declined=total(TransferState.DECLINED),
         )
 

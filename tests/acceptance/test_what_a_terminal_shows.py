@@ -116,7 +116,8 @@ def test_watch_finds_the_worker_by_its_polls_and_counts_transfers(busy: None, sh
     [worker] = [part for part in found["parts"] if part["kind"] == "worker"]
     assert worker["up"]
     assert worker["where"] == "orders, inventory, payment, shipping, transfers, outbox"
-    assert found["transfers"]["confirmed"] >= 1
+    assert found["transfers"]["settled"] >= 1
+    assert found["transfers"]["confirmed"] == found["transfers"]["settled"]
     assert found["transfers"]["in_flight"] == 0
     assert found["in_doubt"] == {"transactions": 0, "oldest_seconds": None, "alarm": False}
     assert found["at"].endswith("Z")

@@ -26,7 +26,7 @@ from tests.support.terminal import NOW
 from tests.support.terminal import drawn as lines_of
 
 UNKNOWN = OrdersDocument(pending=None, compensating=None, confirmed=None, rejected=None, cancelled=None, stuck=None)
-NO_TRANSFERS = TransfersDocument(in_flight=None, batches=None, stuck=None, pending=None, confirmed=None, declined=None)
+NO_TRANSFERS = TransfersDocument(in_flight=None, batches=None, stuck=None, pending=None, settled=None, declined=None)
 NO_RATE = RateDocument(placed_per_second=None, finished_per_second=None, over_seconds=0)
 
 
@@ -89,7 +89,7 @@ def test_a_busy_page_fits_and_shows_what_is_wrong(width: int) -> None:
             age_seconds=600,
         ),
         transfers=TransfersDocument(
-            in_flight=1_234, batches=12, stuck=3, pending=1_000_000, confirmed=123_456_789, declined=1_234_567
+            in_flight=1_234, batches=12, stuck=3, pending=1_000_000, settled=123_456_789, declined=1_234_567
         ),
         in_doubt=InDoubtDocument(transactions=3, oldest_seconds=125, alarm=True),
         events=None,
@@ -108,7 +108,7 @@ def test_a_busy_page_fits_and_shows_what_is_wrong(width: int) -> None:
     assert "bug │ 5 s" in text
     assert "an operator: order" in text
     assert "without an answer from shard-2" in text
-    assert "in flight ┃ batches ┃ stuck ┃ pending ┃ confirmed ┃ declined" in text
+    assert "in flight ┃ batches ┃ stuck ┃ pending ┃ settled ┃ declined" in text
     assert "1,234 │ 12 │ 3 │ 1,000,000 │ 123,456,789 │ 1,234,567" in text
     assert "in doubt: 3 prepared transactions, the oldest for 2 min: `shardwise recover`" in text
     assert "2026-11-25T12:00:00Z" in text
