@@ -13,8 +13,11 @@ It raises `domain.errors.ShardwiseError` for what a person must know, and declar
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Annotated
 
 import typer
+
+from cli.version import VERSION_FLAG, tell_version
 
 # By topic, the commands and groups that it registers. All of them are loaded only for who asks what there is.
 TOPICS = {
@@ -44,7 +47,8 @@ def build_app(wanted: str | None = None) -> typer.Typer:
         name="shardwise",
         help=(
             "Orders, money transfers and read models as durable Temporal workflows over sharded Postgres. "
-            "Every command takes --json and then prints exactly one document. --version tells the version."
+            "Every command takes --json and then prints exactly one document. Every command but demo takes --data-dir "
+            "for another stack than the one in .shardwise of the current folder."
         ),
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -52,9 +56,19 @@ def build_app(wanted: str | None = None) -> typer.Typer:
     )
 
     @app.callback()
-    def shardwise() -> None:
+    def shardwise(
+        version: Annotated[
+            bool, typer.Option(VERSION_FLAG, help="Tell the version.", is_eager=True, callback=_version)
+        ] = False,
+    ) -> None:
         """Without a callback an app of one command would lose the command's name."""
 
     for topic in [topic for topic, commands in TOPICS.items() if wanted in commands] or TOPICS:
         import_module(topic).register(app)
     return app
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        tell_version()
+        raise typer.Exit

@@ -8,7 +8,6 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from typing import NoReturn
 
 import typer
@@ -16,12 +15,12 @@ from typer.main import get_command
 
 from cli.output import Output, output, use_output
 from cli.streams import provide_streams
+from cli.told_options import JSON_FLAG, tell_json
 from cli.usage import UsageError, bad_usage
+from cli.version import VERSION_FLAG, tell_version
 from domain.errors import ShardwiseError
 from stack import logs
 
-JSON_FLAG = "--json"
-VERSION_FLAG = "--version"
 INTERRUPTED = 130
 TERMINATED = 143
 INTERNAL = 1
@@ -65,6 +64,7 @@ def _invoke(arguments: list[str]) -> int:
 
     try:
         command = get_command(build_app(next(iter(arguments), None)))
+        tell_json(command)
         code = command.main(arguments, prog_name="shardwise", standalone_mode=False)
     except UsageError as error:
         raise bad_usage(error) from None
@@ -79,12 +79,6 @@ def take_json_flag(arguments: Sequence[str]) -> tuple[list[str], bool]:
     end = arguments.index("--") if "--" in arguments else len(arguments)
     options, values = list(arguments[:end]), list(arguments[end:])
     return [each for each in options if each != JSON_FLAG] + values, JSON_FLAG in options
-
-
-def tell_version() -> None:
-    """Of the package that is installed."""
-    version = metadata.version("shardwise")
-    output().result({"version": version}, f"shardwise {version}")
 
 
 def configure_logging() -> None:

@@ -55,11 +55,18 @@ class SendByDefault(TyperGroup):
             args = [DEFAULT, *args]
         return super().parse_args(ctx, args)
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """What is meant without a command's name is told here too, with its options."""
+        super().format_help(ctx, formatter)
+        send_by_default = self.commands[DEFAULT]
+        formatter.write_paragraph()
+        send_by_default.format_help(send_by_default.make_context(DEFAULT, [], ctx, resilient_parsing=True), formatter)
+
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(
         cls=SendByDefault,
-        help="Money from one account to another: `transfer SOURCE TARGET AMOUNT`. See `transfer send --help`.",
+        help="Money from one account to another: `transfer SOURCE TARGET AMOUNT`, which is `transfer send`, as below.",
     )
     group.command(cls=TakesNumbers)(send)
     group.command()(show)

@@ -77,3 +77,24 @@ def test_the_version_is_the_installed_package_s(capfd: pytest.CaptureFixture[str
     for line in (["--version", "--json"], ["--json", "--version"]):
         assert run(line) == 0
         assert json.loads(capfd.readouterr().out) == {"version": version}
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("--help", ["--version", "--json", "--data-dir"]),
+        ("order --help", ["--json"]),
+        ("order list --help", ["--json", "--data-dir"]),
+        ("transfer --help", ["send", "show", "SOURCE", "--protocol", "--reference", "--json", "--data-dir"]),
+        ("transfer show --help", ["SOURCE", "--json", "--data-dir"]),
+    ],
+)
+def test_help_tells_every_option_that_is_taken(capfd: pytest.CaptureFixture[str], typed: str, told: list[str]) -> None:
+    assert run(typed.split()) == 0
+    words = capfd.readouterr().out.split()
+    assert [each for each in told if each not in words] == []
+
+
+def test_the_version_is_told_in_front_of_a_command_too(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version", "order", "list"]) == 0
+    assert capfd.readouterr().out == f"shardwise {metadata.version('shardwise')}\n"

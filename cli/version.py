@@ -1,0 +1,14 @@
+"""`--version`: of the package that is installed."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+from cli.output import output
+
+VERSION_FLAG = "--version"
+
+
+def tell_version() -> None:
+    version = metadata.version("shardwise")
+    output().result({"version": version}, f"shardwise {version}")
