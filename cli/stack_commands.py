@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
     app.command()(status)
 
 
-ShowSecrets = Annotated[bool, typer.Option("--show-secrets", help="Addresses with their passwords in --json.")]
+ShowSecrets = Annotated[bool, typer.Option("--show-secrets", help="Whole addresses of the databases, with passwords.")]
 
 
 def up(
@@ -75,7 +75,7 @@ def status(show_secrets: ShowSecrets = False, data_dir: DataDir = None) -> int:
         "in_doubt": [asdict(each) for each in in_doubt],
         "events": events.model_dump(mode="json") if events else None,
     }
-    told = [what_runs_where(found, beside), *([alarm(in_doubt)] if in_doubt else [])]
+    told = [what_runs_where(found, beside, show_secrets), *([alarm(in_doubt)] if in_doubt else [])]
     late = events is not None and events.alarm
     output().result(document, Group(*told, *(projection_lag.told(events) if events is not None and late else [])))
     if not found.all_up or not beside.read_model.up:
@@ -140,8 +140,8 @@ async def _up(settings: Settings, wanted: Wanted, out: Output) -> int:
             raise KeyboardInterrupt from None
         raise
     if not wanted.detach and not found_running:
-        return await _stay(stack, out, now.document(wanted.show_secrets), _report(done, now))
-    out.result(now.document(wanted.show_secrets), _report(done, now))
+        return await _stay(stack, out, now.document(wanted.show_secrets), _report(done, now, wanted.show_secrets))
+    out.result(now.document(wanted.show_secrets), _report(done, now, wanted.show_secrets))
     return 0 if now.all_up else 3
 
 
@@ -190,25 +190,26 @@ def _cancel_on_signals() -> set[signal.Signals]:
     return received
 
 
-def what_runs_where(found: StackStatus, beside: Beside | None = None) -> RenderableType:
-    """The UI first."""
+def what_runs_where(found: StackStatus, beside: Beside | None = None, show_secrets: bool = False) -> RenderableType:
+    """The UI first. `show_secrets`: shards and catalog with user and password, as their document has them then."""
     rows = [
         ("Temporal UI", found.temporal.ui, "", _state(found.temporal.up)),
         ("Temporal", found.temporal.address, _pid(found.temporal.pid), _state(found.temporal.up)),
     ]
-    rows += [_server_row(server) for server in [*found.shards, found.catalog]]
+    rows += [_server_row(server, show_secrets) for server in [*found.shards, found.catalog]]
     rows += beside.rows_of_read_model() if beside else []
     rows += [(each.name, ", ".join(each.queues), _pid(each.pid), _state(each.up)) for each in found.workers]
     rows += beside.rows_of_workers() if beside else []
-    return table(("part", "where", "pid", "state"), rows)
+    return table(("part", "where", "pid", "state"), rows, whole=("part", "where") if show_secrets else ())
 
 
-def _report(done: list[str], now: StackStatus) -> RenderableType:
-    return Group("\n".join(done) or "everything ran already", what_runs_where(now))
+def _report(done: list[str], now: StackStatus, show_secrets: bool) -> RenderableType:
+    return Group("\n".join(done) or "everything ran already", what_runs_where(now, show_secrets=show_secrets))
 
 
-def _server_row(server: ServerStatus) -> tuple[str, str, str, str]:
-    return server.name, server.dsn.rpartition("@")[2], _pid(server.pid), _state(server.up)
+def _server_row(server: ServerStatus, show_secrets: bool) -> tuple[str, str, str, str]:
+    where = server.dsn if show_secrets else server.dsn.rpartition("@")[2]
+    return server.name, where, _pid(server.pid), _state(server.up)
 
 
 def _pid(pid: int | None) -> str:

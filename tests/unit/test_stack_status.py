@@ -6,7 +6,9 @@ import json
 
 import pytest
 
+from cli.stack_commands import what_runs_where
 from stack.embedded.status import ServerStatus, StackStatus, TemporalStatus, without_password
+from tests.support.terminal import drawn
 
 DSN = "postgresql://shardwise_app:geheim@127.0.0.1:5433/shardwise"
 TOLD = "postgresql://shardwise_app@127.0.0.1:5433/shardwise"
@@ -31,6 +33,14 @@ def test_passwords_are_told_only_where_they_are_asked_for() -> None:
     assert "geheim" not in repr(STATUS)
     asked = STATUS.document(show_secrets=True)
     assert [each["dsn"] for each in (*asked["shards"], asked["catalog"])] == [DSN] * 3
+
+
+@pytest.mark.parametrize("width", [200, 100, 80])
+def test_a_person_is_told_them_too_each_on_one_line(width: int) -> None:
+    assert not any("geheim" in line for line in drawn(what_runs_where(STATUS), width))
+    asked = drawn(what_runs_where(STATUS, show_secrets=True), width)
+    assert sum(DSN in line for line in asked) == 3
+    assert max(map(len, asked)) <= width
 
 
 @pytest.mark.parametrize(
