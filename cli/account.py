@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from cli.common import DataDir, run_async
 from cli.connections import connected
-from cli.output import output, table
+from cli.output import listed, output, table
 from cli.paging import LIMIT, After, Limit, next_token, page_after, with_next
 from domain.catalogue import customer_of_account
 from domain.identifiers import check_identifier
@@ -82,6 +82,12 @@ def statement(account_id: AccountId, limit: Limit = LIMIT, after: After = None, 
     """Show the newest movements of an account, each with the balance that it left behind.
 
     From the read model, which follows the shards with a delay: `account show` tells the balance as it is now.
+
+    kind: opening = paid in when the account was opened; capture = out, after it was held, for an order or by a saga;
+    debit = out, by two-phase commit or a batch; credit = in, from any of these; transfer = both accounts on one shard.
+
+    other side: who the money went to or came from. merchant.USD is the merchant's account, which orders in USD pay, and
+    has a statement of its own. equity/USD is the books' other side of what was paid in, and no account to ask for.
     """
     check_identifier(account_id, "account_id")
     token: PageToken[int] = PageToken(f"statement/{account_id}", TypeAdapter(KeyNumber))
@@ -96,8 +102,14 @@ def statement(account_id: AccountId, limit: Limit = LIMIT, after: After = None, 
     }
     title = f"account {found.account_id}: {found.balance}"
     columns = ("at", "kind", "saga", "amount", "balance after", "other side")
-    human = table(columns, [_row(line) for line in found.lines.rows], title, whole=("saga", "other side"))
-    output().result(document, with_next(human, following))
+    rows = table(
+        columns,
+        [_row(line) for line in found.lines.rows],
+        title,
+        whole=("at", "other side"),
+        words=("kind", "saga", "amount", "balance after"),
+    )
+    output().result(document, with_next(listed(rows, "no movements"), following))
 
 
 def _change(account_id: str, change: Change, data_dir: DataDir) -> None:
@@ -149,4 +161,12 @@ def _line(line: StatementLine) -> dict[str, str]:
 
 
 def _row(line: StatementLine) -> tuple[str, ...]:
-    return (short_timestamp(line.at), *list(_line(line).values())[1:])
+    return (
+        short_timestamp(line.at),
+        line.kind,
+        # Words, to wrap between: `order ID`, `transfer SOURCE ID`.
+        line.saga_id.replace("/", " "),
+        line.amount.amount,
+        line.balance_after.amount,
+        line.other_side,
+    )

@@ -12,7 +12,7 @@ from cli.common import DataDir, run_async
 from cli.connections import Connections, connected
 from cli.order_documents import OrderDocument, of_listed
 from cli.order_styles import OrderStyles
-from cli.output import output, table
+from cli.output import listed, output, table
 from cli.paging import LIMIT, After, Limit, next_token, page_after, with_next
 from domain.errors import InvalidInput, Unreachable
 from domain.identifiers import check_identifier
@@ -53,8 +53,10 @@ def list_orders(
     found = run_async(_read(load_settings(data_dir), wanted, page))
     orders, following = [of_listed(order) for order in found.rows], next_token(TOKEN, found.next)
     columns = ("order", "status", "customer", "total", "placed", "shard")
-    rows = table(columns, [_row(order) for order in orders], whole=("order", "customer"))
-    human = with_next(rows, following)
+    rows = table(
+        columns, [_row(order) for order in orders], whole=("order", "customer", "placed"), words=("total", "shard")
+    )
+    human = with_next(listed(rows, "no orders"), following)
     output().result({"orders": [order.model_dump(mode="json") for order in orders], "next": following}, human)
 
 

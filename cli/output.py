@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -13,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 from rich.console import Console, ConsoleDimensions, RenderableType
 
+from cli.escaped import Escaped
 from cli.tables import FittedTable
 from domain.errors import ShardwiseError
 from domain.text import printable
@@ -36,9 +38,12 @@ class _Terminal(Console):
 
 
 def _console(stderr: bool) -> Console:
-    # Names and amounts are not markup, and not to be coloured by guesswork. A file or pipe has no edge to wrap at.
+    # Names and amounts are not markup, and not to be coloured by guesswork. A file or pipe has no edge to wrap at but
+    # the one that its reader asks for.
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else PIPED_COLUMNS
+    columns = os.environ.get("COLUMNS", "")
+    asked_for = int(columns) if columns.isascii() and columns.isdigit() and len(columns) <= 4 else 0
+    width = None if stream.isatty() else asked_for or PIPED_COLUMNS
     return _Terminal(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True, width=width)
 
 
@@ -59,7 +64,7 @@ class Output:
             if self.as_json:
                 self._document(document.model_dump(mode="json") if isinstance(document, BaseModel) else document)
             else:
-                self.stdout.print(human)
+                self.stdout.print(Escaped(human))
             self.stdout.file.flush()
         except BrokenPipeError:
             raise
@@ -97,8 +102,19 @@ def use_output(chosen: Output) -> None:
 
 
 def table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None, whole: Sequence[str] = ()
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    title: str | None = None,
+    whole: Sequence[str] = (),
+    words: Sequence[str] = (),
 ) -> FittedTable:
     """The one look of a table. Numbers go in as text, amounts as decimal strings. `whole`: the columns of what one
-    types again; none given: the first."""
-    return FittedTable(columns, rows, whole or columns[:1], title)
+    types again; none given: the first. `words`: columns that may wrap between words only."""
+    return FittedTable(columns, rows, whole or columns[:1], title, words)
+
+
+def listed(made: FittedTable, none: str) -> RenderableType:
+    """A list for a person: `none` where there is nothing in it, under the table's title."""
+    if made.row_count:
+        return made
+    return f"{made.title}: {none}" if made.title else none

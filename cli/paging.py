@@ -6,7 +6,6 @@ from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Group, RenderableType
-from rich.table import Table
 
 from domain.limits import PAGE_ROWS_MAX
 from domain.page_tokens import PageToken
@@ -32,6 +31,6 @@ def next_token(token: PageToken[Key], following: Key | None) -> str | None:
     return token.text(following) if following is not None else None
 
 
-def with_next(rows: Table, following: str | None) -> RenderableType:
+def with_next(rows: RenderableType, following: str | None) -> RenderableType:
     """For a person: the page, and what to type for the next one."""
     return Group(rows, f"more: --after {following}") if following is not None else rows

@@ -10,7 +10,7 @@ from rich.console import Group
 
 from cli.common import DataDir, run_async
 from cli.connections import connected
-from cli.output import output, table
+from cli.output import listed, output, table
 from domain.errors import InvalidInput
 from domain.identifiers import check_identifier
 from domain.money import Money
@@ -102,4 +102,4 @@ def _told(rows: list[dict[str, str | int | None]], totals: list[dict[str, str]],
         [tuple(str(row[name]) for name in shown) for row in rows],
         whole=("sku", "day"),
     )
-    return Group(human, *(f"total {each['amount']} {each['currency']}" for each in totals))
+    return Group(listed(human, "nothing was sold"), *(f"total {each['amount']} {each['currency']}" for each in totals))

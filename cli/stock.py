@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from cli.common import DataDir, run_async
 from cli.connections import connected
-from cli.output import output, table
+from cli.output import listed, output, table
 from cli.paging import LIMIT, After, Limit, next_token, page_after, with_next
 from cli.usage import TakesNumbers
 from domain.catalogue import whole_number
@@ -58,8 +58,9 @@ def list_levels(limit: Limit = LIMIT, after: After = None, data_dir: DataDir = N
         for level in found.rows
     ]
     columns = ("sku", "product", "on hand", "reserved", "available", "shard")
-    human = table(columns, [tuple(str(value) for value in level.values()) for level in levels])
-    output().result({"stock": levels, "next": following}, with_next(human, following))
+    rows = table(columns, [tuple(str(value) for value in level.values()) for level in levels])
+    human = with_next(listed(rows, "no products"), following)
+    output().result({"stock": levels, "next": following}, human)
 
 
 def receive(

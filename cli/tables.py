@@ -9,6 +9,8 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
+from domain.text import printable
+
 # Of a column that has to give way: as wide as most states and headings.
 LOOSE_MIN = 9
 # What a column's borders and padding take, with lines between the columns and without.
@@ -17,12 +19,19 @@ BORDERED, OPEN = 3, 2
 
 class FittedTable(Table):
     """Where there is too little room, first the lines between the columns go, then all columns wrap but those named in
-    `whole`; where that does not do either, each row becomes lines of its own, a line a column. Nothing is cut."""
+    `whole`, those in `words` between words only; where that does not do either, each row becomes lines of its own, a
+    line a column. Nothing is cut, and what a terminal would obey is written out."""
 
     def __init__(
-        self, columns: Sequence[str], rows: Sequence[Sequence[str]], whole: Sequence[str], title: str | None = None
+        self,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        whole: Sequence[str],
+        title: str | None = None,
+        words: Sequence[str] = (),
     ) -> None:
         super().__init__(title=title, title_justify="left")
+        rows = [[printable(cell) for cell in row] for row in rows]
         for column in columns:
             self.add_column(column, overflow="fold")
         for row in rows:
@@ -33,6 +42,7 @@ class FittedTable(Table):
         # A word that is cut reads badly: the next thing to be kept.
         self._words = [max(map(_longest_word, cells)) for cells in by_column]
         self._is_whole = [column in whole for column in columns]
+        self._keeps_words = [column in words for column in columns]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         count = len(self.columns)
@@ -54,7 +64,10 @@ class FittedTable(Table):
         widths = _lowered(self._natural, [natural if is_whole else word for natural, word, is_whole in columns], room)
         # Many rows under each other are worth a word that is cut, one is not.
         if len(self._cells) > 1:
-            floors = [natural if is_whole else min(natural, LOOSE_MIN) for natural, _, is_whole in columns]
+            floors = [
+                natural if is_whole else word if keeps_words else min(natural, LOOSE_MIN)
+                for (natural, word, is_whole), keeps_words in zip(columns, self._keeps_words, strict=True)
+            ]
             widths = _lowered(widths, floors, room)
         return widths if sum(widths) <= room else None
 

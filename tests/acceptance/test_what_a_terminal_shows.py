@@ -74,10 +74,11 @@ def busy(shardwise: Shardwise) -> None:
     ("arguments", "copied"),
     [
         (("order", "list", "--customer", CUSTOMER), [ORDER, REFUSED, CUSTOMER, "out_of_stock"]),
+        (("order", "list", "--status", "stuck"), ["no orders"]),
         (("order", "show", REFUSED), [REFUSED, CUSTOMER, "CHAIR"]),
         (("order", "details", ORDER), [ORDER, CUSTOMER, "APPLE"]),
         (("account", "show", CUSTOMER), [CUSTOMER]),
-        (("account", "statement", CUSTOMER), [f"order/{ORDER}", TARGET]),
+        (("account", "statement", CUSTOMER), [f"order {ORDER}", TARGET]),
         (("transfer", "show", CUSTOMER, TRANSFER), [TRANSFER, CUSTOMER, TARGET]),
         (("stock", "show", "APPLE"), ["APPLE"]),
         (("stock", "list"), ["APPLE", "CHAIR"]),

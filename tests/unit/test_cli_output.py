@@ -12,10 +12,12 @@ from typing import cast
 
 import pytest
 import typer
+from rich.console import Group
+from rich.text import Text
 
 from cli import app, main
 from cli.common import run_async
-from cli.output import COLUMNS_MIN, Output, output, table
+from cli.output import COLUMNS_MIN, PIPED_COLUMNS, Output, output, table
 from domain.errors import InvalidInput, Refused, ShardwiseError, Unreachable
 
 Command = Callable[[], int | None]
@@ -135,6 +137,29 @@ def test_what_a_terminal_would_obey_is_written_out(
 
     assert run_command(fails) == 2
     assert capsys.readouterr().err == ("found \\x1b]0;title\\x07\nshardwise: first \\u202egnp.exe\nsecond \\ud800\n")
+
+
+def test_what_a_result_holds_is_not_obeyed_either(
+    run_command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def shows() -> None:
+        output().result({}, Group("order \x1b[2J is stuck", Text("by \x9b1m"), table(("a",), [("\x1b]0;title\x07",)])))
+
+    assert run_command(shows) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "\x9b" not in out
+    assert out.startswith("order \\x1b[2J is stuck\nby \\x9b1m\n")
+    assert "\\x1b]0;title" in out
+
+
+@pytest.mark.parametrize(
+    ("columns", "width"), [("100", 100), ("", PIPED_COLUMNS), ("0", PIPED_COLUMNS), ("x", PIPED_COLUMNS), ("9", 60)]
+)
+def test_a_pipe_is_as_wide_as_its_reader_says(columns: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert Output().stdout.width == width
+    assert Output().stderr.width == width
 
 
 def test_a_narrow_terminal_still_shows_words(monkeypatch: pytest.MonkeyPatch) -> None:

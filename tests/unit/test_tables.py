@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli import in_doubt, recover
-from cli.output import Output, table
+from cli.output import Output, listed, table
 from cli.projection_lag import EventsDocument, Parked, ShardEvents
 from cli.projection_lag import told as told_lag
 from cli.recovery import AbandonedOrder, AbandonedTransfer, Found
@@ -42,6 +42,36 @@ def test_it_fits_and_nothing_is_lost(cells: list[list[str]], width: int) -> None
     told = "".join(lines)
     for letter in "abc:":
         assert told.count(letter) == sum(cell.count(letter) for row in cells for cell in row)
+
+
+SAGAS = [f"transfer ada {OURS}", f"order {UUID}", "opening ada"]
+STATEMENT = [
+    ("2026-01-31T14:30:00Z", "transfer", saga, "-14.00", "986.00", side)
+    for saga, side in zip(SAGAS, ["grace", "merchant.USD", "equity/USD"], strict=True)
+]
+
+
+def test_a_statement_has_whole_times_amounts_and_ids_in_a_hundred_columns() -> None:
+    columns = ("at", "kind", "saga", "amount", "balance after", "other side")
+    words = ("kind", "saga", "amount", "balance after")
+    lines = drawn(table(columns, STATEMENT, whole=("at", "other side"), words=words), 100)
+    assert max(map(len, lines)) <= 100
+    assert sum("2026-01-31T14:30:00Z" in line and "-14.00" in line for line in lines) == 3
+    for whole in (OURS, UUID, "merchant.USD", "equity/USD", "transfer"):
+        assert any(whole in line for line in lines), (whole, lines)
+
+
+@pytest.mark.parametrize("title", [None, "account ada: 0.00 USD"])
+def test_a_list_of_nothing_is_told_in_words(title: str | None) -> None:
+    told = drawn(listed(table(COLUMNS, [], title), "no orders"), 100)
+    assert told == [f"{title}: no orders" if title else "no orders"]
+    assert drawn(listed(table(COLUMNS, [ROW], title), "no orders"), 100) == drawn(table(COLUMNS, [ROW], title), 100)
+
+
+def test_what_a_terminal_would_obey_is_written_out_and_measured_so() -> None:
+    lines = drawn(table(("order", "status"), [("\x1b[31mred\u202e", "stuck")]), 60)
+    assert any("\\x1b[31mred\\u202e" in line for line in lines), lines
+    assert len({len(line) for line in lines}) == 1
 
 
 def test_a_name_is_no_emoji(capsys: pytest.CaptureFixture[str]) -> None:
