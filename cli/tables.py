@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
-from domain.text import printable
+from domain.text import on_one_line
 
 # Of a column that has to give way: as wide as most states and headings.
 LOOSE_MIN = 9
@@ -31,7 +31,7 @@ class FittedTable(Table):
         words: Sequence[str] = (),
     ) -> None:
         super().__init__(title=title, title_justify="left")
-        rows = [[printable(cell) for cell in row] for row in rows]
+        rows = [[on_one_line(cell) for cell in row] for row in rows]
         for column in columns:
             self.add_column(column, overflow="fold")
         for row in rows:
@@ -97,7 +97,7 @@ def _lowered(widths: Sequence[int], floors: Sequence[int], room: int) -> list[in
 
 
 def _width(cell: str) -> int:
-    return max((cell_len(line) for line in cell.splitlines()), default=0)
+    return cell_len(cell)
 
 
 def _longest_word(cell: str) -> int:

@@ -44,5 +44,10 @@ def printable(text: str) -> str:
     return "".join(ascii(each)[1:-1] if is_control(each) and each != "\n" else each for each in text)
 
 
+def on_one_line(text: str) -> str:
+    """The same with line ends written out too: for what others chose as a key, which is one word in a line."""
+    return printable(text).replace("\n", "\\n")
+
+
 def is_control(character: str) -> bool:
     return unicodedata.category(character) in _CATEGORIES or unicodedata.bidirectional(character) in _DIRECTIONS

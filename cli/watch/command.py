@@ -12,6 +12,7 @@ from rich.live import Live
 
 from cli.common import DataDir, run_async
 from cli.connections import connected
+from cli.escaped import Escaped
 from cli.output import output
 from cli.watch.documents import WatchDocument
 from cli.watch.page import Wrapped, page
@@ -62,8 +63,8 @@ async def _live(settings: Settings, interval: float) -> None:
     async with connected(settings, long_running=True) as to:
         watcher = Watcher(to, settings)
         async with watcher.watching(interval):
-            shown = Wrapped(page(watcher.document(), hint))
+            shown = Wrapped(Escaped(page(watcher.document(), hint)))
             with Live(shown, console=output().stdout, screen=True, auto_refresh=False) as live:
                 while True:
                     await asyncio.sleep(min(interval, REDRAW_SECONDS))
-                    live.update(Wrapped(page(watcher.document(), hint)), refresh=True)
+                    live.update(Wrapped(Escaped(page(watcher.document(), hint))), refresh=True)

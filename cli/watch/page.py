@@ -18,6 +18,7 @@ from cli.watch.documents import (
     StuckDocument,
     WatchDocument,
 )
+from domain.text import on_one_line
 from domain.timestamps import short_timestamp
 
 _STATES = {True: ("●", "green"), False: ("✘", "bold red"), None: ("…", "dim")}
@@ -60,13 +61,14 @@ class Wrapped:
 
 def _part(part: PartDocument) -> Text:
     mark, style = _STATES[part.up]
-    return Text.assemble((mark, style), f" {part.name}")
+    return Text.assemble((mark, style), f" {on_one_line(part.name)}")
 
 
 def _down(look: WatchDocument) -> Iterator[Text]:
     for part in look.parts:
         if part.up is False:
-            yield Text(f"{part.name} is down: {(part.why or '').removeprefix(f'{part.name} ')}", style="red")
+            why = (part.why or "").removeprefix(f"{part.name} ")
+            yield Text(on_one_line(f"{part.name} is down: {why}"), style="red")
 
 
 def _orders(orders: OrdersDocument, in_flight: int | None) -> Table:
@@ -116,7 +118,7 @@ def _hold(look: WatchDocument) -> str:
             return "oldest open hold: not known yet"
         return "no payment is on hold" + (" where it could be asked" if look.missing else "")
     amount = f"{hold.amount} {hold.currency}"
-    return (
+    return on_one_line(
         f"oldest open hold: {amount} on account {hold.account_id} ({hold.shard}) for {_age(hold.age_seconds)},"
         f" order {hold.order_id}"
     )
@@ -153,7 +155,8 @@ def _events(events: EventsDocument | None) -> Iterator[RenderableType]:
     parked = [(shard.shard, each) for shard in events.shards for each in shard.parked]
     for name, each in parked[:PARKED_SHOWN_MAX]:
         what = f"{each.aggregate} {each.aggregate_id}, version {each.version}"
-        yield Text(f"parked on {name} by {consumer_name(each.consumer)}: {what}: {each.reason}", style="red")
+        told = f"parked on {name} by {consumer_name(each.consumer)}: {what}: {each.reason}"
+        yield Text(on_one_line(told), style="red")
     if len(parked) > PARKED_SHOWN_MAX:
         yield Text(f"and {len(parked) - PARKED_SHOWN_MAX} more (`shardwise projection status`)", style="red")
 
@@ -175,7 +178,9 @@ def _stuck(look: WatchDocument) -> Iterator[RenderableType]:
     for name in ("order", "age", "waits for", "because"):
         made.add_column(name, overflow="fold")
     for each in look.stuck:
-        made.add_row(each.order_id, _age(each.age_seconds), _waits_for(each, look), each.failure or "")
+        made.add_row(
+            *map(on_one_line, (each.order_id, _age(each.age_seconds), _waits_for(each, look), each.failure or ""))
+        )
     yield made
 
 

@@ -203,6 +203,19 @@ def test_a_live_page_wraps_what_one_copies_and_cuts_nothing(width: int) -> None:
         assert any(copied in line for line in lines)
 
 
+@pytest.mark.parametrize("width", [80, 100])
+def test_keys_that_others_chose_are_not_obeyed(width: int) -> None:
+    key = "a\x1b[2J\nb\u202e"
+    stuck = StuckDocument(order_id=key, age_seconds=5, step=None, attempts=None, failure=key, next_attempt_at=None)
+    down = PartDocument(name=key, kind="worker", where="", up=False, why=key)
+    lines = drawn(quiet(parts=[down], stuck=[stuck]), width)
+    told = "\n".join(lines)
+    assert "\x1b" not in told
+    assert "\u202e" not in told
+    assert told.count("a\\x1b[2J\\nb\\u202e") == 5, told
+    assert max(map(len, lines)) <= width
+
+
 async def test_a_source_that_hangs_or_fails_is_shown_with_its_last_answer() -> None:
     async def hangs() -> int:
         await asyncio.Event().wait()
