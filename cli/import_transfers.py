@@ -90,12 +90,13 @@ class _BatchImport:
     async def run(self, file: Any, report: Report, quiet_seconds: float) -> Tally:
         try:
             staged = await self._stage(report)
-            self._faults.tell_rest()
             finished = not staged.lines or await self._carry_out(staged, report, quiet_seconds)
             report("writing the outcomes", self._read.last, self._read.last)
             shard_map = await self._to.router.map()
             pages = read_outcomes(self._to.cluster, shard_map, self.batch_id, self._read.last, finished)
-            return await write_outcomes(file, pages, self._invalid.read())
+            tally = await write_outcomes(file, pages, self._invalid.read(), self._faults.tell)
+            self._faults.tell_rest()
+            return tally
         finally:
             self._invalid.close()
 

@@ -73,7 +73,8 @@ async def read_transfers(file: BufferedReader) -> AsyncIterator[list[GoodLine | 
         yield [_parsed(line, header) for line in lines]
     if header is None:
         raise InvalidInput(
-            "file", f"file is empty: expected a first line with the columns {','.join(TRANSFER_COLUMNS)}"
+            "file",
+            f"file is empty: expected a first line with the columns {','.join(TRANSFER_COLUMNS)}\nnothing was begun",
         )
 
 
@@ -82,7 +83,7 @@ def _header(line: NumberedLine) -> list[str]:
     fields = _fields(line)
     if sorted(fields) != sorted(TRANSFER_COLUMNS):
         got = shown(",".join(fields), chars_max=len(wanted) + 40)
-        raise InvalidInput("file", f"line {line.number}: expected the columns {wanted}, got {got}")
+        raise InvalidInput("file", f"line {line.number}: expected the columns {wanted}, got {got}\nnothing was begun")
     return fields
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import IO, Any
 from cli.transfer_file import InvalidLine
 from domain.errors import InvalidInput
 from domain.identifiers import check_identifier
+from domain.sagas import Reason
 from shards.batch_outcomes import LineOutcome, LineStatus
 
 COLUMNS = ("transfer_id", "source", "status", "reason", "detail")
@@ -78,15 +79,22 @@ def outcomes_file(path: Path) -> Iterator[IO[str]]:
 
 
 async def write_outcomes(
-    file: IO[str], pages: AsyncIterator[tuple[int, list[LineOutcome]]], invalid: Iterator[LineOutcome]
+    file: IO[str],
+    pages: AsyncIterator[tuple[int, list[LineOutcome]]],
+    invalid: Iterator[LineOutcome],
+    on_conflict: Callable[[int, str], None],
 ) -> Tally:
-    """Both in the order of the file, merged into it."""
+    """Both in the order of the file, merged into it. `on_conflict` is told the number of each line whose id names
+    another transfer, and what is wrong with it."""
     tally = Tally()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
     waiting = next(invalid, None)
     async for end, page in pages:
         rows = page
+        for row in page:
+            if row.reason == Reason.ID_CONFLICT:
+                on_conflict(row.n, f"transfer_id: {row.detail}")
         while waiting is not None and waiting.n <= end:
             rows.append(waiting)
             waiting = next(invalid, None)

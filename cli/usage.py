@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import typer
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 from typer.core import TyperCommand
 
 from domain.errors import InvalidInput
-from domain.identifiers import shown
+from domain.faults import told
 
 # Older versions of typer take these from click, newer ones bring their own: reached in the one way both have.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -22,18 +20,6 @@ _NEGATIVE = re.compile(r"-[0-9.]")
 _EXTRA = re.compile(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)", re.DOTALL)
 _BRACED = re.compile(r"\{(\S+)\}")
 _CHOICE = re.compile(r"(?P<got>.*) is not one of (?P<choices>'.*')\.?", re.DOTALL)
-# Of pydantic's kinds of fault; `{}` is the limit that the fault names.
-_EXPECTED: Mapping[str, str] = {
-    "int_parsing": "a whole number",
-    "int_parsing_size": "a smaller number",
-    "int_from_float": "a whole number",
-    "float_parsing": "a number",
-    "finite_number": "a finite number",
-    "greater_than_equal": "at least {ge}",
-    "greater_than": "more than {gt}",
-    "less_than_equal": "at most {le}",
-    "less_than": "less than {lt}",
-}
 
 
 class TakesNumbers(TyperCommand):
@@ -64,8 +50,8 @@ def _what(error: Exception, context: Any) -> str:
     extra = _EXTRA.fullmatch(formatted)
     if extra is not None:
         return f"one argument too many: {extra[1]}"
-    told = formatted.replace("'", "") if formatted.startswith("Missing") else formatted
-    return told[:1].lower() + told[1:]
+    what = formatted.replace("'", "") if formatted.startswith("Missing") else formatted
+    return what[:1].lower() + what[1:]
 
 
 def _usage(context: Any) -> str:
@@ -85,25 +71,11 @@ def _wrong_value(error: Exception) -> str | None:
     if name is None or not hasattr(error, "message") or not error.message:
         return None
     fault = error.__cause__
-    told = _of_pydantic(fault.errors()[0]) if isinstance(fault, ValidationError) else None
-    told = told or str(error.message).rstrip(".")
-    choice = _CHOICE.fullmatch(told)
+    what = told(fault.errors()[0]) if isinstance(fault, ValidationError) else str(error.message).rstrip(".")
+    choice = _CHOICE.fullmatch(what)
     if choice is not None:
-        told = f"expected one of {choice['choices'].replace(chr(39), '')}, got {choice['got']}"
-    return f"{name}: {told}"
-
-
-def _of_pydantic(fault: ErrorDetails) -> str | None:
-    if fault["type"] == "value_error":
-        return str(fault["ctx"]["error"]).rstrip(".")
-    expected = _EXPECTED.get(fault["type"])
-    if expected is None:
-        return None
-    return f"expected {expected.format(**_limits(fault))}, got {shown(str(fault['input']))}"
-
-
-def _limits(fault: ErrorDetails) -> Mapping[str, str]:
-    return {name: f"{each:g}" if isinstance(each, float) else str(each) for name, each in fault.get("ctx", {}).items()}
+        what = f"expected one of {choice['choices'].replace(chr(39), '')}, got {choice['got']}"
+    return f"{name}: {what}"
 
 
 def _name(error: Exception) -> str | None:

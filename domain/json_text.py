@@ -7,6 +7,7 @@ import json
 from pydantic import ValidationError
 
 from domain.errors import InvalidInput
+from domain.faults import told
 from domain.identifiers import shown
 from domain.limits import IDENTIFIER_CHARS_MAX
 
@@ -17,8 +18,15 @@ def parse_json(text: str | bytes, field: str | None = None) -> object:
     try:
         return json.loads(text, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
-        reason = str(error) if isinstance(error, ValueError) else "nested too deeply"
+        reason = _reason(error)
         raise InvalidInput(field, f"{field}: {reason}" if field else reason) from None
+
+
+def _reason(error: Exception) -> str:
+    """Without the text itself, which may be a secret."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"expected JSON (wrong from column {error.colno} on)"
+    return str(error) if isinstance(error, ValueError) else "expected JSON (nested too deeply)"
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -30,25 +38,11 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-# A dataclass is a function to pydantic, and its fields are arguments: no words for who writes JSON.
-_ABOUT_FIELDS = {
-    "missing": "this field is required",
-    "missing_argument": "this field is required",
-    "unexpected_keyword_argument": "there is no such field",
-    "extra_forbidden": "there is no such field",
-}
-
-
 def first_fault(error: ValidationError) -> InvalidInput:
     """pydantic's first complaint as ours; the others would mostly be its consequences."""
     fault = error.errors(include_url=False)[0]
     field = ".".join(_printable(part) for part in fault["loc"]) or None
-    explained = {"json_invalid", "value_error", *_ABOUT_FIELDS}  # their message says what was found
-    wrong = "" if fault["type"] in explained else f", got {shown(fault['input'])}"
-    message = str(fault["ctx"]["error"]) if fault["type"] == "value_error" else fault["msg"]
-    message = _ABOUT_FIELDS.get(fault["type"], message)
-    message = message[0].lower() + message[1:].replace("at line 1 column", "at column")
-    return InvalidInput(field, f"{field}: {message}{wrong}" if field else f"{message}{wrong}")
+    return InvalidInput(field, f"{field}: {told(fault)}" if field else told(fault))
 
 
 def _printable(part: str | int) -> str:

@@ -93,7 +93,7 @@ async def _arrived(cluster: Cluster, shard_map: ShardMap, rows: Sequence[Any]) -
 
 def _outcome(row: Any, finished: bool, arrived: set[str]) -> LineOutcome:
     if row.state is not None and not row.same:
-        detail = f"transfer id {row.transfer_id} of account {row.source} already names a transfer with other content"
+        detail = f"{row.transfer_id} of account {row.source} already names a transfer with other content"
         return LineOutcome(row.n, row.transfer_id, row.source, LineStatus.INVALID, Reason.ID_CONFLICT, detail)
     if row.repeats is not None:
         detail = f"the same transfer as in line {row.repeats}"

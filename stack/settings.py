@@ -16,6 +16,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from domain.errors import InvalidInput
+from domain.faults import told
 from domain.identifiers import SHARD_NAME_PATTERN
 from domain.json_text import parse_json
 from domain.limits import SECONDS_MAX
@@ -49,7 +50,7 @@ def _postgres_dsn(secret: SecretStr) -> SecretStr:
     except (ArgumentError, ValueError):
         named = None
     if not named or scheme not in ("postgresql", "postgres") or not dsn.isprintable() or (url.port or 1) > PORT_MAX:
-        raise ValueError("must look like postgresql://user:password@host:port/database")
+        raise ValueError("expected an address such as postgresql://user:password@host:port/database")
     if fault := parameters_fault(url.query):
         raise ValueError(fault)
     return SecretStr(f"postgresql://{rest}")
@@ -59,7 +60,7 @@ def _decoded(value: object) -> object:
     try:
         return parse_json(value) if isinstance(value, str) else value
     except InvalidInput as fault:
-        raise ValueError(f"must be JSON: {fault.message}") from None
+        raise ValueError(fault.message) from None
 
 
 def _shards(shards: dict[str, SecretStr]) -> dict[str, SecretStr]:
@@ -145,7 +146,14 @@ def load_settings(data_dir: Path | None = None) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0])
-        raise InvalidInput(_variable(field), f"{_variable(field)}: {_where(first)}{first['msg']}") from None
+        raise InvalidInput(_variable(field), f"{_variable(field)}: {_where(first)}{_what(field, first)}") from None
+
+
+def _what(field: str, fault: ErrorDetails) -> str:
+    """Addresses are not shown: they hold passwords."""
+    if fault["type"] == "string_pattern_mismatch":
+        return "expected 1 to 63 of letters, digits, '.', '_', '-'"
+    return told(fault, show_input=field not in OWN_SERVER_FIELDS)
 
 
 def _where(fault: ErrorDetails) -> str:

@@ -86,7 +86,7 @@ def test_a_file_that_shrank_ends_in_a_bad_line(capfd: pytest.CaptureFixture[str]
     assert run(["import", "orders", str(file), "--json"]) == 2
     out, err = capfd.readouterr()
     assert (json.loads(out)["confirmed"], json.loads(out)["invalid"]) == (1, 1)
-    assert "line 2: invalid JSON" in err
+    assert "line 2: expected JSON, got " in err
     assert "at line 1" not in err
 
 

@@ -78,8 +78,9 @@ def test_each_line_of_a_file_has_an_outcome_beside_it(shardwise: Shardwise, payr
         ("wage-b", "payroll", "invalid", "id_conflict"),
         ("bonus-a", "payroll", "settled", ""),
     ]
-    for line, field in ((8, "amount"), (9, "target"), (10, "not CSV")):
-        assert f"line {line}: {field}" in answer.stderr
+    conflict = "transfer_id: wage-b of account payroll already names a transfer with other content"
+    for line, wrong in ((8, "amount: "), (9, "target: "), (10, "not CSV: "), (12, conflict)):
+        assert f"line {line}: {wrong}" in answer.stderr
     assert "more than zero" in rows[6]["detail"]
     assert {account: shardwise.money(account)[0] for account in ("payroll", "worker.a", "worker.b", "landlord")} == {
         "payroll": "0.00",

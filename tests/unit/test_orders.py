@@ -275,6 +275,26 @@ def test_a_bad_document_is_refused_with_the_field_at_fault(changes: dict[str, An
     assert refused.value.message.isprintable()
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("not json", "expected JSON, got 'not json' (wrong from column 2 on)"),
+        ("{", "expected JSON, got '{' (it ends too early)"),
+        ("[]", "expected an object, got []"),
+        (json.dumps({**DOCUMENT, "order_id": 5}), "order_id: expected text in quotes, got 5"),
+        (json.dumps({**DOCUMENT, "ordered_on": 5}), "ordered_on: expected a date such as '2026-01-31', got 5"),
+        (
+            json.dumps({**DOCUMENT, "lines": [{**LINE, "quantity": 1.5}]}),
+            "lines.0.quantity: expected a whole number, got 1.5",
+        ),
+    ],
+)
+def test_a_fault_is_told_in_our_words(line: str, told: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        parse_order(line)
+    assert refused.value.message == told
+
+
 @pytest.mark.parametrize("field", ["order_id", "customer_id", "currency", "lines"])
 def test_a_missing_field_is_named(field: str) -> None:
     with pytest.raises(InvalidInput) as refused:
@@ -306,7 +326,7 @@ def test_a_field_given_twice_is_refused_whichever_would_count(given: str, instea
 
 @pytest.mark.parametrize("opening", ["[", '{"order_id":', '{"lines":[{"sku":'])
 def test_deep_nesting_is_a_fault_of_the_line(opening: str) -> None:
-    with pytest.raises(InvalidInput, match="invalid JSON"):
+    with pytest.raises(InvalidInput, match=r"expected JSON, got .* \(nested too deeply\)"):
         parse_order(opening * (100_000 // len(opening)))
 
 

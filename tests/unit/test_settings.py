@@ -76,6 +76,34 @@ def test_a_bad_value_is_told_with_its_variable(variable: str, value: str, monkey
 
 
 @pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("POOL_SIZE", "many", "expected a whole number, got 'many'"),
+        ("POOL_SIZE", "0", "expected at least 1, got '0'"),
+        ("STUCK_AFTER_SECONDS", "soon", "expected a number, got 'soon'"),
+        ("CANCELLATION_WINDOW_SECONDS", "inf", "expected at most 31536000, got 'inf'"),
+        ("WORKFLOW_SANDBOX", "perhaps", "expected true or false, got 'perhaps'"),
+        ("ACTIVITY_MODE", "fast", "expected 'local_first' or 'regular', got 'fast'"),
+        ("SHARDS", "geheim", "expected JSON (wrong from column 1 on)"),
+        ("SHARDS", "[]", "expected an object"),
+        ("SHARDS", '{"eu": 1}', "eu: expected text in quotes"),
+        (
+            "SHARDS",
+            '{"a/b": "postgresql://db/o"}',
+            "a shard's name: expected 1 to 63 of letters, digits, '.', '_', '-'",
+        ),
+        ("CATALOG_DSN", "db", "expected an address such as postgresql://user:password@host:port/database"),
+        ("MIGRATION_USER", "", "expected at least 1 character(s)"),
+    ],
+)
+def test_a_fault_is_told_in_our_words(variable: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"SHARDWISE_{variable}", value)
+    with pytest.raises(InvalidInput) as caught:
+        load_settings()
+    assert caught.value.message == f"SHARDWISE_{variable}: {told}"
+
+
+@pytest.mark.parametrize(
     "shards",
     [
         '{"postgresql://app:geheim@db/o": "shard-1"}',
