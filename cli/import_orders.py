@@ -132,12 +132,19 @@ def _so_far(tally: Tally, seconds: float) -> str:
 def _document(tally: Tally, seconds: float) -> dict[str, Any]:
     outcomes = {outcome.value: tally.outcomes[outcome] for outcome in Outcome}
     by_reason = {reason.value: count for reason, count in tally.by_reason.most_common()}
-    return {"total": tally.total, **outcomes, "by_reason": by_reason, "seconds": seconds}
+    return {
+        "total": tally.total,
+        **outcomes,
+        "unchanged": tally.unchanged,
+        "by_reason": by_reason,
+        "seconds": seconds,
+    }
 
 
 def _summary(tally: Tally, seconds: float) -> str:
     reasons = [f"  {count} {reason}" for reason, count in tally.by_reason.most_common()]
-    return "\n".join([f"{_so_far(tally, seconds)} in {seconds:.1f} s", *reasons])
+    unchanged = [f"  {tally.unchanged} unchanged: final before this import"] if tally.unchanged else []
+    return "\n".join([f"{_so_far(tally, seconds)} in {seconds:.1f} s", *reasons, *unchanged])
 
 
 def _exit_code(tally: Tally) -> int:

@@ -33,10 +33,11 @@ class Outcome(StrEnum):
 
 @dataclass
 class Tally:
-    """`total` is lines, and the sum of the outcomes once the import is done. `by_reason` tells rejected orders and
-    conflicts of ids."""
+    """`total` is lines, and the sum of the outcomes once the import is done. `unchanged` are those among them that were
+    final before this import. `by_reason` tells rejected orders and conflicts of ids."""
 
     total: int = 0
+    unchanged: int = 0
     bytes_done: int = 0
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     by_reason: Counter[Reason] = field(default_factory=Counter)
@@ -123,6 +124,7 @@ class OrderImport:
             self._seen[order.order_id] = order.content_hash
             if known is None or not known.is_final:
                 return False
+            self.tally.unchanged += 1
             self._settle(placed, known.status, known.refusal)
         return True
 

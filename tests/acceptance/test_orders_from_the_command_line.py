@@ -66,6 +66,7 @@ def imported(shardwise: Shardwise, before: Levels) -> Shardwise:
     answer = shardwise.inside("import", "orders", str(ORDERS))
     assert answer.exit_code == 0, answer.stderr
     assert _counts(answer.document) == COUNTS
+    assert answer.document["unchanged"] == 0
     return shardwise
 
 
@@ -95,6 +96,7 @@ def test_the_same_file_again_changes_nothing(imported: Shardwise) -> None:
     again = imported.inside("import", "orders", str(ORDERS))
     assert again.exit_code == 0
     assert _counts(again.document) == COUNTS
+    assert again.document["unchanged"] == again.document["total"] - again.document["repeated"]
     assert _state(imported) == before
 
 
