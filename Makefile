@@ -29,6 +29,7 @@ $(STAMP): requirements.lock pyproject.toml
 
 .PHONY: dev
 dev: $(STAMP) ## build the virtual environment (.venv) with everything pinned
+	@echo "shardwise: $(VENV) is ready; activate it: . $(BIN)/activate" >&2
 
 .PHONY: demo
 demo: $(STAMP) ## run real orders on real shards, end with a table of what happened to each

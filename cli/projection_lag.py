@@ -89,6 +89,9 @@ class EventsDocument(BaseModel):
 def status(data_dir: DataDir = None) -> int:
     """Tell how far the read model and the reactors are behind each shard, and why.
 
+    events behind: written and not taken yet. for: how long the oldest of these waits. hidden: written, and not to be
+    read before a transaction ends that is open on the shard. in doubt: transactions that are prepared and not decided.
+
     Exit code 3 where a server does not answer, 1 where events wait for longer than SHARDWISE_LAG_ALARM_SECONDS or were
     parked, or where a shard or the read model was restored so that they do not fit any more.
     """

@@ -19,6 +19,7 @@ from tests.support.command import Answer, Shardwise, on_own_servers
 from tests.support.documents import ROOT, Typed, all_typed, shape
 from tests.support.installation import Installation
 
+README = ROOT / "README.md"
 # Patterns of whole lines, and who runs them.
 ELSEWHERE = {
     r"make .*": "the targets of the Makefile: `test_every_target_is_there`; CI runs check and test",
@@ -104,6 +105,8 @@ def test_whatever_is_told_to_be_typed_does_what_is_told(fresh: Shardwise, monkey
         elif typed.shown is not None and shape(answer.document) != shape(typed.shown):
             wrong.append((typed, answer.document))
     assert wrong == []
+    refused = fresh.inside("order", "show", "sample-4").document
+    assert f"(of `order/sample-4`: `rejected: {refused['reason']}, {refused['detail']}`)" in README.read_text()
     outcomes = Path("cli/sample/payroll.outcomes.csv").read_text().splitlines()
     assert [line.split(",")[2] for line in outcomes[1:]].count("declined") == 1, outcomes
 
