@@ -66,11 +66,19 @@ class Database:
     """One Postgres database. `transaction()` is the way to it, and `autocommit()` for what can be in no transaction."""
 
     def __init__(
-        self, name: str, dsn: str, pool_size: int = 10, long_running: bool = False, ask_name: bool = False
+        self,
+        name: str,
+        dsn: str,
+        pool_size: int = 10,
+        long_running: bool = False,
+        ask_name: bool = False,
+        login: str | None = None,
     ) -> None:
         """`long_running` lifts the time limits, for migrations and audits. `ask_name`: before its first use the
-        database is asked whether it is the shard of this name, so that swapped addresses answer nothing wrongly."""
+        database is asked whether it is the shard of this name, so that swapped addresses answer nothing wrongly.
+        `login`: the variables that user and password are from, where these are not of the address."""
         self.name = name
+        self._login = login
         self._dsn = dsn
         self._ask_name = ask_name
         self._breaker = CircuitBreaker(name)
@@ -123,6 +131,8 @@ class Database:
             fault = self._fault_of_settings(error)
             if fault is None and _server_gone(error):
                 reason = _cause(error)
+                if _has_no_tls(error):
+                    reason += f". TLS is asked of it by ssl in {self.setting}"
                 self._breaker.failed(reason)
                 raise Unreachable("shard_unreachable", f"{self.name} does not answer: {reason}") from error
             self._breaker.succeeded()
@@ -145,6 +155,8 @@ class Database:
                 f"{self.name}: the server's certificate was refused: {cause.verify_message.rstrip('.')}. What is asked "
                 f"of it stands in {self.setting}: ssl and sslrootcert",
             )
+        if isinstance(cause, asyncpg.InvalidAuthorizationSpecificationError) and self._login:
+            return InvalidInput(self._login, f"{self.name}: {_first_line(cause)}: see {self._login}")
         if isinstance(cause, _WRONG_ADDRESS):
             return InvalidInput(self.name, f"{self.name}: {_first_line(cause)}")
         return NotMigrated(f"{self.name}: {_first_line(cause)}") if isinstance(cause, _OTHER_SCHEMA) else None
@@ -152,7 +164,7 @@ class Database:
     @property
     def setting(self) -> str:
         """The variable that holds its address, for servers of one's own."""
-        return _SETTINGS.get(self.name, "SHARDWISE_SHARDS")
+        return _setting_of(self.name)
 
     @property
     def events(self) -> Engine:
@@ -162,7 +174,7 @@ class Database:
     def unhurried(self, pool_size: int = 2) -> Database:
         """The same database by connections of their own, without time limits: for long looks, which change nothing.
         Close it."""
-        return Database(self.name, self._dsn, pool_size, long_running=True, ask_name=self._ask_name)
+        return Database(self.name, self._dsn, pool_size, True, self._ask_name, self._login)
 
     async def ping(self) -> None:
         """Returns once it has answered a query; raises `Unreachable`."""
@@ -185,24 +197,25 @@ class Cluster:
         pool_size: int = 10,
         long_running: bool = False,
         ask_names: bool = True,
+        login: str | None = None,
     ) -> None:
         """DSNs in plain form, `postgresql://user:password@host:port/database`. Connects to nothing yet.
 
         `ask_names` false is for who gives the shards their names. `phase_two` are the shards once more, each with a
         small pool and a circuit breaker of its own, for what ends prepared transactions; `listening` likewise, for the
-        connections on which the outbox's bell is rung and heard.
+        connections on which the outbox's bell is rung and heard. `login` as of a `Database`.
         """
-        self.shards = {name: Database(name, dsn, pool_size, long_running, ask_names) for name, dsn in shards.items()}
-        self.phase_two = {
-            name: Database(name, dsn, PHASE_TWO_POOL_SIZE, long_running, ask_names) for name, dsn in shards.items()
-        }
-        self.listening = {
-            name: Database(name, dsn, LISTENING_POOL_SIZE, long_running, ask_names) for name, dsn in shards.items()
-        }
+
+        def shard(name: str, connections: int) -> Database:
+            return Database(name, shards[name], connections, long_running, ask_names, login)
+
+        self.shards = {name: shard(name, pool_size) for name in shards}
+        self.phase_two = {name: shard(name, PHASE_TWO_POOL_SIZE) for name in shards}
+        self.listening = {name: shard(name, LISTENING_POOL_SIZE) for name in shards}
         for name, database in [*self.shards.items(), *self.phase_two.items()]:
             database.bell = Bell(self.listening[name].autocommit)
-        self.catalog = Database("catalog", catalog, pool_size, long_running)
-        self.read_model = Database("read_model", read_model, pool_size, long_running)
+        self.catalog = Database("catalog", catalog, pool_size, long_running, login=login)
+        self.read_model = Database("read_model", read_model, pool_size, long_running, login=login)
 
     @property
     def databases(self) -> list[Database]:
@@ -227,7 +240,9 @@ def _engine(name: str, dsn: str, pool_size: int, long_running: bool) -> AsyncEng
         to = connecting(dsn)
     except (OSError, ValueError) as error:
         raise InvalidInput(
-            name, f"{name}: sslrootcert cannot be read as certificates of authorities: {error}"
+            name,
+            f"{name}: sslrootcert cannot be read as certificates of authorities: {error}. It stands in "
+            f"{_setting_of(name)}",
         ) from error
     return create_async_engine(
         to.dsn,
@@ -242,6 +257,15 @@ def _engine(name: str, dsn: str, pool_size: int, long_running: bool) -> AsyncEng
             **to.arguments,
         },
     )
+
+
+def _setting_of(name: str) -> str:
+    return _SETTINGS.get(name, "SHARDWISE_SHARDS")
+
+
+def _has_no_tls(error: BaseException) -> bool:
+    """By the driver's words: it has no error of its own for a server that was asked for TLS and said no."""
+    return "rejected SSL upgrade" in str(_driver_error(error))
 
 
 def _in_transaction(connection: AsyncConnection) -> bool:

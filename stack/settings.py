@@ -170,11 +170,13 @@ def _variable(field: str) -> str:
 
 @dataclass(frozen=True, repr=False)
 class Databases:
-    """Plain `postgresql://user:password@host:port/database` addresses."""
+    """Plain `postgresql://user:password@host:port/database` addresses. `login`: the variables that user and password
+    are from, None where they stand in the addresses themselves."""
 
     shards: dict[str, str]
     catalog: str
     read_model: str
+    login: str | None = None
 
     @property
     def all(self) -> list[str]:
@@ -217,7 +219,10 @@ def resolve_owner_databases(settings: Settings) -> Databases:
         return as_owner.render_as_string(hide_password=False)
 
     return Databases(
-        {name: owned(dsn) for name, dsn in usual.shards.items()}, owned(usual.catalog), owned(usual.read_model)
+        {name: owned(dsn) for name, dsn in usual.shards.items()},
+        owned(usual.catalog),
+        owned(usual.read_model),
+        login=f"{_variable('migration_user')} and {_variable('migration_password')}",
     )
 
 

@@ -186,7 +186,13 @@ async def _assert_at_head(kind: Kind, database: Database) -> None:
 def _cluster(addresses: Databases) -> Cluster:
     """Of shards that may have neither tables nor names yet."""
     return Cluster(
-        addresses.shards, addresses.catalog, addresses.read_model, pool_size=2, long_running=True, ask_names=False
+        addresses.shards,
+        addresses.catalog,
+        addresses.read_model,
+        pool_size=2,
+        long_running=True,
+        ask_names=False,
+        login=addresses.login,
     )
 
 

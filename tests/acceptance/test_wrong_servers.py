@@ -20,6 +20,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from cli.main import run
+from stack.embedded.record import OWNER
 from stack.settings import Databases
 from tests.support.command import Shardwise
 
@@ -124,6 +125,17 @@ def test_a_database_or_a_password_that_does_not_exist(
     assert 'catalog: database "nowhere" does not exist' in refused(capfd, arguments, 2)["message"]
     addresses.use(shards=addresses.all_shards(password="wrong"))
     assert "password authentication failed" in refused(capfd, arguments, 2)["message"]
+
+
+def test_an_owner_s_wrong_password_is_told_with_its_variable(
+    addresses: Addresses, capfd: pytest.CaptureFixture[str]
+) -> None:
+    addresses.use()
+    addresses.environment.setenv("SHARDWISE_MIGRATION_USER", OWNER)
+    addresses.environment.setenv("SHARDWISE_MIGRATION_PASSWORD", "wrong")
+    message = refused(capfd, ["migrate"], 2)["message"]
+    assert "password authentication failed" in message
+    assert "SHARDWISE_MIGRATION_PASSWORD" in message
 
 
 @pytest.mark.parametrize("arguments", [*READS, *WRITES, *WHOLE], ids=" ".join)
