@@ -66,7 +66,10 @@ class SendByDefault(TyperGroup):
 def register(app: typer.Typer) -> None:
     group = typer.Typer(
         cls=SendByDefault,
-        help="Money from one account to another: `transfer SOURCE TARGET AMOUNT`, which is `transfer send`, as below.",
+        help=(
+            "Money from one account to another: `transfer SOURCE TARGET AMOUNT`, which is `transfer send`, as below. "
+            "`account statement` lists those of an account."
+        ),
     )
     group.command(cls=TakesNumbers)(send)
     group.command()(show)
