@@ -13,14 +13,16 @@ from shards.routing import Router
 
 # Clearing and equity are the shard's own, and keep no balance.
 _READ = text("""
-    SELECT id, currency, posted, held, overdraft, posted - held + overdraft AS available, state
+    SELECT id, currency, posted, held, overdraft, state,
+        CASE state WHEN 'open' THEN posted - held + overdraft ELSE 0 END AS available
     FROM account WHERE id = :id AND kind IN ('customer', 'merchant')
 """)
 
 
 @dataclass(frozen=True, slots=True)
 class AccountBalance:
-    """`available` is what a new order can hold: the balance without what is held, and with the overdraft.
+    """`available` is what a new order or transfer can take: the balance without what is held, and with the overdraft;
+    nothing of an account that is frozen or closed.
 
     `overdraft` is how far below zero the balance may go.
     """

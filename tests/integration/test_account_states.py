@@ -16,7 +16,7 @@ from domain.money import Money
 from domain.sagas import Reason, Refusal
 from domain.transfers import Protocol, Transfer, TransferState
 from shards import accounts, admissions
-from shards.account_reads import AccountBalance
+from shards.account_reads import AccountBalance, read_account
 from shards.account_states import Change, change_account, close, freeze, open_account, unfreeze
 from tests.support.world import World
 
@@ -134,6 +134,19 @@ async def test_a_frozen_account_takes_on_nothing_new(world: World) -> None:
     saga = await world.saga(world.order(transfer.source, {"a": 1}))
     assert (await saga.open()) == Refusal(Reason.ACCOUNT_NOT_OPEN, f"account {transfer.source} is frozen")
     assert await world.money_of(transfer.source) == (500, 0)
+
+
+async def test_of_an_account_that_takes_on_nothing_new_nothing_is_available(world: World) -> None:
+    asked = someone(await world.new_name(), "0.00", overdraft="1.00")
+
+    async def available(change: Change) -> int:
+        return (await change_account(world.router, asked.customer_id, change)).available.minor
+
+    assert (await open_account(world.router, asked)).available.minor == 100
+    assert await available(freeze) == 0
+    assert await available(unfreeze) == 100
+    assert await available(close) == 0
+    assert (await read_account(world.router, asked.customer_id)).available.minor == 0
 
 
 async def test_what_was_promised_before_a_freeze_is_paid_and_received(world: World) -> None:
