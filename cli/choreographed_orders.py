@@ -23,6 +23,7 @@ from activities.reactors import SAGA, start_reactor
 from cli.order_book import OrderBook
 from cli.order_rows import FinalRows
 from cli.order_sagas import Seen, summary_of
+from cli.order_waiting import waits_for
 from cli.saga_calls import (
     START_SECONDS_MIN,
     TASK_TIMEOUT,
@@ -33,6 +34,7 @@ from cli.saga_calls import (
     has_worker,
     started,
 )
+from cli.trace.workflow_runs import read_open
 from domain.choreography import PLACEMENT_TYPE, REACTIONS, Reactor, Service, placement_id, saga_id_of
 from domain.errors import TryAgain
 from domain.identifiers import order_saga_id
@@ -189,6 +191,16 @@ class ChoreographedOrders:
                 raise
             is_running = description.status is WorkflowExecutionStatus.RUNNING
             return Seen(is_running, bool(stuck))
+
+        return await answered(look())
+
+    async def waits_for(self, order_id: str) -> str | None:
+        """As `OrderSagas.waits_for`, of whoever works on it; a moment behind, as the list of them is."""
+
+        async def look() -> str | None:
+            client = await self._temporal()
+            runs = await asyncio.gather(*(read_open(client, each) for each in await _ids(client, _running(order_id))))
+            return waits_for([run for run in runs if run is not None])
 
         return await answered(look())
 

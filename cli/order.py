@@ -13,7 +13,7 @@ from cli.common import DataDir, StyleOption, new_id, run_async
 from cli.connections import connected
 from cli.order_desk import OrderDesk
 from cli.order_details import details
-from cli.order_documents import OrderDocument
+from cli.order_documents import OrderDocument, why_of
 from cli.order_list import list_orders
 from cli.order_trace import trace
 from cli.output import output, table
@@ -165,14 +165,14 @@ def _line_of(sku: str, quantity: int, price: str | None, currency: str) -> Order
 
 
 def _print(order: OrderDocument) -> None:
-    why = f": {order.reason}, {order.detail}" if order.reason else ""
     lines = [(line.sku, str(line.quantity), line.unit_price or "") for line in order.lines]
     about = [order.customer_id or "", _money(order), f"on {order.customer_shard}" if order.customer_shard else ""]
     if order.style is not Style.ORCHESTRATED:
         about.append(str(order.style))
     parts: list[RenderableType] = [
-        f"order {order.order_id} is {order.status}{why}",
+        f"order {order.order_id} is {order.status}{why_of(order.status, order.reason, order.detail)}",
         ", ".join(each for each in about if each),
+        *([f"waits for: {order.waits_for}"] if order.waits_for else []),
         table(("sku", "quantity", "unit price"), lines),
     ]
     output().result(order, Group(*parts))

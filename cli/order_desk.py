@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from dataclasses import replace
 
@@ -117,15 +118,19 @@ class OrderDesk:
         return await self._document(known)
 
     async def _document(self, known: KnownOrder) -> OrderDocument:
-        order_id, status = known.lookup.order_id, known.status
+        order_id, status, waits = known.lookup.order_id, known.status, None
         if not known.is_final:
-            seen = await self._styles.seen(order_id, known.style)
+            seen, waits = await asyncio.gather(
+                self._styles.seen(order_id, known.style), self._styles.waits_for(order_id, known.style)
+            )
             status = OrderStatus.STUCK if seen is not None and seen.is_stuck else status
         shard = await self._book.customer_shard(known.lookup.customer_id)
         if known.row is not None:
             lines = await self._book.lines([known.row])
-            return documents.of_row(known.row, status, lines.get(order_id, []), shard)
-        return documents.of_request(known.lookup.request, status, shard, known.refusal)
+            found = documents.of_row(known.row, status, lines.get(order_id, []), shard)
+        else:
+            found = documents.of_request(known.lookup.request, status, shard, known.refusal)
+        return found.model_copy(update={"waits_for": waits})
 
     async def _unclaimed(self, order_id: str) -> OrderDocument:
         """Placed, but its id was not claimed yet, or not until `recover`; refused at its start; or unknown."""
@@ -154,7 +159,8 @@ class OrderDesk:
         status = OrderStatus.STUCK if seen.is_stuck else OrderStatus.PENDING
         if asked is None:
             raise Unreachable("temporal_unreachable", f"Temporal does not tell what order {order_id} is about")
-        return documents.of_request(asked, status, await self._book.customer_shard(asked.customer_id))
+        found = documents.of_request(asked, status, await self._book.customer_shard(asked.customer_id))
+        return found.model_copy(update={"waits_for": await self._styles.waits_for(order_id, asked.style)})
 
 
 def _assert_same_content(order: Order, content_hash: str) -> None:

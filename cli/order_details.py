@@ -11,6 +11,7 @@ from rich.console import Group
 
 from cli.common import DataDir, run_async
 from cli.connections import connected
+from cli.order_documents import why_of
 from cli.output import output, table
 from domain.identifiers import check_identifier
 from domain.orders import OrderStatus
@@ -106,7 +107,7 @@ def _document(order: OrderDetails) -> OrderDetailsDocument:
 
 
 def _told(order: OrderDetailsDocument) -> Group:
-    why = ": " + ", ".join(filter(None, (order.reason, order.detail))) if order.reason else ""
+    why = why_of(order.status, order.reason, order.detail)
     who = order.customer
     email = f" <{who.email}>" if who.email else ""
     times = {"placed": order.placed_at, "decided": order.decided_at, "closed": order.closed_at}

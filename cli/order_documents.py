@@ -40,11 +40,24 @@ class OrderDocument(BaseModel):
     decided_at: Timestamp | None = None
     style: Style = Style.ORCHESTRATED
     workflow_id: str
+    waits_for: str | None = None
+    """Of one that is not final: the step that it is in, and until when. Null where Temporal does not tell."""
 
     @property
     def is_final(self) -> bool:
         state = STATE_OF_STATUS.get(self.status)
         return state is not None and state.is_final
+
+
+def why_of(status: str | None, reason: str | None, detail: str | None) -> str:
+    """Behind the status, for a person: `rejected: out_of_stock, …`, and `cancelled before it was confirmed`."""
+    if reason is None:
+        return ""
+    detail = detail or ""
+    if reason == status:
+        rest = detail.removeprefix(status)
+        return rest if rest != detail or not detail else f": {detail}"
+    return ": " + ", ".join(filter(None, (reason, detail)))
 
 
 def of_row(row: OrderRow, status: OrderStatus, lines: Sequence[PricedLine], customer_shard: str) -> OrderDocument:

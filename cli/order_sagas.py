@@ -16,6 +16,7 @@ from temporalio.common import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
+from cli.order_waiting import waits_for
 from cli.saga_calls import (
     START_SECONDS_MIN,
     TASK_TIMEOUT,
@@ -26,6 +27,7 @@ from cli.saga_calls import (
     has_worker,
     started,
 )
+from cli.trace.workflow_runs import read_open
 from domain.identifiers import order_saga_id
 from domain.orders import Order, OrderStatus, agreed_total
 from domain.sagas import SagaOptions
@@ -143,6 +145,15 @@ class OrderSagas:
             return Seen(is_running, is_running and status == OrderStatus.STUCK)
 
         return await answered(describe())
+
+    async def waits_for(self, order_id: str) -> str | None:
+        """The step that the order is in. None where no workflow runs, or Temporal does not answer in two seconds."""
+
+        async def look() -> str | None:
+            run = await read_open(await self._temporal(), workflow_id(order_id))
+            return waits_for([run] if run is not None else [])
+
+        return await answered(look())
 
     async def stuck_order_ids(self) -> list[str] | None:
         """As of a moment ago. None when Temporal does not answer within two seconds."""

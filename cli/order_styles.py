@@ -58,6 +58,9 @@ class OrderStyles:
     async def seen(self, order_id: str, style: Style) -> Seen | None:
         return await self._in(style).seen(order_id)
 
+    async def waits_for(self, order_id: str, style: Style) -> str | None:
+        return await self._in(style).waits_for(order_id)
+
     async def asked_for(self, order_id: str, style: Style) -> Order | None:
         """As the order was given to its workflow, while Temporal remembers that. `InvalidInput` where no worker lets it
         in."""

@@ -31,6 +31,7 @@ from workflows.compensation import first_refusal, why_abort
 from workflows.interfaces import Reacted, Reaction
 from workflows.order_saga import CANCELLED, ORDER_STATUS
 from workflows.reactions import Reacting
+from workflows.visibility import CANCELLATION_WINDOW
 
 # ── forward, until the decision ─────────────────────────────────────────────────────────────────────────────
 
@@ -94,7 +95,7 @@ class ConfirmOrder(Reacting):
     async def _cancellation_window(self) -> Refusal | None:
         seconds = self._order.cancellation_window_seconds
         if seconds > 0:
-            await workflow.sleep(seconds, summary="cancellation window: the order can still be cancelled")
+            await workflow.sleep(seconds, summary=CANCELLATION_WINDOW)
         return None
 
 

@@ -37,7 +37,7 @@ from domain.orders import Order, OrderStatus, PricedLine, closing_state, total_o
 from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal
 from workflows.compensation import SagaSteps, first_refusal, shielded, why_abort
 from workflows.interfaces import OrderResult, PlaceOrder
-from workflows.visibility import of_saga, tell_stuck, why
+from workflows.visibility import CANCELLATION_WINDOW, of_saga, tell_stuck, why
 
 TASK_QUEUE = "orders"
 
@@ -131,7 +131,7 @@ class OrderSaga:
     async def _cancellation_window(self) -> None:
         seconds = self._request.cancellation_window_seconds
         if seconds > 0:
-            await workflow.sleep(seconds, summary="cancellation window: the order can still be cancelled")
+            await workflow.sleep(seconds, summary=CANCELLATION_WINDOW)
 
     # ── the decision, and what follows from it ──────────────────────────────────────────────────────────────
 

@@ -15,6 +15,9 @@ from domain.sagas import Refusal
 SAGA = SearchAttributeKey.for_keyword("Saga")
 """The saga id, on every workflow that works for the saga."""
 
+CANCELLATION_WINDOW = "cancellation window: the order can still be cancelled"
+"""The summary of its timer."""
+
 
 def of_saga(saga_id: str) -> Sequence[SearchAttributeUpdate[str]]:
     """For the next upsert of a workflow that may have been started without it. None where it is there already, so that

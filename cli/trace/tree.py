@@ -12,6 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 from rich.tree import Tree
 
+from cli.order_documents import why_of
 from cli.trace.documents import (
     DecisionDocument,
     Phase,
@@ -190,8 +191,7 @@ class TraceTree:
 
 def _headline(trace: TraceDocument) -> Text:
     head = Text.assemble(f"order {trace.order_id} is ", (str(trace.status or "unknown"), "bold"))
-    if trace.reason:
-        head.append(f": {trace.reason}, {trace.detail}")
+    head.append(why_of(trace.status, trace.reason, trace.detail))
     total = f"{trace.total} {trace.currency}" if trace.total is not None else None
     began = f"began {short_timestamp(trace.started_at)}" if trace.started_at else None
     about = ", ".join(part for part in (f"customer {trace.customer_id}", total, began) if part)

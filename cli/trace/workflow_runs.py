@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from temporalio.api.enums.v1 import PendingActivityState, PendingWorkflowTaskState
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from cli.trace.facts import Run, WaitingTask
@@ -53,6 +53,21 @@ async def read_workflows(client: Client, saga_id: str) -> list[Run]:
             described = await client.get_workflow_handle(run.workflow_id, run_id=run.run_id).describe()
             add_pending(run, described.raw_description)
     return sorted(runs, key=lambda run: run.started_at)
+
+
+async def read_open(client: Client, workflow_id: str) -> Run | None:
+    """The run that goes on; None where none does. Raises `RPCError` where Temporal does not answer."""
+    try:
+        newest = await client.get_workflow_handle(workflow_id).describe()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise
+    if newest.status is not WorkflowExecutionStatus.RUNNING:
+        return None
+    run = await _read(client, workflow_id, newest.run_id)
+    add_pending(run, newest.raw_description)
+    return run
 
 
 async def _read(client: Client, workflow_id: str, run_id: str) -> Run:

@@ -115,7 +115,12 @@ def test_an_order_is_cancelled_inside_its_window_and_everything_is_given_back(sh
     placed = shardwise.inside(*place, cancellation_window_seconds="600")
     assert (placed.exit_code, placed.document["status"]) == (3, "pending")
 
+    def in_its_window(shown: dict[str, Any]) -> bool:
+        return (shown["waits_for"] or "").startswith("the end of its cancellation window, 20")
+
+    assert shardwise.once(in_its_window, "order", "show", "regretted")["status"] == "pending"
     cancelled = shardwise.inside("order", "cancel", "regretted")
+    assert cancelled.document["waits_for"] is None
     assert (cancelled.exit_code, cancelled.document["status"]) == (0, "cancelled")
     assert shardwise.inside("order", "cancel", "regretted").exit_code == 0
     assert (

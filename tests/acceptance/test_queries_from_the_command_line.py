@@ -118,6 +118,7 @@ def test_orders_are_listed_with_what_the_read_model_has(filled: Shardwise) -> No
         "decided_at": None,
         "style": "orchestrated",
         "workflow_id": "order/Q3",
+        "waits_for": None,
     }
 
 
