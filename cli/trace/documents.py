@@ -51,14 +51,15 @@ class RowDocument(BaseModel):
 
 
 class StepDocument(BaseModel):
-    """One thing that happened: a `step` of the saga, a `timer`, a `request` of somebody, or a `lost_task`.
+    """One thing that happened: a `step` of the saga, a `timer`, a `request` of somebody, a `lost_task`, or a `handover`
+    from a worker that took no task any more, because it died or hung, to another one.
 
     `attempts` is the sum over the rounds whose count is known; `failure` the first line of the last attempt that
     failed. `refused` has its `reason` and `detail`. `undone`: done, and taken back by a compensation. `rounds` is
     empty for what is known from its row only.
     """
 
-    kind: Literal["step", "timer", "request", "lost_task"]
+    kind: Literal["step", "timer", "request", "lost_task", "handover"]
     phase: Phase
     name: str
     summary: str

@@ -68,6 +68,17 @@ class LostTask:
     why: str
 
 
+@dataclass(slots=True)
+class Handover:
+    """A workflow task that the worker which had the workflow did not take in time, so that any other could: the time
+    that a worker's death costs. Workers by their identity; `after` None: none has taken it yet."""
+
+    due_at: datetime
+    given_up_at: datetime
+    before: str | None
+    after: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class WaitingTask:
     """The workflow task that is due now. `begun`: a worker has taken it."""
@@ -93,6 +104,7 @@ class Run:
     timers: list[Timer] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     lost_tasks: list[LostTask] = field(default_factory=list)
+    handovers: list[Handover] = field(default_factory=list)
     waiting_task: WaitingTask | None = None
 
 

@@ -17,7 +17,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.converter import DataConverter
 
-from cli.trace.facts import TEMPORAL_CANCEL, LostTask, Request, Round, RoundEnd, Run, Timer
+from cli.trace.facts import TEMPORAL_CANCEL, Handover, LostTask, Request, Round, RoundEnd, Run, Timer
 from cli.trace.local_rounds import MARKER_NAME, Marker, rounds_of
 from domain.text import first_line
 from workflows.order_saga import ORDER_STATUS
@@ -55,6 +55,7 @@ class _Reader:
         self._converter = converter
         self._times: dict[int, datetime] = {}
         self._task_starts: dict[int, int] = {}
+        self._worker: str | None = None
         self._rounds: dict[int, Round] = {}
         self._timers: dict[int, Timer] = {}
         self._requests: dict[int, Request] = {}
@@ -85,6 +86,7 @@ class _Reader:
     def _reader_by_kind(self) -> dict[str, ReadEvent]:
         return {
             "workflow_execution_started": self._started,
+            "workflow_task_started": self._task_started,
             "workflow_task_completed": self._task_completed,
             "workflow_task_timed_out": self._task_lost,
             "workflow_task_failed": self._task_lost,
@@ -112,12 +114,18 @@ class _Reader:
 
     # ── workflow tasks ──────────────────────────────────────────────────────────────────────────────────────
 
+    async def _task_started(self, _: HistoryEvent, what: Any, __: datetime) -> None:
+        self._worker = what.identity or None
+        for handover in self._run.handovers:
+            handover.after = handover.after or self._worker
+
     async def _task_completed(self, event: HistoryEvent, what: Any, _: datetime) -> None:
         self._task_starts[event.event_id] = what.started_event_id
 
     async def _task_lost(self, _: HistoryEvent, what: Any, at: datetime) -> None:
-        if not what.started_event_id:
-            return  # It went from the worker that had the workflow cached to any other: nothing had begun.
+        if not what.started_event_id:  # Nothing had begun.
+            self._run.handovers.append(Handover(self._times[what.scheduled_event_id], at, self._worker))
+            return
         if isinstance(getattr(what, "timeout_type", None), int):
             why = "no worker finished it in time: the one that had begun died or hung"
         else:

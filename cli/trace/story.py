@@ -8,7 +8,7 @@ from typing import Any
 
 from activities.interfaces import StockShare
 from cli.trace.documents import AlarmDocument, Phase, Result, RoundDocument, RowDocument, StepDocument
-from cli.trace.facts import TEMPORAL_CANCEL, Effect, LostTask, Request, Round, Run, Timer
+from cli.trace.facts import TEMPORAL_CANCEL, Effect, Handover, LostTask, Request, Round, Run, Timer
 from domain.sagas import Outcome
 from workflows.compensation import watched_step
 from workflows.order_saga import told
@@ -180,6 +180,8 @@ def _between(run: Run) -> Iterator[StepDocument]:
         yield _request(run, request)
     for lost in run.lost_tasks:
         yield _lost(run, lost)
+    for handover in run.handovers:
+        yield _handover(run, handover)
 
 
 def _timer(run: Run, timer: Timer) -> StepDocument:
@@ -220,6 +222,23 @@ def _lost(run: Run, lost: LostTask) -> StepDocument:
         failure=lost.why,
         started_at=lost.started_at,
         ended_at=lost.lost_at,
+    )
+
+
+def _handover(run: Run, handover: Handover) -> StepDocument:
+    before, after = handover.before or "its worker", handover.after
+    if after == before:
+        summary = f"{before} was slow to take a task, and went on"
+    else:
+        summary = f"{before} took no task any more: it died or hung" + (f"; {after} went on" if after else "")
+    return _event(
+        run,
+        kind="handover",
+        name="workflow task",
+        summary=summary,
+        result="pending" if after is None else "done",
+        started_at=handover.due_at,
+        ended_at=handover.given_up_at,
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 
@@ -139,17 +141,60 @@ async def test_a_history_that_ends_early_shows_what_goes_on_and_a_closed_run_wha
     assert (step(trace, "timer").result, trace.runs[0].why) == ("abandoned", "by mistake")
 
 
-async def test_a_lost_workflow_task_is_told_and_a_handed_over_one_is_not() -> None:
+async def test_a_lost_workflow_task_is_told() -> None:
+    started, scheduled, begun = await first_events()
+    lost = timed_out(scheduled, begun, seconds=5)
+    lost.workflow_task_timed_out_event_attributes.started_event_id = begun.event_id
+    run = await read_run("order/x", "a-run", [started, scheduled, begun, lost], pydantic_data_converter)
+    assert [each.kind for each in document_of(Known("x", [run], dict(SHARDS_AWAY))).steps] == ["lost_task"]
+
+
+@pytest.mark.parametrize(
+    ("after", "told"),
+    [
+        (None, "worker-1@7 took no task any more: it died or hung"),
+        ("worker-1@9", "worker-1@7 took no task any more: it died or hung; worker-1@9 went on"),
+        ("worker-1@7", "worker-1@7 was slow to take a task, and went on"),
+    ],
+)
+async def test_where_a_worker_died_and_another_one_went_on_is_told(after: str | None, told: str) -> None:
+    started, scheduled, begun = await first_events()
+    begun.workflow_task_started_event_attributes.identity = "worker-1@7"
+    due = copy_of(scheduled, event_id=4)
+    events = [started, scheduled, begun, due, timed_out(due, begun, seconds=4)]
+    if after is not None:
+        taken = copy_of(begun, event_id=6)
+        taken.workflow_task_started_event_attributes.identity = after
+        events.append(taken)
+    run = await read_run("order/x", "a-run", events, pydantic_data_converter)
+    trace = document_of(Known("x", [run], dict(SHARDS_AWAY)))
+    [handover] = trace.steps
+    assert (handover.kind, handover.summary) == ("handover", told)
+    assert handover.result == ("done" if after else "pending")
+    assert handover.seconds == pytest.approx(4, abs=0.1)
+    [line] = [line for line in drawn(trace, 200) if "worker-1@7" in line]
+    assert told in line
+    assert re.search(r"[34]\.\d s", line)
+
+
+async def first_events() -> list[HistoryEvent]:
+    """Started, its first task scheduled and begun."""
     history = WorkflowHistory.from_json("order/x", (HISTORIES / "confirmed_on_two_shards.json").read_text())
-    started, scheduled, begun = list(history.events)[:3]
-    lost = type(started)(event_id=4, event_time=begun.event_time)
-    lost.workflow_task_timed_out_event_attributes.scheduled_event_id = 2
-    handed_over = type(started)()
-    handed_over.CopyFrom(lost)
-    lost.workflow_task_timed_out_event_attributes.started_event_id = 3
-    for event, expected in ((lost, ["lost_task"]), (handed_over, [])):
-        run = await read_run("order/x", "a-run", [started, scheduled, begun, event], pydantic_data_converter)
-        assert [each.kind for each in document_of(Known("x", [run], dict(SHARDS_AWAY))).steps] == expected
+    return list(history.events)[:3]
+
+
+def copy_of(event: HistoryEvent, event_id: int) -> HistoryEvent:
+    copied = HistoryEvent()
+    copied.CopyFrom(event)
+    copied.event_id = event_id
+    return copied
+
+
+def timed_out(scheduled: HistoryEvent, begun: HistoryEvent, seconds: int) -> HistoryEvent:
+    lost = HistoryEvent(event_id=5, event_time=begun.event_time)
+    lost.event_time.FromDatetime(scheduled.event_time.ToDatetime() + timedelta(seconds=seconds))
+    lost.workflow_task_timed_out_event_attributes.scheduled_event_id = scheduled.event_id
+    return lost
 
 
 def test_a_failure_is_told_by_its_innermost_cause_and_first_line() -> None:
