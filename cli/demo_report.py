@@ -13,12 +13,9 @@ from rich.console import Group, RenderableType
 from cli.audit import Audit
 from cli.common import command_as_typed
 from cli.demo_story import Scene
-from cli.order_documents import OrderDocument
+from cli.order_documents import OrderDocument, why_of
 from cli.output import table
 from cli.verify import document_of
-from shards.audit.findings import Check
-
-_LOOKED_AT = {Check.ORPHANS: "barriers"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +29,13 @@ class Told:
     @property
     def as_expected(self) -> bool:
         return (self.order.status, self.order.reason) == (self.scene.expected, self.scene.reason)
+
+    @property
+    def ended(self) -> str:
+        order = self.order
+        # The detail says what the reason's code would.
+        told = order.status + why_of(order.status, order.status if order.reason else None, order.detail)
+        return told if self.as_expected else f"{told} (expected {self.scene.expected})"
 
 
 class Stays(Enum):
@@ -68,19 +72,9 @@ class Shown:
         }
 
     def page(self, stays: Stays, data_dir: Path) -> RenderableType:
-        rows = [
-            (
-                each.order.order_id,
-                each.scene.title,
-                each.order.status + ("" if each.as_expected else f" (expected {each.scene.expected})"),
-                each.order.detail or "",
-                each.order.customer_shard or "",
-                f"{each.seconds:.1f} s",
-            )
-            for each in self.told
-        ]
+        rows = [(each.order.order_id, each.scene.title, each.ended, f"{each.seconds:.1f} s") for each in self.told]
         return Group(
-            table(("order", "what happens", "ends as", "because", "customer's shard", "took"), rows),
+            table(("order", "what happens", "ends as", "took"), rows, whole=("order", "took")),
             self._verified(),
             f"{'all as expected' if self.ok else 'NOT as expected'}, in {self.seconds:.1f} s",
             *([f"one history to look at: {self.ui}"] if self.ui is not None else []),
@@ -89,9 +83,9 @@ class Shown:
 
     def _verified(self) -> str:
         found = self.audit.findings
-        # A number beside a name of damage would read as so much damage.
+        # `orphans 28` would read as so much damage.
         looked_at = ", ".join(
-            f"{_LOOKED_AT.get(check, check.replace('_', ' '))} {finding.checked}"
+            f"{check.replace('_', ' ')} {finding.violation_count} of {finding.checked}"
             for check, finding in found.by_check.items()
             if finding.checked
         )

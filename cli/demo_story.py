@@ -39,12 +39,12 @@ class Scene:
 def scenes() -> list[Scene]:
     return [
         Scene(
-            "stock on two shards, money on its customer's",
+            "goods from two shards",
             _order("demo-confirmed", "ada", ("COFFEE-1KG", 2), ("TEAPOT", 1)),
             OrderStatus.CONFIRMED,
         ),
         Scene(
-            "more than there is: the hold and the other reservation are given back",
+            "more than there is: all that was taken is given back",
             _order("demo-out-of-stock", "margaret", ("GRINDER", 4), ("CUP-BLUE", 2)),
             OrderStatus.REJECTED,
             Reason.OUT_OF_STOCK,
@@ -56,14 +56,14 @@ def scenes() -> list[Scene]:
             Reason.INSUFFICIENT_FUNDS,
         ),
         Scene(
-            "cancelled inside its window, everything already held and reserved",
+            "cancelled with its money held and its goods reserved",
             _order(CANCELLED, "donald", ("KETTLE", 1), ("TEA-100G", 5)),
             OrderStatus.CANCELLED,
             Reason.CANCELLED,
             window_seconds=60,
         ),
         Scene(
-            "its worker killed (-9) in the middle, another one resumes",
+            "its worker killed (-9) in the middle, another goes on",
             _order(CRASHED, "alan", ("COFFEE-1KG", 1), ("CUP-BLUE", 4), ("KETTLE", 1)),
             OrderStatus.CONFIRMED,
             window_seconds=3,

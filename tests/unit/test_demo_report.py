@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import pty
 import subprocess
@@ -16,11 +17,14 @@ import pytest
 
 from cli.audit import Audit
 from cli.common import command_as_typed
-from cli.demo_report import Shown, Stays
+from cli.demo_report import Shown, Stays, Told
+from cli.demo_story import Scene, scenes
 from cli.keypress import key_pressed, somebody_is_there
+from cli.order_documents import OrderDocument
 from cli.output import Output
 from shards.audit.findings import Check, Violation
 from tests.support.terminal import drawn
+from workflows.order_saga import CANCELLED
 
 UI = "http://127.0.0.1:8233/namespaces/default/workflows/order%2Fdemo-cancelled/0197-run/history"
 FOLDER = Path("/tmp/shardwise-demo-x")
@@ -53,11 +57,41 @@ def test_a_link_is_shown_where_somebody_answers_it(stays: Stays, ui: str | None,
 def test_no_number_reads_as_so_much_damage() -> None:
     audit = audited()
     text = "\n".join(drawn(Shown([], audit, None, 12.0).page(Stays.NOT, FOLDER), 100))
-    assert "verify ok: 0 violations in 68 rows (ledger 40, barriers 28)" in text
-    assert "orphans" not in text
+    assert "verify ok: 0 violations in 68 rows (ledger 0 of 40, orphans 0 of 28)" in text
     audit.findings.add_violations(Check.ORPHANS, [Violation("one", None, {})])
     text = "\n".join(drawn(Shown([], audit, None, 12.0).page(Stays.NOT, FOLDER), 100))
-    assert "verify FOUND DAMAGE: 1 violations in 68 rows" in text
+    assert "verify FOUND DAMAGE: 1 violations in 68 rows (ledger 0 of 40, orphans 1 of 28)" in text
+
+
+def told(scene: Scene, detail: str | None) -> Told:
+    order = OrderDocument(
+        order_id=scene.order.order_id,
+        status=scene.expected,
+        reason=scene.reason,
+        detail=detail,
+        customer_shard="shard-1",
+        workflow_id=f"order/{scene.order.order_id}",
+    )
+    return Told(scene, order, 4.2)
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_each_order_takes_a_few_lines_at_a_usual_terminal(width: int) -> None:
+    details = [
+        None,
+        "GRINDER: 4 wanted, 3 available",
+        "39.00 USD wanted, 12.00 USD available on account niklaus",
+        CANCELLED.detail,
+        None,
+    ]
+    orders = [told(scene, detail) for scene, detail in zip(scenes(), details, strict=True)]
+    lines = drawn(Shown(orders, audited(), None, 12.0).page(Stays.NOT, FOLDER), width)
+    starts = [next(n for n, line in enumerate(lines) if line.startswith(each.order.order_id)) for each in orders]
+    end = next(n for n, line in enumerate(lines) if line.startswith("verify"))
+    assert max(after - before for before, after in itertools.pairwise([*starts, end])) <= 4
+    assert max(map(len, lines[:end])) <= width
+    assert "cancelled before it was" in "\n".join(lines)
+    assert "cancelled: cancelled" not in "\n".join(lines)
 
 
 @pytest.fixture
