@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 import typer
@@ -21,6 +22,7 @@ from cli.version import VERSION_FLAG, tell_version
 from domain.errors import ShardwiseError
 from stack import logs
 
+HELP_FLAG = "--help"
 INTERRUPTED = 130
 TERMINATED = 143
 INTERNAL = 1
@@ -41,18 +43,30 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return _invoke(arguments)
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return _interrupted("interrupted", "interrupted by Ctrl-C", INTERRUPTED)
     except asyncio.CancelledError:
-        return TERMINATED
+        return _interrupted("terminated", "ended by SIGTERM", TERMINATED)
     except (BrokenPipeError, SystemExit):
         return 0  # The reader of our output left, as `head` does; rich makes a SystemExit of it.
     except ShardwiseError as error:
-        output().error(error)
-        return error.exit_code
+        return _told(error)
     except Exception as error:
         log.debug("unexpected", exc_info=error)
         output().error(ShardwiseError("internal", f"unexpected {type(error).__name__}: {first_line(error)}"))
         return INTERNAL
+
+
+def _told(error: ShardwiseError) -> int:
+    log.debug("%s", error.code, exc_info=error)
+    output().error(error)
+    return error.exit_code
+
+
+def _interrupted(code: str, message: str, exit_code: int) -> int:
+    """A person knows; a program gets its one document, unless it has it."""
+    if output().as_json:
+        output().error(ShardwiseError(code, message))
+    return exit_code
 
 
 def _invoke(arguments: list[str]) -> int:
@@ -65,13 +79,24 @@ def _invoke(arguments: list[str]) -> int:
     try:
         command = get_command(build_app(next(iter(arguments), None)))
         tell_json(command)
-        code = command.main(arguments, prog_name="shardwise", standalone_mode=False)
+        with _help_told_by_us() if HELP_FLAG in arguments else contextlib.nullcontext():
+            code = command.main(arguments, prog_name="shardwise", standalone_mode=False)
     except UsageError as error:
         raise bad_usage(error) from None
     except typer.Abort:
-        return INTERRUPTED
+        code = INTERRUPTED
+    if code == INTERRUPTED:  # typer's word for Ctrl-C, in one of two forms.
+        raise KeyboardInterrupt
     # `typer.Exit` comes back as its code; so does what a command returns.
     return code if isinstance(code, int) else 0
+
+
+@contextlib.contextmanager
+def _help_told_by_us() -> Iterator[None]:
+    """typer would print it past our rule for a stdout that takes nothing."""
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        yield
+    output().text(told.getvalue())
 
 
 def take_json_flag(arguments: Sequence[str]) -> tuple[list[str], bool]:

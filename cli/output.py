@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,35 +51,41 @@ def _console(stderr: bool) -> Console:
 class Output:
     """stdout carries the result, stderr progress and, without `--json`, errors.
 
-    A result that cannot be written is an error, `output_failed`. What cannot be told beside it is left untold.
+    A result that cannot be written is an error, `output_failed`. What cannot be told beside it is left untold. With
+    `--json` an error that comes behind the one document is told to a person.
     """
 
     as_json: bool = False
+    is_told: bool = False
     stdout: Console = field(default_factory=lambda: _console(stderr=False))
     stderr: Console = field(default_factory=lambda: _console(stderr=True))
 
     def result(self, document: BaseModel | dict[str, Any], human: RenderableType) -> None:
         """Print a command's one result. Call it once."""
-        try:
+        with _written():
             if self.as_json:
                 self._document(document.model_dump(mode="json") if isinstance(document, BaseModel) else document)
             else:
                 self.stdout.print(Escaped(human))
             self.stdout.file.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise ShardwiseError("output_failed", f"cannot write the result: {error.strerror}") from error
+        self.is_told = True
 
     def error(self, error: ShardwiseError) -> None:
-        if self.as_json:
+        if self.as_json and not self.is_told:
             try:
                 self._document({"error": {"code": error.code, "message": error.message, "field": error.field}})
                 self.stdout.file.flush()
+                self.is_told = True
                 return
             except OSError:
                 pass  # Then at least a person is told.
         self.progress(f"shardwise: {error.message}")
+
+    def text(self, text: str) -> None:
+        """Print what is no result, as it is: a help text."""
+        with _written():
+            self.stdout.file.write(text)
+            self.stdout.file.flush()
 
     def progress(self, message: str) -> None:
         with contextlib.suppress(OSError):
@@ -87,6 +93,16 @@ class Output:
 
     def _document(self, document: dict[str, Any]) -> None:
         self.stdout.file.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextlib.contextmanager
+def _written() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise ShardwiseError("output_failed", f"cannot write the result: {error.strerror}") from error
 
 
 _output: ContextVar[Output] = ContextVar("output")

@@ -113,6 +113,44 @@ def test_an_interrupt_is_130_and_a_reader_that_left_is_nothing(run_command: Call
     assert run_command(unread) == 0
 
 
+@pytest.mark.parametrize(
+    ("end", "exit_code", "code"), [(KeyboardInterrupt, 130, "interrupted"), (asyncio.CancelledError, 143, "terminated")]
+)
+def test_a_program_gets_one_document_of_a_command_that_was_interrupted(
+    run_command: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    end: type[BaseException],
+    exit_code: int,
+    code: str,
+) -> None:
+    def interrupted() -> None:
+        raise end
+
+    def interrupted_behind_its_result() -> None:
+        says_hello()
+        raise end
+
+    assert run_command(interrupted, "try", "--json") == exit_code
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == code
+    assert run_command(interrupted) == exit_code
+    assert capsys.readouterr() == ("", "")
+    assert run_command(interrupted_behind_its_result, "try", "--json") == exit_code
+    assert json.loads(capsys.readouterr().out) == {"greeting": "héllo [b]"}
+
+
+def test_an_error_behind_the_document_is_told_to_a_person(
+    run_command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails_late() -> None:
+        says_hello()
+        raise Unreachable("down", "it does not stop")
+
+    assert run_command(fails_late, "try", "--json") == 3
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {"greeting": "héllo [b]"}
+    assert captured.err == "shardwise: it does not stop\n"
+
+
 def test_the_flag_is_a_value_after_two_dashes() -> None:
     assert main.take_json_flag(["show", "--", "--json"]) == (["show", "--", "--json"], False)
     assert main.take_json_flag(["show", "x", "--json"]) == (["show", "x"], True)

@@ -38,6 +38,12 @@ def test_a_result_that_cannot_be_written_is_told_and_no_success(
     assert (code, LOST in err) == (1, True)
 
 
+@pytest.mark.parametrize("command", ["--help", "down --help"])
+def test_a_help_text_that_cannot_be_written_is_told_and_no_success(tmp_path: Path, command: str) -> None:
+    code, _, err = shell(tmp_path, command, ">/dev/full")
+    assert (code, LOST in err, "unexpected" in err) == (1, True, False)
+
+
 @pytest.mark.parametrize("redirections", [">/dev/full", ">&-"])
 def test_an_error_document_that_cannot_be_written_is_told_to_a_person(tmp_path: Path, redirections: str) -> None:
     code, _, err = shell(tmp_path, "status --json", redirections)
