@@ -133,16 +133,19 @@ async def _up(settings: Settings, wanted: Wanted, out: Output) -> int:
             found_running = stack.running()
             done = await bring_up(stack, settings, wanted, out.progress)
             now = await stack.status()
+            beside = await look_beside(settings, now)
     except BaseException:
         if not found_running:
             await stack.stop()
         if signal.SIGINT in received:
             raise KeyboardInterrupt from None
         raise
+    document = {**now.document(wanted.show_secrets), **beside.document()}
+    report = Group("\n".join(done) or "everything ran already", what_runs_where(now, beside, wanted.show_secrets))
     if not wanted.detach and not found_running:
-        return await _stay(stack, out, now.document(wanted.show_secrets), _report(done, now, wanted.show_secrets))
-    out.result(now.document(wanted.show_secrets), _report(done, now, wanted.show_secrets))
-    return 0 if now.all_up else 3
+        return await _stay(stack, out, document, report)
+    out.result(document, report)
+    return 0 if now.all_up and beside.read_model.up else 3
 
 
 async def bring_up(
@@ -190,21 +193,17 @@ def _cancel_on_signals() -> set[signal.Signals]:
     return received
 
 
-def what_runs_where(found: StackStatus, beside: Beside | None = None, show_secrets: bool = False) -> RenderableType:
+def what_runs_where(found: StackStatus, beside: Beside, show_secrets: bool = False) -> RenderableType:
     """The UI first. `show_secrets`: shards and catalog with user and password, as their document has them then."""
     rows = [
         ("Temporal UI", found.temporal.ui, "", _state(found.temporal.up)),
         ("Temporal", found.temporal.address, _pid(found.temporal.pid), _state(found.temporal.up)),
     ]
     rows += [_server_row(server, show_secrets) for server in [*found.shards, found.catalog]]
-    rows += beside.rows_of_read_model() if beside else []
+    rows += beside.rows_of_read_model()
     rows += [(each.name, ", ".join(each.queues), _pid(each.pid), _state(each.up)) for each in found.workers]
-    rows += beside.rows_of_workers() if beside else []
+    rows += beside.rows_of_workers()
     return table(("part", "where", "pid", "state"), rows, whole=("part", "where") if show_secrets else ())
-
-
-def _report(done: list[str], now: StackStatus, show_secrets: bool) -> RenderableType:
-    return Group("\n".join(done) or "everything ran already", what_runs_where(now, show_secrets=show_secrets))
 
 
 def _server_row(server: ServerStatus, show_secrets: bool) -> tuple[str, str, str, str]:

@@ -147,7 +147,8 @@ def test_an_order_that_waits_for_a_shard_shows_its_attempts_and_that_it_is_stuck
     assert f"{without_a_shard} does not answer" in waits["failure"]
     assert waits["alarm"]["result"] == "fired"
 
-    assert shardwise("up", "--detach").exit_code == 0
+    up = shardwise("up", "--detach")
+    assert (up.exit_code, up.document["read_model"]["up"]) == (0, True)
     assert shardwise.inside(*place, "60").exit_code == 0
     [ended] = [step for step in trace(shardwise, "trace-waits")["steps"] if step["alarm"]]
     assert (ended["name"], ended["result"]) == (waits["name"], "done")
