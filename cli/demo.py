@@ -24,6 +24,7 @@ from cli.common import run_async
 from cli.connections import Connections, connected
 from cli.demo_report import Shown, Stays, Told
 from cli.demo_story import CANCELLED, CRASHED, Scene, sample_customers, sample_products, scenes
+from cli.interrupts import Interrupts
 from cli.keypress import key_pressed, somebody_is_there
 from cli.order_desk import OrderDesk
 from cli.output import Output, output
@@ -55,8 +56,17 @@ def demo(
 
 
 async def _demo(keep: bool, out: Output) -> int:
-    started = time.monotonic()
-    async with _temporary_stack(keep, out) as (stack, settings):
+    started, interrupts = time.monotonic(), Interrupts()
+    try:
+        return await _played(keep, out, started, interrupts)
+    except BaseException:
+        if interrupted := interrupts.as_error():
+            raise interrupted from None
+        raise
+
+
+async def _played(keep: bool, out: Output, started: float, interrupts: Interrupts) -> int:
+    async with _temporary_stack(keep, out, interrupts) as (stack, settings):
         await bring_up(stack, settings, Wanted(shards=None, workers=1, detach=True), out.progress, usual_ports=False)
         async with connected(settings) as to:
             await import_customers(to.router, sample_customers(), _no_progress)
@@ -75,8 +85,11 @@ async def _demo(keep: bool, out: Output) -> int:
 
 
 @asynccontextmanager
-async def _temporary_stack(keep: bool, out: Output) -> AsyncIterator[tuple[EmbeddedStack, Settings]]:
-    """Gone afterwards with its processes and files, also when the demo fails or is interrupted; `keep` leaves it."""
+async def _temporary_stack(
+    keep: bool, out: Output, interrupts: Interrupts
+) -> AsyncIterator[tuple[EmbeddedStack, Settings]]:
+    """Gone afterwards with its processes and files, also when the demo fails or is interrupted, however often; `keep`
+    leaves it."""
     data_dir = Path(tempfile.mkdtemp(prefix="shardwise-demo-"))
     settings = load_settings(data_dir).model_copy(update={"shards": {}, "catalog_dsn": None, "read_model_dsn": None})
     stack = EmbeddedStack(data_dir, settings, out.progress)
@@ -85,6 +98,7 @@ async def _temporary_stack(keep: bool, out: Output) -> AsyncIterator[tuple[Embed
         yield stack, settings
         kept = keep
     finally:
+        interrupts.clean_up()
         if not kept:
             await stack.stop()
             shutil.rmtree(data_dir, ignore_errors=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from rich.console import Group, RenderableType
 from cli import projection_lag
 from cli.common import DataDir, run_async
 from cli.in_doubt import alarm, forgotten
+from cli.interrupts import Interrupts
 from cli.output import Output, output, table
 from cli.projection_lag import EventsDocument
 from cli.stack_status import Beside, look_beside
@@ -126,7 +126,7 @@ def _embedded_settings(data_dir: DataDir) -> Settings:
 async def _up(settings: Settings, wanted: Wanted, out: Output) -> int:
     """All or nothing: an `up` that fails or is interrupted stops again what it found stopped."""
     stack = EmbeddedStack(settings.data_dir, settings, out.progress)
-    received = _cancel_on_signals()
+    interrupts = Interrupts()
     found_running = True
     try:
         async with stack.exclusive():
@@ -135,15 +135,16 @@ async def _up(settings: Settings, wanted: Wanted, out: Output) -> int:
             now = await stack.status()
             beside = await look_beside(settings, now)
     except BaseException:
+        interrupts.clean_up()
         if not found_running:
             await stack.stop()
-        if signal.SIGINT in received:
-            raise KeyboardInterrupt from None
+        if interrupted := interrupts.as_error():
+            raise interrupted from None
         raise
     document = {**now.document(wanted.show_secrets), **beside.document()}
     report = Group("\n".join(done) or "everything ran already", what_runs_where(now, beside, wanted.show_secrets))
     if not wanted.detach and not found_running:
-        return await _stay(stack, out, document, report)
+        return await _stay(stack, out, document, report, interrupts)
     out.result(document, report)
     return 0 if now.all_up and beside.read_model.up else 3
 
@@ -159,7 +160,9 @@ async def bring_up(
     return done + await stack.start_workers(wanted.workers)
 
 
-async def _stay(stack: EmbeddedStack, out: Output, document: dict[str, Any], report: RenderableType) -> int:
+async def _stay(
+    stack: EmbeddedStack, out: Output, document: dict[str, Any], report: RenderableType, interrupts: Interrupts
+) -> int:
     try:
         out.result(document, report)
         out.progress("Ctrl-C stops everything")
@@ -168,29 +171,12 @@ async def _stay(stack: EmbeddedStack, out: Output, document: dict[str, Any], rep
     except asyncio.CancelledError:
         await stack.stop()
     except BaseException:
+        interrupts.clean_up()
         await stack.stop()
         raise
     else:
         out.progress("nothing of the stack runs any more")
     return 0
-
-
-def _cancel_on_signals() -> set[signal.Signals]:
-    """Ctrl-C and SIGTERM cancel this task, also in a background job, where a shell has SIGINT ignored.
-
-    Only the first one does: what follows it is stopping, which has its own limits and is not left half done.
-    """
-    task, loop = asyncio.current_task(), asyncio.get_running_loop()
-    received: set[signal.Signals] = set()
-
-    def cancel(number: signal.Signals) -> None:
-        if task is not None and not received:
-            task.cancel()
-        received.add(number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, cancel, number)
-    return received
 
 
 def what_runs_where(found: StackStatus, beside: Beside, show_secrets: bool = False) -> RenderableType:
