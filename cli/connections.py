@@ -48,5 +48,14 @@ async def connected(settings: Settings, long_running: bool = False) -> AsyncIter
 
     # Two at least: a bulk import reads the map while it holds its turn in the same catalog.
     pool_size = max(settings.pool_size, 2)
-    async with Cluster(databases.shards, databases.catalog, databases.read_model, pool_size, long_running) as cluster:
+    cluster = Cluster(
+        databases.shards,
+        databases.catalog,
+        databases.read_model,
+        pool_size,
+        long_running,
+        # The embedded stack's role is ours: one of an earlier release is its owner until the next `up`.
+        no_superuser=settings.own_servers,
+    )
+    async with cluster:
         yield Connections(cluster, Router(cluster), temporal)

@@ -18,13 +18,14 @@ from typing import Self
 
 import asyncpg
 from sqlalchemy import Engine, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from domain.errors import Busy, InvalidInput, NotMigrated, ShardwiseError, Unreachable
 from shards.breaker import CircuitBreaker
-from shards.identity import assert_is_shard
+from shards.identity import assert_is_shard, superuser_refused
 from shards.outbox_bell import Bell
 from shards.tls import connecting
 
@@ -73,14 +74,18 @@ class Database:
         long_running: bool = False,
         ask_name: bool = False,
         login: str | None = None,
+        no_superuser: bool = False,
     ) -> None:
         """`long_running` lifts the time limits, for migrations and audits. `ask_name`: before its first use the
         database is asked whether it is the shard of this name, so that swapped addresses answer nothing wrongly.
-        `login`: the variables that user and password are from, where these are not of the address."""
+        `login`: the variables that user and password are from, where these are not of the address. `no_superuser`: a
+        connection as one is refused with `InvalidInput`."""
         self.name = name
         self._login = login
         self._dsn = dsn
         self._ask_name = ask_name
+        self._no_superuser = no_superuser
+        self._user = make_url(dsn).username or ""
         self._breaker = CircuitBreaker(name)
         self._engine = _engine(name, dsn, pool_size, long_running)
         self.bell = Bell(self.autocommit)
@@ -122,6 +127,8 @@ class Database:
         self._breaker.check()
         try:
             async with self._engine.connect() as connection:
+                if self._no_superuser and _is_superuser(connection):
+                    raise InvalidInput(self.setting, f"{self.name}: {superuser_refused(self._user)}")
                 await self._assert_name(connection)
                 yield connection
         except PoolTimeoutError as error:
@@ -174,7 +181,8 @@ class Database:
     def unhurried(self, pool_size: int = 2) -> Database:
         """The same database by connections of their own, without time limits: for long looks, which change nothing.
         Close it."""
-        return Database(self.name, self._dsn, pool_size, True, self._ask_name, self._login)
+        how = (pool_size, True, self._ask_name, self._login, self._no_superuser)
+        return Database(self.name, self._dsn, *how)
 
     async def ping(self) -> None:
         """Returns once it has answered a query; raises `Unreachable`."""
@@ -198,24 +206,26 @@ class Cluster:
         long_running: bool = False,
         ask_names: bool = True,
         login: str | None = None,
+        no_superuser: bool = False,
     ) -> None:
         """DSNs in plain form, `postgresql://user:password@host:port/database`. Connects to nothing yet.
 
-        `ask_names` false is for who gives the shards their names. `phase_two` are the shards once more, each with a
-        small pool and a circuit breaker of its own, for what ends prepared transactions; `listening` likewise, for the
-        connections on which the outbox's bell is rung and heard. `login` as of a `Database`.
+        `ask_names` false is for who gives the shards their names; `no_superuser` refuses to work as one. `phase_two`
+        are the shards once more, each with a small pool and a circuit breaker of its own, for what ends prepared
+        transactions; `listening` likewise, for the connections on which the outbox's bell is rung and heard. `login` as
+        of a `Database`.
         """
 
         def shard(name: str, connections: int) -> Database:
-            return Database(name, shards[name], connections, long_running, ask_names, login)
+            return Database(name, shards[name], connections, long_running, ask_names, login, no_superuser)
 
         self.shards = {name: shard(name, pool_size) for name in shards}
         self.phase_two = {name: shard(name, PHASE_TWO_POOL_SIZE) for name in shards}
         self.listening = {name: shard(name, LISTENING_POOL_SIZE) for name in shards}
         for name, database in [*self.shards.items(), *self.phase_two.items()]:
             database.bell = Bell(self.listening[name].autocommit)
-        self.catalog = Database("catalog", catalog, pool_size, long_running, login=login)
-        self.read_model = Database("read_model", read_model, pool_size, long_running, login=login)
+        how = (pool_size, long_running, False, login, no_superuser)
+        self.catalog, self.read_model = Database("catalog", catalog, *how), Database("read_model", read_model, *how)
 
     @property
     def databases(self) -> list[Database]:
@@ -266,6 +276,14 @@ def _setting_of(name: str) -> str:
 def _has_no_tls(error: BaseException) -> bool:
     """By the driver's words: it has no error of its own for a server that was asked for TLS and said no."""
     return "rejected SSL upgrade" in str(_driver_error(error))
+
+
+def _is_superuser(connection: AsyncConnection) -> bool:
+    """As the server told when it let the connection in: nothing is asked."""
+    if connection.sync_connection is None:
+        return False
+    driver = connection.sync_connection.connection.driver_connection
+    return driver is not None and getattr(driver.get_settings(), "is_superuser", "") == "on"
 
 
 def _in_transaction(connection: AsyncConnection) -> bool:

@@ -1,4 +1,4 @@
-"""Is a database the one that the settings take it for?"""
+"""Is a database the one that the settings take it for, and are we there who we may be?"""
 
 from __future__ import annotations
 
@@ -18,3 +18,10 @@ async def assert_is_shard(connection: AsyncConnection, name: str) -> None:
     if found != name:
         message = f"the settings call a database {name} that is {found}: are their addresses swapped?"
         raise InvalidInput("shards", message)
+
+
+def superuser_refused(name: str) -> str:
+    return (
+        f"the role {name} is a superuser, as whom no worker and no command runs: name another role in the addresses, "
+        "and the owner in SHARDWISE_MIGRATION_USER; `shardwise migrate` then makes and grants it"
+    )

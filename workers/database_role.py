@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.errors import InvalidInput
 from domain.text import first_line
 from shards.engines import Cluster, Database
+from shards.identity import superuser_refused
 from shards.integrity import sqlstate
 from shards.projection import versions
 from shards.projection.versions import Version
@@ -190,13 +191,6 @@ async def assert_no_superuser(databases: Sequence[Database]) -> None:
             name = await connection.scalar(_SUPERUSER)
         if name is not None:
             raise InvalidInput(database.setting, f"{database.name}: {superuser_refused(name)}")
-
-
-def superuser_refused(name: str) -> str:
-    return (
-        f"the role {name} is a superuser, as whom no worker runs: name another role in the addresses, and the owner in "
-        "SHARDWISE_MIGRATION_USER; `shardwise migrate` then makes and grants it"
-    )
 
 
 def scram_verifier(password: str, rounds: int) -> str:

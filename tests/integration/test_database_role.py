@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
+from cli.connections import connected
 from domain.errors import InvalidInput, Refused
 from domain.two_phase import Coordinator
 from shards.engines import Cluster
@@ -145,6 +148,32 @@ async def test_a_worker_that_is_a_superuser_is_refused(
     with pytest.raises(InvalidInput, match=r"the role shardwise is a superuser.*SHARDWISE_MIGRATION_USER"):
         await run_worker(settings, list(HOSTED))
     assert not (tmp_path / "ready").exists()
+
+
+async def test_a_command_that_is_a_superuser_is_refused_by_what_its_server_tells_unasked(
+    cluster_dsns: Databases,
+) -> None:
+    for databases, told in ((owner_of(cluster_dsns), "the role shardwise is a superuser"), (cluster_dsns, None)):
+        settings = Settings.model_validate(
+            {"shards": databases.shards, "catalog_dsn": databases.catalog, "read_model_dsn": databases.read_model}
+        )
+        async with connected(settings) as to:
+            for database in (*to.cluster.databases, *to.cluster.phase_two.values(), *to.cluster.listening.values()):
+                asked: list[str] = []
+                event.listen(database.events, "before_cursor_execute", noting(asked))
+                refused = pytest.raises(InvalidInput, match=told) if told else contextlib.nullcontext()
+                with refused as caught:
+                    await database.ping()
+                if isinstance(caught, pytest.ExceptionInfo):
+                    assert caught.value.field == database.setting
+                    assert asked == []
+
+
+def noting(statements: list[str]) -> Callable[..., None]:
+    def note(*arguments: Any) -> None:
+        statements.append(arguments[2])
+
+    return note
 
 
 async def test_nobody_makes_a_superuser_the_role(cluster_dsns: Databases, owners: Cluster) -> None:
