@@ -8,6 +8,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities.interfaces import TwoPhaseActivities
 from domain.errors import Unreachable
+from domain.outages import why_unreachable
 from domain.two_phase import Coordinator
 
 _DECISIONS = {
@@ -30,5 +31,7 @@ async def coordinator_of(client: Client, saga_id: str) -> Coordinator:
                     return _DECISIONS[step]
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
-            raise Unreachable("temporal_unreachable", f"Temporal does not answer: {error.message}") from error
+            raise Unreachable(
+                "temporal_unreachable", f"Temporal does not answer: {why_unreachable(error.message)}"
+            ) from error
     return Coordinator.GONE

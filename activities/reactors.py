@@ -28,6 +28,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from domain.choreography import REACTIONS, OrderEvent, Reactor, reactor_id
 from domain.errors import InvalidInput, Unreachable
+from domain.outages import why_unreachable
 from shards import outbox_cursors
 from shards.engines import Database
 from shards.integrity import blames_the_data
@@ -194,5 +195,7 @@ async def start_reactor(
     except RPCError as error:
         if error.status is RPCStatusCode.INVALID_ARGUMENT:
             raise InvalidInput(reactor, f"Temporal refuses {reactor}: {error.message}") from error
-        raise Unreachable("temporal_unreachable", f"Temporal does not answer: {error.message}") from error
+        raise Unreachable(
+            "temporal_unreachable", f"Temporal does not answer: {why_unreachable(error.message)}"
+        ) from error
     return True

@@ -74,11 +74,12 @@ def run_async(work: Coroutine[Any, Any, Result]) -> Result:
     try:
         return asyncio.run(work)
     except BaseExceptionGroup as several:
-        raise _first(several) from several
+        raise first_of(several) from several
 
 
-def _first(error: BaseException) -> BaseException:
-    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+def first_of(error: BaseException) -> BaseException:
+    """The first error of a group, else the error itself."""
+    return first_of(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 async def within(work: Coroutine[Any, Any, Result], seconds: float) -> Result:

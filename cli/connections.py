@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from temporalio.client import Client
 
+from cli.hints import hinting_at_up
 from shards.engines import Cluster
 from shards.queries.read_model import ReadModel
 from shards.routing import Router
@@ -58,4 +59,5 @@ async def connected(settings: Settings, long_running: bool = False) -> AsyncIter
         no_superuser=settings.own_servers,
     )
     async with cluster:
-        yield Connections(cluster, Router(cluster), temporal)
+        with hinting_at_up(settings):
+            yield Connections(cluster, Router(cluster), temporal)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from cli.common import DataDir, run_async
+from cli.hints import hinting_at_up
 from cli.output import output, table
 from stack.settings import load_settings
 
@@ -17,8 +18,9 @@ def migrate(data_dir: DataDir = None) -> None:
     """Upgrade every database, seed the shard map, register what Temporal needs to know. Safe to repeat."""
     from workers.migrate import migrate as run
 
-    out = output()
-    done = run_async(run(load_settings(data_dir), out.progress))
+    out, settings = output(), load_settings(data_dir)
+    with hinting_at_up(settings):
+        done = run_async(run(settings, out.progress))
     document = {
         "databases": [{"name": each.name, "from": each.before, "to": each.after} for each in done.databases],
         "search_attributes": done.search_attributes,

@@ -17,6 +17,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from cli.common import within
 from cli.pollers import pollers_of
 from domain.errors import InvalidInput, Unreachable
+from domain.outages import why_unreachable
 from workflows.entrances import read_start
 from workflows.refused_start import INVALID_INPUT
 
@@ -161,7 +162,7 @@ async def has_worker(client: Client, queue: str) -> bool:
 
 
 def no_answer(reason: str) -> Unreachable:
-    return Unreachable("temporal_unreachable", f"Temporal does not answer: {reason}")
+    return Unreachable("temporal_unreachable", f"Temporal does not answer: {why_unreachable(reason)}")
 
 
 def _assert_worth_a_retry(error: RPCError) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.common import DataDir
+from cli.hints import hinting_at_up
 from cli.output import output
 from stack.settings import load_settings
 
@@ -28,6 +29,7 @@ def worker(
 
     from workers.run import run_worker
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run_worker(load_settings(data_dir), queue or [], name))
+    settings = load_settings(data_dir)
+    with hinting_at_up(settings), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run_worker(settings, queue or [], name))
     output().result({"stopped": True}, "stopped")

@@ -12,6 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from domain.choreography import PLACEMENT_TYPE, saga_id_of
 from domain.errors import Unreachable
+from domain.outages import why_unreachable
 from workflows.order_saga import ORDER_STATUS
 from workflows.refused_start import REFUSED
 from workflows.transfer import TRANSFER_STATUS
@@ -99,4 +100,4 @@ def _work(status: WorkflowExecutionStatus | None) -> Work:
 
 
 def _no_answer(error: RPCError) -> Unreachable:
-    return Unreachable("temporal_unreachable", f"Temporal does not answer: {error.message}")
+    return Unreachable("temporal_unreachable", f"Temporal does not answer: {why_unreachable(error.message)}")

@@ -10,6 +10,8 @@ the barrier decides.
 from __future__ import annotations
 
 import asyncio
+import logging
+import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -29,6 +31,8 @@ from shards.identity import assert_is_shard, superuser_refused
 from shards.outbox_bell import Bell
 from shards.tls import connecting
 
+log = logging.getLogger("shardwise.databases")
+
 # All below an activity's start-to-close: an attempt that Temporal has given up must not commit much later.
 CONNECT_SECONDS = 2.0
 COMMAND_SECONDS = 4.0
@@ -44,6 +48,7 @@ PHASE_TWO_POOL_SIZE = 4
 # The bell is rung on one, and heard by the read model's follower and by the reactors'.
 LISTENING_POOL_SIZE = 3
 _SETTINGS = {"catalog": "SHARDWISE_CATALOG_DSN", "read_model": "SHARDWISE_READ_MODEL_DSN"}
+POSTGRES_PORT = 5432
 _PING = text("SELECT 1")
 _GONE = (
     OSError,
@@ -54,6 +59,13 @@ _GONE = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
+)
+_LOST = (
+    ConnectionResetError,
+    ConnectionAbortedError,
+    BrokenPipeError,
+    asyncpg.InterfaceError,
+    asyncpg.ConnectionDoesNotExistError,
 )
 _WRONG_ADDRESS = (
     asyncpg.InvalidCatalogNameError,
@@ -85,7 +97,8 @@ class Database:
         self._dsn = dsn
         self._ask_name = ask_name
         self._no_superuser = no_superuser
-        self._user = make_url(dsn).username or ""
+        url = make_url(dsn)
+        self._place, self._user = f"{url.host}:{url.port or POSTGRES_PORT}", url.username or ""
         self._breaker = CircuitBreaker(name)
         self._engine = _engine(name, dsn, pool_size, long_running)
         self.bell = Bell(self.autocommit)
@@ -137,9 +150,10 @@ class Database:
         except Exception as error:
             fault = self._fault_of_settings(error)
             if fault is None and _server_gone(error):
-                reason = _cause(error)
+                reason = _cause(error, self._place)
                 if _has_no_tls(error):
                     reason += f". TLS is asked of it by ssl in {self.setting}"
+                log.debug("%s does not answer", self.name, exc_info=error)
                 self._breaker.failed(reason)
                 raise Unreachable("shard_unreachable", f"{self.name} does not answer: {reason}") from error
             self._breaker.succeeded()
@@ -305,9 +319,20 @@ def _server_gone(error: BaseException) -> bool:
     return isinstance(error, _GONE)
 
 
-def _cause(error: BaseException) -> str:
+def _cause(error: BaseException, place: str) -> str:
+    """For a person: the driver's own words are for the log."""
     original = _driver_error(error) or error
-    return f"{type(original).__name__}: {original}".rstrip(": ").splitlines()[0][:200]
+    if isinstance(original, TimeoutError):
+        return "no answer in time"
+    if isinstance(original, socket.gaierror):
+        return f"the host of {place} is not known"
+    # For a name with several addresses asyncio tells of all of them in one error without a number.
+    if isinstance(original, ConnectionRefusedError) or "Connect call failed" in str(original):
+        return f"nothing listens on {place}"
+    if isinstance(original, _LOST) or "connection_lost" in str(original):
+        return "the connection was lost"
+    told = original.strerror if isinstance(original, OSError) else None
+    return (told or _first_line(original))[:200]
 
 
 def _driver_error(error: BaseException) -> BaseException | None:

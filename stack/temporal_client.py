@@ -14,6 +14,7 @@ from temporalio.service import RPCError
 
 from domain.errors import InvalidInput, Unreachable
 from domain.identifiers import shown
+from domain.outages import why_unreachable
 from stack.embedded.record import StackRecord
 from stack.settings import Settings
 
@@ -43,7 +44,7 @@ async def connect_to(config: ClientConnectConfig, timeout_seconds: float) -> Cli
     except ValueError as error:
         raise _no_address(address, str(error)) from error
     except (RuntimeError, RPCError, TimeoutError, OSError) as error:
-        reason = str(error) or f"no answer within {timeout_seconds:g} s"
+        reason = why_unreachable(str(error)) if str(error) else f"no answer within {timeout_seconds:g} s"
         raise Unreachable("temporal_unreachable", f"Temporal at {address} does not answer: {reason}") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
@@ -10,9 +11,12 @@ from typing import Any, Generic, TypeVar
 from temporalio.service import RPCError
 
 from cli.common import within
+from domain.outages import why_unreachable
 from domain.text import first_line
 
 T = TypeVar("T")
+
+log = logging.getLogger("shardwise.watch")
 
 NOT_ASKED = "not asked yet"
 
@@ -38,8 +42,10 @@ class Gauge(Generic[T]):
         except TimeoutError:
             self.error = f"no answer within {self.limit_seconds:g} s"
         except RPCError as error:
-            self.error = first_line(error.message)
+            log.debug("%s does not answer", self.name, exc_info=error)
+            self.error = why_unreachable(error.message)
         except Exception as error:
+            log.debug("%s does not answer", self.name, exc_info=error)
             self.error = first_line(str(error)) or type(error).__name__
         else:
             self.error = None
