@@ -2,10 +2,14 @@
 
 claim the id ─▶ look up prices ─▶ write the order, pending ─▶ OrderPlaced          (`workflows/order_choreography.py`)
                                          └▶ refused: the reason is kept beside the id
+
+Started again by `recover` for an order whose row a restored shard has forgotten, it may meet goods that the reactors
+have reserved on other shards. Where the order can never be opened any more it gives them back.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from temporalio import workflow
@@ -17,6 +21,8 @@ from activities.interfaces import (
     OrderActivities,
     PlacedOrder,
     RefuseOrderId,
+    StockActivities,
+    StockStep,
 )
 from domain.choreography import PLACEMENT_TYPE, Choreography
 from domain.identifiers import order_saga_id
@@ -24,8 +30,10 @@ from domain.orders import OrderStatus, closing_state
 from domain.sagas import ALREADY_COMPENSATED, Outcome, Refusal
 from workflows.compensation import SagaSteps, shielded, why_abort
 from workflows.interfaces import PlaceChoreographed, Placement
-from workflows.order_saga import CANCELLED, ORDER_STATUS, price
+from workflows.order_saga import CANCELLED, ORDER_STATUS, price, told
 from workflows.visibility import of_saga, tell_stuck, why
+
+RELEASES_STOCK = "release-stock-of-an-absent-order"
 
 
 @workflow.defn(name=PLACEMENT_TYPE)
@@ -46,7 +54,7 @@ class PlaceChoreographedOrder:
         if refusal is None:
             refused = CANCELLED if self._cancelled else await why_abort(self._place(claimed), CANCELLED)
             if refused is not None:
-                refusal = await shielded(self._refuse(refused), self._on_cancel)
+                refusal = await shielded(self._refuse(claimed, refused), self._on_cancel)
         if refusal is not None:
             self._tell(why(OrderStatus.of_state(closing_state(refusal.reason)), refusal))
         return Placement(order.order_id, refusal, order.content_hash)
@@ -80,7 +88,7 @@ class PlaceChoreographedOrder:
             )
         return placed.refusal
 
-    async def _refuse(self, refusal: Refusal) -> Refusal | None:
+    async def _refuse(self, claimed: Claimed, refusal: Refusal) -> Refusal | None:
         """Asks the row, which may be there all the same: then the order's events go on from what it has decided."""
         order = self._order
         decision = await self._steps.to_the_end(
@@ -91,12 +99,26 @@ class PlaceChoreographedOrder:
         if decision.outcome is not Outcome.ABSENT:
             return None
         kept = decision.refusal or ALREADY_COMPENSATED
+        if workflow.patched(RELEASES_STOCK):
+            await self._release(claimed)
         await self._steps.to_the_end(
             OrderActivities.refuse_order_id,
             RefuseOrderId(order, kept),
             f"keep the reason beside the order id: {kept.reason}",
         )
         return kept
+
+    async def _release(self, claimed: Claimed) -> None:
+        """Of every share, reserved or not: the decision has barred the order, so nothing of it can be needed."""
+        saga_id, currency = order_saga_id(self._order.order_id), self._order.currency
+        await asyncio.gather(
+            *(
+                self._steps.to_the_end(
+                    StockActivities.release_stock, StockStep(saga_id, currency, share), f"release {told(share)}"
+                )
+                for share in claimed.stock
+            )
+        )
 
     def _on_cancel(self) -> None:
         self._cancelled = True

@@ -167,8 +167,15 @@ _MOVING: set[tuple[str, str]] = {
 def _stock_faults(dossier: Dossier) -> Iterator[Fault]:
     if not dossier.orders:
         for reservation in dossier.reservations:
-            what = f"{reservation.sku} is {reservation.state} for order {dossier.order_id}, which does not exist"
-            yield _stock_fault(dossier, reservation, what)
+            if reservation.state == "released":
+                continue  # The order's shard was restored to before it, and it was given up.
+            # Whoever carries the order out again opens it, or bars it for ever and gives the goods back.
+            held = reservation.state == "reserved"
+            what = (
+                f"{reservation.sku} is {reservation.state} for order {dossier.order_id}, which does not exist"
+                f"{', and nobody works on it' if held else ''}"
+            )
+            yield _stock_fault(dossier, reservation, what, while_open=held)
         return
     order = dossier.orders[0]
     wanted = dict(order.lines)

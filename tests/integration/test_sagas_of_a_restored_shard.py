@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from cli.order_desk import OrderDesk
 from domain.orders import Order, OrderStatus, Style
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus
 from tests.conftest import FreshNamespace
-from tests.support.office import Office, until
+from tests.support.office import SECONDS_MAX, SETTINGS, Office, until
 from tests.support.restorable import SHARD, RestorableWorld, restorable_world
 from tests.support.restoring import RestoredServer
 from tests.support.world import World
@@ -132,3 +133,39 @@ async def test_an_id_whose_claim_is_gone_is_claimed_again_by_recover(office: Res
         assert await office.recover() == {each.order_id for each in orders}
         await until(office.has_recovered)
         assert [await office.place(each) for each in orders] == [OrderStatus.CONFIRMED] * 2
+
+
+async def test_an_order_that_waited_in_its_window_gives_its_goods_back(office: RestorableOffice) -> None:
+    """Its shard goes back to before it; its claim and the goods that it has reserved are on others."""
+    customer = await office.world.customer(shard=SHARD)
+    goods = [await office.world.product(near) for near in "az"]
+    await office.town.server.keep_copy()
+    await office.reopened()
+    world = office.world
+    orders = [
+        await claimed_on(world, "shard-1", replace(world.order(customer, dict.fromkeys(goods, 1)), style=style))
+        for style in Style
+    ]
+
+    async def reserved() -> list[int]:
+        return [(await office.world.goods_of(sku))[1] for sku in goods]
+
+    async def wait_in_their_windows() -> bool:
+        return (await world.money_of(customer))[1] == 400 and await reserved() == [2, 2]
+
+    async with office.at_work():
+        for each in orders:
+            desk = OrderDesk(office.connections, SETTINGS.model_copy(update={"cancellation_window_seconds": 600.0}))
+            assert (await desk.place(each, 0)).status is OrderStatus.PENDING
+        await until(wait_in_their_windows)
+    await office.town.server.go_back_to_copy()
+    await office.reopened()
+    assert await reserved() == [2, 2]
+    async with office.at_work():
+        desk = OrderDesk(office.connections, SETTINGS)
+        for each in orders:
+            assert (await desk.cancel(each.order_id, SECONDS_MAX)).status is OrderStatus.CANCELLED
+        assert await office.recover() == {each.order_id for each in orders if each.style is Style.CHOREOGRAPHED}
+        await until(office.has_recovered)
+        assert await reserved() == [0, 0]
+        assert await office.recover() == set()

@@ -153,6 +153,13 @@ class Shop:
         row.choreography = replace(row.choreography, refusal=refusal or row.choreography.refusal)
         self.events.append(OrderEvent(order_id, row.version, kind, row.choreography))
 
+    def forget(self, order_id: str) -> None:
+        """As where the customer's shard is restored to before the order: its claim and its goods are on others."""
+        row, saga_id = self.rows.pop(order_id), order_saga_id(order_id)
+        self.balances[row.customer_id] += row.held
+        for key in [key for key in self._barrier if key[0] == saga_id and not key[1].startswith("reserve_stock/")]:
+            del self._barrier[key]
+
     def did(self, saga_id: str, step: str) -> bool:
         """Whether the step was done, and not refused."""
         key = (saga_id, step, "do")

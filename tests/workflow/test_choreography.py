@@ -153,6 +153,29 @@ async def test_an_event_told_again_when_all_is_over_changes_nothing(
     shop.assert_whole()
 
 
+@pytest.mark.parametrize("customer_too", [False, True], ids=["the order", "its customer too"])
+async def test_goods_of_an_order_that_its_shard_has_forgotten_are_given_back(
+    stage: Stage, shop: Shop, customer_too: bool
+) -> None:
+    """`recover` places it again. Decided without a row it is barred; without its customer it cannot be opened."""
+    await stage.place()
+    await stage.play(until=EventKind.PAYMENT_HELD)
+    shop.forget(stage.order_id)
+    if customer_too:
+        money = shop.balances.pop("ada")
+    else:
+        await stage.react(stage.event(EventKind.PAYMENT_HELD))
+    assert any(shelf.reserved for shelf in shop.shelves.values())
+    placed = await stage.place()
+    assert placed.refusal is not None
+    assert placed.refusal.reason is (Reason.UNKNOWN_CUSTOMER if customer_too else Reason.ALREADY_COMPENSATED)
+    assert shop.lookups[stage.order_id].refusal == placed.refusal
+    assert shop.rows == {}
+    if customer_too:
+        shop.balances["ada"] = money
+    shop.assert_whole()
+
+
 # ── stuck ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -26,6 +26,7 @@ RECORDED = (
     "reactors/choreographed_and_refused/2-abort-order",
     "reactors/choreographed_and_refused/3-release-stock",
     "reactors/choreographed_and_refused/4-close-order",
+    "reactors/refused_without_a_row/place-order",
     "relays/in_doubt_sweeper",
     "relays/outbox_relay",
     "relays/outbox_relay_that_tells",
