@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import ShardwiseError
 from shards.outbox_stretch import BEGINNING
+from shards.parked_keys import parked_key
 
 # The consumer that starts the reactors of choreographed orders.
 REACTORS = "reactors"
@@ -101,7 +102,7 @@ async def park(connection: AsyncConnection, consumer: str, event: Any, reason: s
         {
             "consumer": consumer,
             "aggregate": event.aggregate,
-            "aggregate_id": event.aggregate_id,
+            "aggregate_id": parked_key(event.aggregate_id),
             "aggregate_version": event.version,
             "kind": event.kind,
             "reason": reason,

@@ -12,8 +12,10 @@ from enum import StrEnum
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.limits import IDENTIFIER_CHARS_MAX
 from shards.bulk import listed, numbers, texts
 from shards.outbox_stretch import WITHIN, Stretch
+from shards.parked_keys import is_too_long, parked_key
 
 
 class Aggregate(StrEnum):
@@ -145,16 +147,21 @@ class Documents:
 
 
 async def read_touched(snapshot: AsyncConnection, stretch: Stretch) -> Touched:
-    """Changes nothing."""
+    """Changes nothing. Keys that no row can have are unfit, under a key that can be kept."""
     touched = Touched()
     for row in (await snapshot.execute(_TOUCHED, stretch.bound)).all():
         touched.events += row.events
         versions = dict(zip(row.keys, row.versions, strict=True))
+        name = parked_key(row.aggregate)
         if row.aggregate in list(Aggregate):
-            touched.versions[Aggregate(row.aggregate)] = versions
+            for key in [key for key in versions if is_too_long(key)]:
+                reason = f"no id has {len(key)} characters: at most {IDENTIFIER_CHARS_MAX}"
+                touched.unfit.append(Unfit(name, parked_key(key), versions.pop(key), reason))
+            if versions:
+                touched.versions[Aggregate(row.aggregate)] = versions
         elif row.aggregate not in IGNORED:
-            reason = f"no aggregate of this release is called {row.aggregate}"
-            touched.unfit += [Unfit(row.aggregate, key, version, reason) for key, version in versions.items()]
+            reason = f"no aggregate of this release is called {name}"
+            touched.unfit += [Unfit(name, parked_key(key), version, reason) for key, version in versions.items()]
     return touched
 
 

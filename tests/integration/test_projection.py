@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -248,6 +249,27 @@ async def test_a_poison_event_is_parked_with_its_reason_and_the_rest_goes_on(
     await project(world)
     assert await parked(world, key) == [(aggregate, 7, reason)]
     assert await details(world, saga.order.order_id) is not None
+
+
+@pytest.mark.parametrize("aggregate", ["order", "parcel", "a name that no index holds"])
+async def test_a_key_that_no_index_holds_is_parked_under_another(world: World, aggregate: str) -> None:
+    """Random: what Postgres could compress an index would hold."""
+    long = secrets.token_hex(10_000)
+    aggregate = long if aggregate.startswith("a name") else aggregate
+    async with world.cluster.shards["shard-1"].transaction() as connection:
+        await append(connection, aggregate, long, 7)
+    saga = await confirmed_order(world, shard="shard-1")
+    await project(world)
+    sql = "SELECT aggregate, aggregate_id, reason FROM live.parked_aggregate WHERE aggregate_id LIKE :key"
+    [(kind, key, reason)] = await read(world, sql, key=f"{long[:30]}%")
+    assert len(str(key)) <= 120
+    if aggregate == "order":
+        assert reason == "no id has 20000 characters: at most 100"
+    else:
+        assert reason == f"no aggregate of this release is called {kind}"
+    assert await details(world, saga.order.order_id) is not None
+    projector = Projector(world.cluster.shards["shard-1"], world.cluster.read_model)
+    assert await projector.retry_parked(Version.LIVE) >= 1
 
 
 async def test_what_the_read_model_refuses_is_parked_alone_and_comes_back_when_it_can(world: World) -> None:

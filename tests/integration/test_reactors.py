@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import string
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +31,8 @@ from workflows.interfaces import PlaceChoreographed
 from workflows.order_placement import PlaceChoreographedOrder
 
 SHARD = "shard-2"
+# What the index of the outbox holds, and the one of what is parked would not. Random: it would be compressed else.
+TOO_LONG = "".join(random.Random(1).choices(string.ascii_letters + string.digits, k=2670))
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +205,9 @@ async def test_what_an_open_transaction_hides_is_taken_when_it_has_ended(
         ("payload = jsonb_set(payload, '{choreography,total}', '\"a lot\"')", "total"),
         ("payload = jsonb_set(payload, '{choreography}', '17')", "choreography"),
         ("kind = 'OrderBewitched'", "OrderBewitched"),
+        (f"aggregate_id = aggregate_id || '{TOO_LONG}'", "reserve-stock"),
     ],
+    ids=["no total", "no choreography", "no such kind", "a key that no index holds"],
 )
 async def test_a_poisoned_event_is_parked_with_its_reason_and_the_rest_goes_on(
     shop: World, starter: ReactorStarter, temporal: Client, change: str, reason: str
@@ -211,7 +217,7 @@ async def test_a_poisoned_event_is_parked_with_its_reason_and_the_rest_goes_on(
     await shop.rows(SHARD, f"UPDATE outbox SET {change} {where}", id=bad.order.order_id)
     await starter.step()
     [(order_id, version, told)] = await parked(shop)
-    assert (order_id, version) == (bad.order.order_id, 1)
+    assert (order_id.startswith(bad.order.order_id), len(order_id) <= 120, version) == (True, True, 1)
     assert reason.casefold() in told.casefold() or "currency" in told
     assert await status(temporal, Reactor.RESERVE_STOCK, good, 1) == "RUNNING"
     assert (await starter.step()).events == 0
