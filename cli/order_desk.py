@@ -31,8 +31,9 @@ class OrderDesk:
     async def place(self, order: Order, wait_seconds: float) -> OrderDocument:
         """The order as it stands when it is final, or after `wait_seconds`.
 
-        Idempotent by order id and content; the same id with other content is `Refused` with `id_conflict`. From its
-        start the order is carried out whatever becomes of the caller. `Unreachable` where it may not have started:
+        Idempotent by order id and content; the same id with other content is `Refused` with `id_conflict`, one that a
+        workflow holds which is none of ours with `id_held`. From its start the order is carried out whatever becomes of
+        the caller. `Unreachable` where it may not have started:
         place it again under the same id.
         """
         known = None
@@ -54,7 +55,7 @@ class OrderDesk:
 
     async def show(self, order_id: str) -> OrderDocument:
         """`Refused` with `unknown_order` where there is none, with `invalid_input` where no rule allows what it was
-        started with."""
+        started with, with `id_held` where a workflow that is none of ours holds its id."""
         check_identifier(order_id, "order_id")
         known = await self._book.find(order_id)
         return await self._document(known) if known is not None else await self._unclaimed(order_id)
@@ -112,6 +113,8 @@ class OrderDesk:
         known = None
         with contextlib.suppress(Unreachable):
             known = await self._book.find(order.order_id)
+        if known is None or not known.is_final:
+            await self._styles.assert_ours(order.order_id, order.style)
         if known is None:
             return documents.of_request(order, OrderStatus.PENDING, shard)
         _assert_same_content(order, known.lookup.content_hash)
@@ -144,6 +147,7 @@ class OrderDesk:
                 continue
             if not seen.is_running and (known := await self._book.find(order_id)) is not None:
                 return await self._document(known)  # It came to its end since the shards were asked.
+            await self._styles.assert_ours(order_id, style)
             try:
                 asked = await self._styles.asked_for(order_id, style)
             except InvalidInput as fault:

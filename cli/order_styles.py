@@ -11,6 +11,9 @@ from temporalio.client import Client
 
 from cli.choreographed_orders import ChoreographedOrders
 from cli.order_sagas import OrderSagas, Seen
+from cli.other_workflows import assert_ours
+from domain.choreography import placement_id
+from domain.identifiers import order_saga_id
 from domain.orders import Order, Style
 from domain.sagas import Reason
 from shards.routing import Router
@@ -20,6 +23,7 @@ from workflows.interfaces import OrderResult
 
 class OrderStyles:
     def __init__(self, temporal: Callable[[], Awaitable[Client]], router: Router, settings: Settings) -> None:
+        self._temporal = temporal
         self.orchestrated = OrderSagas(temporal, settings)
         self.choreographed = ChoreographedOrders(temporal, router, settings)
 
@@ -60,6 +64,11 @@ class OrderStyles:
 
     async def waits_for(self, order_id: str, style: Style) -> str | None:
         return await self._in(style).waits_for(order_id)
+
+    async def assert_ours(self, order_id: str, style: Style) -> None:
+        """`Refused` with `id_held` where a workflow that is none of ours holds the id under which the order begins."""
+        workflow_id = placement_id(order_id) if style is Style.CHOREOGRAPHED else order_saga_id(order_id)
+        await assert_ours(await self._temporal(), workflow_id)
 
     async def asked_for(self, order_id: str, style: Style) -> Order | None:
         """As the order was given to its workflow, while Temporal remembers that. `InvalidInput` where no worker lets it

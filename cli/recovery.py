@@ -17,6 +17,7 @@ from cli.audit import Audit
 from cli.connections import Connections
 from cli.order_book import OrderBook
 from cli.order_styles import OrderStyles
+from cli.other_workflows import list_others
 from cli.progress import Report
 from cli.refused_starts import RefusedStart, list_refused
 from cli.saga_calls import start_as_given
@@ -69,8 +70,8 @@ class AbandonedTransfer:
 @dataclass(frozen=True, slots=True)
 class Found:
     """`transfers` have workflows of their own, `batches` are ids of batches that nobody leads to their end. `refused`:
-    starts that no rule allows, of which nothing was begun. `damage`: what is wrong beside, or instead; starting a
-    workflow cannot mend it.
+    starts that no rule allows, of which nothing was begun. `damage`: what is wrong beside, or instead, other workflows
+    under orders' ids included; starting a workflow cannot mend it.
     """
 
     orders: Sequence[AbandonedOrder]
@@ -117,6 +118,9 @@ class Recovery:
         batches = {each.batch_id for each in audit.abandoned.values() if each.batch_id is not None}
         batches |= await self._batches_without_workflow(workflows)
         damage = [violation for finding in audit.findings.by_check.values() for violation in finding.violations]
+        for each in await list_others(client):
+            row = {"workflow_id": each.workflow_id, "workflow_type": each.workflow_type, "task_queue": each.task_queue}
+            damage.append(Violation(each.what, None, row))
         without_row = _WithoutRow()
         await self._look_at_orders([each.order_id for each in orders if each.status is None], without_row)
         await self._look_at_transfers([each.saga_id for each in transfers if each.state is None], without_row)

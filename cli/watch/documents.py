@@ -99,8 +99,9 @@ class InDoubtDocument(BaseModel):
 
 
 class WatchDocument(BaseModel):
-    """`in_flight`: orders whose workflows are open. `refused`: starts of the last day that no rule allows. `stuck`:
-    some orders, the oldest first. `events`: as `projection status` tells them.
+    """`in_flight`: orders whose workflows are open. `refused`: starts of the last day that no rule allows.
+    `others`: workflows that hold an order's id and are none of ours, as `recover` tells them. `stuck`: some orders, the
+    oldest first. `events`: as `projection status` tells them.
 
     `missing`: by source, why it did not answer; its numbers are left out, or as it told them last.
     """
@@ -111,6 +112,7 @@ class WatchDocument(BaseModel):
     rate: RateDocument
     in_flight: int | None
     refused: int | None
+    others: int | None
     stuck: list[StuckDocument]
     oldest_hold: HoldDocument | None
     transfers: TransfersDocument
@@ -126,4 +128,4 @@ class WatchDocument(BaseModel):
         has_alarm = (self.events is not None and self.events.alarm) or (
             self.in_doubt is not None and self.in_doubt.alarm
         )
-        return 1 if has_alarm else 0
+        return 1 if has_alarm or self.others else 0

@@ -36,7 +36,7 @@ def page(look: WatchDocument, hint: str = "") -> RenderableType:
         "",
         _orders(look.orders, look.in_flight),
         _rate(look.rate),
-        *_refused(look),
+        *_starts(look),
         *_missing(look),
         "",
         _numbers("transfers", look.transfers.model_dump(exclude={"confirmed"})),
@@ -99,10 +99,13 @@ def _rate(rate: RateDocument) -> str:
     )
 
 
-def _refused(look: WatchDocument) -> Iterator[Text]:
+def _starts(look: WatchDocument) -> Iterator[Text]:
     if look.refused:
         told = "refused at their start in the last 24 h (`recover --dry-run` tells why)"
         yield Text(f"{look.refused:,} {told}", style="yellow")
+    if look.others:
+        told = "other workflows hold orders' ids (`recover --dry-run` tells which)"
+        yield Text(f"{look.others:,} {told}", style="red")
 
 
 def _missing(look: WatchDocument) -> Iterator[Text]:

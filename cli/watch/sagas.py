@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.client import Client, WorkflowExecution
 
+from cli.other_workflows import count_others
 from cli.refused_starts import count_refused
 from cli.trace.history import as_datetime, ended_by
 from cli.watch.documents import StuckDocument
@@ -32,12 +33,14 @@ _STUCK = f'{_OPEN} AND OrderStatus = "{OrderStatus.STUCK}"'
 @dataclass(frozen=True, slots=True)
 class OpenSagas:
     """`in_flight`: open workflows, one for each order, or where reactors carry it on each of those at work now.
-    `refused`: starts of the last day, of any workflow, that no rule allows. `transfers`: open workflows of single ones.
+    `refused`: starts of the last day, of any workflow, that no rule allows. `others`: workflows that hold an order's id
+    and are none of ours. `transfers`: open workflows of single ones.
     """
 
     in_flight: int
     stuck: int
     refused: int
+    others: int
     transfers: int
     stuck_transfers: int
     batches: int
@@ -47,12 +50,12 @@ class OpenSagas:
 async def look_at_sagas(client: Client) -> OpenSagas:
     """As of a moment ago: visibility follows. Raises `RPCError`."""
     queries = (_OPEN, _STUCK, _TRANSFERS, _STUCK_TRANSFERS, _BATCHES)
-    refused, *answers = await asyncio.gather(
-        count_refused(client, REFUSED_WITHIN), *(_count(client, query) for query in queries)
+    refused, others, *answers = await asyncio.gather(
+        count_refused(client, REFUSED_WITHIN), count_others(client), *(_count(client, query) for query in queries)
     )
     in_flight, stuck, transfers, stuck_transfers, batches = answers
     shown = await _oldest_stuck(client) if stuck else []
-    return OpenSagas(in_flight, stuck, refused, transfers, stuck_transfers, batches, shown)
+    return OpenSagas(in_flight, stuck, refused, others, transfers, stuck_transfers, batches, shown)
 
 
 async def _count(client: Client, query: str) -> int:

@@ -122,6 +122,7 @@ class Watcher:
             rate=self._rate(),
             in_flight=sagas.in_flight if sagas else None,
             refused=sagas.refused if sagas else None,
+            others=sagas.others if sagas else None,
             stuck=sagas.shown if sagas else [],
             oldest_hold=self._oldest_hold(),
             transfers=self._transfers(),

@@ -127,3 +127,42 @@ async def test_what_was_terminated_before_a_worker_saw_it_gets_its_refusal_from_
             await client.get_workflow_handle(workflow_id).result()
         assert getattr(failed.value.cause, "type", None) == "invalid_input"
     await until(lambda: shardwise.inside("verify").exit_code == 0)
+
+
+@pytest.mark.parametrize(
+    ("workflow_type", "queue", "style"),
+    [
+        ("OrderSaga", "order", "orchestrated"),
+        ("OrderSagas", "nowhere", "orchestrated"),
+        ("PlaceChoreographedOrder", "order-placement", "choreographed"),
+    ],
+)
+async def test_another_workflow_under_an_orders_id_is_told(
+    shardwise: Shardwise, workflow_type: str, queue: str, style: str
+) -> None:
+    client, order_id = await plain_client(shardwise), f"held-{workflow_type}"
+    workflow_id = f"{'order-placement' if style == 'choreographed' else 'order'}/{order_id}"
+    handle = await client.start_workflow(workflow_type, order(order_id, style=style), id=workflow_id, task_queue=queue)
+    place = ("order", "place", "--customer", "rich", "--line", "LAMP:1", "--id", order_id, "--style", style)
+
+    def told_by_recover_too() -> bool:
+        recovered = shardwise.inside("recover", "--dry-run")
+        return recovered.exit_code == 1 and what in [each["what"] for each in recovered.document["damage"]]
+
+    what = (
+        f"another workflow holds the id {workflow_id}: {workflow_type} on queue {queue}; until it has ended nobody "
+        f"carries out what the id is for: `temporal workflow terminate --workflow-id {workflow_id}`"
+    )
+    for command in (("order", "show", order_id), (*place, "--wait", "1")):
+        answer = shardwise.inside(*command)
+        assert (answer.exit_code, answer.document["error"]["code"]) == (1, "id_held"), answer
+        assert answer.document["error"]["message"] == what
+    await until(told_by_recover_too)
+    watched = shardwise.inside("watch", "--once", "--interval", "0.2")
+    assert (watched.exit_code, watched.document["others"]) == (1, 1)
+
+    await handle.terminate()
+    placed = shardwise.inside(*place)
+    assert (placed.exit_code, placed.document["status"]) == (0, "confirmed")
+    await until(lambda: shardwise.inside("recover", "--dry-run").exit_code == 0)
+    assert shardwise.inside("verify").exit_code == 0

@@ -43,6 +43,7 @@ def quiet(**changes: Any) -> WatchDocument:
         "rate": NO_RATE,
         "in_flight": 0,
         "refused": 0,
+        "others": 0,
         "stuck": [],
         "oldest_hold": None,
         "transfers": NO_TRANSFERS,
@@ -68,6 +69,7 @@ def test_a_busy_page_fits_and_shows_what_is_wrong(width: int) -> None:
         rate=RateDocument(placed_per_second=61.3, finished_per_second=60.0, over_seconds=10),
         in_flight=1_234,
         refused=2,
+        others=3,
         stuck=[
             StuckDocument(
                 order_id="x" * 100,
@@ -115,7 +117,7 @@ def test_a_busy_page_fits_and_shows_what_is_wrong(width: int) -> None:
 
 
 def test_what_nobody_has_told_yet_is_not_told_as_nothing() -> None:
-    text = "\n".join(drawn(quiet(in_flight=None, refused=None, missing={"s": "x"})))
+    text = "\n".join(drawn(quiet(in_flight=None, refused=None, others=None, missing={"s": "x"})))
     assert "in doubt: not known yet" in text
     assert "rate: not known yet" in text
     assert "events: not known yet" in text
