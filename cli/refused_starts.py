@@ -5,17 +5,28 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from shlex import quote
+from typing import Any
 
-from temporalio.client import Client, WorkflowExecution
+from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
+from temporalio.client import (
+    Client,
+    WorkflowExecution,
+    WorkflowExecutionStatus,
+    WorkflowHandle,
+    WorkflowHistoryEventFilterType,
+)
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from cli.saga_calls import asked_of, no_answer
 from domain.errors import InvalidInput
+from domain.identifiers import shown
 from domain.timestamps import timestamp
-from workflows.refused_start import REFUSED
+from workflows.refused_start import INVALID_INPUT, REFUSED
 
 SHOWN_MAX = 20
-_QUERY = f"{REFUSED.name} IS NOT NULL"
+_QUERY = f'{REFUSED.name} IS NOT NULL AND ExecutionStatus = "Failed"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,30 +42,61 @@ async def list_refused(client: Client) -> list[RefusedStart]:
     """The newest ones, as of a moment ago, without those whose id was used again. Raises `Unreachable`."""
     try:
         listed = [each async for each in client.list_workflows(_QUERY, limit=SHOWN_MAX)]
-        are_newest = await asyncio.gather(*(_is_newest(client, each) for each in listed))
+        found = await asyncio.gather(*(_look_at(client, each) for each in listed))
     except RPCError as error:
         raise no_answer(error.message) from error
-    listed = [each for each, is_newest in zip(listed, are_newest, strict=True) if is_newest]
-    faults = await asyncio.gather(*(_fault(client, each) for each in listed))
-    return [RefusedStart(each.id, fault) for each, fault in zip(listed, faults, strict=True)]
+    # What begins again by a cron schedule is refused again and again, under one id.
+    return list({each.workflow_id: each for each in reversed(found) if each is not None}.values())[::-1]
 
 
-async def _is_newest(client: Client, refused: WorkflowExecution) -> bool:
-    """Of its id. One that Temporal has deleted since it was listed is not. Raises `RPCError`."""
+async def _look_at(client: Client, refused: WorkflowExecution) -> RefusedStart | None:
+    """None where its id was used again since, where Temporal has deleted it since it was listed, and where the search
+    attribute is one that a client has set. Raises `RPCError`."""
+    handle = client.get_workflow_handle(refused.id, run_id=refused.run_id)
     try:
-        return (await client.get_workflow_handle(refused.id).describe()).run_id == refused.run_id
+        newest = await client.get_workflow_handle(refused.id).describe()
+        fault = await _fault(client, handle)
+        if fault is None:
+            return None
+        if newest.run_id == refused.run_id:
+            return RefusedStart(refused.id, fault)
+        if newest.status is not WorkflowExecutionStatus.RUNNING:
+            return None
+        begun, again = await _started(handle), await _started(client.get_workflow_handle(refused.id))
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
-            return False
+            return None
         raise
+    if again.first_execution_run_id != begun.first_execution_run_id:
+        return None
+    ended_by = f"`temporal workflow terminate --workflow-id {quote(refused.id)}`"
+    what = f"{fault.message}; it begins again by its cron schedule {shown(begun.cron_schedule)}, until {ended_by}"
+    return RefusedStart(refused.id, InvalidInput(fault.field, what))
 
 
-async def _fault(client: Client, refused: WorkflowExecution) -> InvalidInput:
-    try:
-        await asked_of(client.get_workflow_handle(refused.id, run_id=refused.run_id))
-    except InvalidInput as fault:
-        return fault
-    return InvalidInput(None, "Temporal does not tell what it was started with, or it would be let in by now")
+async def _fault(client: Client, handle: WorkflowHandle[Any, Any]) -> InvalidInput | None:
+    """As its failure tells it. None where it was not refused at its start."""
+    closing = WorkflowHistoryEventFilterType.CLOSE_EVENT
+    event = await anext(handle.fetch_history_events(event_filter_type=closing))
+    if event.HasField("workflow_execution_continued_as_new_event_attributes"):
+        # So the server shows to this SDK what has failed and begins again by its cron schedule.
+        try:
+            await asked_of(handle)
+        except InvalidInput as fault:
+            return fault
+        return None
+    cause = await client.data_converter.decode_failure(event.workflow_execution_failed_event_attributes.failure)
+    if isinstance(cause, ApplicationError) and cause.type == INVALID_INPUT:
+        details = cause.details[0] if cause.details else {}
+        return InvalidInput(details.get("field") if isinstance(details, dict) else None, cause.message)
+    return None
+
+
+async def _started(handle: WorkflowHandle[Any, Any]) -> WorkflowExecutionStartedEventAttributes:
+    """Of a run that Temporal knows: else it raises `RPCError`."""
+    return await anext(
+        event.workflow_execution_started_event_attributes async for event in handle.fetch_history_events(page_size=1)
+    )
 
 
 async def count_refused(client: Client, within: timedelta) -> int:

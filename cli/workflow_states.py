@@ -19,8 +19,11 @@ from workflows.transfer import TRANSFER_STATUS
 
 PAGE_SIZE = 1000
 # Reactors leave no trace of their own: what they do is their order's, and shows in its rows. What was refused at its
-# start leaves none at all.
-_QUERY = f'WorkflowType IN ("OrderSaga", "{PLACEMENT_TYPE}", "TransferWorkflow") AND {REFUSED.name} IS NULL'
+# start leaves none at all: it has failed. A client may have set that search attribute on what was let in.
+_QUERY = (
+    f'WorkflowType IN ("OrderSaga", "{PLACEMENT_TYPE}", "TransferWorkflow") '
+    f'AND ({REFUSED.name} IS NULL OR ExecutionStatus = "Completed")'
+)
 
 
 class Work(StrEnum):
@@ -82,7 +85,8 @@ class TemporalWorkflowStates:
                 return WorkflowState(Work.ABSENT)
             raise _no_answer(error) from error
         completed = description.status is WorkflowExecutionStatus.COMPLETED
-        refused = description.typed_search_attributes.get(REFUSED) is not None
+        has_failed = description.status is WorkflowExecutionStatus.FAILED
+        refused = has_failed and description.typed_search_attributes.get(REFUSED) is not None
         return WorkflowState(_work(description.status), description.run_id, completed, refused)
 
 

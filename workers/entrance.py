@@ -60,18 +60,19 @@ class _AtTheDoor(WrappedInstance):
     def __init__(self, det: WorkflowInstanceDetails, inside: WorkflowInstance) -> None:
         super().__init__(inside)
         self._det = det
+        self._fault: InvalidInput | None = None
 
     def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
         for job in act.jobs:
             if job.HasField("initialize_workflow"):
                 self._let_in(job.initialize_workflow)
-        wrong = [job for job in act.jobs if self._has_wrong_arguments(job)]
-        for job in wrong:
+        wrong = [(job, fault) for job in act.jobs if (fault := self._wrong_with(job)) is not None]
+        for job, _ in wrong:
             act.jobs.remove(job)
         completion = super().activate(act)
         if completion.HasField("successful"):
-            for number, job in enumerate(wrong):
-                completion.successful.commands.insert(number, self._rejected(job.do_update))
+            for number, (job, fault) in enumerate(wrong):
+                completion.successful.commands.insert(number, self._rejected(job.do_update, fault))
         return completion
 
     def _let_in(self, start: InitializeWorkflow) -> None:
@@ -79,27 +80,32 @@ class _AtTheDoor(WrappedInstance):
         try:
             read_start(info.workflow_type, info.workflow_id, start.arguments)
         except InvalidInput as error:
+            self._fault = error
             del start.arguments[:]
             start.arguments.extend(self._converted(Fault.of(error)))
             self._instance = asyncio.run(self._refused())
 
-    def _has_wrong_arguments(self, job: WorkflowActivationJob) -> bool:
-        """Whether it is an update, not accepted yet, with more or fewer arguments than it takes. What they are is for
-        the SDK to say, which refuses what it cannot decode."""
+    def _wrong_with(self, job: WorkflowActivationJob) -> InvalidInput | None:
+        """With an update, not accepted yet, of a start that is refused, or with more or fewer arguments than it takes.
+        What these are is for the SDK to say, which refuses what it cannot decode."""
         if not job.HasField("do_update") or not job.do_update.run_validator:
-            return False
-        known = self._det.defn.updates.get(job.do_update.name)
-        return known is not None and len(job.do_update.input) != len(known.arg_types or [])
-
-    def _rejected(self, update: DoUpdate) -> WorkflowCommand:
-        """Refused before it was accepted: the history knows nothing of it."""
-        count = len(self._det.defn.updates[update.name].arg_types or [])
+            return None
+        if self._fault is not None:
+            return self._fault
+        update = job.do_update
+        known = self._det.defn.updates.get(update.name)
+        count = len(known.arg_types or []) if known is not None else len(update.input)
+        if len(update.input) == count:
+            return None
         expected = {0: "no argument", 1: "one argument"}.get(count, f"{count} arguments")
-        message = f"{update.name}: expected {expected}, got {len(update.input)}"
+        return InvalidInput(None, f"{update.name}: expected {expected}, got {len(update.input)}")
+
+    def _rejected(self, update: DoUpdate, fault: InvalidInput) -> WorkflowCommand:
+        """Refused before it was accepted: the history knows nothing of it."""
         command = WorkflowCommand()
         command.update_response.protocol_instance_id = update.protocol_instance_id
         self._det.failure_converter_class().to_failure(
-            ApplicationError(message, type=INVALID_INPUT, non_retryable=True),
+            ApplicationError(fault.message, {"field": fault.field}, type=INVALID_INPUT, non_retryable=True),
             self._det.payload_converter_factory(),
             command.update_response.rejected,
         )

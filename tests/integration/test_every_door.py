@@ -18,6 +18,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import (
     Client,
+    WithStartWorkflowOperation,
     WorkflowExecution,
     WorkflowExecutionStatus,
     WorkflowFailureError,
@@ -25,7 +26,7 @@ from temporalio.client import (
     WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
 )
-from temporalio.common import RawValue
+from temporalio.common import RawValue, SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError
 
 from cli.audit import Audit
@@ -345,6 +346,66 @@ async def test_the_id_of_a_refused_start_is_free(hall: Hall) -> None:
     result = await within((await hall.start(good)).result())
     assert result["status"] == "confirmed"
     await _assert_verified(hall)
+
+
+async def test_an_update_that_comes_with_a_refused_start_is_refused_alike(hall: Hall) -> None:
+    start = numbered(GOOD["OrderSaga"], 1_000_001)
+    begin = WithStartWorkflowOperation(
+        "OrderSaga",
+        {"order": {**start.document["order"], "lines": []}},
+        id=start.workflow_id,
+        task_queue=start.queue,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+    )
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await within(hall.client.execute_update_with_start_workflow("cancel", start_workflow_operation=begin))
+    cause = refused.value.cause
+    assert isinstance(cause, ApplicationError)
+    assert (cause.type, list(cause.details)) == ("invalid_input", [{"field": "order.lines"}])
+
+
+async def test_a_start_with_a_cron_schedule_is_told_to_be_refused_again_and_again(hall: Hall) -> None:
+    start = numbered(GOOD["OrderSaga"], 1_000_002)
+    document = {"order": {**start.document["order"], "lines": []}}
+    handle = await hall.client.start_workflow(
+        "OrderSaga", document, id=start.workflow_id, task_queue=start.queue, cron_schedule="@every 1s"
+    )
+
+    async def told() -> list[str]:
+        found = await list_refused(hall.client)
+        return [each.fault.message for each in found if each.workflow_id == start.workflow_id]
+
+    async def is_refused_again() -> bool:
+        query = f'WorkflowId = "{start.workflow_id}" AND ExecutionStatus = "Failed"'
+        return (await hall.client.count_workflows(query)).count > 1
+
+    await until(is_refused_again)
+    [message] = await told()
+    assert "it begins again by its cron schedule '@every 1s', until `temporal workflow terminate" in message
+    await hall.client.get_workflow_handle(handle.id).terminate()
+    assert await told() == []
+
+
+async def test_a_search_attribute_that_a_client_has_set_makes_no_refused_start(hall: Hall) -> None:
+    start = numbered(GOOD["OrderSaga"], 1_000_003)
+    handle = await hall.client.start_workflow(
+        "OrderSaga",
+        start.document,
+        id=start.workflow_id,
+        task_queue=start.queue,
+        search_attributes=TypedSearchAttributes([SearchAttributePair(REFUSED, "invalid_input")]),
+    )
+    assert (await within(handle.result()))["status"] == "confirmed"
+    listed = f'{REFUSED.name} IS NOT NULL AND WorkflowId = "{start.workflow_id}" AND ExecutionStatus = "Completed"'
+
+    async def is_listed() -> bool:
+        return (await hall.client.count_workflows(listed)).count == 1
+
+    await until(is_listed)
+    assert start.workflow_id not in [each.workflow_id for each in await list_refused(hall.client)]
+    states = TemporalWorkflowStates(hall.client)
+    assert not (await states.state_of(start.workflow_id)).refused
+    assert start.workflow_id in [each.saga_id async for each in states.listed()]
 
 
 async def test_a_shard_that_nobody_has_is_no_shard(hall: Hall) -> None:
