@@ -57,9 +57,8 @@ def database_of(cluster: Cluster, shard: str) -> Database:
     """
     if shard not in cluster.shards:
         expected = ", ".join(sorted(cluster.shards))
-        raise StepFailure(
-            f"shard: expected one of {expected}, got {shown(shard)}", type="invalid_input", non_retryable=True
-        )
+        message = f"shard: expected one of {expected}, got {shown(shard)}"
+        raise StepFailure(message, {"field": "shard"}, type="invalid_input", non_retryable=True)
     return cluster.shards[shard]
 
 

@@ -5,12 +5,13 @@ a transaction, or a superuser, can end it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from domain.errors import Refused, Unreachable
-from domain.two_phase import Coordinator
+from domain.two_phase import Coordinator, parse_gid
 from shards.engines import Cluster, Database
 from shards.in_doubt import Ask, Sweep
 from shards.routing import Router
@@ -20,6 +21,12 @@ _BY_OTHERS = text("""
     SELECT gid, owner FROM pg_prepared_xacts
     WHERE database = current_database() AND starts_with(gid, 'shardwise' || chr(58)) AND owner <> :role ORDER BY gid
 """)
+
+
+class _Prepared(NamedTuple):
+    shard: str
+    gid: str
+    owner: str
 
 
 async def end_what_others_prepared(
@@ -45,8 +52,10 @@ async def end_what_others_prepared(
     for each in report.resolved:
         say(f"{each.shard}: {each.gid} was left in doubt: {each.outcome}")
     if left := await _prepared_by_others(owners, addresses):
+        if foreign := [each for each in left if parse_gid(each.gid) is None]:
+            raise Refused("in_doubt", _told_foreign(foreign))
         why = {each.gid: each.why for each in report.waiting}
-        named = "; ".join(f"{gid} of {owner}: {why.get(gid, 'prepared meanwhile')}" for gid, owner in left)
+        named = "; ".join(f"{each.gid} of {each.owner}: {why.get(each.gid, 'prepared meanwhile')}" for each in left)
         raise Refused(
             "in_doubt",
             f"other roles have transactions in doubt, which the role of the workers could not end: {named}. Stop the "
@@ -54,14 +63,31 @@ async def end_what_others_prepared(
         )
 
 
-async def _prepared_by_others(owners: Cluster, addresses: Databases) -> Sequence[tuple[str, str]]:
-    """(gid, owner), by shard."""
-    found: list[tuple[str, str]] = []
+def _told_foreign(foreign: Sequence[_Prepared]) -> str:
+    """No sweep ends them: what a name means that this release does not give is not known here."""
+    named = "; ".join(
+        f"on {each.shard} `ROLLBACK PREPARED {_quoted(each.gid)}`, prepared by {each.owner}" for each in foreign
+    )
+    return (
+        "transactions of other roles have names that this release does not give. A newer release's `shardwise recover` "
+        "ends those that it prepared; whoever prepared any other ends it by hand, with COMMIT PREPARED if it was to "
+        f"happen, else with ROLLBACK PREPARED: {named}. Then run `shardwise migrate` again"
+    )
+
+
+def _quoted(gid: str) -> str:
+    return "'" + gid.replace("'", "''") + "'"
+
+
+async def _prepared_by_others(owners: Cluster, addresses: Databases) -> Sequence[_Prepared]:
+    """By shard."""
+    found: list[_Prepared] = []
     for name, dsn in addresses.shards.items():
         found += await _on(owners.shards[name], str(make_url(dsn).username))
     return found
 
 
-async def _on(shard: Database, role: str) -> Sequence[tuple[str, str]]:
+async def _on(shard: Database, role: str) -> Sequence[_Prepared]:
     async with shard.transaction() as connection:
-        return [(row.gid, row.owner) for row in await connection.execute(_BY_OTHERS, {"role": role})]
+        rows = await connection.execute(_BY_OTHERS, {"role": role})
+        return [_Prepared(shard.name, row.gid, row.owner) for row in rows]

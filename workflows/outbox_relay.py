@@ -17,6 +17,7 @@ from temporalio.common import RetryPolicy, SearchAttributeKey
 
 from activities.interfaces import Followed, FollowShard, RelayActivities, Standing
 from workflows.interfaces import CALL_SECONDS, FollowOutbox
+from workflows.refused_start import bad_input_told
 from workflows.visibility import with_items
 
 TASK_QUEUE = "outbox"
@@ -56,8 +57,9 @@ class OutboxRelay:
         for each in others:
             each.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        for each in ended:
-            each.result()
+        with bad_input_told():
+            for each in ended:
+                each.result()
         workflow.continue_as_new(request)
 
     async def _follow(self, consumer: Follow, request: FollowOutbox, why: str, first: float) -> None:

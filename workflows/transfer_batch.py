@@ -18,6 +18,7 @@ from activities.interfaces import BatchStretch, TransferBatchActivities
 from domain.transfer_batch import Round
 from workflows.compensation import shielded
 from workflows.interfaces import BatchProgress, TransferBatch
+from workflows.refused_start import bad_input_told
 
 TASK_QUEUE = "transfers"
 
@@ -36,7 +37,8 @@ class TransferBatchWorkflow:
     @workflow.run
     async def run(self, batch: TransferBatch) -> BatchProgress:
         # A cancel is not heard: each line has an outcome of its own, and what has left one account must arrive.
-        return await shielded(self._carry_out(), lambda: None)
+        with bad_input_told():
+            return await shielded(self._carry_out(), lambda: None)
 
     @workflow.query
     def progress(self) -> BatchProgress:

@@ -329,3 +329,19 @@ async def test_without_temporal_nothing_is_ended_and_nothing_handed_over(
     with pytest.raises(Refused, match="nobody can be asked what its workflow has decided"):
         await migrate_databases(owner_of(cluster_dsns), silent, cluster_dsns)
     assert len(await transfer.prepared()) == 2
+
+
+async def test_a_name_that_is_none_of_ours_is_told_with_what_ends_it(cluster_dsns: Databases, owners: Cluster) -> None:
+    shard = next(iter(owners.shards.values()))
+    async with shard.autocommit() as connection:
+        for statement in ("BEGIN", "SELECT pg_current_xact_id()", "PREPARE TRANSACTION 'shardwise:od''d'"):
+            await connection.exec_driver_sql(statement)
+    try:
+        with pytest.raises(
+            Refused, match=f"on {shard.name} `ROLLBACK PREPARED 'shardwise:od''d'`, prepared by"
+        ) as told:
+            await migrate_databases(owner_of(cluster_dsns), silent, cluster_dsns, asked)
+        assert "SHARDWISE_MIGRATION_USER" not in told.value.message
+    finally:
+        async with shard.autocommit() as connection:
+            await connection.exec_driver_sql("ROLLBACK PREPARED 'shardwise:od''d'")

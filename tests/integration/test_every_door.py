@@ -414,14 +414,11 @@ async def test_a_shard_that_nobody_has_is_no_shard(hall: Hall) -> None:
         Start("OutboxRelay", "outbox", "outbox-relay/shard-9", {"shard": "shard-9"}),
         Start("TransferBatchWorkflow", "transfers", "transfer-batch/b", {"batch_id": "b", "lines": {"shard-9": 1}}),
     ):
-        with pytest.raises(WorkflowFailureError) as failed:
-            await within((await hall.start(start)).result())
-        cause = failed.value.cause.cause
-        assert isinstance(cause, ApplicationError)
-        assert (cause.type, cause.message) == (
-            "invalid_input",
-            "shard: expected one of shard-1, shard-2, shard-3, got 'shard-9'",
-        )
+        assert await _failure(await hall.start(start)) == {
+            "type": "invalid_input",
+            "message": "shard: expected one of shard-1, shard-2, shard-3, got 'shard-9'",
+            "details": [{"field": "shard"}],
+        }
     assert await hall.rows() == before
 
 
