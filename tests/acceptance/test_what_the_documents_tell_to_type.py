@@ -29,6 +29,7 @@ ELSEWHERE = {
     r"shardwise (up|down)( .*)?": "starts and stops a stack: tests/embedded, tests/integration/test_embedded_stack.py",
     r"shardwise status": "tells about an embedded stack: tests/embedded",
     r"shardwise worker( --queue payment)?": "runs until it is ended: this file's installation has one",
+    r"temporal workflow terminate .*": "Temporal's own command: tests/embedded/test_refused_starts.py does the same",
     r"shardwise contrast": "takes minutes: tests/embedded/test_contrast.py runs it with --quick",
 }
 # Lines that end otherwise than with 0, as the document says.
