@@ -23,7 +23,8 @@ from cli.saga_calls import asked_of, no_answer
 from domain.errors import InvalidInput
 from domain.identifiers import shown
 from domain.timestamps import timestamp
-from workflows.refused_start import INVALID_INPUT, REFUSED
+from workflows.bad_input import INVALID_INPUT
+from workflows.refused_start import REFUSED
 
 SHOWN_MAX = 20
 _QUERY = f'{REFUSED.name} IS NOT NULL AND ExecutionStatus = "Failed"'

@@ -18,8 +18,8 @@ from cli.common import within
 from cli.pollers import pollers_of
 from domain.errors import InvalidInput, Unreachable
 from domain.outages import why_unreachable
+from workflows.bad_input import INVALID_INPUT
 from workflows.entrances import read_start
-from workflows.refused_start import INVALID_INPUT
 
 T = TypeVar("T")
 W = TypeVar("W")

@@ -27,8 +27,9 @@ from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, Workf
 
 from domain.errors import InvalidInput
 from workers.wrapped_runner import WrappedInstance, WrappedRunner
+from workflows.bad_input import INVALID_INPUT
 from workflows.entrances import ENTRANCES, read_start
-from workflows.refused_start import INVALID_INPUT, Fault, RefusedStart
+from workflows.refused_start import Fault, RefusedStart
 
 _REFUSED_START = workflow._Definition.must_from_class(RefusedStart)
 

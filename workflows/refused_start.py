@@ -6,17 +6,12 @@ read. It leaves no row, and the id can be used again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from pydantic.dataclasses import dataclass
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ApplicationError
 
 from domain.errors import InvalidInput
-
-INVALID_INPUT = "invalid_input"
 
 REFUSED = SearchAttributeKey.for_keyword("Refused")
 """The code of the refusal, on every workflow that was refused: in lists these are told from what has failed."""
@@ -41,16 +36,3 @@ class RefusedStart:
     async def run(self, fault: Fault) -> None:
         workflow.upsert_search_attributes([REFUSED.value_set(fault.code)])
         raise ApplicationError(fault.message, {"field": fault.field}, type=fault.code, non_retryable=True)
-
-
-@contextmanager
-def bad_input_told() -> Iterator[None]:
-    """What only an activity can find wrong with the input, a shard that nobody has, fails the workflow as its entrance
-    would: with the code and the field, and not as an activity that has failed."""
-    try:
-        yield
-    except ActivityError as error:
-        cause = error.cause
-        if not isinstance(cause, ApplicationError) or cause.type != INVALID_INPUT:
-            raise
-        raise ApplicationError(cause.message, *cause.details, type=INVALID_INPUT, non_retryable=True) from error

@@ -16,9 +16,9 @@ from temporalio.common import RetryPolicy
 
 from activities.interfaces import BatchStretch, TransferBatchActivities
 from domain.transfer_batch import Round
+from workflows.bad_input import bad_input_told
 from workflows.compensation import shielded
 from workflows.interfaces import BatchProgress, TransferBatch
-from workflows.refused_start import bad_input_told
 
 TASK_QUEUE = "transfers"
 

@@ -1,0 +1,23 @@
+"""Bad input that only an activity can find. A module of its own, since sandboxes load it: no schema is built here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from temporalio.exceptions import ActivityError, ApplicationError
+
+INVALID_INPUT = "invalid_input"
+
+
+@contextmanager
+def bad_input_told() -> Iterator[None]:
+    """What only an activity can find wrong with the input, a shard that nobody has, fails the workflow as its entrance
+    would: with the code and the field, and not as an activity that has failed."""
+    try:
+        yield
+    except ActivityError as error:
+        cause = error.cause
+        if not isinstance(cause, ApplicationError) or cause.type != INVALID_INPUT:
+            raise
+        raise ApplicationError(cause.message, *cause.details, type=INVALID_INPUT, non_retryable=True) from error
