@@ -24,6 +24,7 @@ from domain.money import Money
 from domain.orders import Order, PricedLine, quantities_by_sku
 from domain.sagas import Decision, Reason, Refusal
 from domain.shard_map import ShardMap
+from domain.stock import why_not_sold
 from shards import barrier, order_lookup, orders, stock
 from shards.routing import Router, ShardTransaction
 
@@ -65,12 +66,10 @@ class ShardedOrderActivities(OrderActivities):
             await self._router.refreshed(than=shard_map.version)
             prices = await self._read_prices(unpriced)
         for sku in unpriced:
-            price = prices.get(sku)
-            if price is None:
-                return Priced(Refusal(Reason.UNKNOWN_SKU, f"there is no product {sku}"))
-            if price.currency != order.currency:
-                detail = f"{sku} is sold in {price.currency}, the order is in {order.currency}"
-                return Priced(Refusal(Reason.CURRENCY_MISMATCH, detail))
+            sold_in = prices[sku].currency if sku in prices else None
+            refusal = why_not_sold(sku, sold_in, order.currency)
+            if refusal is not None:
+                return Priced(refusal)
         return Priced(None, tuple(PricedLine(x.sku, x.quantity, x.unit_price or prices[x.sku]) for x in order.lines))
 
     async def _read_prices(self, skus: list[str]) -> dict[str, Money]:

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
+from domain.accounts import insufficient_funds
 from domain.money import Money
-from domain.sagas import Reason, Refusal
+from domain.sagas import Refusal
 
 BATCH_PREFIX = "transfer-batch/"
 
@@ -80,11 +81,7 @@ def decide(
                 postponed.append(line)
                 continue
             else:
-                refusal = _insufficient(line, available)
+                left_over = Money(max(available, 0), line.currency)
+                refusal = insufficient_funds(line.source, left_over, Money(line.amount, line.currency))
         decided.append(Decided(line, refusal))
     return Decisions(decided, postponed)
-
-
-def _insufficient(line: Line, available: int) -> Refusal:
-    wanted, left = Money(line.amount, line.currency), Money(max(available, 0), line.currency)
-    return Refusal(Reason.INSUFFICIENT_FUNDS, f"{wanted} wanted, {left} available on account {line.source}")

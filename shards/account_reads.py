@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.accounts import AccountState
 from domain.errors import Refused
 from domain.money import Money
 from shards.routing import Router
@@ -32,7 +33,7 @@ class AccountBalance:
     held: Money
     overdraft: Money
     available: Money
-    state: str
+    state: AccountState
 
 
 async def read_account(router: Router, account_id: str) -> AccountBalance:
@@ -51,7 +52,7 @@ async def read_balance(connection: AsyncConnection, account_id: str) -> AccountB
         Money(row.held, row.currency),
         Money(row.overdraft, row.currency),
         Money(row.available, row.currency),
-        row.state,
+        AccountState(row.state),
     )
 
 

@@ -1,10 +1,4 @@
-"""Whether an account is open, frozen or closed.
-
-    open ◀──▶ frozen
-      └──▶ closed ◀──┘
-
-A frozen account takes on nothing new, neither holds nor debits nor admissions; what was promised before is still
-captured and credited. A closed one is empty, and final.
+"""Changes of an account's state, by the rules of `domain.accounts`.
 
 Who changes the state locks the account FOR UPDATE, which excludes both who moves its money (FOR NO KEY UPDATE) and who
 admits a transfer to it (FOR KEY SHARE): whichever comes second sees what the first one did.
@@ -16,6 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from sqlalchemy import text
 
+from domain.accounts import AccountState, why_not_close
 from domain.catalogue import Customer
 from domain.errors import Refused, Unreachable
 from domain.money import Money
@@ -24,8 +19,6 @@ from shards.account_reads import AccountBalance, read_account, read_balance, unk
 from shards.catalogue_import import import_customers
 from shards.integrity import DatabaseFailure
 from shards.routing import Router, ShardTransaction
-
-OPEN, FROZEN, CLOSED = "open", "frozen", "closed"
 
 # A refusal is returned, not raised: it counts only where the shard owns the account, and that is asked last.
 Change = Callable[[ShardTransaction, str], Awaitable[AccountBalance | Refused]]
@@ -59,7 +52,7 @@ async def open_account(router: Router, customer: Customer) -> AccountBalance:
         told = f"account {account_id} is there already with other content, nothing was changed"
         conflict = Refused("id_conflict", told, "account_id")
     account = await read_account(router, account_id)
-    if account.state == CLOSED:
+    if account.state == AccountState.CLOSED:
         raise _closed(account_id)
     if conflict is not None:
         raise conflict
@@ -82,12 +75,12 @@ async def change_account(router: Router, account_id: str, change: Change) -> Acc
 
 async def freeze(tx: ShardTransaction, account_id: str) -> AccountBalance | Refused:
     """From now on nothing new: no hold, no debit, no admission. Idempotent. Undone by `unfreeze`."""
-    return await _become(tx, account_id, FROZEN, "AccountFrozen")
+    return await _become(tx, account_id, AccountState.FROZEN, "AccountFrozen")
 
 
 async def unfreeze(tx: ShardTransaction, account_id: str) -> AccountBalance | Refused:
     """Undoes `freeze`. Idempotent."""
-    return await _become(tx, account_id, OPEN, "AccountUnfrozen")
+    return await _become(tx, account_id, AccountState.OPEN, "AccountUnfrozen")
 
 
 async def close(tx: ShardTransaction, account_id: str) -> AccountBalance | Refused:
@@ -95,13 +88,13 @@ async def close(tx: ShardTransaction, account_id: str) -> AccountBalance | Refus
 
     Refuses `merchant_account`, `account_has_holds`, `account_has_open_admissions`, `account_not_empty`.
     """
-    return await _become(tx, account_id, CLOSED, "AccountClosed", _why_not_close)
+    return await _become(tx, account_id, AccountState.CLOSED, "AccountClosed", _why_not_close)
 
 
 async def _become(
     tx: ShardTransaction,
     account_id: str,
-    state: str,
+    state: AccountState,
     event: str,
     why_not: Callable[[ShardTransaction, str], Awaitable[Refused | None]] | None = None,
 ) -> AccountBalance | Refused:
@@ -109,7 +102,7 @@ async def _become(
     if account is None:
         return unknown_account(account_id)
     if account.state != state:
-        if account.state == CLOSED:
+        if account.state == AccountState.CLOSED:
             return _closed(account_id)
         refused = await why_not(tx, account_id) if why_not is not None else None
         if refused is not None:
@@ -120,24 +113,9 @@ async def _become(
 
 
 async def _why_not_close(tx: ShardTransaction, account_id: str) -> Refused | None:
-    """What will change the balance by itself is told before the balance."""
     account = (await tx.execute(_IN_THE_WAY, id=account_id)).one()
-    if account.kind == "merchant":
-        return _open_still("merchant_account", account_id, "orders must always be able to pay their merchant")
-    if account.holds or account.held:
-        held = Money(account.held, account.currency)
-        return _open_still("account_has_holds", account_id, f"{held} is held on it (holds: {account.holds})")
-    if account.admissions:
-        on_their_way = f"transfers were admitted to it and are not credited yet ({account.admissions})"
-        return _open_still("account_has_open_admissions", account_id, on_their_way)
-    if account.posted:
-        balance = Money(account.posted, account.currency)
-        return _open_still("account_not_empty", account_id, f"its balance is {balance}")
-    return None
-
-
-def _open_still(code: str, account_id: str, what: str) -> Refused:
-    return Refused(code, f"account {account_id} cannot be closed: {what}", "account_id")
+    balance, held = Money(account.posted, account.currency), Money(account.held, account.currency)
+    return why_not_close(account_id, account.kind == "merchant", balance, held, account.holds, account.admissions)
 
 
 def _closed(account_id: str) -> Refused:

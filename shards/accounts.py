@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
+from domain.accounts import AccountState, why_not_spend
 from domain.money import Money
-from domain.sagas import Reason, Refusal
+from domain.sagas import Refusal
 from shards import ledger
 from shards.integrity import IntegrityViolation
 from shards.routing import ShardTransaction
@@ -40,34 +41,18 @@ class LockedAccount:
 
     account_id: str
     kind: str
-    state: str
+    state: AccountState
     available: Money
 
-    def why_not_spend(self, amount: Money) -> Refusal | None:
-        """Why `amount` cannot leave this account; None where it can."""
-        refusal = why_not_receive(self.account_id, self.state, self.available.currency, amount)
-        if refusal is None and self.available < amount:
-            detail = f"{amount} wanted, {self.available} available on account {self.account_id}"
-            return Refusal(Reason.INSUFFICIENT_FUNDS, detail)
-        return refusal
-
-    def why_not_receive(self, amount: Money) -> Refusal | None:
-        """Why `amount` cannot be brought to this account; None where it can."""
-        return why_not_receive(self.account_id, self.state, self.available.currency, amount)
+    @property
+    def currency(self) -> str:
+        return self.available.currency
 
 
 @dataclass(frozen=True, slots=True)
 class ClosedHold:
     account_id: str
     account_version: int
-
-
-def why_not_receive(account_id: str, state: str, currency: str, amount: Money) -> Refusal | None:
-    if currency != amount.currency:
-        return Refusal(Reason.CURRENCY_MISMATCH, f"account {account_id} is in {currency}, not in {amount.currency}")
-    if state != "open":
-        return Refusal(Reason.ACCOUNT_NOT_OPEN, f"account {account_id} is {state}")
-    return None
 
 
 async def lock(tx: ShardTransaction, account_id: str) -> LockedAccount | None:
@@ -78,7 +63,10 @@ async def lock(tx: ShardTransaction, account_id: str) -> LockedAccount | None:
 async def lock_all(tx: ShardTransaction, account_ids: Sequence[str]) -> dict[str, LockedAccount]:
     """Those of these accounts that there are, locked in the one order of their ids."""
     rows = await tx.execute(_LOCK_ACCOUNTS, ids=list(account_ids))
-    return {row.id: LockedAccount(row.id, row.kind, row.state, Money(row.available, row.currency)) for row in rows}
+    return {
+        row.id: LockedAccount(row.id, row.kind, AccountState(row.state), Money(row.available, row.currency))
+        for row in rows
+    }
 
 
 async def place_hold(
@@ -89,7 +77,7 @@ async def place_hold(
     None for an amount of zero, which needs no hold. Undone by `release_hold`; ended by `capture_hold`. A hold
     never expires.
     """
-    refusal = account.why_not_spend(amount)
+    refusal = why_not_spend(account.account_id, account, amount)
     if refusal is not None:
         return refusal
     if amount.minor == 0:

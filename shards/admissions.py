@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
+from domain.accounts import why_not_receive
 from domain.sagas import ALREADY_COMPENSATED, Reason, Refusal
 from domain.transfers import Transfer
-from shards import accounts, ledger
+from shards import ledger
 from shards.integrity import IntegrityViolation
 from shards.routing import ShardTransaction
-from shards.transfers import tell_account, unknown_account
+from shards.transfers import tell_account
 
 _CLAIM = text("""
     INSERT INTO admission (saga_id, account_id, keyspace, slot, currency, amount, state)
@@ -42,10 +43,7 @@ async def admit(tx: ShardTransaction, transfer: Transfer) -> Refusal | None:
     if not await _claim(tx, transfer, "open"):
         return await _standing(tx, transfer)
     account = (await tx.execute(_LOOK_AT_ACCOUNT, id=transfer.target)).one_or_none()
-    if account is None:
-        refusal: Refusal | None = unknown_account(transfer.target)
-    else:
-        refusal = accounts.why_not_receive(transfer.target, account.state, account.currency, transfer.amount)
+    refusal = why_not_receive(transfer.target, account, transfer.amount.currency)
     if refusal is not None:
         await tx.execute(_REFUSE, saga_id=transfer.saga_id, reason=refusal.reason, detail=refusal.detail)
     return refusal

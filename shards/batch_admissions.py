@@ -5,22 +5,20 @@ Each call is one transaction's work, and a crash leaves all of it or nothing. Th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import text
 
+from domain.accounts import why_not_receive
 from domain.errors import StaleRoute
 from domain.identifiers import transfer_saga_id
-from domain.money import Money
 from domain.sagas import ALREADY_COMPENSATED, Reason, Refusal
 from domain.transfer_batch import Line, batch_workflow_id
-from shards.accounts import why_not_receive
 from shards.batch_debits import Turn, open_clearing, unit_of
 from shards.batch_lines import Routes
 from shards.bulk import BulkTransaction, listed, numbers, texts
 from shards.integrity import IntegrityViolation
-from shards.transfers import unknown_account
 
 _LOOK_AT_ACCOUNTS = text(f"""
     SELECT id, currency, state FROM account
@@ -110,7 +108,11 @@ async def admit(tx: BulkTransaction, batch_id: str, lines: Sequence[Line], route
     """
     accounts = sorted({line.target for line in lines})
     found = {row.id: row for row in await tx.execute(_LOOK_AT_ACCOUNTS, ids=listed(accounts))}
-    refused = {line.n: refusal for line in lines if (refusal := _why_not(line, found)) is not None}
+    refused = {
+        line.n: refusal
+        for line in lines
+        if (refusal := why_not_receive(line.target, found.get(line.target), line.currency)) is not None
+    }
     saga_ids = [transfer_saga_id(line.source, line.transfer_id) for line in lines if line.n in refused]
     admitted = await tx.execute(
         _ADMIT,
@@ -175,15 +177,6 @@ async def forget(tx: BulkTransaction, lines: Sequence[Line], routes: Routes) -> 
     """Removes what was promised for lines whose id became another transfer's: the rows are nobody's. Idempotent."""
     await tx.execute(_FORGET, **_given(lines))
     await tx.assert_owned([routes[line.target] for line in lines])
-
-
-def _why_not(line: Line, found: Mapping[str, Any]) -> Refusal | None:
-    account = found.get(line.target)
-    if account is None:
-        return unknown_account(line.target)
-    if account.state == "open" and account.currency == line.currency:
-        return None
-    return why_not_receive(line.target, account.state, account.currency, Money(line.amount, line.currency))
 
 
 async def _standing(tx: BulkTransaction, lines: Sequence[Line]) -> dict[int, Refusal]:

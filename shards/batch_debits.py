@@ -13,16 +13,14 @@ from typing import Any
 
 from sqlalchemy import text
 
+from domain.accounts import why_not_receive
 from domain.currencies import DECIMALS
 from domain.errors import TryAgain
 from domain.identifiers import clearing_account_id
-from domain.money import Money
 from domain.sagas import Refusal
 from domain.transfer_batch import Decided, Decisions, Line, Round, batch_workflow_id, decide
-from shards.accounts import why_not_receive
 from shards.batch_lines import Routes
 from shards.bulk import BulkTransaction, listed, numbers, texts
-from shards.transfers import unknown_account
 
 _OPEN_CLEARING = text("""
     INSERT INTO account (id, kind, currency)
@@ -165,22 +163,12 @@ def _refused(
 ) -> dict[int, Refusal]:
     refused: dict[int, Refusal] = {}
     for line in lines:
-        refusal = _why_not(line, line.source, found) or not_admitted.get(line.n)
+        refusal = why_not_receive(line.source, found.get(line.source), line.currency) or not_admitted.get(line.n)
         if refusal is None and line.n in local:
-            refusal = _why_not(line, line.target, found)
+            refusal = why_not_receive(line.target, found.get(line.target), line.currency)
         if refusal is not None:
             refused[line.n] = refusal
     return refused
-
-
-def _why_not(line: Line, account_id: str, found: Mapping[str, Any]) -> Refusal | None:
-    """Whatever the money: the account is unknown, not open, or in another currency."""
-    account = found.get(account_id)
-    if account is None:
-        return unknown_account(account_id)
-    if account.state == "open" and account.currency == line.currency:
-        return None
-    return why_not_receive(account_id, account.state, account.currency, Money(line.amount, line.currency))
 
 
 async def _write(

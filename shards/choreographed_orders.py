@@ -11,11 +11,12 @@ from typing import Any
 
 from sqlalchemy import text
 
+from domain.accounts import unknown_account, unknown_customer
 from domain.choreography import Choreography, EventKind
 from domain.identifiers import order_saga_id
 from domain.money import Money
 from domain.orders import Order, OrderState, PricedLine, why_not_in
-from domain.sagas import ALREADY_COMPENSATED, Reason, Refusal
+from domain.sagas import ALREADY_COMPENSATED, Refusal
 from shards import accounts, order_events, order_queries, orders, outbox
 from shards.routing import ShardTransaction
 
@@ -30,7 +31,7 @@ async def place(
     Takes the place of `orders.open_order`: its barrier step is the same, so that a decision without a row bars either.
     """
     if await order_queries.customer_currency(tx, order.customer_id) is None:
-        return orders.unknown_customer(order.customer_id)
+        return unknown_customer(order.customer_id)
     withdrawn = why_not_in(order.currency)
     if withdrawn is not None:
         return withdrawn
@@ -69,7 +70,7 @@ async def hold_payment(tx: ShardTransaction, order_id: str, refusal: Refusal | N
 async def _place_hold(tx: ShardTransaction, order_id: str, order: Any) -> Refusal | None:
     account = await accounts.lock(tx, order.customer_id)
     if account is None:
-        return Refusal(Reason.UNKNOWN_ACCOUNT, f"there is no account {order.customer_id}")
+        return unknown_account(order.customer_id)
     saga_id, total = order_saga_id(order_id), Money(order.total, order.currency)
     held = await accounts.place_hold(tx, saga_id, orders.OPEN_STEP, account, total)
     if isinstance(held, Refusal):

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
+from domain.accounts import unknown_customer
 from domain.choreography import EventKind
 from domain.errors import TryAgain
 from domain.identifiers import merchant_account_id, order_saga_id
@@ -111,10 +112,6 @@ async def open_order(tx: ShardTransaction, order: Order, lines: Sequence[PricedL
     if held is not None:
         outbox.append(tx, saga_id, "account", order.customer_id, held, "PaymentHeld", amount=str(total))
     return None
-
-
-def unknown_customer(customer_id: str) -> Refusal:
-    return Refusal(Reason.UNKNOWN_CUSTOMER, f"there is no customer {customer_id}")
 
 
 async def insert_order(

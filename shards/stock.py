@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Row, text
+from sqlalchemy import text
 
 from domain.errors import InvalidInput, Refused
 from domain.limits import QUANTITY_MAX
 from domain.money import Money
-from domain.sagas import Reason, Refusal
+from domain.sagas import Refusal
+from domain.stock import out_of_stock, why_not_sold
 from shards import outbox
 from shards.routing import ShardTransaction
 
@@ -74,21 +75,14 @@ async def reserve(
     """
     rows = {row.sku: row for row in await tx.execute(_LOCK_STOCK, skus=list(quantities))}
     for sku, quantity in quantities.items():
-        refusal = _refusal(sku, quantity, currency, rows.get(sku))
+        row = rows.get(sku)
+        refusal = why_not_sold(sku, row.currency if row is not None else None, currency)
+        if refusal is None and row is not None:
+            refusal = out_of_stock(sku, quantity, row.available)
         if refusal is not None:
             return refusal
     reserved = await tx.execute(_RESERVE, saga_id=saga_id, skus=list(quantities), quantities=list(quantities.values()))
     return {row.sku: row.version for row in reserved}
-
-
-def _refusal(sku: str, quantity: int, currency: str, row: Row[tuple[str, int, str]] | None) -> Refusal | None:
-    if row is None:
-        return Refusal(Reason.UNKNOWN_SKU, f"there is no product {sku}")
-    if row.currency != currency:
-        return Refusal(Reason.CURRENCY_MISMATCH, f"{sku} is sold in {row.currency}, the order is in {currency}")
-    if row.available < quantity:
-        return Refusal(Reason.OUT_OF_STOCK, f"{sku}: {quantity} wanted, {row.available} available")
-    return None
 
 
 async def release(tx: ShardTransaction, saga_id: str, skus: list[str]) -> dict[str, int]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import text
 
+from domain.accounts import unknown_account, why_not_receive, why_not_spend
 from domain.errors import TryAgain
 from domain.money import Money
 from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal
@@ -76,7 +77,15 @@ async def open_transfer(tx: ShardTransaction, transfer: Transfer, protocol: Prot
     if found is not None:
         return found
     if await _claim(tx, transfer, protocol, TransferState.PENDING):
-        _tell(tx, transfer, 1, "TransferOpened", target=transfer.target, amount=str(transfer.amount), protocol=protocol)
+        _tell(
+            tx,
+            transfer,
+            1,
+            "TransferOpened",
+            target=transfer.target,
+            amount=str(transfer.amount),
+            protocol=protocol,
+        )
         if protocol is Protocol.LOCAL:
             await _move(tx, transfer)
         elif protocol is Protocol.SAGA:
@@ -91,9 +100,9 @@ async def _move(tx: ShardTransaction, transfer: Transfer) -> None:
     """Both accounts are here: one movement, no clearing, nothing in flight."""
     found = await accounts.lock_all(tx, [transfer.source, transfer.target])
     source, target = found.get(transfer.source), found.get(transfer.target)
-    refusal = source.why_not_spend(transfer.amount) if source else unknown_account(transfer.source)
+    refusal = why_not_spend(transfer.source, source, transfer.amount)
     if refusal is None:
-        refusal = target.why_not_receive(transfer.amount) if target else unknown_account(transfer.target)
+        refusal = why_not_receive(transfer.target, target, transfer.amount.currency)
     if refusal is not None:
         await _decline(tx, transfer, refusal)
         return
@@ -173,10 +182,6 @@ def transfer_of(row: Any) -> TransferRow:
         row.created_at,
         row.decided_at,
     )
-
-
-def unknown_account(account_id: str) -> Refusal:
-    return Refusal(Reason.UNKNOWN_ACCOUNT, f"there is no account {account_id}")
 
 
 def tell_account(tx: ShardTransaction, transfer: Transfer, account_id: str, version: int, kind: str) -> None:

@@ -19,6 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.accounts import why_not_receive, why_not_spend
 from domain.errors import TryAgain
 from domain.sagas import ALREADY_COMPENSATED, Reason, Refusal
 from domain.shard_map import Route, ShardMap
@@ -155,9 +156,7 @@ async def _debit(tx: ShardTransaction, transfer: Transfer) -> Vote | None:
             raise TryAgain("the transfer was opened just now")
         return _standing(ended)
     source = await accounts.lock(tx, transfer.source)
-    refusal = (
-        source.why_not_spend(transfer.amount) if source is not None else transfers.unknown_account(transfer.source)
-    )
+    refusal = why_not_spend(transfer.source, source, transfer.amount)
     if refusal is not None:
         return Vote(refusal)
     version = await ledger.debit(tx, transfer.saga_id, transfer.source, transfer.amount, peer=transfer.target)
@@ -169,9 +168,7 @@ async def _credit(tx: ShardTransaction, transfer: Transfer) -> Vote | None:
     if not await admissions.credit_unadmitted(tx, transfer):
         return _standing(await _target_outcome(tx, transfer))
     target = await accounts.lock(tx, transfer.target)
-    refusal = (
-        target.why_not_receive(transfer.amount) if target is not None else transfers.unknown_account(transfer.target)
-    )
+    refusal = why_not_receive(transfer.target, target, transfer.amount.currency)
     if refusal is not None:
         return Vote(refusal)
     await _pay(tx, transfer)

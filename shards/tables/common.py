@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sqlalchemy import Column, DateTime, MetaData, text
 from sqlalchemy.types import UserDefinedType
 
@@ -42,3 +44,9 @@ def identifier(column: str) -> str:
 def currency(column: str = "currency") -> str:
     """No more than the form: which codes there are is the domain's to say, and changes."""
     return f"{column} COLLATE \"C\" ~ '^[A-Z]{{3}}$'"
+
+
+def one_of(column: str, values: Iterable[str]) -> str:
+    """A column that stays text, as a condition."""
+    listed = ", ".join(f"'{value}'" for value in values)
+    return f"{column} IN ({listed})"

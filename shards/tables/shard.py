@@ -24,8 +24,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from domain.accounts import AccountState
 from domain.limits import AMOUNT_MINOR_UNITS_MAX, QUANTITY_MAX
-from shards.tables.common import XID8, currency, db_time, identifier, new_metadata
+from shards.tables.common import XID8, currency, db_time, identifier, new_metadata, one_of
 
 metadata = new_metadata()
 
@@ -153,7 +154,7 @@ account = Table(
     db_time("created_at"),
     UniqueConstraint("id", "currency"),
     CheckConstraint("kind IN ('customer', 'merchant', 'clearing', 'equity')", name="kind"),
-    CheckConstraint("state IN ('open', 'frozen', 'closed')", name="state"),
+    CheckConstraint(one_of("state", AccountState), name="state"),
     CheckConstraint("(posted IS NULL) = (kind IN ('clearing', 'equity'))", name="posted"),
     CheckConstraint("(bucket IS NOT NULL) = (kind = 'customer')", name="bucket"),
     CheckConstraint("held >= 0", name="held"),
