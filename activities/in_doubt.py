@@ -18,7 +18,7 @@ class ShardedInDoubtActivities(InDoubtActivities):
     def __init__(self, router: Router) -> None:
         self._router = router
 
-    @activity.defn(name="resolve_in_doubt")
+    @activity.defn
     @failures_told
     async def resolve_in_doubt(self, request: ResolveInDoubt) -> InDoubtReport:
         ask = partial(coordinator_of, activity.client())

@@ -24,6 +24,7 @@ from domain.money import Money
 from domain.orders import Order, PricedLine, quantities_by_sku
 from domain.sagas import Decision, Reason, Refusal
 from domain.shard_map import ShardMap
+from domain.steps import Step
 from domain.stock import why_not_sold
 from shards import barrier, order_lookup, orders, stock
 from shards.routing import Router, ShardTransaction
@@ -36,7 +37,7 @@ class ShardedOrderActivities(OrderActivities):
     def __init__(self, router: Router) -> None:
         self._router = router
 
-    @activity.defn(name="claim_order_id")
+    @activity.defn
     @failures_told
     async def claim_order_id(self, order: Order) -> Claimed:
         shard_map = await self._router.map()
@@ -55,7 +56,7 @@ class ShardedOrderActivities(OrderActivities):
 
         return await self._router.write(lambda m: m.of_order_id(order.order_id), effect)
 
-    @activity.defn(name="price_lines")
+    @activity.defn
     @failures_told
     async def price_lines(self, order: Order) -> Priced:
         unpriced = sorted({line.sku for line in order.lines if line.unit_price is None})
@@ -84,7 +85,7 @@ class ShardedOrderActivities(OrderActivities):
         found = await asyncio.gather(*(read(part) for part in by_range.values()))
         return {sku: price for part in found for sku, price in part.items()}
 
-    @activity.defn(name="open_order")
+    @activity.defn
     @failures_told
     async def open_order(self, request: OpenOrder) -> StepResult:
         order = request.order
@@ -93,14 +94,14 @@ class ShardedOrderActivities(OrderActivities):
             return await barrier.do_once(
                 tx,
                 order_saga_id(order.order_id),
-                orders.OPEN_STEP,
+                Step.OPEN_ORDER.barrier_step(),
                 lambda: orders.open_order(tx, order, request.lines, request.total),
                 _REFUSAL,
             )
 
         return StepResult(await self._router.write(lambda m: m.of_customer(order.customer_id), effect))
 
-    @activity.defn(name="decide_order")
+    @activity.defn
     @failures_told
     async def decide_order(self, request: DecideOrder) -> Decision:
         return await self._router.write(
@@ -108,7 +109,7 @@ class ShardedOrderActivities(OrderActivities):
             lambda tx: orders.decide(tx, request.order_id, request.refusal),
         )
 
-    @activity.defn(name="abort_order")
+    @activity.defn
     @failures_told
     async def abort_order(self, request: AbortOrder) -> None:
         await self._router.write(
@@ -116,7 +117,7 @@ class ShardedOrderActivities(OrderActivities):
             lambda tx: orders.abort_order(tx, request.order_id, request.refusal),
         )
 
-    @activity.defn(name="refuse_order_id")
+    @activity.defn
     @failures_told
     async def refuse_order_id(self, request: RefuseOrderId) -> None:
         await self._router.write(

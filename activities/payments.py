@@ -8,6 +8,7 @@ from temporalio import activity
 from activities.effects import failures_told
 from activities.interfaces import CreditMerchant, PaymentActivities
 from domain.identifiers import merchant_account_id
+from domain.steps import Step
 from shards import barrier, ledger, outbox
 from shards.routing import Router, ShardTransaction
 
@@ -18,7 +19,7 @@ class ShardedPaymentActivities(PaymentActivities):
     def __init__(self, router: Router) -> None:
         self._router = router
 
-    @activity.defn(name="credit_merchant")
+    @activity.defn
     @failures_told
     async def credit_merchant(self, request: CreditMerchant) -> None:
         merchant = merchant_account_id(request.amount.currency)
@@ -30,6 +31,8 @@ class ShardedPaymentActivities(PaymentActivities):
             )
 
         async def effect(tx: ShardTransaction) -> None:
-            await barrier.do_once(tx, request.saga_id, "credit_merchant", lambda: credit(tx), _NOTHING)
+            await barrier.do_once(
+                tx, request.saga_id, Step.CREDIT_MERCHANT.barrier_step(), lambda: credit(tx), _NOTHING
+            )
 
         await self._router.write(lambda m: m.of_pinned(merchant), effect)

@@ -29,7 +29,7 @@ class ShardedReadModelActivities(ReadModelActivities):
     def __init__(self, router: Router) -> None:
         self._router = router
 
-    @activity.defn(name="begin_rebuild")
+    @activity.defn
     @failures_told
     async def begin_rebuild(self, rebuild_id: str) -> Begun:
         try:
@@ -38,7 +38,7 @@ class ShardedReadModelActivities(ReadModelActivities):
             return Begun(refusal=refused.message, refusal_code=refused.code)
         return Begun(tuple(self._router.cluster.shards))
 
-    @activity.defn(name="fill_shard")
+    @activity.defn
     @failures_told
     async def fill_shard(self, fill: FillShard) -> bool:
         ends = time.monotonic() + fill.seconds
@@ -51,7 +51,7 @@ class ShardedReadModelActivities(ReadModelActivities):
                 return False
         return True
 
-    @activity.defn(name="compare_shard")
+    @activity.defn
     @failures_told
     async def compare_shard(self, compare: CompareShard) -> Compared:
         read_model = self._router.cluster.read_model
@@ -63,7 +63,7 @@ class ShardedReadModelActivities(ReadModelActivities):
                 await _compared(shard, read_model, Version.NEXT), await _compared(shard, read_model, Version.LIVE)
             )
 
-    @activity.defn(name="switch_read_model")
+    @activity.defn
     @failures_told
     async def switch_read_model(self, rebuild_id: str) -> None:
         await switching.switch(self._router.cluster.read_model, self._router.cluster.shards, rebuild_id)

@@ -37,7 +37,7 @@ class ShardedRelayActivities(RelayActivities):
         self._router = router
         self._keep_seconds = keep_seconds
 
-    @activity.defn(name="project_events")
+    @activity.defn
     @failures_told
     async def project_events(self, request: FollowShard) -> Followed:
         shard = await self._shard(request)
@@ -46,14 +46,14 @@ class ShardedRelayActivities(RelayActivities):
         )
         return await self._followed(shard, taken)
 
-    @activity.defn(name="start_reactors")
+    @activity.defn
     @failures_told
     async def start_reactors(self, request: FollowShard) -> Followed:
         shard = await self._shard(request)
         taken = await _follow(ReactorStarter(shard, activity.client()), shard, request.seconds, self._bell(shard))
         return await self._followed(shard, taken)
 
-    @activity.defn(name="trim_outbox")
+    @activity.defn
     @failures_told
     async def trim_outbox(self, request: FollowShard) -> Followed:
         shard = await self._shard(request)

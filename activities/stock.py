@@ -11,6 +11,7 @@ from activities.effects import failures_told
 from activities.interfaces import StepResult, StockActivities, StockShare, StockStep
 from domain.sagas import Refusal
 from domain.shard_map import Route, ShardMap
+from domain.steps import Step
 from shards import barrier, outbox, stock
 from shards.integrity import IntegrityViolation
 from shards.routing import Router, ShardTransaction
@@ -23,12 +24,12 @@ class ShardedStockActivities(StockActivities):
     def __init__(self, router: Router) -> None:
         self._router = router
 
-    @activity.defn(name="reserve_stock")
+    @activity.defn
     @failures_told
     async def reserve_stock(self, request: StockStep) -> StepResult:
         return StepResult(await self._router.write(_route_of(request.share), lambda tx: _reserve(tx, request)))
 
-    @activity.defn(name="release_stock")
+    @activity.defn
     @failures_told
     async def release_stock(self, request: StockStep) -> None:
         share = request.share
@@ -42,7 +43,7 @@ class ShardedStockActivities(StockActivities):
             lambda tx: barrier.undo_once(tx, request.saga_id, _reserve_step(share), lambda: release(tx)),
         )
 
-    @activity.defn(name="consume_stock")
+    @activity.defn
     @failures_told
     async def consume_stock(self, request: StockStep) -> None:
         share = request.share
@@ -58,7 +59,7 @@ class ShardedStockActivities(StockActivities):
             _tell(tx, request, "StockConsumed", consumed)
 
         async def effect(tx: ShardTransaction) -> None:
-            step = f"consume_stock/{share.sku_range}"
+            step = Step.CONSUME_STOCK.barrier_step(share.sku_range)
             await barrier.do_once(tx, request.saga_id, step, lambda: consume(tx), _NOTHING)
 
         await self._router.write(_route_of(share), effect)
@@ -79,7 +80,7 @@ async def _reserve(tx: ShardTransaction, request: StockStep) -> Refusal | None:
 
 def _reserve_step(share: StockShare) -> str:
     # Named by range, not by shard: the name must outlive a move of the range.
-    return f"reserve_stock/{share.sku_range}"
+    return Step.RESERVE_STOCK.barrier_step(share.sku_range)
 
 
 def _route_of(share: StockShare) -> Callable[[ShardMap], Route]:

@@ -35,7 +35,7 @@ class ShardedTransferBatchActivities(TransferBatchActivities):
         self._router = router
         self._routes: Routes | None = None
 
-    @activity.defn(name="carry_out_lines")
+    @activity.defn
     @failures_told
     async def carry_out_lines(self, stretch: BatchStretch) -> StretchDone:
         stretch = _within_the_limits(stretch)
@@ -58,7 +58,7 @@ class ShardedTransferBatchActivities(TransferBatchActivities):
         finally:
             await asyncio.gather(arriving, return_exceptions=True)
 
-    @activity.defn(name="finish_batch")
+    @activity.defn
     @failures_told
     async def finish_batch(self, batch_id: str) -> None:
         await batch_staging.finish(self._router.cluster, batch_id)

@@ -18,7 +18,7 @@ class ShardedTransferActivities(TransferActivities):
     def __init__(self, router: Router) -> None:
         self._router = router
 
-    @activity.defn(name="open_transfer")
+    @activity.defn
     @failures_told
     async def open_transfer(self, request: OpenTransfer) -> OpenedTransfer:
         transfer = request.transfer
@@ -42,7 +42,7 @@ class ShardedTransferActivities(TransferActivities):
 
         return await self._router.write(source_of, effect)
 
-    @activity.defn(name="admit_transfer")
+    @activity.defn
     @failures_told
     async def admit_transfer(self, transfer: Transfer) -> StepResult:
         refusal = await self._router.write(
@@ -50,7 +50,7 @@ class ShardedTransferActivities(TransferActivities):
         )
         return StepResult(refusal)
 
-    @activity.defn(name="decide_transfer")
+    @activity.defn
     @failures_told
     async def decide_transfer(self, request: DecideTransfer) -> Decision:
         return await self._router.write(
@@ -58,12 +58,12 @@ class ShardedTransferActivities(TransferActivities):
             lambda tx: transfers.decide(tx, request.transfer, request.protocol, request.refusal),
         )
 
-    @activity.defn(name="credit_transfer")
+    @activity.defn
     @failures_told
     async def credit_transfer(self, transfer: Transfer) -> None:
         await self._router.write(lambda m: m.of_account(transfer.target), lambda tx: admissions.credit(tx, transfer))
 
-    @activity.defn(name="withdraw_admission")
+    @activity.defn
     @failures_told
     async def withdraw_admission(self, transfer: Transfer) -> None:
         await self._router.write(lambda m: m.of_account(transfer.target), lambda tx: admissions.withdraw(tx, transfer))

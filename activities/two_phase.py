@@ -15,17 +15,17 @@ class ShardedTwoPhaseActivities(TwoPhaseActivities):
     def __init__(self, router: Router) -> None:
         self._router = router
 
-    @activity.defn(name="prepare_participant")
+    @activity.defn
     @failures_told
     async def prepare_participant(self, request: ParticipantStep) -> Vote:
         return await two_phase.prepare(self._router, request.transfer, request.participant)
 
-    @activity.defn(name="commit_participant")
+    @activity.defn
     @failures_told
     async def commit_participant(self, request: ParticipantStep) -> Ended:
         return await two_phase.commit(self._router, request.transfer, request.participant)
 
-    @activity.defn(name="abort_participant")
+    @activity.defn
     @failures_told
     async def abort_participant(self, request: AbortParticipant) -> Ended:
         return await two_phase.abort(self._router, request.transfer, request.participant, request.refusal)

@@ -79,6 +79,7 @@ class NaiveOrderSaga:
 
 
 async def main(data_dir: Path) -> None:
+    from activities.registry import Wiring
     from shards.engines import Cluster
     from shards.routing import Router
     from stack.settings import load_settings, resolve_databases
@@ -89,7 +90,7 @@ async def main(data_dir: Path) -> None:
     settings = load_settings(data_dir)
     databases = resolve_databases(settings)
     async with Cluster(databases.shards, databases.catalog, databases.read_model, settings.pool_size) as cluster:
-        activities = HOSTED[ORDERS].activities(Router(cluster), settings)
+        activities = HOSTED[ORDERS].activities(Wiring(Router(cluster), settings.outbox_keep_seconds))
         await Worker(
             await connect(settings), task_queue=TASK_QUEUE, workflows=[NaiveOrderSaga], activities=activities
         ).run()

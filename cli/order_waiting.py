@@ -7,8 +7,6 @@ from datetime import timedelta
 
 from cli.trace.facts import Round, Run
 from domain.timestamps import short_timestamp
-from workflows.compensation import watched_step
-from workflows.visibility import CANCELLATION_WINDOW
 
 
 def waits_for(runs: Sequence[Run]) -> str | None:
@@ -24,16 +22,15 @@ def waits_for(runs: Sequence[Run]) -> str | None:
 def _of_run(run: Run) -> Iterator[str]:
     open_rounds = [each for each in run.rounds if each.end is None and not each.local]
     yield from map(_of_round, open_rounds)
-    summaries = {each.summary for each in open_rounds}
+    open_steps = {each.step_id for each in open_rounds}
     for timer in run.timers:
         if timer.end is not None:
             continue
-        watched = watched_step(timer.summary)
-        if timer.summary == CANCELLATION_WINDOW:
+        if run.is_its_window(timer):
             until = short_timestamp(timer.started_at + timedelta(seconds=timer.seconds))
             yield f"the end of its cancellation window, {until}"
-        elif watched is not None and watched not in summaries:
-            yield watched
+        elif timer.watches is not None and timer.watches not in open_steps:
+            yield next(each.summary for each in run.rounds if each.step_id == timer.watches)
     if run.waiting_task is not None and not run.waiting_task.begun:
         yield f"a worker, since {short_timestamp(run.waiting_task.since)}"
 

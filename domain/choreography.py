@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Self
 
 from pydantic.dataclasses import dataclass
 
@@ -22,8 +23,9 @@ from domain.errors import InvalidInput
 from domain.identifiers import check_identifier, check_shard_name, order_saga_id
 from domain.money import Money, check_amount
 from domain.numbers import check_quantity, check_seconds, check_whole
-from domain.orders import StockShare
+from domain.orders import StockShare, Style
 from domain.sagas import Refusal, SagaOptions, check_options
+from domain.steps import Step
 
 PLACEMENT_TYPE = "PlaceChoreographedOrder"
 _PLACEMENT_PREFIX = "order-placement/"
@@ -55,35 +57,54 @@ class EventKind(StrEnum):
     ORDER_CANCELLED = "OrderCancelled"
 
 
-class Reactor(StrEnum):
-    RESERVE_STOCK = "reserve-stock"
-    HOLD_PAYMENT = "hold-payment"
-    CONFIRM_ORDER = "confirm-order"
-    SHIP_ORDER = "ship-order"
-    CREDIT_MERCHANT = "credit-merchant"
-    ABORT_ORDER = "abort-order"
-    RELEASE_STOCK = "release-stock"
-    CLOSE_ORDER = "close-order"
+@dataclass(frozen=True, slots=True)
+class _Reacting:
+    name: str
+    service: Service
+    steps: tuple[Step, ...]
+    tells: tuple[EventKind, ...] = ()
 
-    @property
-    def service(self) -> Service:
-        return _SERVICES[self]
+
+class Reactor(StrEnum):
+    """What a service does about an event: `steps` that it walks on its service's queue, one of the events that it
+    `tells`."""
+
+    service: Service
+    steps: tuple[Step, ...]
+    tells: tuple[EventKind, ...]
+
+    def __new__(cls, reacting: _Reacting) -> Self:
+        reactor = str.__new__(cls, reacting.name)
+        reactor._value_ = reacting.name
+        reactor.service, reactor.steps, reactor.tells = reacting.service, reacting.steps, reacting.tells
+        return reactor
+
+    RESERVE_STOCK = _Reacting(
+        "reserve-stock",
+        Service.INVENTORY,
+        (Step.RESERVE_STOCK, Step.JOIN_STOCK),
+        (EventKind.STOCK_RESERVED, EventKind.STOCK_REFUSED),
+    )
+    HOLD_PAYMENT = _Reacting(
+        "hold-payment", Service.PAYMENT, (Step.HOLD_PAYMENT,), (EventKind.PAYMENT_HELD, EventKind.PAYMENT_REFUSED)
+    )
+    CONFIRM_ORDER = _Reacting(
+        "confirm-order", Service.ORDERS, (Step.DECIDE_ORDER,), (EventKind.ORDER_CONFIRMED, EventKind.ORDER_ABORTING)
+    )
+    SHIP_ORDER = _Reacting("ship-order", Service.SHIPPING, (Step.CONSUME_STOCK,))
+    CREDIT_MERCHANT = _Reacting("credit-merchant", Service.PAYMENT, (Step.CREDIT_MERCHANT,))
+    ABORT_ORDER = _Reacting("abort-order", Service.ORDERS, (Step.DECIDE_ORDER,), (EventKind.ORDER_ABORTING,))
+    RELEASE_STOCK = _Reacting(
+        "release-stock", Service.INVENTORY, (Step.RELEASE_STOCK, Step.JOIN_RELEASE), (EventKind.STOCK_RELEASED,)
+    )
+    CLOSE_ORDER = _Reacting(
+        "close-order", Service.ORDERS, (Step.ABORT_ORDER,), (EventKind.ORDER_REJECTED, EventKind.ORDER_CANCELLED)
+    )
 
     @property
     def workflow_type(self) -> str:
         return self.title().replace("-", "")
 
-
-_SERVICES: Mapping[Reactor, Service] = {
-    Reactor.RESERVE_STOCK: Service.INVENTORY,
-    Reactor.HOLD_PAYMENT: Service.PAYMENT,
-    Reactor.CONFIRM_ORDER: Service.ORDERS,
-    Reactor.SHIP_ORDER: Service.SHIPPING,
-    Reactor.CREDIT_MERCHANT: Service.PAYMENT,
-    Reactor.ABORT_ORDER: Service.ORDERS,
-    Reactor.RELEASE_STOCK: Service.INVENTORY,
-    Reactor.CLOSE_ORDER: Service.ORDERS,
-}
 
 REACTIONS: Mapping[EventKind, tuple[Reactor, ...]] = {
     EventKind.ORDER_PLACED: (Reactor.RESERVE_STOCK,),
@@ -97,6 +118,23 @@ REACTIONS: Mapping[EventKind, tuple[Reactor, ...]] = {
     EventKind.ORDER_REJECTED: (),
     EventKind.ORDER_CANCELLED: (),
 }
+
+
+def steps_at(service: Service) -> frozenset[Step]:
+    """The steps of orders that its queue has to offer: those of its reactors, and where orders are taken, all that an
+    orchestrated one walks and all that placing a choreographed one does."""
+    walked = {step for reactor in Reactor if reactor.service is service for step in reactor.steps}
+    if service is not Service.ORDERS:
+        return frozenset(walked)
+    orchestrated = {step for step in Step if step.is_of_orders and step.is_of(Style.ORCHESTRATED)}
+    return frozenset(walked | orchestrated | set(placing_steps()))
+
+
+def placing_steps() -> tuple[Step, ...]:
+    """Those that no reactor walks: placing the order does, up to its first event, and telling why there is none."""
+    of_reactors = {step for reactor in Reactor for step in reactor.steps}
+    choreographed = [step for step in Step if step.is_of_orders and step.is_of(Style.CHOREOGRAPHED)]
+    return tuple(step for step in choreographed if step not in of_reactors)
 
 
 ORDER_WORKFLOW_TYPES = ("OrderSaga", PLACEMENT_TYPE, *(reactor.workflow_type for reactor in Reactor))

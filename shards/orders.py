@@ -18,14 +18,14 @@ from domain.money import Money
 from domain.orders import Order, OrderState, PricedLine, Style, closing_state, why_not_in
 from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal
 from domain.shard_map import bucket_of
+from domain.steps import RECORDS, Step
 from shards import accounts, barrier, order_events, outbox
 from shards.integrity import IntegrityViolation
 from shards.order_events import CHANGED
 from shards.routing import ShardTransaction
 
-OPEN_STEP = "open_order"
-# What the reactors of a choreographed order do on this row. A closed order must not meet any of them any more.
-REACTION_STEPS = ("hold_payment", "join_release", "join_stock")
+# The hold, too, is kept under its name, in both styles.
+OPEN_STEP = Step.OPEN_ORDER.barrier_step()
 
 _INSERT_ORDER = text(f"""
     WITH placed AS (
@@ -226,7 +226,7 @@ async def abort_order(tx: ShardTransaction, order_id: str, refusal: Refusal) -> 
 
     # Before any row of the order is locked, as with every barrier row. What an order is, it stays.
     if (await tx.execute(_IS_CHOREOGRAPHED, id=order_id)).first() is not None:
-        await barrier.undo_records(tx, saga_id, REACTION_STEPS)
+        await barrier.undo_records(tx, saga_id, RECORDS)
     await barrier.undo_once(tx, saga_id, OPEN_STEP, compensate)
 
 

@@ -21,12 +21,13 @@ from domain.accounts import unknown_account, why_not_receive, why_not_spend
 from domain.errors import TryAgain
 from domain.money import Money
 from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal
+from domain.steps import Step
 from domain.transfers import Protocol, Transfer, TransferState
 from domain.two_phase import gid_stem
 from shards import accounts, ledger, outbox
 from shards.routing import ShardTransaction
 
-HOLD_STEP = "open_transfer"
+HOLD_STEP = Step.OPEN_TRANSFER.barrier_step()
 
 COLUMNS = """
     source, id, target, currency, amount, reference, content_hash, protocol, batch_id, state, reason, detail,

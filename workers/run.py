@@ -18,16 +18,7 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.worker import Interceptor, Worker
 
-from activities.choreography import ShardedChoreographyActivities
-from activities.in_doubt import ShardedInDoubtActivities
-from activities.orders import ShardedOrderActivities
-from activities.payments import ShardedPaymentActivities
-from activities.read_model import ShardedReadModelActivities
-from activities.relay import ShardedRelayActivities
-from activities.stock import ShardedStockActivities
-from activities.transfer_batches import ShardedTransferBatchActivities
-from activities.transfers import ShardedTransferActivities
-from activities.two_phase import ShardedTwoPhaseActivities
+from activities.registry import OF_OUTBOX, OF_TRANSFERS, Wiring, activities_at, activities_of
 from domain.choreography import Service
 from domain.errors import InvalidInput
 from shards.engines import Cluster
@@ -71,69 +62,15 @@ class Hosted:
     """What one task queue offers."""
 
     workflows: Sequence[type]
-    activities: Callable[[Router, Settings], Sequence[Callable[..., Any]]]
+    activities: Callable[[Wiring], Sequence[Callable[..., Any]]]
 
 
-def _order_activities(router: Router, _: Settings) -> Sequence[Callable[..., Any]]:
-    orders, stock = ShardedOrderActivities(router), ShardedStockActivities(router)
-    payments, choreography = ShardedPaymentActivities(router), ShardedChoreographyActivities(router)
-    return [
-        orders.claim_order_id,
-        orders.price_lines,
-        orders.open_order,
-        orders.decide_order,
-        orders.abort_order,
-        orders.refuse_order_id,
-        stock.reserve_stock,
-        stock.release_stock,
-        stock.consume_stock,
-        payments.credit_merchant,
-        choreography.place_order,
-    ]
+def _at(service: Service) -> Callable[[Wiring], Sequence[Callable[..., Any]]]:
+    return lambda wiring: activities_at(service, wiring)
 
 
-def _inventory_activities(router: Router, _: Settings) -> Sequence[Callable[..., Any]]:
-    stock, choreography = ShardedStockActivities(router), ShardedChoreographyActivities(router)
-    return [stock.reserve_stock, stock.release_stock, choreography.join_stock, choreography.join_release]
-
-
-def _payment_activities(router: Router, _: Settings) -> Sequence[Callable[..., Any]]:
-    return [ShardedChoreographyActivities(router).hold_payment, ShardedPaymentActivities(router).credit_merchant]
-
-
-def _shipping_activities(router: Router, _: Settings) -> Sequence[Callable[..., Any]]:
-    return [ShardedStockActivities(router).consume_stock]
-
-
-def _transfer_activities(router: Router, _: Settings) -> Sequence[Callable[..., Any]]:
-    transfers, two_phase = ShardedTransferActivities(router), ShardedTwoPhaseActivities(router)
-    in_doubt, batches = ShardedInDoubtActivities(router), ShardedTransferBatchActivities(router)
-    return [
-        transfers.open_transfer,
-        transfers.admit_transfer,
-        transfers.decide_transfer,
-        transfers.credit_transfer,
-        transfers.withdraw_admission,
-        two_phase.prepare_participant,
-        two_phase.commit_participant,
-        two_phase.abort_participant,
-        in_doubt.resolve_in_doubt,
-        batches.carry_out_lines,
-        batches.finish_batch,
-    ]
-
-
-def _outbox_activities(router: Router, settings: Settings) -> Sequence[Callable[..., Any]]:
-    relay, rebuild = ShardedRelayActivities(router, settings.outbox_keep_seconds), ShardedReadModelActivities(router)
-    return [
-        relay.project_events,
-        relay.start_reactors,
-        relay.trim_outbox,
-        rebuild.begin_rebuild,
-        rebuild.fill_shard,
-        rebuild.compare_shard,
-        rebuild.switch_read_model,
-    ]
+def _of(*interfaces: type) -> Callable[[Wiring], Sequence[Callable[..., Any]]]:
+    return lambda wiring: activities_of(interfaces, wiring)
 
 
 def _reactors(service: Service) -> Sequence[type]:
@@ -141,12 +78,12 @@ def _reactors(service: Service) -> Sequence[type]:
 
 
 HOSTED: dict[str, Hosted] = {
-    ORDERS: Hosted([OrderSaga, PlaceChoreographedOrder, *_reactors(Service.ORDERS)], _order_activities),
-    Service.INVENTORY: Hosted(_reactors(Service.INVENTORY), _inventory_activities),
-    Service.PAYMENT: Hosted(_reactors(Service.PAYMENT), _payment_activities),
-    Service.SHIPPING: Hosted(_reactors(Service.SHIPPING), _shipping_activities),
-    TRANSFERS: Hosted([TransferWorkflow, TransferBatchWorkflow, InDoubtSweeper, InDoubtRecovery], _transfer_activities),
-    OUTBOX: Hosted([OutboxRelay, ReadModelRebuild], _outbox_activities),
+    ORDERS: Hosted([OrderSaga, PlaceChoreographedOrder, *_reactors(Service.ORDERS)], _at(Service.ORDERS)),
+    Service.INVENTORY: Hosted(_reactors(Service.INVENTORY), _at(Service.INVENTORY)),
+    Service.PAYMENT: Hosted(_reactors(Service.PAYMENT), _at(Service.PAYMENT)),
+    Service.SHIPPING: Hosted(_reactors(Service.SHIPPING), _at(Service.SHIPPING)),
+    TRANSFERS: Hosted([TransferWorkflow, TransferBatchWorkflow, InDoubtSweeper, InDoubtRecovery], _of(*OF_TRANSFERS)),
+    OUTBOX: Hosted([OutboxRelay, ReadModelRebuild], _of(*OF_OUTBOX)),
 }
 
 
@@ -207,7 +144,7 @@ def new_worker(
         task_queue=polled or queue,
         interceptors=interceptors,
         workflows=hosted.workflows,
-        activities=hosted.activities(router, settings),
+        activities=hosted.activities(Wiring(router, settings.outbox_keep_seconds)),
         workflow_runner=LateTaskRunner(workflow_runner(settings.workflow_sandbox), LateTasks(slots.late)),
         tuner=tuned(slots, OUTBOX_ACTIVITIES_MAX if queue == OUTBOX else ACTIVITIES_MAX),
         # Smaller than the workflows that run at once, the cache costs more than half of the throughput.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -18,10 +19,9 @@ from temporalio.exceptions import ActivityError, ApplicationError, FailureError,
 
 from activities.interfaces import StepResult
 from domain.sagas import Reason, Refusal, SagaOptions
+from domain.steps import Called
 
 _WATCHDOG = "watchdog, alarm if not done: "
-# What earlier releases wrote, in histories that are still there.
-_WATCHDOGS = (_WATCHDOG, "alarm if not done: ")
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -37,7 +37,7 @@ DURABLE_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximu
 
 
 class SagaSteps:
-    """Runs the activities of one saga."""
+    """Runs the activities of one saga. What a step's `part` is, and its facts, `domain.steps` says."""
 
     def __init__(self, options: SagaOptions, on_stuck_changed: Callable[[Sequence[str]], None]) -> None:
         """`on_stuck_changed` gets the summaries of the steps that are stuck now, none when all move again."""
@@ -45,52 +45,77 @@ class SagaSteps:
         self._on_stuck_changed = on_stuck_changed
         self._stuck: list[str] = []
         self._retries_asked = 0
+        # An activity that was cancelled may be open on the server for a while, and its id is taken as long.
+        self._started: Counter[str] = Counter()
 
     def retry_now(self) -> None:
         """The operator's retry: every waiting step gets a fresh attempt at once, without back-off."""
         self._retries_asked += 1
 
-    async def attempt(self, step: StepMethod[A, R], argument: A, summary: str) -> R:
+    async def attempt(
+        self,
+        step: StepMethod[A, R],
+        argument: A,
+        *,
+        part: str | None = None,
+        because: str | None = None,
+        **facts: object,
+    ) -> R:
         """Runs a step that may still fail the saga: raises what no retry can mend, and cancellation."""
+        called = Called.by(step.__name__, part, because, facts)
         if self._options.mode == "local_first":
             try:
-                return await self._run_locally(step, argument, summary)
+                return await self._run_locally(step, argument, called)
             except FailureError as error:
                 if is_cancelled_exception(error) or (isinstance(error, ApplicationError) and error.non_retryable):
                     raise
-        return await self._run_durably(step, argument, summary, give_up=True)
+        return await self._run_durably(step, argument, called, give_up=True)
 
-    async def to_the_end(self, step: StepMethod[A, R], argument: A, summary: str, durable: bool = False) -> R:
+    async def to_the_end(
+        self,
+        step: StepMethod[A, R],
+        argument: A,
+        *,
+        part: str | None = None,
+        because: str | None = None,
+        durable: bool = False,
+        **facts: object,
+    ) -> R:
         """Runs a step that must succeed, a compensation or anything after the decision: never gives up.
 
         Even a bug is waited for: the saga is stuck until an operator's retry. Call it under `shielded`. `durable`: not
         even at first locally, for a step that has to be in the history before it runs.
         """
+        called = Called.by(step.__name__, part, because, facts)
         if self._options.mode == "local_first" and not durable:
             try:
-                return await self._run_locally(step, argument, summary)
+                return await self._run_locally(step, argument, called)
             except FailureError:
                 pass
-        return await self._run_durably(step, argument, summary, give_up=False)
+        return await self._run_durably(step, argument, called, give_up=False)
 
-    async def _run_locally(self, step: StepMethod[A, R], argument: A, summary: str) -> R:
+    async def _run_locally(self, step: StepMethod[A, R], argument: A, called: Called) -> R:
         # Never schedule_to_close here: it hangs. A failure arrives as a bare ApplicationError. A time-out is an
         # ActivityError when it happens and a bare TimeoutError when it is replayed: tell them apart by no type.
         result: R = await workflow.execute_local_activity_method(
             step,
             argument,
-            summary=summary,
+            activity_id=called.step.activity_id(called.part),
+            summary=called.summary,
             start_to_close_timeout=LOCAL_START_TO_CLOSE,
             retry_policy=LOCAL_RETRY,
         )
         return result
 
-    async def _run_durably(self, step: StepMethod[A, R], argument: A, summary: str, give_up: bool) -> R:
+    async def _run_durably(self, step: StepMethod[A, R], argument: A, called: Called, give_up: bool) -> R:
+        summary = called.summary
         while True:
             retries_seen = self._retries_asked
+            # Nothing may come between this and its watchdog: that is how a history tells whose a timer is.
             task = workflow.start_activity_method(
                 step,
                 argument,
+                activity_id=self._next_id(called),
                 summary=summary,
                 start_to_close_timeout=DURABLE_START_TO_CLOSE,
                 retry_policy=DURABLE_RETRY,
@@ -117,6 +142,11 @@ class SagaSteps:
                 raise
             await _abandon(task)
 
+    def _next_id(self, called: Called) -> str:
+        step_id = called.step.activity_id(called.part)
+        self._started[step_id] += 1
+        return called.step.activity_id(called.part, self._started[step_id])
+
     async def _wait_for(self, task: asyncio.Task[Any], retries_seen: int, summary: str) -> None:
         """Until the step is done or an operator asked for a retry. A workflow cannot see an activity's attempt
         count, so it races the activity with a timer; the history does not grow while it waits."""
@@ -142,12 +172,6 @@ class SagaSteps:
         else:
             self._stuck.remove(summary)
         self._on_stuck_changed(self._stuck)
-
-
-def watched_step(timer_summary: str) -> str | None:
-    """The summary of the step that this timer watches; None where it is no watchdog."""
-    found = (timer_summary.removeprefix(each) for each in _WATCHDOGS if timer_summary.startswith(each))
-    return next(found, None)
 
 
 async def why_abort(work: Awaitable[Refusal | None], cancelled: Refusal) -> Refusal | None:

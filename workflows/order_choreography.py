@@ -27,6 +27,7 @@ from activities.interfaces import ChoreographyActivities, OrderActivities, Payme
 from domain.choreography import OrderEvent, Reactor
 from domain.orders import OrderStatus, closing_state
 from domain.sagas import ALREADY_COMPENSATED, Refusal
+from domain.steps import decision_told
 from workflows.compensation import first_refusal, why_abort
 from workflows.interfaces import Reacted, Reaction
 from workflows.order_saga import CANCELLED, ORDER_STATUS
@@ -41,12 +42,11 @@ class ReserveStock(Reacting):
     @workflow.run
     async def run(self, event: OrderEvent) -> Reaction:
         reserved = first_refusal(
-            self._steps.attempt(StockActivities.reserve_stock, step, f"reserve {goods}")
+            self._steps.attempt(StockActivities.reserve_stock, step, part=step.share.sku_range, goods=goods)
             for step, goods in self._shares()
         )
         refusal = await why_abort(reserved, CANCELLED)
-        summary = f"stock is refused: {refusal.reason}" if refusal else "all stock is reserved"
-        joined = await self._tell(ChoreographyActivities.join_stock, self._order_step(refusal), summary)
+        joined = await self._tell(ChoreographyActivities.join_stock, self._order_step(refusal))
         if joined.refusal is not None:
             return self._refused(Reacted.STOCK_REFUSED, joined.refusal)
         return self._ended(Reacted.STOCK_RESERVED, about=self._goods)
@@ -60,8 +60,9 @@ class HoldPayment(Reacting):
     async def run(self, event: OrderEvent) -> Reaction:
         failure = await why_abort(self._hold(), CANCELLED)
         if failure is not None:
-            summary = f"payment is refused: {failure.reason}"
-            told = await self._tell(ChoreographyActivities.hold_payment, self._order_step(failure), summary)
+            told = await self._tell(
+                ChoreographyActivities.hold_payment, self._order_step(failure), because=failure.reason
+            )
             self._refusal = told.refusal or failure
         if self._refusal is not None:
             return self._refused(Reacted.PAYMENT_REFUSED, self._refusal)
@@ -69,8 +70,12 @@ class HoldPayment(Reacting):
 
     async def _hold(self) -> None:
         """A refusal of its own needs no further step: it is told already, by the one that found it."""
-        summary = f"hold {self._order.total} on account {self._order.customer_id}"
-        held = await self._steps.attempt(ChoreographyActivities.hold_payment, self._order_step(), summary)
+        held = await self._steps.attempt(
+            ChoreographyActivities.hold_payment,
+            self._order_step(),
+            total=self._order.total,
+            customer_id=self._order.customer_id,
+        )
         self._refusal = held.refusal
 
 
@@ -85,7 +90,7 @@ class ConfirmOrder(Reacting):
         decision = await self._tell(
             OrderActivities.decide_order,
             interfaces.DecideOrder(event.order_id, self._order.customer_id, refusal),
-            f"decide: abort, {refusal.reason}" if refusal else "decide: confirm, capture the payment, ask for shipment",
+            because=decision_told(refusal.reason if refusal else None),
         )
         if not decision.is_confirmed:
             return self._ended(Reacted.ABORTING, decision.refusal)
@@ -107,7 +112,7 @@ class AbortOrder(Reacting):
         decision = await self._tell(
             OrderActivities.decide_order,
             interfaces.DecideOrder(event.order_id, self._order.customer_id, refusal),
-            f"decide: abort, {refusal.reason}",
+            because=decision_told(refusal.reason),
         )
         if decision.is_confirmed:
             return self._ended(Reacted.PASSED_OVER, about="the order is confirmed")
@@ -127,7 +132,7 @@ class ShipOrder(Reacting):
     async def _consume(self) -> None:
         await asyncio.gather(
             *(
-                self._steps.to_the_end(StockActivities.consume_stock, step, f"consume {goods}")
+                self._steps.to_the_end(StockActivities.consume_stock, step, part=step.share.sku_range, goods=goods)
                 for step, goods in self._shares()
             )
         )
@@ -140,7 +145,7 @@ class CreditMerchant(Reacting):
         order = self._order
         if order.total.minor > 0:
             credit = interfaces.CreditMerchant(event.saga_id, order.customer_id, order.total)
-            await self._tell(PaymentActivities.credit_merchant, credit, f"credit the merchant with {order.total}")
+            await self._tell(PaymentActivities.credit_merchant, credit, total=order.total)
         return self._ended(Reacted.MERCHANT_CREDITED, about=str(order.total))
 
 
@@ -154,13 +159,13 @@ class ReleaseStock(Reacting):
     @workflow.run
     async def run(self, event: OrderEvent) -> Reaction:
         await self._finish(self._release())
-        await self._tell(ChoreographyActivities.join_release, self._order_step(), "all stock is released")
+        await self._tell(ChoreographyActivities.join_release, self._order_step())
         return self._ended(Reacted.STOCK_RELEASED, about=self._goods)
 
     async def _release(self) -> None:
         await asyncio.gather(
             *(
-                self._steps.to_the_end(StockActivities.release_stock, step, f"release {goods}")
+                self._steps.to_the_end(StockActivities.release_stock, step, part=step.share.sku_range, goods=goods)
                 for step, goods in self._shares()
             )
         )
@@ -174,7 +179,7 @@ class CloseOrder(Reacting):
         await self._tell(
             OrderActivities.abort_order,
             interfaces.AbortOrder(event.order_id, self._order.customer_id, refusal),
-            f"release the held payment and close the order: {refusal.reason}",
+            because=refusal.reason,
         )
         ended = OrderStatus.of_state(closing_state(refusal.reason))
         workflow.upsert_search_attributes([ORDER_STATUS.value_set(ended)])

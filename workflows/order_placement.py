@@ -28,6 +28,7 @@ from domain.choreography import PLACEMENT_TYPE, Choreography
 from domain.identifiers import order_saga_id
 from domain.orders import OrderStatus, closing_state
 from domain.sagas import ALREADY_COMPENSATED, Outcome, Refusal
+from domain.steps import decision_told
 from workflows.compensation import SagaSteps, shielded, why_abort
 from workflows.interfaces import PlaceChoreographed, Placement
 from workflows.order_saga import CANCELLED, ORDER_STATUS, price, told
@@ -65,9 +66,7 @@ class PlaceChoreographedOrder:
         self._steps.retry_now()
 
     async def _claim(self) -> Claimed:
-        return await self._steps.to_the_end(
-            OrderActivities.claim_order_id, self._order, f"claim order id {self._order.order_id}"
-        )
+        return await self._steps.to_the_end(OrderActivities.claim_order_id, self._order, order_id=self._order.order_id)
 
     async def _place(self, claimed: Claimed) -> Refusal | None:
         order, request = self._order, self._request
@@ -80,7 +79,7 @@ class PlaceChoreographedOrder:
         placed = await self._steps.attempt(
             ChoreographyActivities.place_order,
             PlacedOrder(order, lines, choreography),
-            f"place the order over {total}",
+            total=total,
         )
         if placed.refusal is None:
             self._tell(
@@ -94,7 +93,7 @@ class PlaceChoreographedOrder:
         decision = await self._steps.to_the_end(
             OrderActivities.decide_order,
             DecideOrder(order.order_id, order.customer_id, refusal),
-            f"decide: abort, {refusal.reason}",
+            because=decision_told(refusal.reason),
         )
         if decision.outcome is not Outcome.ABSENT:
             return None
@@ -104,7 +103,7 @@ class PlaceChoreographedOrder:
         await self._steps.to_the_end(
             OrderActivities.refuse_order_id,
             RefuseOrderId(order, kept),
-            f"keep the reason beside the order id: {kept.reason}",
+            because=kept.reason,
         )
         return kept
 
@@ -114,7 +113,10 @@ class PlaceChoreographedOrder:
         await asyncio.gather(
             *(
                 self._steps.to_the_end(
-                    StockActivities.release_stock, StockStep(saga_id, currency, share), f"release {told(share)}"
+                    StockActivities.release_stock,
+                    StockStep(saga_id, currency, share),
+                    part=share.sku_range,
+                    goods=told(share),
                 )
                 for share in claimed.stock
             )

@@ -35,6 +35,7 @@ from domain.identifiers import order_saga_id
 from domain.money import Money
 from domain.orders import Order, OrderStatus, PricedLine, closing_state, total_of
 from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal
+from domain.steps import decision_told
 from workflows.compensation import SagaSteps, first_refusal, shielded, why_abort
 from workflows.interfaces import OrderResult, PlaceOrder
 from workflows.visibility import CANCELLATION_WINDOW, of_saga, tell_stuck, why
@@ -92,9 +93,7 @@ class OrderSaga:
         return self._status
 
     async def _claim(self) -> Claimed:
-        return await self._steps.to_the_end(
-            OrderActivities.claim_order_id, self._order, f"claim order id {self._order.order_id}"
-        )
+        return await self._steps.to_the_end(OrderActivities.claim_order_id, self._order, order_id=self._order.order_id)
 
     # ── forward, until the decision ─────────────────────────────────────────────────────────────────────────
 
@@ -115,7 +114,8 @@ class OrderSaga:
         opened = await self._steps.attempt(
             OrderActivities.open_order,
             OpenOrder(order, lines, total),
-            f"open the order and hold {total} on account {order.customer_id}",
+            total=total,
+            customer_id=order.customer_id,
         )
         refusal = opened.refusal or await self._reserve_stock(claimed.stock)
         if refusal is None:
@@ -124,7 +124,9 @@ class OrderSaga:
 
     async def _reserve_stock(self, stock: Sequence[StockShare]) -> Refusal | None:
         return await first_refusal(
-            self._steps.attempt(StockActivities.reserve_stock, self._stock_step(share), f"reserve {told(share)}")
+            self._steps.attempt(
+                StockActivities.reserve_stock, self._stock_step(share), part=share.sku_range, goods=told(share)
+            )
             for share in stock
         )
 
@@ -145,7 +147,7 @@ class OrderSaga:
         self._decision = decision = await self._steps.to_the_end(
             OrderActivities.decide_order,
             DecideOrder(order.order_id, order.customer_id, refusal),
-            f"decide: abort, {refusal.reason}" if refusal else "decide: confirm, capture the payment, ask for shipment",
+            because=decision_told(refusal.reason if refusal else None),
         )
         if decision.is_confirmed:
             self._tell(f"confirmed: {decision.total} captured")
@@ -163,7 +165,9 @@ class OrderSaga:
 
     async def _complete(self, claimed: Claimed, decision: Decision) -> None:
         forward = [
-            self._steps.to_the_end(StockActivities.consume_stock, self._stock_step(share), f"consume {told(share)}")
+            self._steps.to_the_end(
+                StockActivities.consume_stock, self._stock_step(share), part=share.sku_range, goods=told(share)
+            )
             for share in claimed.stock
         ]
         if decision.total is not None and decision.total.minor > 0:
@@ -171,7 +175,7 @@ class OrderSaga:
                 self._steps.to_the_end(
                     PaymentActivities.credit_merchant,
                     CreditMerchant(self._saga_id, self._order.customer_id, decision.total),
-                    f"credit the merchant with {decision.total}",
+                    total=decision.total,
                 )
             )
         await asyncio.gather(*forward)
@@ -181,20 +185,22 @@ class OrderSaga:
         order = self._order
         await asyncio.gather(
             *(
-                self._steps.to_the_end(StockActivities.release_stock, self._stock_step(share), f"release {told(share)}")
+                self._steps.to_the_end(
+                    StockActivities.release_stock, self._stock_step(share), part=share.sku_range, goods=told(share)
+                )
                 for share in claimed.stock
             )
         )
         await self._steps.to_the_end(
             OrderActivities.abort_order,
             AbortOrder(order.order_id, order.customer_id, refusal),
-            f"release the held payment and close the order: {refusal.reason}",
+            because=refusal.reason,
         )
         if outcome is Outcome.ABSENT:
             await self._steps.to_the_end(
                 OrderActivities.refuse_order_id,
                 RefuseOrderId(order, refusal),
-                f"keep the reason beside the order id: {refusal.reason}",
+                because=refusal.reason,
             )
 
     def _stock_step(self, share: StockShare) -> StockStep:
@@ -243,7 +249,7 @@ async def _price_lines(steps: SagaSteps, order: Order) -> tuple[PricedLine, ...]
     agreed = tuple(PricedLine(line.sku, line.quantity, line.unit_price) for line in order.lines if line.unit_price)
     if len(agreed) == len(order.lines):
         return agreed
-    priced: Priced = await steps.attempt(OrderActivities.price_lines, order, "look up the catalogue's prices")
+    priced: Priced = await steps.attempt(OrderActivities.price_lines, order)
     return priced.refusal or priced.lines
 
 

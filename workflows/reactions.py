@@ -9,6 +9,7 @@ from temporalio import workflow
 
 from activities.interfaces import OrderStep, StockStep
 from domain.choreography import OrderEvent
+from domain.money import Money
 from domain.orders import OrderStatus
 from domain.sagas import Reason, Refusal
 from workflows.compensation import SagaSteps, shielded
@@ -41,8 +42,14 @@ class Reacting:
         """What must be done now that it has come to this, whoever cancels the reactor."""
         return await shielded(work, lambda: None)
 
-    async def _tell(self, step: Callable[[Any, A], Coroutine[Any, Any, R]], request: A, summary: str) -> R:
-        return await self._finish(self._steps.to_the_end(step, request, summary))
+    async def _tell(
+        self,
+        step: Callable[[Any, A], Coroutine[Any, Any, R]],
+        request: A,
+        because: str | None = None,
+        total: Money | None = None,
+    ) -> R:
+        return await self._finish(self._steps.to_the_end(step, request, because=because, total=total))
 
     def _order_step(self, refusal: Refusal | None = None) -> OrderStep:
         return OrderStep(self._event.order_id, self._order.customer_id, refusal)

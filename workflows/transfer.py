@@ -77,7 +77,8 @@ class TransferWorkflow:
         return await self._steps.to_the_end(
             TransferActivities.open_transfer,
             OpenTransfer(self._transfer, self._request.protocol),
-            f"open the transfer of {self._transfer.amount} from account {self._transfer.source}",
+            amount=self._transfer.amount,
+            source=self._transfer.source,
         )
 
     async def _carry_out(self, opened: OpenedTransfer) -> Decision:

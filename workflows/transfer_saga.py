@@ -44,13 +44,15 @@ class TransferSaga:
             await self._steps.to_the_end(
                 TransferActivities.credit_transfer,
                 self._transfer,
-                f"credit {self._transfer.target} with {self._transfer.amount} on {opened.target_shard}",
+                target=self._transfer.target,
+                amount=self._transfer.amount,
+                shard=opened.target_shard,
             )
         elif not opened.declined_at_once:
             await self._steps.to_the_end(
                 TransferActivities.withdraw_admission,
                 self._transfer,
-                f"withdraw the admission on {opened.target_shard}",
+                shard=opened.target_shard,
             )
         return decision
 
@@ -65,7 +67,8 @@ class TransferSaga:
         admitted = await self._steps.attempt(
             TransferActivities.admit_transfer,
             self._transfer,
-            f"admit {self._transfer.amount} for account {self._transfer.target}",
+            amount=self._transfer.amount,
+            target=self._transfer.target,
         )
         return admitted.refusal
 
@@ -73,7 +76,7 @@ class TransferSaga:
         return await self._steps.to_the_end(
             TransferActivities.decide_transfer,
             DecideTransfer(self._transfer, Protocol.SAGA, refusal),
-            f"decide: decline, {refusal.reason}" if refusal else f"decide: confirm, {self._transfer.amount} leaves",
+            because=f"decline, {refusal.reason}" if refusal else f"confirm, {self._transfer.amount} leaves",
         )
 
 

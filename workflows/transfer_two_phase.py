@@ -20,6 +20,7 @@ from temporalio.exceptions import ActivityError, RetryState
 
 from activities.interfaces import AbortParticipant, ParticipantStep, TwoPhaseActivities
 from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal
+from domain.steps import Step
 from domain.transfers import Transfer, TransferState
 from domain.two_phase import Ended, Participant, Vote, in_prepare_order
 from workflows.compensation import SagaSteps
@@ -74,7 +75,10 @@ class _TwoPhase:
         task = workflow.start_activity_method(
             TwoPhaseActivities.prepare_participant,
             ParticipantStep(self._transfer, participant),
-            summary=f"prepare {self._told(participant)}",
+            activity_id=Step.PREPARE_PARTICIPANT.activity_id(participant),
+            summary=Step.PREPARE_PARTICIPANT.told(
+                participant=participant, account=self._account(participant), shard=self._shards[participant]
+            ),
             schedule_to_close_timeout=within,
             start_to_close_timeout=VOTE_START_TO_CLOSE,
             retry_policy=VOTE_RETRY,
@@ -108,19 +112,25 @@ class _TwoPhase:
             return await self._steps.to_the_end(
                 TwoPhaseActivities.commit_participant,
                 ParticipantStep(self._transfer, participant),
-                f"commit {self._told(participant)}",
+                part=participant,
                 durable=True,
+                participant=participant,
+                account=self._account(participant),
+                shard=self._shards[participant],
             )
         return await self._steps.to_the_end(
             TwoPhaseActivities.abort_participant,
             AbortParticipant(self._transfer, participant, refusal),
-            f"abort {self._told(participant)}: {refusal.reason}",
+            part=participant,
+            because=refusal.reason,
             durable=True,
+            participant=participant,
+            account=self._account(participant),
+            shard=self._shards[participant],
         )
 
-    def _told(self, participant: Participant) -> str:
-        account = self._transfer.source if participant is Participant.SOURCE else self._transfer.target
-        return f"the {participant} {account} on {self._shards[participant]}"
+    def _account(self, participant: Participant) -> str:
+        return self._transfer.source if participant is Participant.SOURCE else self._transfer.target
 
 
 async def _abandon(task: asyncio.Task[Vote]) -> None:

@@ -35,7 +35,7 @@ class ChoreographyActivities(ABC):
     undecided order answer `already_compensated`, and tell nobody, once it is decided; `abort_order` undoes them all.
     """
 
-    @activity.defn(name="place_order")
+    @activity.defn
     @abstractmethod
     async def place_order(self, request: PlacedOrder) -> StepResult:
         """Writes the order, pending, nothing held: `OrderPlaced`. Its barrier is that of `open_order`.
@@ -43,13 +43,13 @@ class ChoreographyActivities(ABC):
         Refuses `unknown_customer` (no row is left). Undone by `abort_order`.
         """
 
-    @activity.defn(name="join_stock")
+    @activity.defn
     @abstractmethod
     async def join_stock(self, request: OrderStep) -> StepResult:
         """What all stock shards have answered, joined: `StockReserved`, or `StockRefused` with the request's refusal,
         which is the answer too."""
 
-    @activity.defn(name="hold_payment")
+    @activity.defn
     @abstractmethod
     async def hold_payment(self, request: OrderStep) -> StepResult:
         """Holds the order's total on its customer's account: `PaymentHeld`, or `PaymentRefused` with the reason.
@@ -58,7 +58,7 @@ class ChoreographyActivities(ABC):
         is ended by `decide_order` or `abort_order`.
         """
 
-    @activity.defn(name="join_release")
+    @activity.defn
     @abstractmethod
     async def join_release(self, request: OrderStep) -> None:
         """All stock is given back: `StockReleased`. Only while the order is aborting."""

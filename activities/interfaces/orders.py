@@ -80,7 +80,7 @@ class StepResult:
 class OrderActivities(ABC):
     """The order's own rows: the lookup of its id, and the order on its customer's shard."""
 
-    @activity.defn(name="claim_order_id")
+    @activity.defn
     @abstractmethod
     async def claim_order_id(self, order: Order) -> Claimed:
         """Takes the order's id for ever and plans which stock lies where, on the shard of the order id.
@@ -89,14 +89,14 @@ class OrderActivities(ABC):
         `id_conflict`, the same in the other style with `other_style`. Never undone.
         """
 
-    @activity.defn(name="price_lines")
+    @activity.defn
     @abstractmethod
     async def price_lines(self, order: Order) -> Priced:
         """The lines with the catalogue's price where none was agreed. Only reads; refuses `unknown_sku`,
         `currency_mismatch`. Two calls can differ: the order's row keeps the prices of the first that opened it.
         """
 
-    @activity.defn(name="open_order")
+    @activity.defn
     @abstractmethod
     async def open_order(self, request: OpenOrder) -> StepResult:
         """Writes the order, pending, and holds its payment, on the customer's shard.
@@ -105,7 +105,7 @@ class OrderActivities(ABC):
         `insufficient_funds`. Undone by `abort_order`.
         """
 
-    @activity.defn(name="decide_order")
+    @activity.defn
     @abstractmethod
     async def decide_order(self, request: DecideOrder) -> Decision:
         """The pivot: one compare-and-set on the order's row. Confirming captures the payment and requests the
@@ -114,14 +114,14 @@ class OrderActivities(ABC):
         Never undone: after `confirmed` only forward, after anything else all steps are undone.
         """
 
-    @activity.defn(name="abort_order")
+    @activity.defn
     @abstractmethod
     async def abort_order(self, request: AbortOrder) -> None:
         """Undoes `open_order`: releases the hold and closes the row as rejected or cancelled. Only after the
         decision to abort; nothing where `open_order` never ran, which then never will.
         """
 
-    @activity.defn(name="refuse_order_id")
+    @activity.defn
     @abstractmethod
     async def refuse_order_id(self, request: RefuseOrderId) -> None:
         """Keeps on the lookup row why an order was refused before it had a row of its own. Never undone."""
@@ -130,7 +130,7 @@ class OrderActivities(ABC):
 class StockActivities(ABC):
     """Stock of one SKU range."""
 
-    @activity.defn(name="reserve_stock")
+    @activity.defn
     @abstractmethod
     async def reserve_stock(self, request: StockStep) -> StepResult:
         """Reserves the whole share or nothing. Refuses `unknown_sku`, `currency_mismatch`, `out_of_stock`.
@@ -138,12 +138,12 @@ class StockActivities(ABC):
         Undone by `release_stock`, ended by `consume_stock`.
         """
 
-    @activity.defn(name="release_stock")
+    @activity.defn
     @abstractmethod
     async def release_stock(self, request: StockStep) -> None:
         """Undoes `reserve_stock`; where that never ran, it never will."""
 
-    @activity.defn(name="consume_stock")
+    @activity.defn
     @abstractmethod
     async def consume_stock(self, request: StockStep) -> None:
         """What was reserved has left the house. Only after `confirmed`; forward only, cannot be refused."""
@@ -152,7 +152,7 @@ class StockActivities(ABC):
 class PaymentActivities(ABC):
     """Money that arrives on another shard."""
 
-    @activity.defn(name="credit_merchant")
+    @activity.defn
     @abstractmethod
     async def credit_merchant(self, request: CreditMerchant) -> None:
         """Moves what was captured from clearing to the merchant of its currency, on the merchant's shard.

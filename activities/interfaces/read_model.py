@@ -60,7 +60,7 @@ class ReadModelActivities(ABC):
     """The steps of a rebuild. Only the tables are read, and only the new version is written: no reactor has a part in
     it, so no order is placed, paid or shipped again."""
 
-    @activity.defn(name="begin_rebuild")
+    @activity.defn
     @abstractmethod
     async def begin_rebuild(self, rebuild_id: str) -> Begun:
         """Makes an empty `next`, in place of one that an earlier rebuild has left. One transaction, idempotent by the
@@ -69,7 +69,7 @@ class ReadModelActivities(ABC):
         Refused while the version before the last switch is neither confirmed nor reverted.
         """
 
-    @activity.defn(name="fill_shard")
+    @activity.defn
     @abstractmethod
     async def fill_shard(self, fill: FillShard) -> bool:
         """Fills `next` from one shard, chunk by chunk, then takes the events that came meanwhile. False: there is more
@@ -79,13 +79,13 @@ class ReadModelActivities(ABC):
         on behind the last chunk. Raises `superseded`, for good, where another rebuild has begun.
         """
 
-    @activity.defn(name="compare_shard")
+    @activity.defn
     @abstractmethod
     async def compare_shard(self, compare: CompareShard) -> Compared:
         """Compares `next`, and what is live, with one shard by content, while orders go on. Changes nothing.
         Heartbeats."""
 
-    @activity.defn(name="switch_read_model")
+    @activity.defn
     @abstractmethod
     async def switch_read_model(self, rebuild_id: str) -> None:
         """`next` becomes live and live becomes `retired`, in one transaction, in which `next` is brought to where live

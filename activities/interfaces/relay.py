@@ -49,17 +49,17 @@ class RelayActivities(ABC):
     If we crash here, the next call goes on at the positions that were kept.
     """
 
-    @activity.defn(name="project_events")
+    @activity.defn
     @abstractmethod
     async def project_events(self, request: FollowShard) -> Followed | int:
         """Projects the shard's events into every version of the read model."""
 
-    @activity.defn(name="start_reactors")
+    @activity.defn
     @abstractmethod
     async def start_reactors(self, request: FollowShard) -> Followed | int:
         """Starts the reactors of choreographed orders, each once for its event."""
 
-    @activity.defn(name="trim_outbox")
+    @activity.defn
     @abstractmethod
     async def trim_outbox(self, request: FollowShard) -> Followed | int:
         """Takes away the events that every consumer has passed. Answers none: they were counted by who took them."""

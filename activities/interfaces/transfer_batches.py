@@ -52,7 +52,7 @@ class StretchDone:
 class TransferBatchActivities(ABC):
     """Many transfers at once. Their rows and admissions are the same as a single transfer's, and so are its rules."""
 
-    @activity.defn(name="carry_out_lines")
+    @activity.defn
     @abstractmethod
     async def carry_out_lines(self, stretch: BatchStretch) -> StretchDone:
         """Chunk by chunk: admits what goes to other shards, decides on the source's shard in the order of the file,
@@ -63,7 +63,7 @@ class TransferBatchActivities(ABC):
         refused as a whole. Call it for one shard and round in the order of the lines.
         """
 
-    @activity.defn(name="finish_batch")
+    @activity.defn
     @abstractmethod
     async def finish_batch(self, batch_id: str) -> None:
         """Notes in the catalog that the staged lines are no longer needed. Idempotent."""

@@ -65,7 +65,7 @@ class ResolveInDoubt:
 class TransferActivities(ABC):
     """Both sides of a transfer. The source's row and the target's admission are the barriers of what happens there."""
 
-    @activity.defn(name="open_transfer")
+    @activity.defn
     @abstractmethod
     async def open_transfer(self, request: OpenTransfer) -> OpenedTransfer:
         """Takes the id on the source's shard and begins: on one shard the whole transfer, across shards by saga the
@@ -76,14 +76,14 @@ class TransferActivities(ABC):
         `insufficient_funds`. A hold is undone by `decide_transfer` with a refusal.
         """
 
-    @activity.defn(name="admit_transfer")
+    @activity.defn
     @abstractmethod
     async def admit_transfer(self, transfer: Transfer) -> StepResult:
         """The target's promise to accept, on its shard. Refuses `unknown_account`, `account_not_open`,
         `currency_mismatch`. Undone by `withdraw_admission`, kept by `credit_transfer`.
         """
 
-    @activity.defn(name="decide_transfer")
+    @activity.defn
     @abstractmethod
     async def decide_transfer(self, request: DecideTransfer) -> Decision:
         """The pivot: one compare-and-set on the transfer's row. Confirming captures the hold, declining releases it, in
@@ -92,7 +92,7 @@ class TransferActivities(ABC):
         Never undone: after `confirmed` only forward, after anything else the admission is withdrawn.
         """
 
-    @activity.defn(name="credit_transfer")
+    @activity.defn
     @abstractmethod
     async def credit_transfer(self, transfer: Transfer) -> None:
         """Moves what was captured from clearing to the target. Only after `confirmed`; forward only, cannot be refused.
@@ -100,7 +100,7 @@ class TransferActivities(ABC):
         Until it has run, `verify` shows the amount as in flight.
         """
 
-    @activity.defn(name="withdraw_admission")
+    @activity.defn
     @abstractmethod
     async def withdraw_admission(self, transfer: Transfer) -> None:
         """Undoes `admit_transfer`; where that never ran, it never will."""
@@ -113,7 +113,7 @@ class TwoPhaseActivities(ABC):
     The source's row is where the decision falls: it is committed or aborted first, and the target follows its answer.
     """
 
-    @activity.defn(name="prepare_participant")
+    @activity.defn
     @abstractmethod
     async def prepare_participant(self, request: ParticipantStep) -> Vote:
         """Phase one: the participant's whole part, prepared on its shard. One participant after the other, in the order
@@ -126,7 +126,7 @@ class TwoPhaseActivities(ABC):
         locks, and is found by the next attempt. Nothing is decided, so whoever comes next may still abort.
         """
 
-    @activity.defn(name="commit_participant")
+    @activity.defn
     @abstractmethod
     async def commit_participant(self, request: ParticipantStep) -> Ended:
         """Phase two, after every vote was yes. Forward only. The source answers `aborted` where another coordinator was
@@ -136,7 +136,7 @@ class TwoPhaseActivities(ABC):
         the money is debited and perhaps not yet credited. The next attempt commits the rest.
         """
 
-    @activity.defn(name="abort_participant")
+    @activity.defn
     @abstractmethod
     async def abort_participant(self, request: AbortParticipant) -> Ended:
         """Phase two, for any no. Bars the participant from being prepared late. The source answers `committed` where
@@ -150,7 +150,7 @@ class TwoPhaseActivities(ABC):
 class InDoubtActivities(ABC):
     """Prepared transactions whose coordinator is gone."""
 
-    @activity.defn(name="resolve_in_doubt")
+    @activity.defn
     @abstractmethod
     async def resolve_in_doubt(self, request: ResolveInDoubt) -> InDoubtReport:
         """Ends what is in doubt on all shards and older than this: by the decision in its workflow's history, else by

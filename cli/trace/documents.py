@@ -11,10 +11,8 @@ from typing import Literal
 from pydantic import BaseModel
 
 from domain.orders import OrderStatus, Style
+from domain.steps import Phase
 from domain.timestamps import Timestamp
-
-Phase = Literal["forward", "decision", "completion", "compensation"]
-"""`completion` and `compensation` follow from the decision: only one of them is ever walked."""
 
 Result = Literal[
     "done", "refused", "undone", "nothing_to_undo", "failed", "timed_out", "cancelled", "abandoned", "fired", "pending"

@@ -6,7 +6,8 @@ Local activities are markers written when their workflow task completes; what su
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +20,7 @@ from temporalio.converter import DataConverter
 
 from cli.trace.facts import TEMPORAL_CANCEL, Handover, LostTask, Request, Round, RoundEnd, Run, Timer
 from cli.trace.local_rounds import MARKER_NAME, Marker, rounds_of
+from domain.step_ids import carried_in, parse_activity_id
 from domain.text import first_line
 from workflows.order_saga import ORDER_STATUS
 
@@ -63,8 +65,9 @@ class _Reader:
         self._readers = self._reader_by_kind()
 
     def finished(self) -> Run:
+        rounds = [*rounds_of(self._markers), *self._rounds.values()]
         self._run.rounds = sorted(
-            [*rounds_of(self._markers), *self._rounds.values()], key=lambda each: (each.started_at, each.activity_id)
+            [each for one in rounds for each in steps_in(one)], key=lambda each: (each.started_at, each.activity_id)
         )
         self._run.timers = list(self._timers.values())
         if self._run.closed_at is not None:
@@ -157,7 +160,7 @@ class _Reader:
 
     async def _scheduled(self, event: HistoryEvent, what: Any, at: datetime) -> None:
         self._rounds[event.event_id] = Round(
-            what.activity_type.name, await self._summary(event), False, at, activity_id=what.activity_id
+            what.activity_type.name, what.activity_id, await self._summary(event), False, at
         )
 
     async def _attempted(self, _: HistoryEvent, what: Any, __: datetime) -> None:
@@ -178,7 +181,10 @@ class _Reader:
 
     async def _timer_started(self, event: HistoryEvent, what: Any, at: datetime) -> None:
         seconds = what.start_to_fire_timeout.ToTimedelta().total_seconds()
-        self._timers[event.event_id] = Timer(await self._summary(event), at, seconds)
+        # A watchdog is set by the very command behind the one that starts what it watches.
+        watched = self._rounds.get(event.event_id - 1)
+        watches = watched.step_id if watched is not None else None
+        self._timers[event.event_id] = Timer(await self._summary(event), at, seconds, watches)
 
     async def _timer_ended(self, event: HistoryEvent, what: Any, at: datetime) -> None:
         timer = self._timers[what.started_event_id]
@@ -216,6 +222,17 @@ class _Reader:
             return ""
         [summary] = await self._converter.decode([event.user_metadata.summary])
         return str(summary)
+
+
+def steps_in(one: Round) -> Iterator[Round]:
+    """One for each step that this activity has carried out; itself where its answer lists none."""
+    carried = list(carried_in(one.answer))
+    if not carried:
+        yield one
+    for each in carried:
+        named = parse_activity_id(each.activity_id)
+        activity = named.step if named is not None else each.activity_id
+        yield replace(one, activity=activity, activity_id=each.activity_id, answer=each.answer)
 
 
 def ended_by(failure: Failure) -> tuple[RoundEnd, str]:

@@ -26,6 +26,7 @@ class Marker:
 
     number: int
     activity: str
+    activity_id: str
     attempts: int
     began: datetime
     completed: datetime
@@ -43,6 +44,7 @@ class Marker:
         return cls(
             number=kept["seq"],
             activity=kept["activity_type"],
+            activity_id=kept["activity_id"],
             attempts=kept["attempt"],
             began=_moment(kept["original_schedule_time"]),
             completed=_moment(kept["complete_time"]),
@@ -62,6 +64,7 @@ def rounds_of(markers: Sequence[Marker]) -> list[Round]:
 def _round(marker: Marker, ended_at: datetime) -> Round:
     return Round(
         marker.activity,
+        marker.activity_id,
         marker.summary,
         local=True,
         started_at=marker.began,

@@ -16,20 +16,20 @@ from cli.trace.documents import (
     DecisionDocument,
     RunDocument,
     SourcesDocument,
-    StepDocument,
     TaskDocument,
     TraceDocument,
 )
 from cli.trace.events import events_of
-from cli.trace.facts import Effect, Run
+from cli.trace.facts import Effect, Round, Run
 from cli.trace.shard_effects import effects_of
-from cli.trace.story import steps_of, stock_plan
+from cli.trace.story import About, steps_of, stock_plan
 from cli.trace.workflow_runs import read_runs, read_workflows
 from domain.choreography import saga_id_of
 from domain.errors import Refused, Unreachable
 from domain.identifiers import check_identifier, order_saga_id
 from domain.orders import OrderStatus, Style, closing_state
 from domain.sagas import Outcome, Reason, Refusal
+from domain.steps import Step
 from shards.engines import Database
 from shards.saga_rows import DatedOrder, EventRow, LookupRow, SagaRows, read_saga
 from workflows.order_saga import workflow_id
@@ -118,20 +118,23 @@ async def _rows(shard: Database, order_id: str) -> SagaRows | None:
 
 def document_of(known: Known) -> TraceDocument:
     order, runs = known.order, known.runs or ()
-    steps = steps_of(runs, known.effects, stock_plan(runs, known.lookup.stock_plan if known.lookup else None))
-    decision = _decision(runs, known.effects, steps)
+    decision = _decision(runs, known.effects)
     refusal = _refusal(known, decision)
     temporal: Literal["answered", "forgotten", "away"] = "away" if known.runs is None else "answered"
     asked: dict[str, Any] = next((run.asked["order"] for run in reversed(runs) if "order" in (run.asked or ())), {})
     whose = order or known.lookup
+    customer_id = whose.customer_id if whose else asked.get("customer_id")
+    plan = stock_plan(runs, known.lookup.stock_plan if known.lookup else None)
+    reason = refusal.reason if refusal else None
+    steps = steps_of(runs, known.effects, About(known.order_id, customer_id, _total(known), reason, plan))
     return TraceDocument(
         order_id=known.order_id,
         saga_id=order_saga_id(known.order_id),
         style=known.style,
         status=_status(known),
-        reason=refusal.reason if refusal else None,
+        reason=reason,
         detail=refusal.detail if refusal else None,
-        customer_id=whose.customer_id if whose else asked.get("customer_id"),
+        customer_id=customer_id,
         total=order.total.amount if order else None,
         currency=order.total.currency if order else asked.get("currency"),
         started_at=min((run.started_at for run in runs), default=steps[0].started_at if steps else None),
@@ -171,14 +174,27 @@ def _refusal(known: Known, decision: DecisionDocument | None) -> Refusal | None:
     return None
 
 
-def _decision(runs: Sequence[Run], effects: Sequence[Effect], steps: Sequence[StepDocument]) -> DecisionDocument | None:
+def _total(known: Known) -> str | None:
+    """The row's; while its shard is away, what it answered to a workflow, or told in an event."""
+    if known.order is not None:
+        return str(known.order.total)
+    answered = (each.answer.get("total") for each in _decided(known.runs or ()))
+    told = (run.asked["choreography"]["total"] for run in known.runs or () if "choreography" in (run.asked or ()))
+    return next((total for total in (*answered, *told) if total is not None), None)
+
+
+def _decided(runs: Sequence[Run]) -> list[Round]:
+    return [each for run in runs for each in run.rounds if each.step is Step.DECIDE_ORDER and each.end == "done"]
+
+
+def _decision(runs: Sequence[Run], effects: Sequence[Effect]) -> DecisionDocument | None:
     """The row's, which decides; where its shard is away, what it answered to the workflow."""
-    row = next((effect for effect in effects if effect.activity == "decide_order"), None)
+    row = next((effect for effect in effects if effect.name == Step.DECIDE_ORDER), None)
     if row is not None:
         reason, detail = (row.refusal.reason, row.refusal.detail) if row.refusal else (None, None)
         outcome = row.outcome or Outcome.ABORTING
         return DecisionDocument(outcome=outcome, reason=reason, detail=detail, at=row.at, shard=row.shard)
-    rounds = [each for run in runs for each in run.rounds if each.activity == "decide_order" and each.end == "done"]
+    rounds = _decided(runs)
     if not rounds:
         return None
     answer = rounds[0].answer

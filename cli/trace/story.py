@@ -1,92 +1,83 @@
-"""Puts a trace together from what its sources tell. Pure."""
+"""Puts a trace together from what its sources tell. Pure.
+
+What a step is called, and what a person reads of it, is `domain.steps`'s; histories give no more than its id.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from activities.interfaces import StockShare
-from cli.trace.documents import AlarmDocument, Phase, Result, RoundDocument, RowDocument, StepDocument
+from cli.trace.documents import AlarmDocument, Result, RoundDocument, RowDocument, StepDocument
 from cli.trace.facts import TEMPORAL_CANCEL, Effect, Handover, LostTask, Request, Round, Run, Timer
 from domain.sagas import Outcome
-from workflows.compensation import watched_step
+from domain.step_ids import parse_activity_id
+from domain.steps import Phase, Step, decision_told
 from workflows.order_saga import told
-
-PHASES: Mapping[str, Phase] = {
-    "decide_order": "decision",
-    "consume_stock": "completion",
-    "credit_merchant": "completion",
-    "release_stock": "compensation",
-    "join_release": "compensation",
-    "abort_order": "compensation",
-    "refuse_order_id": "compensation",
-}
-"""Of all other steps: `forward`."""
-
-_STOCK_VERBS = {"reserve_stock": "reserve", "release_stock": "release", "consume_stock": "consume"}
-_ROW_ONLY = {
-    "claim_order_id": "claim the order id",
-    "open_order": "open the order and hold the payment",
-    "place_order": "place the order",
-    "join_stock": "note what all stock shards answered",
-    "hold_payment": "hold the payment",
-    "join_release": "all stock is released",
-    "decide_order": "decide",
-    "credit_merchant": "credit the merchant",
-    "abort_order": "release the held payment and close the order",
-    "refuse_order_id": "keep the reason beside the order id",
-}
-
-Key = tuple[str, str | None]
-"""A step of an order's saga: its activity, and the SKU range it is about."""
+from workflows.visibility import CANCELLATION_WINDOW
 
 
-def steps_of(runs: Sequence[Run], effects: Sequence[Effect], plan: Sequence[StockShare]) -> list[StepDocument]:
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is known of the order beside its steps. `reason`: why it was aborted. `plan`: which stock lies where."""
+
+    order_id: str
+    customer_id: str | None
+    total: str | None
+    reason: str | None
+    plan: Sequence[StockShare]
+
+    def share_of(self, step_id: str) -> StockShare | None:
+        named = parse_activity_id(step_id)
+        return next((share for share in self.plan if named is not None and share.sku_range == named.part), None)
+
+
+def steps_of(runs: Sequence[Run], effects: Sequence[Effect], about: About) -> list[StepDocument]:
     """In the order in which they began; what has no time comes last.
 
     A step of a history carries the row that proves its effect. A row without such a step is a step too: its workflow
-    task is not complete, was lost, or Temporal has forgotten it.
+    task is not complete, was lost, Temporal has forgotten it, or an activity carried it out that does not list it.
     """
-    rows = {(effect.activity, effect.sku_range): effect for effect in effects}
-    ranges = {f"{verb} {told(share)}": share for share in plan for verb in _STOCK_VERBS.values()}
+    rows = {effect.step_id: effect for effect in effects}
     found: list[StepDocument] = []
-    proved: set[Key] = set()
+    proved: set[str] = set()
     for run in runs:
-        for rounds in _rounds_by_step(run):
-            share = ranges.get(rounds[0].summary)
-            key = (rounds[0].activity, share.sku_range if share else None)
-            proved.add(key)
-            found.append(_step(run, rounds, share, rows.get(key)))
+        for step_id, rounds in _rounds_by_step(run).items():
+            proved.add(step_id)
+            found.append(_step(run, rounds, rows.get(step_id), about))
         found += _between(run)
-    found += [_of_row(effect, runs, plan) for key, effect in rows.items() if key not in proved]
+    found += [_of_row(effect, runs, about) for step_id, effect in rows.items() if step_id not in proved]
     return sorted(found, key=lambda step: (step.started_at is None, step.started_at or 0))
 
 
 def stock_plan(runs: Sequence[Run], kept: Any) -> tuple[StockShare, ...]:
     """Which stock lies where: as the lookup row keeps it, else as the claim answered it to the workflow."""
-    answers = (r.answer for run in runs for r in run.rounds if r.activity == "claim_order_id" and r.answer)
+    answers = (r.answer for run in runs for r in run.rounds if r.step is Step.CLAIM_ORDER_ID and r.answer)
     shares = kept or next((answer["stock"] for answer in answers), ())
     return tuple(StockShare(**share) for share in shares)
 
 
-def _rounds_by_step(run: Run) -> list[list[Round]]:
-    by_step: dict[tuple[str, str], list[Round]] = {}
+def _rounds_by_step(run: Run) -> dict[str, list[Round]]:
+    by_step: dict[str, list[Round]] = {}
     for each in run.rounds:
-        by_step.setdefault((each.activity, each.summary), []).append(each)
-    return list(by_step.values())
+        by_step.setdefault(each.step_id, []).append(each)
+    return by_step
 
 
-def _step(run: Run, rounds: Sequence[Round], share: StockShare | None, effect: Effect | None) -> StepDocument:
+def _step(run: Run, rounds: Sequence[Round], effect: Effect | None, about: About) -> StepDocument:
     last = rounds[-1]
+    share = about.share_of(last.step_id)
     answer = last.answer if isinstance(last.answer, dict) else {}
     refusal = answer.get("refusal") or {}
     attempts = [each.attempts for each in rounds if each.attempts is not None]
     return StepDocument(
         kind="step",
-        phase=PHASES.get(last.activity, "forward"),
+        phase=last.step.phase if last.step is not None else Phase.FORWARD,
         name=last.activity,
-        summary=last.summary,
+        summary=_summary(last, effect, about),
         shard=effect.shard if effect else share.shard if share else None,
         result=_result(last, refusal, effect),
         reason=refusal.get("reason"),
@@ -98,11 +89,45 @@ def _step(run: Run, rounds: Sequence[Round], share: StockShare | None, effect: E
         failure=next((each.failure for each in reversed(rounds) if each.failure), None),
         next_attempt_at=last.next_attempt_at,
         rounds=[_round(each) for each in rounds],
-        alarm=_alarm(run, last.summary),
+        alarm=_alarm(run, last.step_id),
         row=_row(effect),
         workflow_id=run.workflow_id,
         run_id=run.run_id,
     )
+
+
+def _summary(last: Round, effect: Effect | None, about: About) -> str:
+    """The history's own words only where too little is known for ours."""
+    step = last.step
+    if step is None:
+        return last.summary or last.activity
+    answer = last.answer if isinstance(last.answer, dict) else {}
+    undecided = step is Step.DECIDE_ORDER and effect is None and "outcome" not in answer
+    facts = _facts(last.step_id, about)
+    if last.summary and (undecided or any(facts.get(name) is None for name in step.facts)):
+        return last.summary
+    refusal = answer.get("refusal") or {}
+    return step.told(_because(step, effect, refusal.get("reason"), about), **facts)
+
+
+def _because(step: Step, effect: Effect | None, answered: str | None, about: About) -> str | None:
+    if not step.declared.says_why:
+        return None
+    if step is not Step.DECIDE_ORDER:
+        return about.reason
+    if effect is None:
+        return decision_told(answered)
+    return decision_told(effect.refusal.reason if effect.refusal is not None else None)
+
+
+def _facts(step_id: str, about: About) -> dict[str, object]:
+    share = about.share_of(step_id)
+    return {
+        "order_id": about.order_id,
+        "customer_id": about.customer_id,
+        "total": about.total,
+        "goods": told(share) if share is not None else None,
+    }
 
 
 def _result(last: Round, refusal: Mapping[str, Any], effect: Effect | None) -> Result:
@@ -111,7 +136,7 @@ def _result(last: Round, refusal: Mapping[str, Any], effect: Effect | None) -> R
     if last.end != "done":
         return last.end
     # A decision carries the reason that won; it was not refused itself.
-    if refusal and last.activity != "decide_order":
+    if refusal and last.step is not Step.DECIDE_ORDER:
         return "refused"
     if effect is not None and effect.undone_at is not None:
         return "undone"
@@ -129,9 +154,9 @@ def _round(each: Round) -> RoundDocument:
     )
 
 
-def _alarm(run: Run, summary: str) -> AlarmDocument | None:
+def _alarm(run: Run, step_id: str) -> AlarmDocument | None:
     """The first that fired, else the last one set: an operator's retry sets a new one."""
-    timers = [timer for timer in run.timers if watched_step(timer.summary) == summary]
+    timers = [timer for timer in run.timers if timer.watches == step_id]
     fired = [timer for timer in timers if timer.end == "fired"]
     if not timers:
         return None
@@ -143,21 +168,19 @@ def _row(effect: Effect | None) -> RowDocument | None:
     return RowDocument(shard=effect.shard, at=effect.at, undone_at=effect.undone_at) if effect is not None else None
 
 
-def _of_row(effect: Effect, runs: Sequence[Run], plan: Sequence[StockShare]) -> StepDocument:
-    share = next((share for share in plan if share.sku_range == effect.sku_range), None)
-    verb = _STOCK_VERBS.get(effect.activity)
-    summary = _ROW_ONLY.get(effect.activity, effect.activity)
-    if verb is not None:
-        summary = f"{verb} {told(share) if share else 'the stock of one range'}"
-    is_decision = effect.activity == "decide_order"
-    refused = effect.refusal is not None and not is_decision
+def _of_row(effect: Effect, runs: Sequence[Run], about: About) -> StepDocument:
+    named = parse_activity_id(effect.step_id)
+    step = named.step if named is not None else None
+    refused = effect.refusal is not None and step is not Step.DECIDE_ORDER
     result: Result = "refused" if refused else "undone" if effect.undone_at else "done"
     run = next((run for run in reversed(runs) if effect.at is not None and run.started_at <= effect.at), None)
+    # The reason alone is what a row knows of why, and has a field of its own.
+    goods = _facts(effect.step_id, about)["goods"]
     return StepDocument(
         kind="step",
-        phase=PHASES.get(effect.activity, "forward"),
-        name=effect.activity,
-        summary=summary,
+        phase=step.phase if step is not None else Phase.FORWARD,
+        name=effect.name,
+        summary=step.told(goods=goods) if step is not None else effect.name,
         shard=effect.shard,
         result="nothing_to_undo" if effect.nothing_to_undo else result,
         reason=effect.refusal.reason if effect.refusal else None,
@@ -174,7 +197,7 @@ def _of_row(effect: Effect, runs: Sequence[Run], plan: Sequence[StockShare]) -> 
 
 def _between(run: Run) -> Iterator[StepDocument]:
     for timer in run.timers:
-        if watched_step(timer.summary) is None:
+        if timer.watches is None:
             yield _timer(run, timer)
     for request in run.requests:
         yield _request(run, request)
@@ -189,7 +212,7 @@ def _timer(run: Run, timer: Timer) -> StepDocument:
         run,
         kind="timer",
         name="timer",
-        summary=timer.summary,
+        summary=CANCELLATION_WINDOW if run.is_its_window(timer) else timer.summary,
         detail=f"set for {timer.seconds:g} s",
         result=timer.end or "pending",
         started_at=timer.started_at,
@@ -255,10 +278,10 @@ def _event(run: Run, started_at: datetime, ended_at: datetime | None, **fields: 
 
 
 def _phase_at(run: Run, moment: datetime) -> Phase:
-    decided = next((each for each in run.rounds if each.activity == "decide_order" and each.end == "done"), None)
+    decided = next((each for each in run.rounds if each.step is Step.DECIDE_ORDER and each.end == "done"), None)
     if decided is None or moment < decided.started_at:
-        return "forward"
-    return "completion" if decided.answer["outcome"] == Outcome.CONFIRMED else "compensation"
+        return Phase.FORWARD
+    return Phase.COMPLETION if decided.answer["outcome"] == Outcome.CONFIRMED else Phase.COMPENSATION
 
 
 def _told_answer(answer: Any) -> str:

@@ -15,7 +15,6 @@ from rich.tree import Tree
 from cli.order_documents import why_of
 from cli.trace.documents import (
     DecisionDocument,
-    Phase,
     ReactorDocument,
     Result,
     RunDocument,
@@ -23,6 +22,7 @@ from cli.trace.documents import (
     TraceDocument,
 )
 from domain.orders import Style
+from domain.steps import Phase
 from domain.timestamps import short_timestamp
 
 _MARKS: dict[Result, tuple[str, str]] = {
@@ -38,9 +38,9 @@ _MARKS: dict[Result, tuple[str, str]] = {
     "pending": ("…", "cyan"),
 }
 _TITLES: dict[Phase, str] = {
-    "forward": "forward, until the decision",
-    "completion": "completion, only forward",
-    "compensation": "compensation, everything is given back",
+    Phase.FORWARD: "forward, until the decision",
+    Phase.COMPLETION: "completion, only forward",
+    Phase.COMPENSATION: "compensation, everything is given back",
 }
 # A row that is older than its step by this much is of an attempt whose task or run was lost, not of another clock.
 _CLOCKS_DIFFER_SECONDS = 1.0
@@ -98,20 +98,20 @@ class TraceTree:
                 self._add_either(tree, step)
 
     def _add_either(self, tree: Tree, step: StepDocument) -> None:
-        self._add_step(tree, step, self._decision_line(step) if step.phase == "decision" else self._line(step))
+        self._add_step(tree, step, self._decision_line(step) if step.phase is Phase.DECISION else self._line(step))
 
     def _add_phases(self, tree: Tree, steps: Sequence[StepDocument]) -> None:
-        self._add_phase(tree, "forward", steps)
-        decisions = [step for step in steps if step.phase == "decision"]
+        self._add_phase(tree, Phase.FORWARD, steps)
+        decisions = [step for step in steps if step.phase is Phase.DECISION]
         for step in decisions:
             self._add_step(tree, step, self._decision_line(step))
         if not decisions:
             tree.add(Text("◇ not decided", style="bold"))
-        self._add_phase(tree, "completion", steps)
-        self._add_phase(tree, "compensation", steps)
+        self._add_phase(tree, Phase.COMPLETION, steps)
+        self._add_phase(tree, Phase.COMPENSATION, steps)
 
     def _add_phase(self, tree: Tree, phase: Phase, steps: Sequence[StepDocument]) -> None:
-        of_phase = [step for step in steps if step.phase == phase]
+        of_phase = [step for step in steps if step.phase is phase]
         if of_phase:
             branch = tree.add(Text(_TITLES[phase], style="bold"))
             for step in of_phase:
@@ -144,7 +144,7 @@ class TraceTree:
         return ", ".join(part for part in (step.shard, self._since(step.started_at), took, how) if part)
 
     def _more(self, step: StepDocument) -> Iterator[str]:
-        if step.reason and step.kind == "step" and step.phase != "decision":
+        if step.reason and step.kind == "step" and step.phase is not Phase.DECISION:
             yield f"{step.reason}: {step.detail}"
         failing = any(each.result != "done" for each in step.rounds) or (step.attempts or 0) > 1
         if failing or step.result == "pending":

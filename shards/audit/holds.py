@@ -5,6 +5,7 @@ Hold, account and order share the customer's shard, and each step of the three i
 
 from __future__ import annotations
 
+from domain.steps import Step
 from shards.audit.findings import Check
 from shards.audit.rules import LocalCheck, Rule
 
@@ -53,12 +54,12 @@ HOLDS = LocalCheck(
         ),
         Rule(
             "{saga_id} is {order_state} with a total of {total}, but its payment was never held",
-            """
+            f"""
             SELECT b.saga_id, o.id AS order_id, o.state AS order_state, o.currency, o.total AS total_minor
             FROM orders AS o JOIN barrier AS b ON b.saga_id = 'order/' || o.id AND b.op = 'do'
-              AND CASE WHEN o.choreography IS NULL THEN b.step = 'open_order'
+              AND CASE WHEN o.choreography IS NULL THEN b.step = '{Step.OPEN_ORDER}'
                   -- One that was only barred has nothing to show either.
-                  ELSE b.step = 'hold_payment' AND NOT EXISTS (
+                  ELSE b.step = '{Step.HOLD_PAYMENT}' AND NOT EXISTS (
                       SELECT FROM barrier WHERE saga_id = b.saga_id AND step = b.step AND op = 'undo') END
             WHERE o.total > 0 AND NOT EXISTS (SELECT FROM hold WHERE saga_id = b.saga_id)
               AND (o.state = 'confirmed' OR jsonb_typeof(b.result) IS DISTINCT FROM 'object')

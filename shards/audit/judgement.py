@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from domain.orders import OrderState
+from domain.step_ids import step_of_barrier
+from domain.steps import Phase
 from shards.audit.facts import Dossier, LegFact, OrderFact, ReservationFact
 from shards.audit.findings import Check, Fault, Violation
 from shards.audit.rules import told_amount
@@ -225,7 +227,9 @@ def _orphan_faults(dossier: Dossier) -> Iterator[Fault]:
     state = dossier.orders[0].state if dossier.orders else None
     undone = {(each.shard, each.step) for each in dossier.steps if each.op == "undo"}
     for shard, step, op, refused in dossier.steps:
-        confirms = step == "credit_merchant" or step.startswith("consume_stock/")
+        named = step_of_barrier(step)
+        confirms = named is not None and named.step.phase is Phase.COMPLETION
+        leaves_nothing = named is not None and not named.step.declared.has_effect
         row = _row(dossier, step=step, op=op, order_state=state)
         told = _told_step(step)
         if state == OrderState.CONFIRMED:
@@ -235,7 +239,7 @@ def _orphan_faults(dossier: Dossier) -> Iterator[Fault]:
         elif op == "do" and confirms:
             what = f"step {told} of {dossier.saga_id} ran, but the order is {state or 'nowhere'}, not confirmed"
             yield Fault(Check.ORPHANS, False, Violation(what, shard, row))
-        elif op == "do" and not refused and (shard, step) not in undone:
+        elif op == "do" and not (refused or leaves_nothing) and (shard, step) not in undone:
             what = f"step {told} of {dossier.saga_id} was done and never undone, and nobody works on the saga"
             yield Fault(Check.ORPHANS, True, Violation(what, shard, row))
 

@@ -6,6 +6,7 @@ Whether the saga behind a barrier still lives is asked across shards: see `judge
 
 from __future__ import annotations
 
+from domain.steps import Step
 from shards.audit.findings import Check
 from shards.audit.rules import LocalCheck, Rule
 
@@ -34,7 +35,8 @@ ORPHANS = LocalCheck(
             "the stock step of {saga_id} was undone, but {quantity} of {sku} is still {state}",
             f"""
             SELECT r.* FROM ({_RESERVATIONS}) AS r
-            JOIN barrier AS b ON b.saga_id = r.saga_id AND b.step = 'reserve_stock/' || r.sku_range AND b.op = 'undo'
+            JOIN barrier AS b ON b.saga_id = r.saga_id
+                AND b.step = '{Step.RESERVE_STOCK}/' || r.sku_range AND b.op = 'undo'
             WHERE r.state <> 'released'
             """,
         ),
@@ -42,7 +44,8 @@ ORPHANS = LocalCheck(
             "the stock step of {saga_id} was consumed, but {quantity} of {sku} is still {state}",
             f"""
             SELECT r.* FROM ({_RESERVATIONS}) AS r
-            JOIN barrier AS b ON b.saga_id = r.saga_id AND b.step = 'consume_stock/' || r.sku_range AND b.op = 'do'
+            JOIN barrier AS b ON b.saga_id = r.saga_id
+                AND b.step = '{Step.CONSUME_STOCK}/' || r.sku_range AND b.op = 'do'
             WHERE r.state <> 'consumed'
             """,
         ),
@@ -57,16 +60,16 @@ ORPHANS = LocalCheck(
         ),
         Rule(
             "{saga_id} was undone, but its order is {state}",
-            """
+            f"""
             SELECT b.saga_id, o.id AS order_id, o.state FROM orders AS o
-            JOIN barrier AS b ON b.saga_id = 'order/' || o.id AND b.step = 'open_order' AND b.op = 'undo'
+            JOIN barrier AS b ON b.saga_id = 'order/' || o.id AND b.step = '{Step.OPEN_ORDER}' AND b.op = 'undo'
             WHERE o.state NOT IN ('rejected', 'cancelled')
             """,
         ),
         _without_barrier(
             "order {order_id} ({state}) was opened without a barrier",
             "SELECT 'order/' || id AS saga_id, id AS order_id, state FROM orders",
-            "'open_order'",
+            f"'{Step.OPEN_ORDER}'",
         ),
         _without_barrier(
             "{amount} of account {account_id} was held for {saga_id} without a barrier",
@@ -79,12 +82,12 @@ ORPHANS = LocalCheck(
         _without_barrier(
             "{quantity} of {sku} was reserved for {saga_id} without a barrier",
             _RESERVATIONS,
-            "'reserve_stock/' || effect.sku_range",
+            f"'{Step.RESERVE_STOCK}/' || effect.sku_range",
         ),
         _without_barrier(
             "{quantity} of {sku} was consumed for {saga_id} without a barrier",
             f"SELECT r.* FROM ({_RESERVATIONS}) AS r WHERE r.state = 'consumed'",
-            "'consume_stock/' || effect.sku_range",
+            f"'{Step.CONSUME_STOCK}/' || effect.sku_range",
         ),
         _without_barrier(
             "a merchant was credited with the second leg of {saga_id} ({amount}) without a barrier",
@@ -92,7 +95,7 @@ ORPHANS = LocalCheck(
             SELECT saga_id, role, currency, amount AS amount_minor FROM clearing_leg
             WHERE role = 'second' AND saga_id LIKE 'order/%'
             """,
-            "'credit_merchant'",
+            f"'{Step.CREDIT_MERCHANT}'",
         ),
     ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from domain.steps import Step
 from tests.faults.declared import DECLARED, ENDINGS, TRANSFERS, Ending, Group, Kind, Mode, group_of
 from tests.faults.faults import FAULTS, Fault, Refuses, WorkerDies
 
@@ -13,7 +14,7 @@ from tests.faults.faults import FAULTS, Fault, Refuses, WorkerDies
 class Case:
     """One order or transfer of this kind, its activities run in this mode, and what befalls one of them."""
 
-    activity: str
+    activity: Step
     kind: Kind
     fault: Fault
     mode: Mode

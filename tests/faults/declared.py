@@ -8,6 +8,7 @@ from typing import Literal
 
 from domain.orders import OrderStatus
 from domain.sagas import Reason
+from domain.steps import Phase, Step
 from domain.transfers import TransferStatus
 
 Mode = Literal["local_first", "regular"]
@@ -87,20 +88,27 @@ ENDINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """`kinds`: those whose sagas come to this activity. `refuses`: every reason that it can answer by itself, of the
-    first kind. `undone_by`: the activity that compensates it. `undecided`: it runs before the decision, so a cancel can
-    win. `modes`: the same for both where it is never run locally. `commits_by_itself`: its transaction has no border
-    to stop at, because it is prepared and ended in statements of its own. `never`: faults, by their class, that cannot
-    befall it.
+    """`kinds`: those whose sagas come to this step. `refuses`: every reason that it can answer by itself, of the
+    first kind. `modes`: the same for both where it is never run locally. `commits_by_itself`: its transaction has no
+    border to stop at, because it is prepared and ended in statements of its own. `never`: faults, by their class, that
+    cannot befall it. What undoes it, and whether it comes before the decision, `domain.steps` says.
     """
 
+    step: Step
     kinds: tuple[Kind, ...]
     refuses: tuple[Reason, ...] = ()
-    undone_by: str | None = None
-    undecided: bool = False
     modes: tuple[Mode, ...] = MODES
     commits_by_itself: bool = False
     never: tuple[str, ...] = ()
+
+    @property
+    def undone_by(self) -> Step | None:
+        return self.step.undone_by
+
+    @property
+    def undecided(self) -> bool:
+        """It runs before the decision, so a cancel can win."""
+        return self.step.phase is Phase.FORWARD
 
     @property
     def is_of_transfers(self) -> bool:
@@ -122,10 +130,11 @@ class Declared:
 REGULAR: tuple[Mode, ...] = ("regular",)
 _OF_ACCOUNTS = (Reason.UNKNOWN_ACCOUNT, Reason.CURRENCY_MISMATCH, Reason.ACCOUNT_NOT_OPEN)
 
-DECLARED: dict[str, Declared] = {
-    "claim_order_id": Declared((Kind.SOUND,), refuses=(Reason.ID_CONFLICT,), undecided=True),
-    "price_lines": Declared((Kind.SOUND,), refuses=(Reason.UNKNOWN_SKU, Reason.CURRENCY_MISMATCH), undecided=True),
-    "open_order": Declared(
+_DECLARED = (
+    Declared(Step.CLAIM_ORDER_ID, (Kind.SOUND,), refuses=(Reason.ID_CONFLICT,)),
+    Declared(Step.PRICE_LINES, (Kind.SOUND,), refuses=(Reason.UNKNOWN_SKU, Reason.CURRENCY_MISMATCH)),
+    Declared(
+        Step.OPEN_ORDER,
         (Kind.SOUND,),
         refuses=(
             Reason.UNKNOWN_CUSTOMER,
@@ -134,67 +143,60 @@ DECLARED: dict[str, Declared] = {
             Reason.ACCOUNT_NOT_OPEN,
             Reason.INSUFFICIENT_FUNDS,
         ),
-        undone_by="abort_order",
-        undecided=True,
     ),
-    "reserve_stock": Declared(
+    Declared(
+        Step.RESERVE_STOCK,
         (Kind.SOUND, Kind.CHOREOGRAPHED),
         refuses=(Reason.UNKNOWN_SKU, Reason.CURRENCY_MISMATCH, Reason.OUT_OF_STOCK),
-        undone_by="release_stock",
-        undecided=True,
     ),
-    "decide_order": Declared((Kind.SOUND, Kind.SHORT, Kind.STRANGER, Kind.CHOREOGRAPHED)),
-    "consume_stock": Declared((Kind.SOUND, Kind.CHOREOGRAPHED)),
-    "credit_merchant": Declared((Kind.SOUND, Kind.CHOREOGRAPHED)),
-    "release_stock": Declared((Kind.SHORT, Kind.CHOREOGRAPHED_SHORT)),
-    "abort_order": Declared((Kind.SHORT, Kind.STRANGER, Kind.CHOREOGRAPHED_POOR)),
-    "refuse_order_id": Declared((Kind.STRANGER,)),
+    Declared(Step.DECIDE_ORDER, (Kind.SOUND, Kind.SHORT, Kind.STRANGER, Kind.CHOREOGRAPHED)),
+    Declared(Step.CONSUME_STOCK, (Kind.SOUND, Kind.CHOREOGRAPHED)),
+    Declared(Step.CREDIT_MERCHANT, (Kind.SOUND, Kind.CHOREOGRAPHED)),
+    Declared(Step.RELEASE_STOCK, (Kind.SHORT, Kind.CHOREOGRAPHED_SHORT)),
+    Declared(Step.ABORT_ORDER, (Kind.SHORT, Kind.STRANGER, Kind.CHOREOGRAPHED_POOR)),
+    Declared(Step.REFUSE_ORDER_ID, (Kind.STRANGER,)),
     # What bars it is the decision, and what undoes it is not asked for where there was no row.
-    "place_order": Declared(
+    Declared(
+        Step.PLACE_ORDER,
         (Kind.CHOREOGRAPHED,),
         refuses=(Reason.UNKNOWN_CUSTOMER, Reason.CURRENCY_WITHDRAWN),
-        undone_by="abort_order",
-        undecided=True,
         never=("DoComesLate", "CommitsUnderItsUndo", "UndoFails"),
     ),
     # Nobody cancels it: what it tells has happened already. Nor can an undecided order be undone.
-    "join_stock": Declared(
+    Declared(
+        Step.JOIN_STOCK,
         (Kind.CHOREOGRAPHED,),
-        undone_by="abort_order",
-        undecided=True,
         never=("UndoComesFirst", "DoComesLate by temporal", "CommitsUnderItsUndo", "UndoFails"),
     ),
     # Once it is done the next reactor is on its way to the decision, whoever is cancelled here; and who is cancelled
     # before tells so by the same step, which waits at its barrier where the undo would.
-    "hold_payment": Declared(
+    Declared(
+        Step.HOLD_PAYMENT,
         (Kind.CHOREOGRAPHED,),
         refuses=(Reason.CURRENCY_MISMATCH, Reason.ACCOUNT_NOT_OPEN, Reason.INSUFFICIENT_FUNDS),
-        undone_by="abort_order",
-        undecided=True,
         never=("UndoComesFirst", "CommitsUnderItsUndo", "UndoFails"),
     ),
-    "join_release": Declared((Kind.CHOREOGRAPHED_SHORT,)),
-    "open_transfer": Declared(
+    Declared(Step.JOIN_RELEASE, (Kind.CHOREOGRAPHED_SHORT,)),
+    Declared(
+        Step.OPEN_TRANSFER,
         (Kind.SENT, Kind.LOCAL, Kind.SOURCE),
         refuses=(*_OF_ACCOUNTS, Reason.INSUFFICIENT_FUNDS, Reason.ID_CONFLICT, Reason.NOT_LOCAL),
-        undecided=True,
     ),
-    "admit_transfer": Declared((Kind.SENT,), refuses=_OF_ACCOUNTS, undone_by="withdraw_admission", undecided=True),
-    "decide_transfer": Declared((Kind.SENT, Kind.UNWELCOME)),
-    "credit_transfer": Declared((Kind.SENT,)),
-    "withdraw_admission": Declared((Kind.UNWELCOME,)),
-    "prepare_participant": Declared(
+    Declared(Step.ADMIT_TRANSFER, (Kind.SENT,), refuses=_OF_ACCOUNTS),
+    Declared(Step.DECIDE_TRANSFER, (Kind.SENT, Kind.UNWELCOME)),
+    Declared(Step.CREDIT_TRANSFER, (Kind.SENT,)),
+    Declared(Step.WITHDRAW_ADMISSION, (Kind.UNWELCOME,)),
+    Declared(
+        Step.PREPARE_PARTICIPANT,
         (Kind.SOURCE, Kind.TARGET),
         refuses=(*_OF_ACCOUNTS, Reason.INSUFFICIENT_FUNDS),
-        undone_by="abort_participant",
-        undecided=True,
         modes=REGULAR,
         commits_by_itself=True,
     ),
-    "commit_participant": Declared((Kind.SOURCE, Kind.TARGET), modes=REGULAR, commits_by_itself=True),
-    "abort_participant": Declared((Kind.SOURCE_VETOED, Kind.TARGET_VETOED), modes=REGULAR),
-}
-
-COMPENSATIONS = frozenset(
-    {"release_stock", "abort_order", "refuse_order_id", "withdraw_admission", "abort_participant"}
+    Declared(Step.COMMIT_PARTICIPANT, (Kind.SOURCE, Kind.TARGET), modes=REGULAR, commits_by_itself=True),
+    Declared(Step.ABORT_PARTICIPANT, (Kind.SOURCE_VETOED, Kind.TARGET_VETOED), modes=REGULAR),
 )
+
+DECLARED = {declared.step: declared for declared in _DECLARED}
+
+COMPENSATIONS = frozenset(step for step in Step if step.phase is Phase.COMPENSATION and not step.declared.is_record)

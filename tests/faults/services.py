@@ -25,9 +25,7 @@ def host_every_service() -> None:
     hosted = [HOSTED[service] for service in Service]
     HOSTED[EVERY_SERVICE] = Hosted(
         [workflow for each in hosted for workflow in each.workflows],
-        lambda router, settings: list(
-            {each.__name__: each for one in hosted for each in one.activities(router, settings)}.values()
-        ),
+        lambda wiring: list({each.__name__: each for one in hosted for each in one.activities(wiring)}.values()),
     )
 
 

@@ -12,8 +12,8 @@ from domain.choreography import EventKind, OrderEvent
 from domain.errors import InvalidInput
 from domain.identifiers import order_saga_id
 from domain.sagas import ALREADY_COMPENSATED, Outcome, Reason, Refusal
+from domain.steps import RECORDS
 from shards import order_events
-from shards.orders import REACTION_STEPS
 from shards.outbox_stretch import Stretch
 from tests.support.world import ChoreographyByHand, World
 
@@ -202,7 +202,7 @@ async def test_what_comes_after_the_end_tells_nobody(order: ChoreographyByHand) 
     assert await order.join_stock() == await order.hold() == await order.place() == ALREADY_COMPENSATED
     await order.join_release()
     assert [kind for _, kind in await order.events()] == ["OrderPlaced", "OrderAborting", "OrderCancelled"]
-    assert {step for step, op in await barrier_rows(order) if op == "undo"} >= set(REACTION_STEPS)
+    assert {step for step, op in await barrier_rows(order) if op == "undo"} >= set(RECORDS)
 
 
 async def test_stock_is_never_released_twice_nor_of_a_confirmed_order(order: ChoreographyByHand) -> None:
@@ -256,7 +256,7 @@ async def test_an_orchestrated_order_carries_nothing_for_reactors(world: World) 
     )
     assert [set(row[0]) for row in payloads] == [{"customer_id", "total"}, {"reason"}, {"reason"}]
     steps = await world.everywhere("SELECT DISTINCT step FROM barrier WHERE saga_id = :s", s=saga.saga_id)
-    assert not {row[0] for row in steps} & set(REACTION_STEPS)
+    assert not {row[0] for row in steps} & set(RECORDS)
 
 
 async def test_an_event_that_no_reactor_could_take_is_told_apart(order: ChoreographyByHand) -> None:

@@ -83,7 +83,7 @@ ENTRANCES_OF_A_TEST: dict[str, Entrance[Any]] = {
 
 @pytest.fixture
 async def client(fresh_namespace: FreshNamespace, monkeypatch: pytest.MonkeyPatch) -> Client:
-    hosted = Hosted([Blocks, BlocksAgain, Fails], lambda router, settings: [])
+    hosted = Hosted([Blocks, BlocksAgain, Fails], lambda wiring: [])
     monkeypatch.setitem(HOSTED, QUEUE, hosted)
     monkeypatch.setattr("workflows.entrances.ENTRANCES", ENTRANCES_OF_A_TEST)
     monkeypatch.setattr("workers.entrance.ENTRANCES", ENTRANCES_OF_A_TEST)

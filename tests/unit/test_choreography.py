@@ -15,18 +15,9 @@ from domain.choreography import (
     reactor_ids,
     saga_id_of,
 )
+from tests.support.places import assert_says_all
+from workflows.order_choreography import REACTORS
 
-# What each reactor can bring about, told by the reactor's own service. Nothing: the saga asks for no more of it.
-OUTCOMES: dict[Reactor, set[EventKind]] = {
-    Reactor.RESERVE_STOCK: {EventKind.STOCK_RESERVED, EventKind.STOCK_REFUSED},
-    Reactor.HOLD_PAYMENT: {EventKind.PAYMENT_HELD, EventKind.PAYMENT_REFUSED},
-    Reactor.CONFIRM_ORDER: {EventKind.ORDER_CONFIRMED, EventKind.ORDER_ABORTING},
-    Reactor.SHIP_ORDER: set(),
-    Reactor.CREDIT_MERCHANT: set(),
-    Reactor.ABORT_ORDER: {EventKind.ORDER_ABORTING},
-    Reactor.RELEASE_STOCK: {EventKind.STOCK_RELEASED},
-    Reactor.CLOSE_ORDER: {EventKind.ORDER_REJECTED, EventKind.ORDER_CANCELLED},
-}
 ENDS = {EventKind.ORDER_CONFIRMED, EventKind.ORDER_REJECTED, EventKind.ORDER_CANCELLED}
 STAGE = {
     kind: number
@@ -46,12 +37,17 @@ STAGE = {
 
 @pytest.mark.parametrize("kind", EventKind)
 def test_every_event_that_does_not_end_an_order_has_somebody_who_brings_the_next_one_about(kind: EventKind) -> None:
-    next_kinds = {outcome for reactor in REACTIONS[kind] for outcome in OUTCOMES[reactor]}
+    next_kinds = {outcome for reactor in REACTIONS[kind] for outcome in reactor.tells}
     assert bool(next_kinds) is (kind not in ENDS)
 
 
+def test_every_event_has_its_reactions_and_every_reactor_its_workflow() -> None:
+    assert_says_all("REACTIONS in domain/choreography.py", EventKind, REACTIONS)
+    assert_says_all("REACTORS in workflows/order_choreography.py", Reactor, REACTORS)
+
+
 def test_every_reactor_is_set_off_by_some_event_and_has_a_service_and_a_name_of_its_own() -> None:
-    assert {reactor for reactors in REACTIONS.values() for reactor in reactors} == set(Reactor) == set(OUTCOMES)
+    assert {reactor for reactors in REACTIONS.values() for reactor in reactors} == set(Reactor)
     assert {reactor.service for reactor in Reactor} == set(Service)
     assert len({PLACEMENT_TYPE, *(reactor.workflow_type for reactor in Reactor)}) == len(Reactor) + 1
     assert Reactor.RESERVE_STOCK.workflow_type == "ReserveStock"
@@ -60,7 +56,7 @@ def test_every_reactor_is_set_off_by_some_event_and_has_a_service_and_a_name_of_
 def test_from_its_first_event_an_order_comes_to_every_end_and_never_back_to_an_earlier_stage() -> None:
     reached = [EventKind.ORDER_PLACED]
     for kind in reached:
-        following = {outcome for reactor in REACTIONS[kind] for outcome in OUTCOMES[reactor]}
+        following = {outcome for reactor in REACTIONS[kind] for outcome in reactor.tells}
         assert all(STAGE[outcome] > STAGE[kind] for outcome in following)
         reached += sorted(following - set(reached))
     assert set(reached) == set(EventKind)

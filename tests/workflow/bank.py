@@ -23,6 +23,7 @@ from activities.interfaces import (
     TransferActivities,
     TwoPhaseActivities,
 )
+from activities.registry import names_of
 from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal
 from domain.transfers import Protocol, ProtocolChoice, Transfer, TransferState
 from domain.two_phase import Ended, Participant, Vote
@@ -187,27 +188,27 @@ class FakeTransfers(TransferActivities):
     def __init__(self, banks: Banks) -> None:
         self._banks = banks
 
-    @activity.defn(name="open_transfer")
+    @activity.defn
     async def open_transfer(self, request: OpenTransfer) -> OpenedTransfer:
         bank = self._banks[request.transfer.saga_id]
         return await bank.attempt("open", lambda: bank.open(request.transfer, request.protocol))
 
-    @activity.defn(name="admit_transfer")
+    @activity.defn
     async def admit_transfer(self, transfer: Transfer) -> StepResult:
         bank = self._banks[transfer.saga_id]
         return StepResult(await bank.attempt("admit", lambda: bank.admit(transfer)))
 
-    @activity.defn(name="decide_transfer")
+    @activity.defn
     async def decide_transfer(self, request: DecideTransfer) -> Decision:
         bank = self._banks[request.transfer.saga_id]
         return await bank.attempt("decide", lambda: bank.decide(request.transfer, request.refusal))
 
-    @activity.defn(name="credit_transfer")
+    @activity.defn
     async def credit_transfer(self, transfer: Transfer) -> None:
         bank = self._banks[transfer.saga_id]
         await bank.attempt("credit", lambda: bank.credit(transfer))
 
-    @activity.defn(name="withdraw_admission")
+    @activity.defn
     async def withdraw_admission(self, transfer: Transfer) -> None:
         bank = self._banks[transfer.saga_id]
         await bank.attempt("withdraw", bank.withdraw)
@@ -217,19 +218,19 @@ class FakeTwoPhase(TwoPhaseActivities):
     def __init__(self, banks: Banks) -> None:
         self._banks = banks
 
-    @activity.defn(name="prepare_participant")
+    @activity.defn
     async def prepare_participant(self, request: ParticipantStep) -> Vote:
         bank = self._banks[request.transfer.saga_id]
         step = f"prepare {request.participant}"
         return await bank.attempt(step, lambda: bank.prepare(request.transfer, request.participant))
 
-    @activity.defn(name="commit_participant")
+    @activity.defn
     async def commit_participant(self, request: ParticipantStep) -> Ended:
         bank = self._banks[request.transfer.saga_id]
         step = f"commit {request.participant}"
         return await bank.attempt(step, lambda: bank.commit(request.transfer, request.participant))
 
-    @activity.defn(name="abort_participant")
+    @activity.defn
     async def abort_participant(self, request: AbortParticipant) -> Ended:
         bank = self._banks[request.transfer.saga_id]
         step = f"abort {request.participant}"
@@ -237,14 +238,6 @@ class FakeTwoPhase(TwoPhaseActivities):
 
 
 def activities_of(banks: Banks) -> Sequence[Callable[..., Any]]:
-    transfers, two_phase = FakeTransfers(banks), FakeTwoPhase(banks)
-    return [
-        transfers.open_transfer,
-        transfers.admit_transfer,
-        transfers.decide_transfer,
-        transfers.credit_transfer,
-        transfers.withdraw_admission,
-        two_phase.prepare_participant,
-        two_phase.commit_participant,
-        two_phase.abort_participant,
-    ]
+    """Every activity of the two interfaces."""
+    fakes = (FakeTransfers(banks), FakeTwoPhase(banks))
+    return [getattr(fake, name) for fake in fakes for name in names_of(type(fake).__base__)]

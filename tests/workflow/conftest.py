@@ -60,6 +60,7 @@ async def replays() -> AsyncIterator[Replays]:
     """Of what is started in the module's tests."""
     made = Replays()
     yield made
+    assert made.misnamed() == []
     assert await made.failures([*ORDER_WORKFLOWS, TransferWorkflow, TransferBatchWorkflow]) == {}
 
 

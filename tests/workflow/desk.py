@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -14,8 +14,9 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from domain.money import Money
-from domain.orders import Order, OrderLine, OrderStatus
+from domain.orders import Order, OrderLine, OrderStatus, Style
 from domain.sagas import Reason, SagaOptions
+from domain.steps import Phase, Step
 from tests.workflow.driving import Driver
 from tests.workflow.fakes import Shop, Shops, activities_of
 from tests.workflow.faults import Hangs
@@ -148,9 +149,21 @@ async def statuses(handle: Handle) -> list[str]:
     told: list[str] = []
     for event in await events(handle, kind):
         fields = event.upsert_workflow_search_attributes_event_attributes.search_attributes.indexed_fields
-        value = fields["OrderStatus"].data.decode().strip('"[]')
-        told.append(value)
+        # A `workflow.patched` sets an attribute of its own.
+        if "OrderStatus" in fields:
+            told.append(fields["OrderStatus"].data.decode().strip('"[]'))
     return told
+
+
+def walked(style: Style, ranges: Sequence[str] = ("a", "b")) -> tuple[str, ...]:
+    """The steps of a good order at agreed prices, as `Shop.calls` has them."""
+    steps = [step for step in Step if step.is_of_orders and step.is_of(style) and step is not Step.PRICE_LINES]
+    return tuple(
+        f"{step}/{part}" if part else str(step)
+        for step in steps
+        if step.phase is not Phase.COMPENSATION
+        for part in (ranges if step.declared.parts is not None else ("",))
+    )
 
 
 async def until(holds: Callable[[], Any], seconds: float = 15) -> None:

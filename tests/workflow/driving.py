@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Protocol
 
 from temporalio.client import WorkflowHandle, WorkflowHistory
@@ -10,9 +12,27 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer
 
+from cli.trace.local_rounds import MARKER_NAME
+from domain.step_ids import parse_activity_id
+from domain.steps import Step
 from tests.workflow.faults import Fails, Fault, Hangs
 from tests.workflow.modes import Mode
 from workers.sandbox import workflow_runner
+
+# A SKU range or a participant; the first range has no lower bound.
+_PART = re.compile(r"[A-Za-z0-9._-]*")
+
+
+def activities_in(history: WorkflowHistory) -> Iterator[tuple[str, str]]:
+    """Type and id of each, local ones too."""
+    for event in history.events:
+        scheduled = event.activity_task_scheduled_event_attributes
+        if scheduled.activity_id:
+            yield scheduled.activity_type.name, scheduled.activity_id
+        marker = event.marker_recorded_event_attributes
+        if marker.marker_name == MARKER_NAME:
+            kept = json.loads(marker.details["data"].payloads[0].data)
+            yield kept["activity_type"], kept["activity_id"]
 
 
 class Injectable(Protocol):
@@ -57,6 +77,16 @@ class Replays:
     def add_history(self, name: str, history: WorkflowHistory) -> None:
         self._name_of[history.run_id] = name
         self._histories.append(history)
+
+    def misnamed(self) -> list[str]:
+        """Activities of steps whose id does not name the step: by that histories and rows are joined."""
+        found = []
+        for activity_type, activity_id in (each for history in self._histories for each in activities_in(history)):
+            named = parse_activity_id(activity_id)
+            is_named = named is not None and named.step == activity_type and _PART.fullmatch(named.part or "")
+            if activity_type in set(Step) and not is_named:
+                found.append(f"{activity_type} has the id {activity_id}")
+        return found
 
     async def failures(self, workflows: list[type]) -> dict[str, str]:
         """By name, those that the code as it is would not have made."""

@@ -33,11 +33,13 @@ from activities.interfaces import (
     StockShare,
     StockStep,
 )
+from activities.registry import names_of
 from domain.choreography import Choreography, EventKind, OrderEvent
 from domain.identifiers import order_saga_id
 from domain.money import Money
 from domain.orders import Order, OrderState, PricedLine, Style, closing_state, quantities_by_sku
 from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal
+from domain.steps import RECORDS, Phase, Step
 from tests.workflow.faults import Fault
 
 R = TypeVar("R")
@@ -100,8 +102,8 @@ class Shop:
 
     def undone(self) -> list[str]:
         """The compensations that ran, each once, in the order of their first attempt."""
-        undo = ("release_stock/", "abort_order", "refuse_order_id")
-        return list(dict.fromkeys(call for call in self.calls if call.startswith(undo)))
+        undo = {step for step in Step if step.phase is Phase.COMPENSATION and not step.declared.is_record}
+        return list(dict.fromkeys(call for call in self.calls if call.partition("/")[0] in undo))
 
     def assert_whole(self) -> None:
         """Nothing is half done: every order is final, and every cent and every unit is accounted for."""
@@ -174,7 +176,7 @@ class FakeOrders(OrderActivities):
     def __init__(self, shops: Shops) -> None:
         self._shops = shops
 
-    @activity.defn(name="claim_order_id")
+    @activity.defn
     async def claim_order_id(self, order: Order) -> Claimed:
         shop = self._shops[order_saga_id(order.order_id)]
 
@@ -189,7 +191,7 @@ class FakeOrders(OrderActivities):
 
         return await shop.attempt("claim_order_id", claim)
 
-    @activity.defn(name="price_lines")
+    @activity.defn
     async def price_lines(self, order: Order) -> Priced:
         shop = self._shops[order_saga_id(order.order_id)]
 
@@ -204,7 +206,7 @@ class FakeOrders(OrderActivities):
 
         return await shop.attempt("price_lines", price)
 
-    @activity.defn(name="open_order")
+    @activity.defn
     async def open_order(self, request: OpenOrder) -> StepResult:
         order = request.order
         saga_id = order_saga_id(order.order_id)
@@ -222,12 +224,12 @@ class FakeOrders(OrderActivities):
 
         return StepResult(await shop.attempt("open_order", lambda: shop.do_once(saga_id, "open_order", open_row)))
 
-    @activity.defn(name="decide_order")
+    @activity.defn
     async def decide_order(self, request: DecideOrder) -> Decision:
         shop = self._shops[order_saga_id(request.order_id)]
         return await shop.attempt("decide_order", lambda: decide(shop, request))
 
-    @activity.defn(name="abort_order")
+    @activity.defn
     async def abort_order(self, request: AbortOrder) -> None:
         saga_id = order_saga_id(request.order_id)
         shop = self._shops[saga_id]
@@ -245,12 +247,12 @@ class FakeOrders(OrderActivities):
 
         def undo() -> None:
             shop.undo_once(saga_id, "open_order", close)
-            for step in ("hold_payment", "join_release", "join_stock"):
+            for step in RECORDS:
                 shop.undo_once(saga_id, step, lambda: None)
 
         await shop.attempt("abort_order", undo)
 
-    @activity.defn(name="refuse_order_id")
+    @activity.defn
     async def refuse_order_id(self, request: RefuseOrderId) -> None:
         shop = self._shops[order_saga_id(request.order.order_id)]
 
@@ -292,7 +294,7 @@ class FakeStock(StockActivities):
     def __init__(self, shops: Shops) -> None:
         self._shops = shops
 
-    @activity.defn(name="reserve_stock")
+    @activity.defn
     async def reserve_stock(self, request: StockStep) -> StepResult:
         shop, step = self._shops[request.saga_id], f"reserve_stock/{request.share.sku_range}"
 
@@ -308,7 +310,7 @@ class FakeStock(StockActivities):
 
         return StepResult(await shop.attempt(step, lambda: shop.do_once(request.saga_id, step, reserve)))
 
-    @activity.defn(name="release_stock")
+    @activity.defn
     async def release_stock(self, request: StockStep) -> None:
         shop, sku_range = self._shops[request.saga_id], request.share.sku_range
         reserve_step = f"reserve_stock/{sku_range}"
@@ -319,7 +321,7 @@ class FakeStock(StockActivities):
 
         await shop.attempt(f"release_stock/{sku_range}", lambda: shop.undo_once(request.saga_id, reserve_step, release))
 
-    @activity.defn(name="consume_stock")
+    @activity.defn
     async def consume_stock(self, request: StockStep) -> None:
         shop, step = self._shops[request.saga_id], f"consume_stock/{request.share.sku_range}"
 
@@ -339,7 +341,7 @@ class FakePayments(PaymentActivities):
     def __init__(self, shops: Shops) -> None:
         self._shops = shops
 
-    @activity.defn(name="credit_merchant")
+    @activity.defn
     async def credit_merchant(self, request: CreditMerchant) -> None:
         shop = self._shops[request.saga_id]
 
@@ -353,7 +355,7 @@ class FakeChoreography(ChoreographyActivities):
     def __init__(self, shops: Shops) -> None:
         self._shops = shops
 
-    @activity.defn(name="place_order")
+    @activity.defn
     async def place_order(self, request: PlacedOrder) -> StepResult:
         order, told = request.order, request.choreography
         saga_id = order_saga_id(order.order_id)
@@ -368,7 +370,7 @@ class FakeChoreography(ChoreographyActivities):
 
         return StepResult(await shop.attempt("place_order", lambda: shop.do_once(saga_id, "open_order", place)))
 
-    @activity.defn(name="join_stock")
+    @activity.defn
     async def join_stock(self, request: OrderStep) -> StepResult:
         def join(shop: Shop, row: Row) -> Refusal | None:
             if row.state is not OrderState.PENDING:
@@ -379,7 +381,7 @@ class FakeChoreography(ChoreographyActivities):
 
         return await self._once("join_stock", request, join)
 
-    @activity.defn(name="hold_payment")
+    @activity.defn
     async def hold_payment(self, request: OrderStep) -> StepResult:
         def hold(shop: Shop, row: Row) -> Refusal | None:
             if row.state is not OrderState.PENDING:
@@ -395,7 +397,7 @@ class FakeChoreography(ChoreographyActivities):
 
         return await self._once("hold_payment", request, hold)
 
-    @activity.defn(name="join_release")
+    @activity.defn
     async def join_release(self, request: OrderStep) -> None:
         def join(shop: Shop, row: Row) -> Refusal | None:
             if row.state is not OrderState.ABORTING:
@@ -416,21 +418,6 @@ class FakeChoreography(ChoreographyActivities):
 
 
 def activities_of(shops: Shops) -> Sequence[Callable[..., Any]]:
-    orders, stock, payments = FakeOrders(shops), FakeStock(shops), FakePayments(shops)
-    choreography = FakeChoreography(shops)
-    return [
-        orders.claim_order_id,
-        orders.price_lines,
-        orders.open_order,
-        orders.decide_order,
-        orders.abort_order,
-        orders.refuse_order_id,
-        stock.reserve_stock,
-        stock.release_stock,
-        stock.consume_stock,
-        payments.credit_merchant,
-        choreography.place_order,
-        choreography.join_stock,
-        choreography.hold_payment,
-        choreography.join_release,
-    ]
+    """Every activity of the four interfaces: a fake that lacks one cannot be made."""
+    fakes = (FakeOrders(shops), FakeStock(shops), FakePayments(shops), FakeChoreography(shops))
+    return [getattr(fake, name) for fake in fakes for name in names_of(type(fake).__base__)]

@@ -264,7 +264,8 @@ async def choreographed_to_the_end(recorder: Recorder, name: str) -> None:
 
 
 async def choreographed_and_refused(recorder: Recorder, name: str) -> None:
-    """By its stock. `refused_without_a_row` is of a placement that released none yet, which now it does."""
+    """By its stock. `refused_without_a_row` is of a placement that released none yet, which now it does: recorded
+    with its `workflow.patched` taken out."""
     await recorder.choreograph(name, STOCK + 1, REJECTED_EVENTS)
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from domain.choreography import REACTIONS, EventKind, Reactor
 from domain.money import Money
-from domain.orders import Order, OrderLine, OrderStatus
+from domain.orders import Order, OrderLine, OrderStatus, Style
 from domain.sagas import Reason, SagaOptions
-from tests.workflow.desk import TOTAL, TWO_APPLES_AND_A_BEET, Desk, only_hangs, scheduled, statuses, until
+from tests.workflow.desk import TOTAL, TWO_APPLES_AND_A_BEET, Desk, only_hangs, scheduled, statuses, until, walked
 from tests.workflow.fakes import Shop
 from tests.workflow.faults import Fails, FailsForGood, LosesAck, Outage
 from tests.workflow.modes import OTHERS
@@ -20,18 +20,7 @@ from workflows.interfaces import PlaceOrder
 from workflows.order_placement import PlaceChoreographedOrder
 from workflows.order_saga import OrderSaga
 
-STEPS = (
-    "claim_order_id",
-    "place_order",
-    "reserve_stock/a",
-    "reserve_stock/b",
-    "join_stock",
-    "hold_payment",
-    "decide_order",
-    "consume_stock/a",
-    "consume_stock/b",
-    "credit_merchant",
-)
+STEPS = walked(Style.CHOREOGRAPHED)
 UNDO = ("release_stock/a", "release_stock/b", "join_release", "abort_order")
 HOUR = 3600.0
 

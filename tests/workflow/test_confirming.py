@@ -5,22 +5,13 @@ from __future__ import annotations
 import pytest
 
 from domain.money import Money
-from domain.orders import OrderLine
-from tests.workflow.desk import TOTAL, Desk, statuses
+from domain.orders import OrderLine, Style
+from tests.workflow.desk import TOTAL, Desk, statuses, walked
 from tests.workflow.fakes import Shop
 from tests.workflow.faults import Fails, LosesAck
 from tests.workflow.modes import OTHERS
 
-STEPS = (
-    "claim_order_id",
-    "open_order",
-    "reserve_stock/a",
-    "reserve_stock/b",
-    "decide_order",
-    "consume_stock/a",
-    "consume_stock/b",
-    "credit_merchant",
-)
+STEPS = walked(Style.ORCHESTRATED)
 
 
 @pytest.mark.parametrize("mode", OTHERS, ids=str)

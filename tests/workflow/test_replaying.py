@@ -87,6 +87,13 @@ async def test_a_history_of_other_code_does_not() -> None:
 
 
 @pytest.mark.parametrize("name", RECORDED)
+def test_the_activities_of_a_recorded_history_are_named_after_their_steps(name: str) -> None:
+    replays = Replays()
+    replays.add_history(name, history(name))
+    assert replays.misnamed() == []
+
+
+@pytest.mark.parametrize("name", RECORDED)
 def test_a_recorded_history_names_no_machine(name: str) -> None:
     text = (FOLDER / f"{name}.json").read_text()
     assert set(re.findall(r'"identity": "([^"]*)"', text)) == {"a worker"}
@@ -137,3 +144,32 @@ def test_a_confirmed_order_on_two_shards_is_fourteen_events() -> None:
 )
 def test_a_recorded_history_holds_what_it_is_there_for(name: str, kind: str) -> None:
     assert kind in kinds(name)
+
+
+def scheduled_ids(name: str) -> list[str]:
+    scheduled = (event.activity_task_scheduled_event_attributes for event in history(name).events)
+    return [each.activity_id for each in scheduled if each.activity_id]
+
+
+def test_an_activity_is_named_after_its_step_and_a_fresh_attempt_beside_an_open_one_is_numbered() -> None:
+    [sku_range] = {each.partition("/")[2] for each in scheduled_ids("orders/confirmed_by_the_durable_fallback")}
+    assert scheduled_ids("orders/confirmed_by_the_durable_fallback") == [f"reserve_stock/{sku_range}"]
+    first, second = scheduled_ids("orders/stuck_then_retried")
+    assert second == f"{first}#2"
+    told = kinds("orders/stuck_then_retried")
+    # The server still held the first one open.
+    assert (
+        told.index("ACTIVITY_TASK_CANCELED")
+        > [n for n, kind in enumerate(told) if kind == "ACTIVITY_TASK_SCHEDULED"][1]
+    )
+
+
+def test_each_participant_of_a_two_phase_commit_is_named() -> None:
+    assert scheduled_ids("transfers/settled_by_two_phase_commit")[-2:] == [
+        "commit_participant/source",
+        "commit_participant/target",
+    ]
+    assert scheduled_ids("transfers/vetoed_in_two_phase_commit")[-2:] == [
+        "prepare_participant/source/undo",
+        "prepare_participant/target/undo",
+    ]

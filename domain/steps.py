@@ -1,0 +1,362 @@
+"""The steps of orders and transfers, each declared once.
+
+A step is one transaction on one shard. Its name is that of its activity and of its barrier row; its activity's id says
+which step of the saga it is, so that a history and the shards' rows are joined by it:
+
+    reserve_stock/m           the step, behind a slash the SKU range or the participant where there are several
+    reserve_stock/m/undo      its compensation, whatever the activity is called
+    reserve_stock/m#2         a fresh attempt, beside one that the server still holds open
+
+Names of steps, and with them the barrier's, are never changed: under another name an effect would happen again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from string import Formatter
+from typing import Self
+
+from domain.orders import Style
+
+UNDO = "undo"
+
+
+class Phase(StrEnum):
+    """`COMPLETION` and `COMPENSATION` follow from the decision: only one of them is ever walked."""
+
+    FORWARD = "forward"
+    DECISION = "decision"
+    COMPLETION = "completion"
+    COMPENSATION = "compensation"
+
+
+class ShardKey(StrEnum):
+    """Whose shard a step's transaction is on."""
+
+    ORDER_ID = "hash of the order id"
+    SKUS = "the SKUs'"
+    CUSTOMER = "the customer's"
+    SKU_RANGE = "one per SKU range"
+    MERCHANT = "the merchant's"
+    SOURCE = "the source's"
+    TARGET = "the target's"
+    PARTICIPANT = "both participants'"
+
+
+class Parts(StrEnum):
+    """What a saga has several of, each with a step of its own."""
+
+    SKU_RANGES = "range"
+    PARTICIPANTS = "participant"
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """`verb` and `about` are what a person reads; `otherwise` stands for `about` where its facts are not known.
+
+    `undone_by`: the step that compensates it. `barrier`: the step whose barrier row it shares, where that is not its
+    own. `style`: the only one that has it, None: both. `has_effect`: False for one that only asks, which leaves nothing
+    to undo. `is_record`: its effect is what it told the order's row, so that closing the row undoes it. `says_why`:
+    what a person reads ends with the reason of the saga's decision.
+    """
+
+    name: str
+    phase: Phase
+    shard: ShardKey
+    verb: str
+    about: str = ""
+    otherwise: str = ""
+    undone_by: str | None = None
+    parts: Parts | None = None
+    barrier: str | None = None
+    style: Style | None = None
+    has_effect: bool = True
+    is_record: bool = False
+    says_why: bool = False
+
+
+class Step(StrEnum):
+    """In the order in which a saga comes to them."""
+
+    def __new__(cls, declared: Declared) -> Self:
+        step = str.__new__(cls, declared.name)
+        step._value_ = declared.name
+        step._declared = declared
+        return step
+
+    _declared: Declared
+
+    # ── orders ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    CLAIM_ORDER_ID = Declared(
+        "claim_order_id", Phase.FORWARD, ShardKey.ORDER_ID, "claim", "order id {order_id}", "the order id"
+    )
+    PRICE_LINES = Declared(
+        "price_lines", Phase.FORWARD, ShardKey.SKUS, "look up", otherwise="the catalogue's prices", has_effect=False
+    )
+    OPEN_ORDER = Declared(
+        "open_order",
+        Phase.FORWARD,
+        ShardKey.CUSTOMER,
+        "open the order and hold",
+        "{total} on account {customer_id}",
+        "the payment",
+        undone_by="abort_order",
+        style=Style.ORCHESTRATED,
+    )
+    PLACE_ORDER = Declared(
+        "place_order",
+        Phase.FORWARD,
+        ShardKey.CUSTOMER,
+        "place",
+        "the order over {total}",
+        "the order",
+        undone_by="abort_order",
+        barrier="open_order",
+        style=Style.CHOREOGRAPHED,
+    )
+    RESERVE_STOCK = Declared(
+        "reserve_stock",
+        Phase.FORWARD,
+        ShardKey.SKU_RANGE,
+        "reserve",
+        "{goods}",
+        "the stock of one range",
+        undone_by="release_stock",
+        parts=Parts.SKU_RANGES,
+    )
+    JOIN_STOCK = Declared(
+        "join_stock",
+        Phase.FORWARD,
+        ShardKey.CUSTOMER,
+        "note",
+        otherwise="what all stock shards answered",
+        undone_by="abort_order",
+        style=Style.CHOREOGRAPHED,
+        is_record=True,
+    )
+    HOLD_PAYMENT = Declared(
+        "hold_payment",
+        Phase.FORWARD,
+        ShardKey.CUSTOMER,
+        "hold",
+        "{total} on account {customer_id}",
+        "the payment",
+        undone_by="abort_order",
+        style=Style.CHOREOGRAPHED,
+        is_record=True,
+    )
+    DECIDE_ORDER = Declared("decide_order", Phase.DECISION, ShardKey.CUSTOMER, "decide", says_why=True)
+    CONSUME_STOCK = Declared(
+        "consume_stock",
+        Phase.COMPLETION,
+        ShardKey.SKU_RANGE,
+        "consume",
+        "{goods}",
+        "the stock of one range",
+        parts=Parts.SKU_RANGES,
+    )
+    CREDIT_MERCHANT = Declared(
+        "credit_merchant", Phase.COMPLETION, ShardKey.MERCHANT, "credit", "the merchant with {total}", "the merchant"
+    )
+    RELEASE_STOCK = Declared(
+        "release_stock",
+        Phase.COMPENSATION,
+        ShardKey.SKU_RANGE,
+        "release",
+        "{goods}",
+        "the stock of one range",
+        parts=Parts.SKU_RANGES,
+    )
+    JOIN_RELEASE = Declared(
+        "join_release",
+        Phase.COMPENSATION,
+        ShardKey.CUSTOMER,
+        "note",
+        otherwise="that all stock is released",
+        style=Style.CHOREOGRAPHED,
+        is_record=True,
+    )
+    ABORT_ORDER = Declared(
+        "abort_order",
+        Phase.COMPENSATION,
+        ShardKey.CUSTOMER,
+        "release the held payment and close",
+        otherwise="the order",
+        says_why=True,
+    )
+    REFUSE_ORDER_ID = Declared(
+        "refuse_order_id",
+        Phase.COMPENSATION,
+        ShardKey.ORDER_ID,
+        "keep",
+        otherwise="the reason beside the order id",
+        says_why=True,
+    )
+
+    # ── transfers ───────────────────────────────────────────────────────────────────────────────────────────
+
+    OPEN_TRANSFER = Declared(
+        "open_transfer",
+        Phase.FORWARD,
+        ShardKey.SOURCE,
+        "open",
+        "the transfer of {amount} from account {source}",
+        "the transfer",
+    )
+    ADMIT_TRANSFER = Declared(
+        "admit_transfer",
+        Phase.FORWARD,
+        ShardKey.TARGET,
+        "admit",
+        "{amount} for account {target}",
+        "the transfer",
+        undone_by="withdraw_admission",
+    )
+    DECIDE_TRANSFER = Declared("decide_transfer", Phase.DECISION, ShardKey.SOURCE, "decide", says_why=True)
+    CREDIT_TRANSFER = Declared(
+        "credit_transfer",
+        Phase.COMPLETION,
+        ShardKey.TARGET,
+        "credit",
+        "{target} with {amount} on {shard}",
+        "the target",
+    )
+    WITHDRAW_ADMISSION = Declared(
+        "withdraw_admission",
+        Phase.COMPENSATION,
+        ShardKey.TARGET,
+        "withdraw",
+        "the admission on {shard}",
+        "the admission",
+    )
+    PREPARE_PARTICIPANT = Declared(
+        "prepare_participant",
+        Phase.FORWARD,
+        ShardKey.PARTICIPANT,
+        "prepare",
+        "the {participant} {account} on {shard}",
+        "a participant",
+        undone_by="abort_participant",
+        parts=Parts.PARTICIPANTS,
+    )
+    COMMIT_PARTICIPANT = Declared(
+        "commit_participant",
+        Phase.DECISION,
+        ShardKey.PARTICIPANT,
+        "commit",
+        "the {participant} {account} on {shard}",
+        "a participant",
+        parts=Parts.PARTICIPANTS,
+    )
+    ABORT_PARTICIPANT = Declared(
+        "abort_participant",
+        Phase.COMPENSATION,
+        ShardKey.PARTICIPANT,
+        "abort",
+        "the {participant} {account} on {shard}",
+        "a participant",
+        parts=Parts.PARTICIPANTS,
+        says_why=True,
+    )
+
+    # ── what is asked of one ────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def declared(self) -> Declared:
+        return self._declared
+
+    @classmethod
+    def named(cls, name: str) -> Step:
+        """Of the activity that is called so; `KeyError` where none is a step."""
+        return _STEPS[name]
+
+    @property
+    def phase(self) -> Phase:
+        return self.declared.phase
+
+    @property
+    def undone_by(self) -> Step | None:
+        return _STEPS[self.declared.undone_by] if self.declared.undone_by is not None else None
+
+    @property
+    def barrier(self) -> Step:
+        """The step under whose name its barrier row lies."""
+        return _STEPS[self.declared.barrier] if self.declared.barrier is not None else self
+
+    @property
+    def undoes(self) -> Step | None:
+        """What it compensates; None where it compensates nothing."""
+        return _UNDOES.get(self)
+
+    @property
+    def facts(self) -> frozenset[str]:
+        """The names of those that `told` has words for."""
+        return _FACTS[self]
+
+    @property
+    def is_of_orders(self) -> bool:
+        return self.declared.shard not in (ShardKey.SOURCE, ShardKey.TARGET, ShardKey.PARTICIPANT)
+
+    def is_of(self, style: Style) -> bool:
+        return self.declared.style in (None, style)
+
+    def activity_id(self, part: str | None = None, round_: int = 1) -> str:
+        """`part`: the SKU range or the participant. `round_`: the how manyth activity that was started for it."""
+        undone = self.undoes
+        name = self._of_part(undone or self, part)
+        named = f"{name}/{UNDO}" if undone is not None else name
+        return named if round_ == 1 else f"{named}#{round_}"
+
+    def barrier_step(self, part: str | None = None) -> str:
+        """What its barrier row is called; a compensation's as that of what it undoes."""
+        return self._of_part((self.undoes or self).barrier, part)
+
+    def told(self, because: str | None = None, **facts: object) -> str:
+        """What a person reads of it, with `facts` where all are there that it has words for."""
+        declared, named = self.declared, self.facts
+        is_known = bool(named) and all(facts.get(name) is not None for name in named)
+        about = declared.about.format_map(facts) if is_known else declared.otherwise
+        sentence = f"{declared.verb} {about}".rstrip()
+        return f"{sentence}: {because}" if because else sentence
+
+    def _of_part(self, step: Step, part: str | None) -> str:
+        if (part is None) is not (self.declared.parts is None):
+            expected = "no part" if self.declared.parts is None else f"a {self.declared.parts}"
+            raise ValueError(f"{self} has {expected}, got {part!r}")
+        return str(step) if part is None else f"{step}/{part}"
+
+
+_STEPS = {str(step): step for step in Step}
+_FACTS = {
+    step: frozenset(name for _, name, _, _ in Formatter().parse(step.declared.about) if name is not None)
+    for step in Step
+}
+_UNDOES = {
+    step.undone_by: step
+    for step in Step
+    if step.undone_by is not None and step.barrier is step and not step.declared.is_record
+}
+
+RECORDS = tuple(sorted(step for step in Step if step.declared.is_record))
+"""What the services tell a choreographed order's row. A closed order must not meet any of them any more."""
+
+
+def decision_told(reason: str | None) -> str:
+    """What an order's decision is asked to be, behind the verb."""
+    return f"abort, {reason}" if reason is not None else "confirm, capture the payment, ask for shipment"
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A step that a workflow calls. Here, since what workflows define themselves is defined again for each of them."""
+
+    step: Step
+    part: str | None
+    summary: str
+
+    @classmethod
+    def by(cls, activity: str, part: str | None, because: str | None, facts: dict[str, object]) -> Called:
+        step = Step.named(activity)
+        return cls(step, part, step.told(because, **facts))
