@@ -7,6 +7,7 @@ from temporalio import activity
 
 from activities.effects import failures_told
 from activities.interfaces import CreditMerchant, PaymentActivities
+from domain.events import AccountEvent
 from domain.identifiers import merchant_account_id
 from domain.steps import Step
 from shards import barrier, ledger, outbox
@@ -27,7 +28,7 @@ class ShardedPaymentActivities(PaymentActivities):
         async def credit(tx: ShardTransaction) -> None:
             version = await ledger.credit(tx, request.saga_id, merchant, request.amount, peer=request.customer_id)
             outbox.append(
-                tx, request.saga_id, "account", merchant, version, "MerchantCredited", amount=str(request.amount)
+                tx, request.saga_id, AccountEvent.MERCHANT_CREDITED, merchant, version, amount=str(request.amount)
             )
 
         async def effect(tx: ShardTransaction) -> None:

@@ -9,6 +9,7 @@ from temporalio import activity
 
 from activities.effects import failures_told
 from activities.interfaces import StepResult, StockActivities, StockShare, StockStep
+from domain.events import StockEvent
 from domain.sagas import Refusal
 from domain.shard_map import Route, ShardMap
 from domain.steps import Step
@@ -36,7 +37,7 @@ class ShardedStockActivities(StockActivities):
 
         async def release(tx: ShardTransaction) -> None:
             released = await stock.release(tx, request.saga_id, list(share.quantities))
-            _tell(tx, request, "StockReleased", released)
+            _tell(tx, request, StockEvent.RELEASED, released)
 
         await self._router.write(
             _route_of(share),
@@ -56,7 +57,7 @@ class ShardedStockActivities(StockActivities):
                 consumed |= await stock.consume(tx, request.saga_id, skus)
             if missing := sorted(set(skus) - set(consumed)):
                 raise IntegrityViolation(f"{request.saga_id} is confirmed, but nothing is reserved of {missing}")
-            _tell(tx, request, "StockConsumed", consumed)
+            _tell(tx, request, StockEvent.CONSUMED, consumed)
 
         async def effect(tx: ShardTransaction) -> None:
             step = Step.CONSUME_STOCK.barrier_step(share.sku_range)
@@ -72,7 +73,7 @@ async def _reserve(tx: ShardTransaction, request: StockStep) -> Refusal | None:
         reserved = await stock.reserve(tx, request.saga_id, share.quantities, request.currency)
         if isinstance(reserved, Refusal):
             return reserved
-        _tell(tx, request, "StockReserved", reserved)
+        _tell(tx, request, StockEvent.RESERVED, reserved)
         return None
 
     return await barrier.do_once(tx, request.saga_id, _reserve_step(share), reserve, _REFUSAL)
@@ -87,7 +88,7 @@ def _route_of(share: StockShare) -> Callable[[ShardMap], Route]:
     return lambda shard_map: shard_map.of_sku(next(iter(share.quantities)))
 
 
-def _tell(tx: ShardTransaction, request: StockStep, kind: str, versions: Mapping[str, int]) -> None:
+def _tell(tx: ShardTransaction, request: StockStep, event: StockEvent, versions: Mapping[str, int]) -> None:
     for sku, version in versions.items():
         quantity = request.share.quantities[sku]
-        outbox.append(tx, request.saga_id, "stock", sku, version, kind, quantity=quantity)
+        outbox.append(tx, request.saga_id, event, sku, version, quantity=quantity)

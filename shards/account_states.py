@@ -13,6 +13,7 @@ from sqlalchemy import text
 from domain.accounts import AccountState, why_not_close
 from domain.catalogue import Customer
 from domain.errors import Refused, Unreachable
+from domain.events import AccountEvent
 from domain.money import Money
 from shards import outbox
 from shards.account_reads import AccountBalance, read_account, read_balance, unknown_account
@@ -75,12 +76,12 @@ async def change_account(router: Router, account_id: str, change: Change) -> Acc
 
 async def freeze(tx: ShardTransaction, account_id: str) -> AccountBalance | Refused:
     """From now on nothing new: no hold, no debit, no admission. Idempotent. Undone by `unfreeze`."""
-    return await _become(tx, account_id, AccountState.FROZEN, "AccountFrozen")
+    return await _become(tx, account_id, AccountState.FROZEN, AccountEvent.FROZEN)
 
 
 async def unfreeze(tx: ShardTransaction, account_id: str) -> AccountBalance | Refused:
     """Undoes `freeze`. Idempotent."""
-    return await _become(tx, account_id, AccountState.OPEN, "AccountUnfrozen")
+    return await _become(tx, account_id, AccountState.OPEN, AccountEvent.UNFROZEN)
 
 
 async def close(tx: ShardTransaction, account_id: str) -> AccountBalance | Refused:
@@ -88,14 +89,14 @@ async def close(tx: ShardTransaction, account_id: str) -> AccountBalance | Refus
 
     Refuses `merchant_account`, `account_has_holds`, `account_has_open_admissions`, `account_not_empty`.
     """
-    return await _become(tx, account_id, AccountState.CLOSED, "AccountClosed", _why_not_close)
+    return await _become(tx, account_id, AccountState.CLOSED, AccountEvent.CLOSED, _why_not_close)
 
 
 async def _become(
     tx: ShardTransaction,
     account_id: str,
     state: AccountState,
-    event: str,
+    event: AccountEvent,
     why_not: Callable[[ShardTransaction, str], Awaitable[Refused | None]] | None = None,
 ) -> AccountBalance | Refused:
     account = (await tx.execute(_LOCK, id=account_id)).one_or_none()
@@ -108,7 +109,7 @@ async def _become(
         if refused is not None:
             return refused
         version = (await tx.execute(_SET_STATE, id=account_id, state=state)).scalar_one()
-        outbox.append(tx, f"account/{account_id}", "account", account_id, version, event)
+        outbox.append(tx, f"account/{account_id}", event, account_id, version)
     return await read_balance(tx.connection, account_id)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from domain.accounts import why_not_receive
+from domain.events import AccountEvent
 from domain.sagas import ALREADY_COMPENSATED, Reason, Refusal
 from domain.transfers import Transfer
 from shards import ledger
@@ -57,7 +58,7 @@ async def credit(tx: ShardTransaction, transfer: Transfer) -> None:
     """
     if await _advance(tx, transfer, "credited") or await credit_unadmitted(tx, transfer):
         version = await ledger.credit(tx, transfer.saga_id, transfer.target, transfer.amount, peer=transfer.source)
-        tell_account(tx, transfer, transfer.target, version, "TransferReceived")
+        tell_account(tx, transfer, transfer.target, version, AccountEvent.TRANSFER_RECEIVED)
         return
     state = await state_of(tx, transfer)
     if state != "credited":

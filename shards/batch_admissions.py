@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from domain.accounts import why_not_receive
 from domain.errors import StaleRoute
+from domain.events import AccountEvent, Aggregate
 from domain.identifiers import transfer_saga_id
 from domain.sagas import ALREADY_COMPENSATED, Reason, Refusal
 from domain.transfer_batch import Line, batch_workflow_id
@@ -73,7 +74,7 @@ _CREDIT = text(f"""
         RETURNING account.id, currency, version, received.amount
     ), told AS (
         INSERT INTO outbox (origin_shard, saga_id, aggregate, aggregate_id, aggregate_version, kind, payload)
-        SELECT :shard, :saga_id, 'account', id, version, 'TransfersPosted',
+        SELECT :shard, :saga_id, '{Aggregate.ACCOUNT}', id, version, '{AccountEvent.TRANSFERS_POSTED}',
                jsonb_build_object('amount', CAST(amount * unit AS text) || ' ' || currency)
         FROM posted
         JOIN unnest(CAST(:currencies AS text[]), CAST(:units AS numeric[])) AS units (currency, unit) USING (currency)

@@ -16,6 +16,7 @@ from sqlalchemy import text
 from domain.accounts import why_not_receive
 from domain.currencies import DECIMALS
 from domain.errors import TryAgain
+from domain.events import AccountEvent, Aggregate, TransferEvent
 from domain.identifiers import clearing_account_id
 from domain.sagas import Refusal
 from domain.transfer_batch import Decided, Decisions, Line, Round, batch_workflow_id, decide
@@ -54,8 +55,9 @@ _WRITE_TRANSFERS = text(f"""
         ORDER BY line.n
     ), told AS (
         INSERT INTO outbox (origin_shard, saga_id, aggregate, aggregate_id, aggregate_version, kind, payload)
-        SELECT :shard, 'transfer/' || source || '/' || transfer_id, 'transfer', source || '/' || transfer_id, 1,
-               CASE WHEN reason IS NULL THEN 'TransferConfirmed' ELSE 'TransferDeclined' END,
+        SELECT :shard, 'transfer/' || source || '/' || transfer_id,
+               '{Aggregate.TRANSFER}', source || '/' || transfer_id, 1,
+               CASE WHEN reason IS NULL THEN '{TransferEvent.CONFIRMED}' ELSE '{TransferEvent.DECLINED}' END,
                jsonb_strip_nulls(jsonb_build_object(
                    'target', target, 'amount', written, 'protocol', protocol, 'batch', batch_id, 'reason', reason))
         FROM decided
@@ -95,7 +97,7 @@ _POST = text(f"""
         WHERE account.id = net.account_id RETURNING account.id, currency, version, net.amount
     )
     INSERT INTO outbox (origin_shard, saga_id, aggregate, aggregate_id, aggregate_version, kind, payload)
-    SELECT :shard, :saga_id, 'account', id, version, 'TransfersPosted',
+    SELECT :shard, :saga_id, '{Aggregate.ACCOUNT}', id, version, '{AccountEvent.TRANSFERS_POSTED}',
            jsonb_build_object('amount', CAST(amount * unit AS text) || ' ' || currency)
     FROM posted
     JOIN unnest(CAST(:currencies AS text[]), CAST(:units AS numeric[])) AS units (currency, unit) USING (currency)

@@ -12,6 +12,7 @@ from sqlalchemy import CursorResult, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import StaleRoute
+from domain.events import Event, aggregate_of
 from domain.shard_map import Route
 from shards.engines import Database
 from shards.routing import failures_on
@@ -45,9 +46,8 @@ class FirstEvent:
     """The event that begins an aggregate: its version 1."""
 
     saga_id: str
-    aggregate: str
+    event: Event
     aggregate_id: str
-    kind: str
     payload: dict[str, Any]
 
 
@@ -104,9 +104,9 @@ class BulkTransaction:
             _APPEND,
             origin_shard=self.shard,
             saga_ids=[event.saga_id for event in events],
-            aggregates=[event.aggregate for event in events],
+            aggregates=[aggregate_of(each.event) for each in events],
             aggregate_ids=[event.aggregate_id for event in events],
-            kinds=[event.kind for event in events],
+            kinds=[each.event for each in events],
             payloads=[json.dumps(event.payload) for event in events],
         )
 

@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from domain.accounts import unknown_account, unknown_customer
 from domain.choreography import Choreography, EventKind
+from domain.events import AccountEvent
 from domain.identifiers import order_saga_id
 from domain.money import Money
 from domain.orders import Order, OrderState, PricedLine, why_not_in
@@ -37,7 +38,9 @@ async def place(
         return withdrawn
     total, stored = choreography.total, order_events.as_stored(choreography)
     placed = await orders.insert_order(tx, order, lines, total, stored)
-    order_events.tell(tx, order.order_id, placed, "OrderPlaced", customer_id=order.customer_id, total=str(total))
+    order_events.tell(
+        tx, order.order_id, placed, EventKind.ORDER_PLACED, customer_id=order.customer_id, total=str(total)
+    )
     return None
 
 
@@ -76,7 +79,7 @@ async def _place_hold(tx: ShardTransaction, order_id: str, order: Any) -> Refusa
     if isinstance(held, Refusal):
         return held
     if held is not None:
-        outbox.append(tx, saga_id, "account", order.customer_id, held, "PaymentHeld", amount=str(total))
+        outbox.append(tx, saga_id, AccountEvent.PAYMENT_HELD, order.customer_id, held, amount=str(total))
     return None
 
 

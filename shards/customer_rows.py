@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import text
 
 from domain.catalogue import Customer
+from domain.events import AccountEvent, CustomerEvent
 from domain.identifiers import equity_account_id
 from domain.shard_map import bucket_of
 from shards.bulk import BulkTransaction, FirstEvent
@@ -110,6 +111,6 @@ def _events(customer: Customer) -> tuple[FirstEvent, FirstEvent]:
     if customer.overdraft is not None:
         opened["overdraft"] = str(customer.overdraft)
     return (
-        FirstEvent(saga_id, "customer", key, "CustomerRegistered", {"name": customer.name, "email": customer.email}),
-        FirstEvent(saga_id, "account", key, "AccountOpened", opened),
+        FirstEvent(saga_id, CustomerEvent.REGISTERED, key, {"name": customer.name, "email": customer.email}),
+        FirstEvent(saga_id, AccountEvent.OPENED, key, opened),
     )

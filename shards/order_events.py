@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.choreography import Choreography, EventKind, OrderEvent
 from domain.errors import InvalidInput
+from domain.events import Aggregate
 from domain.identifiers import order_saga_id
 from domain.money import Money
 from domain.orders import OrderState
@@ -36,7 +37,8 @@ _NEWEST = text(f"SELECT {CHANGED} FROM orders WHERE id = :id AND choreography IS
 _VERSIONS = text("SELECT id, version FROM orders WHERE id = ANY(:ids) AND choreography IS NOT NULL")
 _READ = text(f"""
     SELECT aggregate, aggregate_id, aggregate_version AS version, kind, payload -> 'choreography' AS choreography
-    FROM outbox WHERE {WITHIN} AND aggregate = 'order' AND payload -> 'choreography' IS NOT NULL ORDER BY xid, id
+    FROM outbox WHERE {WITHIN} AND aggregate = '{Aggregate.ORDER}' AND payload -> 'choreography' IS NOT NULL
+    ORDER BY xid, id
 """)
 _COUNT = text(f"SELECT count(*) FROM outbox WHERE {WITHIN}")
 
@@ -69,11 +71,11 @@ def as_stored(choreography: Choreography) -> dict[str, Any]:
     return {**kept, "event": EventKind.ORDER_PLACED}
 
 
-def tell(tx: ShardTransaction, order_id: str, changed: Any, kind: str, **payload: Any) -> None:
+def tell(tx: ShardTransaction, order_id: str, changed: Any, kind: EventKind, **payload: Any) -> None:
     """Appends an event of the order. `changed`: the row with the columns of `CHANGED` as it is now."""
     if changed.choreography is not None:
         payload["choreography"] = _carried(changed)
-    outbox.append(tx, order_saga_id(order_id), "order", order_id, changed.version, kind, **payload)
+    outbox.append(tx, order_saga_id(order_id), kind, order_id, changed.version, **payload)
 
 
 async def advance(
@@ -99,7 +101,7 @@ async def newest(connection: AsyncConnection, order_id: str) -> OrderEvent | Non
     if row is None:
         return None
     kind = row.choreography["event"]
-    return StoredEvent("order", order_id, row.version, kind, _carried(row)).parsed()
+    return StoredEvent(Aggregate.ORDER, order_id, row.version, kind, _carried(row)).parsed()
 
 
 async def newest_versions(connection: AsyncConnection, order_ids: Sequence[str]) -> dict[str, int]:

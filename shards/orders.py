@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from domain.accounts import unknown_customer
 from domain.choreography import EventKind
 from domain.errors import TryAgain
+from domain.events import AccountEvent
 from domain.identifiers import merchant_account_id, order_saga_id
 from domain.money import Money
 from domain.orders import Order, OrderState, PricedLine, Style, closing_state, why_not_in
@@ -104,13 +105,15 @@ async def open_order(tx: ShardTransaction, order: Order, lines: Sequence[PricedL
     if withdrawn is not None:
         return withdrawn
     placed = await insert_order(tx, order, lines, total)
-    order_events.tell(tx, order.order_id, placed, "OrderPlaced", customer_id=order.customer_id, total=str(total))
+    order_events.tell(
+        tx, order.order_id, placed, EventKind.ORDER_PLACED, customer_id=order.customer_id, total=str(total)
+    )
     saga_id = order_saga_id(order.order_id)
     held = await accounts.place_hold(tx, saga_id, OPEN_STEP, account, total)
     if isinstance(held, Refusal):
         return held
     if held is not None:
-        outbox.append(tx, saga_id, "account", order.customer_id, held, "PaymentHeld", amount=str(total))
+        outbox.append(tx, saga_id, AccountEvent.PAYMENT_HELD, order.customer_id, held, amount=str(total))
     return None
 
 
@@ -187,7 +190,12 @@ async def _capture(tx: ShardTransaction, saga_id: str, total: Money) -> None:
         peer = merchant_account_id(total.currency)
         captured = await accounts.capture_hold(tx, saga_id, OPEN_STEP, total, peer)
         outbox.append(
-            tx, saga_id, "account", captured.account_id, captured.account_version, "PaymentCaptured", amount=str(total)
+            tx,
+            saga_id,
+            AccountEvent.PAYMENT_CAPTURED,
+            captured.account_id,
+            captured.account_version,
+            amount=str(total),
         )
 
 
@@ -221,7 +229,7 @@ async def abort_order(tx: ShardTransaction, order_id: str, refusal: Refusal) -> 
             raise IntegrityViolation(f"order {order_id} is {row.state}: only an aborting order can be closed")
         released = await accounts.release_hold(tx, saga_id, OPEN_STEP)
         if released is not None:
-            outbox.append(tx, saga_id, "account", released.account_id, released.account_version, "PaymentReleased")
+            outbox.append(tx, saga_id, AccountEvent.PAYMENT_RELEASED, released.account_id, released.account_version)
         order_events.tell(tx, order_id, closed, kind, reason=refusal.reason)
 
     # Before any row of the order is locked, as with every barrier row. What an order is, it stays.

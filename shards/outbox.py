@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from domain.events import Event, aggregate_of
 from shards.routing import ShardTransaction
 
 
-def append(
-    tx: ShardTransaction, saga_id: str, aggregate: str, aggregate_id: str, version: int, kind: str, **payload: Any
-) -> None:
+def append(tx: ShardTransaction, saga_id: str, event: Event, aggregate_id: str, version: int, **payload: Any) -> None:
     """Adds one event to the transaction. `version` orders the events of one aggregate; positions do not."""
     tx.tell(
         {
             "saga_id": saga_id,
-            "aggregate": aggregate,
+            "aggregate": aggregate_of(event),
             "aggregate_id": aggregate_id,
             "aggregate_version": version,
-            "kind": kind,
+            "kind": event,
             "payload": payload,
         }
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import text
 
 from domain.catalogue import Product
+from domain.events import AccountEvent, ProductEvent, StockEvent
 from domain.identifiers import merchant_account_id
 from domain.money import Money
 from shards import outbox
@@ -82,8 +83,8 @@ def _events(product: Product) -> tuple[FirstEvent, FirstEvent]:
     saga_id = f"listing/{product.sku}"
     price = {"name": product.name, "unit_price": str(product.unit_price)}
     return (
-        FirstEvent(saga_id, "product", product.sku, "ProductListed", price),
-        FirstEvent(saga_id, "stock", product.sku, "StockOpened", {"quantity": product.stock}),
+        FirstEvent(saga_id, ProductEvent.LISTED, product.sku, price),
+        FirstEvent(saga_id, StockEvent.OPENED, product.sku, {"quantity": product.stock}),
     )
 
 
@@ -94,4 +95,4 @@ async def open_merchant(tx: ShardTransaction, currency: str) -> None:
     if opened is not None:
         balance = str(Money.zero(currency))
         saga_id = opening_saga_id(account_id)
-        outbox.append(tx, saga_id, "account", account_id, 1, "AccountOpened", balance=balance)
+        outbox.append(tx, saga_id, AccountEvent.OPENED, account_id, 1, balance=balance)

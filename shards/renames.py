@@ -10,6 +10,7 @@ from typing import TypeVar
 from sqlalchemy import text
 
 from domain.errors import Refused, Unreachable
+from domain.events import CustomerEvent, ProductEvent
 from domain.shard_map import Route, ShardMap
 from shards import outbox
 from shards.integrity import DatabaseFailure
@@ -67,7 +68,7 @@ async def rename_customer(router: Router, customer_id: str, name: str, email: st
             return NamedCustomer(customer_id, name, new_email, row.version, tx.route.shard, False)
         version = (await tx.execute(_RENAME_CUSTOMER, id=customer_id, name=name, email=new_email)).scalar_one()
         saga_id = f"customer/{customer_id}"
-        outbox.append(tx, saga_id, "customer", customer_id, version, "CustomerRenamed", name=name, email=new_email)
+        outbox.append(tx, saga_id, CustomerEvent.RENAMED, customer_id, version, name=name, email=new_email)
         return NamedCustomer(customer_id, name, new_email, version, tx.route.shard, True)
 
     return await _renamed(router, f"customer {customer_id}", lambda m: m.of_customer(customer_id), rename)
@@ -83,7 +84,7 @@ async def rename_product(router: Router, sku: str, name: str) -> NamedProduct:
         if row.name == name:
             return NamedProduct(sku, name, row.version, tx.route.shard, False)
         version = (await tx.execute(_RENAME_PRODUCT, sku=sku, name=name)).scalar_one()
-        outbox.append(tx, f"product/{sku}", "product", sku, version, "ProductRenamed", name=name)
+        outbox.append(tx, f"product/{sku}", ProductEvent.RENAMED, sku, version, name=name)
         return NamedProduct(sku, name, version, tx.route.shard, True)
 
     return await _renamed(router, f"product {sku}", lambda m: m.of_sku(sku), rename)

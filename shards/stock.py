@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 
 from domain.errors import InvalidInput, Refused
+from domain.events import StockEvent
 from domain.limits import QUANTITY_MAX
 from domain.money import Money
 from domain.sagas import Refusal
@@ -121,7 +122,7 @@ async def receive(tx: ShardTransaction, receipt_id: str, sku: str, quantity: int
             raise Refused("id_conflict", f"receipt {receipt_id} was {known.quantity} of {known.sku}", "id")
         return level
     saga_id = f"receipt/{receipt_id}"
-    outbox.append(tx, saga_id, "stock", sku, received.version, "StockReceived", quantity=quantity)
+    outbox.append(tx, saga_id, StockEvent.RECEIVED, sku, received.version, quantity=quantity)
     return await read_level(tx, sku)
 
 

@@ -19,6 +19,7 @@ from sqlalchemy import text
 
 from domain.accounts import unknown_account, why_not_receive, why_not_spend
 from domain.errors import TryAgain
+from domain.events import AccountEvent, TransferEvent
 from domain.money import Money
 from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal
 from domain.steps import Step
@@ -82,7 +83,7 @@ async def open_transfer(tx: ShardTransaction, transfer: Transfer, protocol: Prot
             tx,
             transfer,
             1,
-            "TransferOpened",
+            TransferEvent.OPENED,
             target=transfer.target,
             amount=str(transfer.amount),
             protocol=protocol,
@@ -109,8 +110,8 @@ async def _move(tx: ShardTransaction, transfer: Transfer) -> None:
         return
     amount = transfer.amount
     sent, received = await ledger.move(tx, transfer.saga_id, transfer.source, transfer.target, amount)
-    tell_account(tx, transfer, transfer.source, sent, "TransferSent")
-    tell_account(tx, transfer, transfer.target, received, "TransferReceived")
+    tell_account(tx, transfer, transfer.source, sent, AccountEvent.TRANSFER_SENT)
+    tell_account(tx, transfer, transfer.target, received, AccountEvent.TRANSFER_RECEIVED)
     await _decide(tx, transfer, TransferState.CONFIRMED, None)
 
 
@@ -123,7 +124,7 @@ async def _hold(tx: ShardTransaction, transfer: Transfer) -> None:
     if isinstance(held, Refusal):
         await _decline(tx, transfer, held)
     elif held is not None:
-        tell_account(tx, transfer, transfer.source, held, "TransferHeld")
+        tell_account(tx, transfer, transfer.source, held, AccountEvent.TRANSFER_HELD)
 
 
 async def decide(tx: ShardTransaction, transfer: Transfer, protocol: Protocol, refusal: Refusal | None) -> Decision:
@@ -138,7 +139,7 @@ async def decide(tx: ShardTransaction, transfer: Transfer, protocol: Protocol, r
             captured = await accounts.capture_hold(
                 tx, transfer.saga_id, HOLD_STEP, transfer.amount, peer=transfer.target
             )
-            tell_account(tx, transfer, transfer.source, captured.account_version, "TransferSent")
+            tell_account(tx, transfer, transfer.source, captured.account_version, AccountEvent.TRANSFER_SENT)
             return Decision(Outcome.CONFIRMED)
     elif await _decline(tx, transfer, refusal):
         return Decision(Outcome.ABORTING, refusal)
@@ -185,8 +186,8 @@ def transfer_of(row: Any) -> TransferRow:
     )
 
 
-def tell_account(tx: ShardTransaction, transfer: Transfer, account_id: str, version: int, kind: str) -> None:
-    outbox.append(tx, transfer.saga_id, "account", account_id, version, kind, amount=str(transfer.amount))
+def tell_account(tx: ShardTransaction, transfer: Transfer, account_id: str, version: int, event: AccountEvent) -> None:
+    outbox.append(tx, transfer.saga_id, event, account_id, version, amount=str(transfer.amount))
 
 
 async def _decline(tx: ShardTransaction, transfer: Transfer, refusal: Refusal) -> bool:
@@ -195,14 +196,14 @@ async def _decline(tx: ShardTransaction, transfer: Transfer, refusal: Refusal) -
         return False
     released = await accounts.release_hold(tx, transfer.saga_id, HOLD_STEP)
     if released is not None:
-        tell_account(tx, transfer, transfer.source, released.account_version, "TransferReleased")
+        tell_account(tx, transfer, transfer.source, released.account_version, AccountEvent.TRANSFER_RELEASED)
     return True
 
 
 async def _never_open(tx: ShardTransaction, transfer: Transfer, protocol: Protocol, refusal: Refusal) -> Decision:
     if not await _claim(tx, transfer, protocol, TransferState.DECLINED, refusal):
         raise TryAgain("the transfer was opened just now")
-    _tell(tx, transfer, 1, "TransferDeclined", reason=refusal.reason)
+    _tell(tx, transfer, 1, TransferEvent.DECLINED, reason=refusal.reason)
     return Decision(Outcome.ABORTING, refusal)
 
 
@@ -219,7 +220,8 @@ async def _decide(tx: ShardTransaction, transfer: Transfer, state: TransferState
     if version is None:
         return False
     reason = {"reason": refusal.reason} if refusal else {}
-    _tell(tx, transfer, version, f"Transfer{state.capitalize()}", **reason)
+    event = TransferEvent.CONFIRMED if state is TransferState.CONFIRMED else TransferEvent.DECLINED
+    _tell(tx, transfer, version, event, **reason)
     return True
 
 
@@ -250,6 +252,6 @@ async def _claim(
     return claimed.rowcount == 1
 
 
-def _tell(tx: ShardTransaction, transfer: Transfer, version: int, kind: str, **payload: Any) -> None:
+def _tell(tx: ShardTransaction, transfer: Transfer, version: int, event: TransferEvent, **payload: Any) -> None:
     aggregate_id = f"{transfer.source}/{transfer.transfer_id}"
-    outbox.append(tx, transfer.saga_id, "transfer", aggregate_id, version, kind, **payload)
+    outbox.append(tx, transfer.saga_id, event, aggregate_id, version, **payload)

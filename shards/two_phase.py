@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.accounts import why_not_receive, why_not_spend
 from domain.errors import TryAgain
+from domain.events import AccountEvent
 from domain.sagas import ALREADY_COMPENSATED, Reason, Refusal
 from domain.shard_map import Route, ShardMap
 from domain.transfers import Protocol, Transfer, TransferState
@@ -160,7 +161,7 @@ async def _debit(tx: ShardTransaction, transfer: Transfer) -> Vote | None:
     if refusal is not None:
         return Vote(refusal)
     version = await ledger.debit(tx, transfer.saga_id, transfer.source, transfer.amount, peer=transfer.target)
-    transfers.tell_account(tx, transfer, transfer.source, version, "TransferSent")
+    transfers.tell_account(tx, transfer, transfer.source, version, AccountEvent.TRANSFER_SENT)
     return None
 
 
@@ -177,7 +178,7 @@ async def _credit(tx: ShardTransaction, transfer: Transfer) -> Vote | None:
 
 async def _pay(tx: ShardTransaction, transfer: Transfer) -> None:
     version = await ledger.credit(tx, transfer.saga_id, transfer.target, transfer.amount, peer=transfer.source)
-    transfers.tell_account(tx, transfer, transfer.target, version, "TransferReceived")
+    transfers.tell_account(tx, transfer, transfer.target, version, AccountEvent.TRANSFER_RECEIVED)
 
 
 def _standing(ended: Ended) -> Vote:

@@ -15,8 +15,9 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.events import Aggregate
 from shards.integrity import blames_the_data, told
-from shards.projection.reading import Aggregate, Documents, Lines, Unfit, read_documents
+from shards.projection.reading import Documents, Lines, Unfit, read_documents
 from shards.projection.versions import Version
 from shards.projection.writing import write_documents, write_lines
 

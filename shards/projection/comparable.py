@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shards.projection.reading import DOCUMENTS, LINE_DOCUMENTS, Aggregate
+from domain.events import Aggregate
+from shards.projection.reading import DOCUMENTS, LINE_DOCUMENTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ from typing import Any
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.events import Aggregate
 from shards.engines import Database
 from shards.projection.comparable import COMPARABLES, Comparable
-from shards.projection.reading import Aggregate
 from shards.projection.versions import Version
 
 # What is read at once of a stream, and how many rows are read as documents at once.

@@ -13,11 +13,12 @@ from enum import StrEnum
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.events import Aggregate
 from shards.engines import Database
 from shards.history import HistoryLost, read_mark, renew_mark
 from shards.outbox_cursors import RebuildNeeded, assert_untrimmed
 from shards.projection.projector import Chunk, Projector
-from shards.projection.reading import DOCUMENTS, LINE_DOCUMENTS, Aggregate
+from shards.projection.reading import DOCUMENTS, LINE_DOCUMENTS
 from shards.projection.switching import assert_is_next
 from shards.projection.versions import Version
 from shards.routing import failures_on

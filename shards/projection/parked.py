@@ -11,7 +11,8 @@ from typing import Any
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shards.projection.reading import Aggregate, Touched, Unfit
+from domain.events import Aggregate
+from shards.projection.reading import Touched, Unfit
 from shards.projection.versions import Version
 
 log = logging.getLogger("shardwise.projection")

@@ -12,6 +12,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import NotMigrated, ShardwiseError, TryAgain
+from domain.events import PROJECTED, Aggregate
 from shards.engines import Database
 from shards.history import HistoryLost, Marked, read_mark, renew_mark
 from shards.integrity import blames_the_data
@@ -19,16 +20,7 @@ from shards.outbox_cursors import RebuildNeeded, assert_untrimmed, trimmed_to
 from shards.outbox_stretch import BEGINNING, Stepped, Stretch, is_anything_behind, more_behind, stretch_after
 from shards.projection.carrying import Carrier
 from shards.projection.parked import park, parked_among, parked_page, unpark
-from shards.projection.reading import (
-    ALL_LINES,
-    Aggregate,
-    Documents,
-    Touched,
-    Unfit,
-    lines_within,
-    read_documents,
-    read_touched,
-)
+from shards.projection.reading import ALL_LINES, Documents, Touched, Unfit, lines_within, read_documents, read_touched
 from shards.projection.versions import Version, existing
 from shards.projection.writing import lock_names
 from shards.routing import failures_on
@@ -260,12 +252,12 @@ class Projector:
             if cursor is None or not cursor.has_parked:
                 return [], 0
             rows = await parked_page(to, version, self._shard.name, after, _RETRIED_AT_ONCE)
-            known = [row for row in rows if row.aggregate in list(Aggregate)]
+            known = [row for row in rows if row.aggregate in PROJECTED]
             carrier, unfit = Carrier(to, version, self._shard.name), []
             await _lock_names(to, cursor, {Aggregate(row.aggregate) for row in known})
             async with self._shard.snapshot() as snapshot:
                 await self._assert_same_history(snapshot, cursor)
-                for aggregate in Aggregate:
+                for aggregate in PROJECTED:
                     versions = {row.aggregate_id: row.version for row in known if row.aggregate == aggregate}
                     unfit += await self._unparked(snapshot, carrier, aggregate, versions)
             await park(to, version, self._shard.name, unfit)

@@ -7,30 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.events import PROJECTED, Aggregate
 from domain.limits import IDENTIFIER_CHARS_MAX
 from shards.bulk import listed, numbers, texts
 from shards.outbox_stretch import WITHIN, Stretch
 from shards.parked_keys import is_too_long, parked_key
-
-
-class Aggregate(StrEnum):
-    """What the read model keeps a row of, by the name that its events carry. In the order of writing: names before
-    what carries them, accounts before their lines."""
-
-    PRODUCT = "product"
-    STOCK = "stock"
-    CUSTOMER = "customer"
-    ACCOUNT = "account"
-    ORDER = "order"
-
-
-# Known, and of no interest to the read model.
-IGNORED = frozenset({"transfer"})
 
 # Documents of all that a shard has, to be narrowed by their `key`.
 DOCUMENTS: Mapping[Aggregate, str] = {
@@ -133,7 +118,7 @@ class Touched:
     @property
     def in_order(self) -> Iterator[tuple[Aggregate, dict[str, int]]]:
         """As they are to be written."""
-        return ((aggregate, self.versions[aggregate]) for aggregate in Aggregate if aggregate in self.versions)
+        return ((aggregate, self.versions[aggregate]) for aggregate in PROJECTED if aggregate in self.versions)
 
 
 @dataclass(slots=True)
@@ -153,13 +138,13 @@ async def read_touched(snapshot: AsyncConnection, stretch: Stretch) -> Touched:
         touched.events += row.events
         versions = dict(zip(row.keys, row.versions, strict=True))
         name = parked_key(row.aggregate)
-        if row.aggregate in list(Aggregate):
+        if row.aggregate in PROJECTED:
             for key in [key for key in versions if is_too_long(key)]:
                 reason = f"no id has {len(key)} characters: at most {IDENTIFIER_CHARS_MAX}"
                 touched.unfit.append(Unfit(name, parked_key(key), versions.pop(key), reason))
             if versions:
                 touched.versions[Aggregate(row.aggregate)] = versions
-        elif row.aggregate not in IGNORED:
+        elif row.aggregate not in list(Aggregate):
             reason = f"no aggregate of this release is called {name}"
             touched.unfit += [Unfit(name, parked_key(key), version, reason) for key, version in versions.items()]
     return touched

@@ -12,7 +12,7 @@ from functools import cache
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shards.projection.reading import Aggregate
+from domain.events import Aggregate
 from shards.projection.versions import Version
 
 # The sum is asked for only where the account is new: its lines can have come before it.

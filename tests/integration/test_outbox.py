@@ -13,6 +13,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.interfaces import FollowShard
 from activities.relay import ShardedRelayActivities
+from domain.events import TransferEvent
 from shards import outbox
 from shards.engines import Cluster, Database
 from shards.outbox_bell import heard
@@ -189,7 +190,7 @@ async def test_a_write_rings_once_it_is_committed(cluster: Cluster) -> None:
             return Stepped(0, False)
 
     async def write(tx: ShardTransaction) -> None:
-        outbox.append(tx, "a saga", "transfer", "anybody/1", 1, "TransferOpened")
+        outbox.append(tx, "a saga", TransferEvent.OPENED, "anybody/1", 1)
 
     rung = asyncio.Event()
     async with heard(cluster.shards[route.shard].autocommit, rung.set), asyncio.timeout(POLL_SECONDS - 1):
