@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 
@@ -123,6 +124,17 @@ class EmbeddedStack:
             for group in Roster(self.data_dir, record, self._settings).stop_order():
                 done += await _all(supervisor.stop(part) for part in group)
             return done
+
+    async def remove(self) -> None:
+        """Stop it, and forget it with its data, also where the databases' files lie outside the data directory.
+
+        Never undone. Safe to repeat; a crash leaves some of the files.
+        """
+        await self.stop()
+        record = StackRecord.find(self.data_dir)
+        if record is not None:
+            shutil.rmtree(postgres_files.home_of(self.data_dir, record), ignore_errors=True)
+        shutil.rmtree(self.data_dir, ignore_errors=True)
 
     async def status(self) -> status.StackStatus:
         """Ask every part now. Raises Unreachable where there is no stack."""

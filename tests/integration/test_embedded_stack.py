@@ -356,7 +356,9 @@ async def test_root_drops_to_an_ordinary_user_where_namespaces_are_forbidden(mon
                 assert psutil.Process(status.catalog.pid).uids().real != 0
                 assert (data_dir / "postgres").exists() == (data_dir.name == "open")
             finally:
-                await stack.stop()
+                await stack.remove()
+            assert not data_dir.exists()
+            assert not home.exists() or list(home.iterdir()) == []
 
 
 def test_temporal_is_given_a_name_where_its_user_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
