@@ -35,6 +35,7 @@ class Plan:
     strikes_min: int = 3
     freeze_seconds: float = 8.0
     weights: Mapping[str, int] = field(default_factory=lambda: WEIGHTS)
+    pause_seconds: tuple[float, float] = PAUSE_SECONDS
 
 
 @dataclass
@@ -109,7 +110,7 @@ def _strike(shardwise: Shardwise, plan: Plan, clients: Clients, report: Report) 
     all parts were back each time."""
     chaos = Chaos(shardwise)
     ends, returns = time.monotonic() + plan.seconds, []
-    for number, strike in enumerate(strikes(plan.seed, plan.freeze_seconds, plan.weights, PAUSE_SECONDS), start=1):
+    for number, strike in enumerate(strikes(plan.seed, plan.freeze_seconds, plan.weights, plan.pause_seconds), start=1):
         chaos.carry_out(strike)
         returns.append(time.monotonic())
         say(f"{strike.kind} ({strike.down_seconds:.1f} s); {number} strikes, {len(clients.asked)} transfers")

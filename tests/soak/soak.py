@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.soak.books import faults, read_books
-from tests.soak.chaos import Chaos, strikes
+from tests.soak.chaos import PAUSE_SECONDS, Chaos, strikes
 from tests.soak.orders import open_shop
 from tests.soak.traffic import CONCURRENCY, Traffic
 from tests.soak.verifying import Verifying
@@ -35,6 +35,7 @@ class Plan:
     batch: int = 200
     concurrency: int = CONCURRENCY
     windows: Sequence[float] = (0.0,)
+    pause_seconds: tuple[float, float] = PAUSE_SECONDS
 
 
 @dataclass
@@ -104,7 +105,7 @@ def _strike(shardwise: Shardwise, plan: Plan, traffic: Traffic, verifying: Verif
     """Kills while the traffic runs; after some of them, asks what the orders are and whether all is well."""
     chaos = Chaos(shardwise)
     ends = time.monotonic() + plan.chaos_seconds
-    for number, strike in enumerate(strikes(plan.seed, plan.freeze_seconds), start=1):
+    for number, strike in enumerate(strikes(plan.seed, plan.freeze_seconds, pause_seconds=plan.pause_seconds), start=1):
         chaos.carry_out(strike)
         say(f"{strike.kind} ({strike.down_seconds:.1f} s); {number} strikes, {len(traffic.orders)} orders")
         if number % STRIKES_PER_VERIFY == 0:

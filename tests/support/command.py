@@ -116,7 +116,7 @@ class Shardwise:
                 return answer.document
             assert time.monotonic() < deadline, answer
             # What is waited for needs the processor too.
-            time.sleep(time.monotonic() - began)
+            time.sleep(2 * (time.monotonic() - began))
 
     def begin(self, *arguments: str, folder: Path | None = None, **settings: str) -> subprocess.Popen[str]:
         """In `folder`; None: in ours."""
