@@ -19,6 +19,8 @@ COPY stack stack
 COPY activities activities
 COPY workflows workflows
 COPY workers workers
+COPY shardwise shardwise
+COPY contrast contrast
 COPY cli cli
 COPY migrations migrations
 RUN python -m venv --without-pip /opt/shardwise \

@@ -27,14 +27,14 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from bench import plain_batch
-from cli.connections import Connections, connected
-from cli.transfer_file import GoodLine, open_transfers, read_transfers
-from cli.transfer_sagas import TransferSagas
 from domain.catalogue import Customer
 from domain.money import Money
 from domain.shard_map import ShardMap
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus
 from shards.catalogue_import import import_customers
+from shardwise.connections import Connections, connected
+from shardwise.files.transfer_file import GoodLine, open_transfers, read_transfers
+from shardwise.transfers.sagas import TransferSagas
 from stack.embedded.record import TEMPORAL, StackRecord
 from stack.embedded.stack import EmbeddedStack
 from stack.settings import Settings, load_settings, resolve_databases

@@ -25,11 +25,11 @@ from temporalio.client import Client
 
 from bench.naive_saga import TASK_QUEUE as NAIVE_QUEUE
 from bench.naive_saga import NaiveOrderSaga
-from cli.connections import connected
 from domain.catalogue import Customer, Product
 from domain.money import Money
 from domain.orders import Order, OrderLine, OrderStatus
 from shards.catalogue_import import import_customers, import_products
+from shardwise.connections import connected
 from stack.embedded.stack import EmbeddedStack
 from stack.settings import Settings, load_settings
 from workers.migrate import migrate

@@ -27,12 +27,12 @@ from bench.bulk import worker
 from bench.planted_orders import PRICE, PRODUCTS, customer_id_of, open_shop
 from bench.real_orders import Clerk
 from bench.rebuilt_by_hand import rebuilt_by_hand
-from cli.connections import Connections, connected
 from domain.orders import Order, OrderLine
 from shards.engines import Cluster, Database
 from shards.projection.comparable import COMPARABLES
 from shards.projection.projector import Projector
 from shards.projection.versions import Version
+from shardwise.connections import Connections, connected
 from stack.embedded.stack import EmbeddedStack
 from stack.settings import load_settings, resolve_owner_databases
 from workers.migrate import migrate

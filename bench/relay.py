@@ -26,11 +26,11 @@ import asyncpg
 import psutil  # type: ignore[import-untyped]
 
 from bench.orders import CUSTOMERS, PRICE, PRODUCTS, RICH, order_of, run_ours, worker
-from cli.connections import Connections, connected
 from domain.catalogue import Customer, Product
 from shards.catalogue_import import import_customers, import_products
 from shards.outbox_lag import lag_of
 from shards.projection.versions import Version
+from shardwise.connections import Connections, connected
 from stack.embedded.stack import EmbeddedStack
 from stack.embedded.waiting import attempts
 from stack.settings import Databases, load_settings, resolve_owner_databases

@@ -27,8 +27,8 @@ import psutil  # type: ignore[import-untyped]
 
 from bench.planted_orders import Planting, is_confirmed, open_shop, order_id_of
 from bench.rebuilt_by_hand import rebuilt_by_hand
-from cli.connections import connected
 from domain.identifiers import order_saga_id
+from shardwise.connections import connected
 from stack.embedded.stack import EmbeddedStack
 from stack.settings import load_settings, resolve_owner_databases
 from workers.migrate import migrate

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import shlex
 import shutil
 import stat
 import sys
-import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
+from domain.errors import first_of
 from domain.identifiers import shown
 from domain.orders import Style
 
@@ -61,11 +60,6 @@ StyleOption = Annotated[
 """For commands that place orders."""
 
 
-def new_id() -> str:
-    """Sorts by the time it was made."""
-    return f"{time.time_ns() // 1_000_000:013d}-{secrets.token_hex(6)}"
-
-
 def run_async(work: Coroutine[Any, Any, Result]) -> Result:
     """Run to the end. Ctrl-C cancels the work, lets it clean up, and raises KeyboardInterrupt.
 
@@ -75,25 +69,3 @@ def run_async(work: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run(work)
     except BaseExceptionGroup as several:
         raise first_of(several) from several
-
-
-def first_of(error: BaseException) -> BaseException:
-    """The first error of a group, else the error itself."""
-    return first_of(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
-
-
-async def within(work: Coroutine[Any, Any, Result], seconds: float) -> Result:
-    """`work`'s result, or TimeoutError after `seconds`, whether or not it lets itself be cancelled.
-
-    A task of its own: the Temporal client turns its cancellation into errors of other kinds, which `asyncio.timeout`
-    would take for failures.
-    """
-    task = asyncio.ensure_future(work)
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())
-    try:
-        finished, _ = await asyncio.wait({task}, timeout=seconds)
-        if not finished:
-            raise TimeoutError
-        return task.result()
-    finally:
-        task.cancel()

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from cli.common import DataDir, run_async
-from cli.connections import connected
+from cli.asking import ask
+from cli.common import DataDir
 from cli.output import output, table
-from domain.catalogue import check_name
-from domain.identifiers import check_identifier
-from shards.renames import NamedCustomer, rename_customer
-from stack.settings import Settings, load_settings
 
 
 def register(app: typer.Typer) -> None:
@@ -32,15 +27,6 @@ def rename(
 
     An import goes on comparing with what the customer was first imported with.
     """
-    check_identifier(customer_id, "customer_id")
-    check_name(name, "name")
-    if email is not None:
-        check_name(email, "email")
-    renamed = run_async(_rename(load_settings(data_dir), customer_id, name, email))
+    renamed = ask(data_dir, lambda shop: shop.catalogue.rename_customer(customer_id, name, email))
     row = (renamed.customer_id, renamed.name, renamed.email or "", str(renamed.version), renamed.shard)
-    output().result(asdict(renamed), table(("customer", "name", "email", "version", "shard"), [row]))
-
-
-async def _rename(settings: Settings, customer_id: str, name: str, email: str | None) -> NamedCustomer:
-    async with connected(settings) as to:
-        return await rename_customer(to.router, customer_id, name, email)
+    output().result(renamed, table(("customer", "name", "email", "version", "shard"), [row]))

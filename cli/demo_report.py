@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -10,32 +9,10 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 
-from cli.audit import Audit
 from cli.common import command_as_typed
-from cli.demo_story import Scene
-from cli.order_documents import OrderDocument, why_of
 from cli.output import table
-from cli.verify import document_of
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """One scene and what became of it."""
-
-    scene: Scene
-    order: OrderDocument
-    seconds: float
-
-    @property
-    def as_expected(self) -> bool:
-        return (self.order.status, self.order.reason) == (self.scene.expected, self.scene.reason)
-
-    @property
-    def ended(self) -> str:
-        order = self.order
-        # The detail says what the reason's code would.
-        told = order.status + why_of(order.status, order.status if order.reason else None, order.detail)
-        return told if self.as_expected else f"{told} (expected {self.scene.expected})"
+from shardwise.demo.stage import Performance, Played
+from shardwise.orders.documents import why_of
 
 
 class Stays(Enum):
@@ -48,31 +25,36 @@ class Stays(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """`ui`: where one history can be looked at; None where nothing would answer there any more."""
+    """`stays`: the stack, so that one history can be looked at."""
 
-    told: Sequence[Told]
-    audit: Audit
-    ui: str | None
+    done: Performance
+    stays: bool
     seconds: float
 
     @property
+    def ui(self) -> str | None:
+        return self.done.history if self.stays else None
+
+    @property
     def ok(self) -> bool:
-        return self.audit.findings.ok and all(each.as_expected for each in self.told)
+        return self.done.verified.ok and all(each.as_expected for each in self.done.played)
 
     def document(self) -> dict[str, Any]:
         return {
             "ok": self.ok,
             "orders": [
                 {"title": each.scene.title, "as_expected": each.as_expected, **each.order.model_dump(mode="json")}
-                for each in self.told
+                for each in self.done.played
             ],
-            "verify": document_of(self.audit),
+            "verify": self.done.verified.document(),
             "ui": self.ui,
             "seconds": round(self.seconds, 1),
         }
 
     def page(self, stays: Stays, data_dir: Path) -> RenderableType:
-        rows = [(each.order.order_id, each.scene.title, each.ended, f"{each.seconds:.1f} s") for each in self.told]
+        rows = [
+            (each.order.order_id, each.scene.title, _ended(each), f"{each.seconds:.1f} s") for each in self.done.played
+        ]
         return Group(
             table(("order", "what happens", "ends as", "took"), rows, whole=("order", "took")),
             self._verified(),
@@ -82,16 +64,23 @@ class Shown:
         )
 
     def _verified(self) -> str:
-        found = self.audit.findings
+        found = self.done.verified
         # `orphans 28` would read as so much damage.
         looked_at = ", ".join(
-            f"{check.replace('_', ' ')} {finding.violation_count} of {finding.checked}"
-            for check, finding in found.by_check.items()
-            if finding.checked
+            f"{each.name.replace('_', ' ')} {each.violation_count} of {each.checked}"
+            for each in found.checks
+            if each.checked
         )
-        rows = sum(finding.checked for finding in found.by_check.values())
-        wrong = sum(finding.violation_count for finding in found.by_check.values())
+        rows = sum(each.checked for each in found.checks)
+        wrong = sum(each.violation_count for each in found.checks)
         return f"verify {'ok' if found.ok else 'FOUND DAMAGE'}: {wrong} violations in {rows} rows ({looked_at})"
+
+
+def _ended(played: Played) -> str:
+    order = played.order
+    # The detail says what the reason's code would.
+    told = order.status + why_of(order.status, order.status if order.reason else None, order.detail)
+    return told if played.as_expected else f"{told} (expected {played.scene.expected})"
 
 
 def _farewell(stays: Stays, data_dir: Path) -> str:

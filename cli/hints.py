@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cli.common import command_as_typed, first_of
-from domain.errors import InvalidInput, Unreachable
+from cli.common import command_as_typed
+from domain.errors import InvalidInput, Unreachable, first_of
 from stack.embedded.stack import EmbeddedStack
 from stack.settings import Settings, load_settings
 

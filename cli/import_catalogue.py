@@ -10,9 +10,8 @@ from typing import Annotated, TypeVar
 import typer
 from rich.progress import MofNCompleteColumn, Progress
 
-from cli.common import DataDir, run_async
-from cli.connections import connected
-from cli.csv_file import read_csv
+from cli.asking import ask
+from cli.common import DataDir
 from cli.output import output
 from domain.catalogue import (
     CUSTOMER_COLUMNS,
@@ -22,9 +21,8 @@ from domain.catalogue import (
     customer_of_row,
     product_of_row,
 )
-from shards.catalogue_import import Imported, import_customers, import_products
-from shards.routing import Router
-from stack.settings import Settings, load_settings
+from shardwise.catalogue import Imported
+from shardwise.files.csv_file import read_csv
 
 R = TypeVar("R")
 
@@ -41,10 +39,9 @@ def customers(file: CsvFile, data_dir: DataDir = None) -> None:
 
     Columns: customer_id,name,email,currency,opening_balance
     """
-    settings = load_settings(data_dir)
     started = time.monotonic()
     rows = read_csv(file, CUSTOMER_COLUMNS, customer_of_row, _customer_id)
-    _report("customers", run_async(_import(settings, rows, import_customers)), started)
+    _report("customers", ask(data_dir, lambda shop: _shown(shop.catalogue.import_customers, rows)), started)
 
 
 def products(file: CsvFile, data_dir: DataDir = None) -> None:
@@ -52,10 +49,9 @@ def products(file: CsvFile, data_dir: DataDir = None) -> None:
 
     Columns: sku,name,currency,unit_price,stock
     """
-    settings = load_settings(data_dir)
     started = time.monotonic()
     rows = read_csv(file, PRODUCT_COLUMNS, product_of_row, _sku)
-    _report("products", run_async(_import(settings, rows, import_products)), started)
+    _report("products", ask(data_dir, lambda shop: _shown(shop.catalogue.import_products, rows)), started)
 
 
 def _customer_id(customer: Customer) -> str:
@@ -66,10 +62,8 @@ def _sku(product: Product) -> str:
     return product.sku
 
 
-async def _import(
-    settings: Settings,
-    rows: Sequence[R],
-    work: Callable[[Router, Sequence[R], Callable[[int], None]], Awaitable[Imported]],
+async def _shown(
+    work: Callable[[Sequence[R], Callable[[int], None]], Awaitable[Imported]], rows: Sequence[R]
 ) -> Imported:
     console = output().stderr
     progress = Progress(
@@ -81,8 +75,7 @@ async def _import(
     )
     with progress:
         bar = progress.add_task("importing", total=len(rows))
-        async with connected(settings, long_running=True) as to:
-            return await work(to.router, rows, lambda done: progress.advance(bar, done))
+        return await work(rows, lambda done: progress.advance(bar, done))
 
 
 def _report(noun: str, done: Imported, started: float) -> None:

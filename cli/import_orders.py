@@ -12,18 +12,16 @@ from typing import Annotated, Any, BinaryIO
 import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from cli.common import DataDir, StyleOption, run_async
-from cli.connections import connected
-from cli.order_book import OrderBook
-from cli.order_file import open_orders, read_batches
-from cli.order_import import OrderImport, Outcome, Tally
-from cli.order_styles import OrderStyles
+from cli.asking import ask
+from cli.common import DataDir, StyleOption
 from cli.output import Output, output
 from cli.progress import beside, lines
 from domain.orders import Style
-from stack.settings import Settings, load_settings
+from shardwise import Shardwise
+from shardwise.files.faults import Faults
+from shardwise.files.order_file import open_orders
+from shardwise.orders.importing import Outcome, Tally
 
-FAULTS_SHOWN_MAX = 20
 REDRAW_SECONDS = 0.25
 
 
@@ -44,9 +42,8 @@ def orders(
 
     Exit code 2 when lines were invalid, else 3 when orders are pending, else 1 when workflows failed, else 0.
     """
-    settings = load_settings(data_dir)
     with _opened(file) as source:
-        return run_async(_import(settings, source, style, concurrency, stuck_after))
+        return ask(data_dir, lambda shop: _import(shop, source, style, concurrency, stuck_after))
 
 
 @contextlib.contextmanager
@@ -59,38 +56,15 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
             source.close()
 
 
-async def _import(settings: Settings, source: BinaryIO, style: Style, concurrency: int, limit_seconds: float) -> int:
-    out = output()
-    faults = Faults(out)
-    started = time.monotonic()
-    async with connected(settings) as to:
-        # Both before any order: with either away nothing could be told apart from nothing to do.
-        await asyncio.gather(to.router.map(), to.temporal())
-        styles = OrderStyles(to.temporal, to.router, settings)
-        if not await styles.has_worker(style):
-            out.progress("no worker polls for orders: they will wait for one (`shardwise up` or `shardwise worker`)")
-        work = OrderImport(OrderBook(to.router), styles, style, concurrency, limit_seconds, faults.tell)
-        async with beside(_shown(out, work.tally, _size(source), started)):
-            tally = await work.run(read_batches(source))
+async def _import(shop: Shardwise, source: BinaryIO, style: Style, concurrency: int, stuck_after: float) -> int:
+    out, tally, started = output(), Tally(), time.monotonic()
+    faults = Faults(out.progress)
+    async with beside(_shown(out, tally, _size(source), started)):
+        await shop.orders.import_file(source, faults.tell, style, concurrency, stuck_after, tally, out.progress)
     faults.tell_rest()
     seconds = round(time.monotonic() - started, 3)
     out.result(_document(tally, seconds), _summary(tally, seconds))
     return _exit_code(tally)
-
-
-class Faults:
-    def __init__(self, out: Output) -> None:
-        self._out = out
-        self._count = 0
-
-    def tell(self, line: int, message: str) -> None:
-        self._count += 1
-        if self._count <= FAULTS_SHOWN_MAX:
-            self._out.progress(f"line {line}: {message}")
-
-    def tell_rest(self) -> None:
-        if self._count > FAULTS_SHOWN_MAX:
-            self._out.progress(f"and {self._count - FAULTS_SHOWN_MAX} more invalid lines")
 
 
 def _shown(out: Output, tally: Tally, size: int | None, started: float) -> Coroutine[Any, Any, None]:

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated
 
 import typer
-from pydantic import TypeAdapter
 
-from cli.common import DataDir, run_async
-from cli.connections import Connections, connected
-from cli.order_documents import OrderDocument, of_listed
-from cli.order_styles import OrderStyles
+from cli.asking import ask
+from cli.common import DataDir
 from cli.output import listed, output, table
-from cli.paging import LIMIT, After, Limit, next_token, page_after, with_next
-from domain.errors import InvalidInput, Unreachable
-from domain.identifiers import check_identifier
-from domain.orders import FINAL_STATES, OrderStatus
-from domain.page_tokens import KeyId, KeyTime, PageToken
-from domain.periods import parse_day, parse_end, parse_start
+from cli.paging import After, Limit, with_next
+from domain.orders import OrderStatus
 from domain.timestamps import short_timestamp
-from shards.queries.orders import ListedOrder, OrderFilter, OrderKey
-from shards.queries.orders import list_orders as read_orders
-from shards.queries.pages import Page, PageAfter
-from stack.settings import Settings, load_settings
-
-TOKEN: PageToken[OrderKey] = PageToken("orders", TypeAdapter(tuple[KeyTime, KeyId]))
-_FINAL = frozenset(OrderStatus.of_state(state) for state in FINAL_STATES)
+from shardwise.orders.documents import OrderDocument
+from shardwise.queries import LIMIT
 
 
 def list_orders(
@@ -48,50 +35,17 @@ def list_orders(
     One refused before it had a row is told by `order show` only. What is `stuck` only Temporal knows: exit code 3 where
     that is asked for and Temporal does not answer.
     """
-    wanted = _filter(customer, status, since, until, day)
-    page = page_after(TOKEN, limit, after)
-    found = run_async(_read(load_settings(data_dir), wanted, page))
-    orders, following = [of_listed(order) for order in found.rows], next_token(TOKEN, found.next)
+    page = ask(
+        data_dir,
+        lambda shop: shop.queries.orders(
+            customer=customer, status=status or (), since=since, until=until, day=day, limit=limit, after=after
+        ),
+    )
     columns = ("order", "status", "customer", "total", "placed", "shard")
     rows = table(
-        columns, [_row(order) for order in orders], whole=("order", "customer", "placed"), words=("total", "shard")
+        columns, [_row(order) for order in page.orders], whole=("order", "customer", "placed"), words=("total", "shard")
     )
-    human = with_next(listed(rows, "no orders"), following)
-    output().result({"orders": [order.model_dump(mode="json") for order in orders], "next": following}, human)
-
-
-def _filter(
-    customer: str | None, statuses: list[OrderStatus] | None, since: str | None, until: str | None, day: str | None
-) -> OrderFilter:
-    if customer is not None:
-        check_identifier(customer, "customer")
-    start = parse_start(since, "since") if since is not None else None
-    end = parse_end(until, "until") if until is not None else None
-    if start is not None and end is not None and end <= start:
-        raise InvalidInput("until", "until: expected a time after --since")
-    return OrderFilter(
-        statuses=frozenset(statuses or ()),
-        customer_id=customer,
-        since=start,
-        until=end,
-        day=parse_day(day, "day") if day is not None else None,
-    )
-
-
-async def _read(settings: Settings, wanted: OrderFilter, page: PageAfter[OrderKey]) -> Page[ListedOrder, OrderKey]:
-    async with connected(settings) as to:
-        known = replace(wanted, stuck=await _stuck(to, settings, wanted.statuses))
-        return await to.read_model.ask(lambda connection: read_orders(connection, known, page))
-
-
-async def _stuck(to: Connections, settings: Settings, statuses: frozenset[OrderStatus]) -> frozenset[str]:
-    """As Temporal knew a moment ago; nothing where it is away, unless `stuck` is what is asked for: `Unreachable`."""
-    if statuses and statuses <= _FINAL:
-        return frozenset()
-    ids = await OrderStyles(to.temporal, to.router, settings).stuck_order_ids()
-    if ids is None and OrderStatus.STUCK in statuses:
-        raise Unreachable("temporal_unreachable", "Temporal, which knows what is stuck, does not answer")
-    return frozenset(ids or ())
+    output().result(page, with_next(listed(rows, "no orders"), page.next))
 
 
 def _row(order: OrderDocument) -> tuple[str, ...]:

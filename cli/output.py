@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import TypeAdapter
 from rich.console import Console, ConsoleDimensions, RenderableType
 
 from cli.escaped import Escaped
@@ -60,11 +60,11 @@ class Output:
     stdout: Console = field(default_factory=lambda: _console(stderr=False))
     stderr: Console = field(default_factory=lambda: _console(stderr=True))
 
-    def result(self, document: BaseModel | dict[str, Any], human: RenderableType) -> None:
-        """Print a command's one result. Call it once."""
+    def result(self, document: object, human: RenderableType) -> None:
+        """Print a command's one result: a model, a dataclass or a dictionary. Call it once."""
         with _written():
             if self.as_json:
-                self._document(document.model_dump(mode="json") if isinstance(document, BaseModel) else document)
+                self._document(TypeAdapter(type(document)).dump_python(document, mode="json", by_alias=True))
             else:
                 self.stdout.print(Escaped(human))
             self.stdout.file.flush()

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from cli.common import DataDir, run_async
-from cli.connections import connected
+from cli.asking import ask
+from cli.common import DataDir
 from cli.output import output, table
-from domain.catalogue import check_name
-from domain.identifiers import check_identifier
-from shards.renames import NamedProduct, rename_product
-from stack.settings import Settings, load_settings
 
 
 def register(app: typer.Typer) -> None:
@@ -31,13 +26,6 @@ def rename(
 
     An import goes on comparing with what the product was first imported with.
     """
-    check_identifier(sku, "sku")
-    check_name(name, "name")
-    renamed = run_async(_rename(load_settings(data_dir), sku, name))
+    renamed = ask(data_dir, lambda shop: shop.catalogue.rename_product(sku, name))
     row = (renamed.sku, renamed.name, str(renamed.version), renamed.shard)
-    output().result(asdict(renamed), table(("sku", "name", "version", "shard"), [row]))
-
-
-async def _rename(settings: Settings, sku: str, name: str) -> NamedProduct:
-    async with connected(settings) as to:
-        return await rename_product(to.router, sku, name)
+    output().result(renamed, table(("sku", "name", "version", "shard"), [row]))

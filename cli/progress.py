@@ -11,9 +11,7 @@ from typing import Any
 from rich.progress import MofNCompleteColumn, Progress
 
 from cli.output import Output
-
-Report = Callable[[str, int, int | None], None]
-"""What is being done, how far, of how many (None: nobody knows)."""
+from domain.progress import Report
 
 LINE_EVERY_SECONDS = 5.0
 

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
 
-from cli import projection_lag
+from cli import events
+from cli.asking import ask
 from cli.common import DataDir, run_async
-from cli.in_doubt import alarm, forgotten
+from cli.in_doubt import alarm
 from cli.interrupts import Interrupts
 from cli.output import Output, output, table
-from cli.projection_lag import EventsDocument
-from cli.stack_status import Beside, look_beside
-from domain.errors import InvalidInput, NotMigrated, Unreachable
-from domain.in_doubt import InDoubt
-from shards.engines import Cluster
+from domain.errors import InvalidInput
+from shardwise.operations.stack_status import Beside, look_beside
 from stack.embedded.stack import EmbeddedStack
 from stack.embedded.status import ServerStatus, StackStatus
-from stack.settings import Settings, load_settings, resolve_databases
+from stack.settings import Settings, load_settings
 
 WATCH_SECONDS = 1.0
 
@@ -67,39 +64,17 @@ def status(show_secrets: ShowSecrets = False, data_dir: DataDir = None) -> int:
 
     Exit code 3 when one is not, 1 where a transaction is in doubt, or events wait, for too long.
     """
-    settings = _embedded_settings(data_dir)
-    found, beside, in_doubt, events = run_async(_status(settings))
-    document = {
-        **found.document(show_secrets),
-        **beside.document(),
-        "in_doubt": [asdict(each) for each in in_doubt],
-        "events": events.model_dump(mode="json") if events else None,
-    }
-    told = [what_runs_where(found, beside, show_secrets), *([alarm(in_doubt)] if in_doubt else [])]
-    late = events is not None and events.alarm
-    output().result(document, Group(*told, *(projection_lag.told(events) if events is not None and late else [])))
-    if not found.all_up or not beside.read_model.up:
+    _embedded_settings(data_dir)
+    found = ask(data_dir, lambda shop: shop.operations.status())
+    told = [
+        what_runs_where(found.parts, found.beside, show_secrets),
+        *([alarm(found.in_doubt)] if found.in_doubt else []),
+    ]
+    late = found.events if found.events is not None and found.events.alarm else None
+    output().result(found.document(show_secrets), Group(*told, *(events.told(late) if late else [])))
+    if not found.all_up:
         return 3
-    return 1 if in_doubt or late else 0
-
-
-async def _status(settings: Settings) -> tuple[StackStatus, Beside, list[InDoubt], EventsDocument | None]:
-    found = await EmbeddedStack(settings.data_dir, settings).status()
-    beside = await look_beside(settings, found)
-    return found, beside, await forgotten(settings, found), await _events(settings, found)
-
-
-async def _events(settings: Settings, found: StackStatus) -> EventsDocument | None:
-    """None where the read model does not answer, or was not made yet."""
-    databases = resolve_databases(settings)
-    up = {each.name for each in found.shards if each.up}
-    shards = {name: dsn for name, dsn in databases.shards.items() if name in up}
-    if not found.catalog.up:
-        return None
-    async with Cluster(shards, databases.catalog, databases.read_model, pool_size=2) as cluster:
-        with suppress(Unreachable, NotMigrated, InvalidInput):
-            return await projection_lag.events_document(cluster, settings.lag_alarm_seconds)
-    return None
+    return 1 if found.alarm else 0
 
 
 @dataclass(frozen=True)

@@ -2,49 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
 from typer.core import TyperGroup
 
-from cli.common import DataDir, new_id, run_async
-from cli.connections import connected
+from cli.asking import ask
+from cli.common import DataDir
 from cli.output import output, table
-from cli.transfer_desk import TransferDesk
-from cli.transfer_documents import TransferDocument
 from cli.usage import TakesNumbers
-from domain.errors import InvalidInput, Unreachable
-from domain.identifiers import check_identifier
-from domain.money import Money, check_currency
-from domain.transfers import ProtocolChoice, Transfer, TransferStatus, check_transfer
-from stack.settings import Settings, load_settings
+from domain.transfers import ProtocolChoice, TransferStatus
+from shardwise.transfers.documents import TransferDocument
 
-CURRENCY_OF_UNKNOWN_ACCOUNTS = "USD"
-MOST_DECIMALS = "CLF"
-NO_WORKER = "no worker polls for transfers: this one waits for one (`shardwise up` or `shardwise worker`)"
 DEFAULT = "send"
 Source = Annotated[str, typer.Argument(metavar="SOURCE", show_default=False)]
 _EXIT_CODES = {TransferStatus.SETTLED: 0, TransferStatus.DECLINED: 1}
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """As typed."""
-
-    transfer_id: str
-    source: str
-    target: str
-    amount: str
-    currency: str | None
-    reference: str | None
-
-    def checked(self, currency: str) -> Transfer:
-        amount = Money.parse(self.amount, currency)
-        if amount.minor <= 0:  # The domain says the same, of the decimals that the currency has.
-            raise InvalidInput("amount", f"amount: expected more than zero, got {self.amount}")
-        return check_transfer(Transfer(self.transfer_id, self.source, self.target, amount, self.reference))
 
 
 class SendByDefault(TyperGroup):
@@ -98,41 +71,18 @@ def send(
 
     Exit code 0 when settled, 1 when declined, 3 when not final in time: it goes on by itself.
     """
-    chosen_id = new_id() if transfer_id is None else transfer_id
-    asked = _Asked(chosen_id, source, target, amount, currency, reference)
-    sent = run_async(_send(load_settings(data_dir), asked, protocol, wait))
+    say = output().progress
+    sent = ask(
+        data_dir,
+        lambda shop: shop.transfers.move(source, target, amount, protocol, transfer_id, currency, reference, wait, say),
+    )
     _print(sent)
     return _EXIT_CODES.get(sent.status, 3)
 
 
 def show(source: Source, transfer_id: Annotated[str, typer.Argument(metavar="ID")], data_dir: DataDir = None) -> None:
     """Show a transfer and how it stands."""
-    _print(run_async(_show(load_settings(data_dir), source, transfer_id)))
-
-
-async def _send(settings: Settings, asked: _Asked, protocol: ProtocolChoice, wait: float) -> TransferDocument:
-    check_identifier(asked.transfer_id, "id")
-    # What is wrong whatever the currency is is told before anything is asked.
-    asked.checked(check_currency(asked.currency) if asked.currency is not None else MOST_DECIMALS)
-    async with connected(settings) as to:
-        desk = TransferDesk(to, settings)
-        transfer = asked.checked(asked.currency or await _currency_of(desk, asked.source))
-        if not await desk.has_worker():
-            output().progress(NO_WORKER)
-        return await desk.place(transfer, protocol, wait)
-
-
-async def _currency_of(desk: TransferDesk, source: str) -> str:
-    try:
-        return await desk.currency_of(source) or CURRENCY_OF_UNKNOWN_ACCOUNTS
-    except Unreachable as error:
-        message = f"{error.message}; nothing was begun (with --currency it would be, and wait)"
-        raise Unreachable(error.code, message) from error
-
-
-async def _show(settings: Settings, source: str, transfer_id: str) -> TransferDocument:
-    async with connected(settings) as to:
-        return await TransferDesk(to, settings).show(source, transfer_id)
+    _print(ask(data_dir, lambda shop: shop.transfers.show(source, transfer_id)))
 
 
 def _print(transfer: TransferDocument) -> None:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import typer
 from rich.console import Group, RenderableType
 
-from cli.audit import Audit, InFlight
-from cli.common import DataDir, run_async
-from cli.connections import connected
-from cli.output import Output, output, table
+from cli.asking import ask
+from cli.common import DataDir
+from cli.output import output, table
 from cli.progress import counted
-from cli.workflow_states import TemporalWorkflowStates
-from shards.audit.findings import Findings
-from shards.audit.rules import told_amount
-from stack.settings import Settings, load_settings
+from shardwise import Shardwise
+from shardwise.operations.service import VerifyReport
 
 VIOLATIONS_TOLD_MAX = 20
 
@@ -30,92 +26,40 @@ def verify(data_dir: DataDir = None) -> int:
 
     Exit code 1 where something does not agree, 3 where a server does not answer.
     """
-    out = output()
-    audit = run_async(_audit(load_settings(data_dir), out))
-    out.result(document_of(audit), _told(audit))
-    return 0 if audit.findings.ok else 1
+
+    async def verified(shop: Shardwise) -> VerifyReport:
+        async with counted(output()) as progress:
+            return await shop.operations.verify(progress)
+
+    found = ask(data_dir, verified)
+    output().result(found, _told(found))
+    return 0 if found.ok else 1
 
 
-async def _audit(settings: Settings, out: Output) -> Audit:
-    async with connected(settings, long_running=True) as to, counted(out) as progress:
-        audit = Audit(to.cluster, TemporalWorkflowStates(await to.temporal()), progress)
-        await audit.run()
-    return audit
-
-
-def document_of(audit: Audit) -> dict[str, Any]:
-    return {
-        "ok": audit.findings.ok,
-        "in_flight": {
-            "orders": audit.in_flight.orders,
-            "transfers": audit.in_flight.transfers,
-            "money": _money(audit.in_flight),
-            "prepared_transactions": audit.in_flight.prepared_transactions,
-        },
-        "expired": audit.expired,
-        "read_model": {
-            "rows_in_flight": sum(each.moving for each in audit.projected.values()),
-            "not_begun": [shard for shard, each in audit.projected.items() if not each.has_begun],
-        },
-        "checks": [
-            {
-                "name": check,
-                "ok": finding.violation_count == 0,
-                "checked": finding.checked,
-                "violation_count": finding.violation_count,
-                "violations": [
-                    {"what": violation.what, "shard": violation.shard, "row": violation.row}
-                    for violation in finding.violations
-                ],
-            }
-            for check, finding in audit.findings.by_check.items()
-        ],
-    }
-
-
-def _money(in_flight: InFlight) -> dict[str, dict[str, Any]]:
-    return {
-        currency: {"count": money.count, "amount": told_amount(money.minor, currency)}
-        for currency, money in sorted(in_flight.money.items())
-    }
-
-
-def _told(audit: Audit) -> RenderableType:
+def _told(found: VerifyReport) -> RenderableType:
     rows = [
-        (
-            str(check),
-            str(finding.checked),
-            str(finding.violation_count),
-            "ok" if not finding.violation_count else "WRONG",
-        )
-        for check, finding in audit.findings.by_check.items()
+        (each.name, str(each.checked), str(each.violation_count), "ok" if each.ok else "WRONG") for each in found.checks
     ]
-    parts: list[RenderableType] = [
-        table(("check", "checked", "violations", ""), rows),
-        *_violations(audit.findings),
-        _in_flight(audit),
-    ]
-    return Group(*parts)
+    return Group(table(("check", "checked", "violations", ""), rows), *_violations(found), _in_flight(found))
 
 
-def _violations(findings: Findings) -> Iterator[str]:
-    for check, finding in findings.by_check.items():
-        for violation in finding.violations[:VIOLATIONS_TOLD_MAX]:
-            yield f"{check}: {violation.what}" + (f" [{violation.shard}]" if violation.shard else "")
-        more = finding.violation_count - min(len(finding.violations), VIOLATIONS_TOLD_MAX)
+def _violations(found: VerifyReport) -> Iterator[str]:
+    for check in found.checks:
+        for violation in check.violations[:VIOLATIONS_TOLD_MAX]:
+            yield f"{check.name}: {violation.what}" + (f" [{violation.shard}]" if violation.shard else "")
+        more = check.violation_count - min(len(check.violations), VIOLATIONS_TOLD_MAX)
         if more > 0:
-            yield f"{check}: and {more} more (--json tells up to 100)"
+            yield f"{check.name}: and {more} more (--json tells up to 100)"
 
 
-def _in_flight(audit: Audit) -> str:
-    money = ", ".join(
-        f"{each['amount']} {currency} in {each['count']} payments" for currency, each in _money(audit.in_flight).items()
-    )
-    told = f"in flight: {audit.in_flight.orders} orders, {audit.in_flight.transfers} transfers, {money or 'no money'}"
-    if audit.in_flight.prepared_transactions:
-        told += f", {audit.in_flight.prepared_transactions} prepared transactions"
-    if moving := sum(each.moving for each in audit.projected.values()):
-        told += f", {moving} rows on their way to the read model"
-    if not_begun := [shard for shard, each in audit.projected.items() if not each.has_begun]:
-        told += f"; not compared: the read model has taken nothing yet of {', '.join(not_begun)}"
-    return told + (f"; {audit.expired} older than Temporal's memory" if audit.expired else "")
+def _in_flight(found: VerifyReport) -> str:
+    now = found.in_flight
+    money = ", ".join(f"{each.amount} {currency} in {each.count} payments" for currency, each in now.money.items())
+    told = f"in flight: {now.orders} orders, {now.transfers} transfers, {money or 'no money'}"
+    if now.prepared_transactions:
+        told += f", {now.prepared_transactions} prepared transactions"
+    if found.read_model.rows_in_flight:
+        told += f", {found.read_model.rows_in_flight} rows on their way to the read model"
+    if found.read_model.not_begun:
+        told += f"; not compared: the read model has taken nothing yet of {', '.join(found.read_model.not_begun)}"
+    return told + (f"; {found.expired} older than Temporal's memory" if found.expired else "")

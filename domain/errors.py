@@ -3,6 +3,7 @@
     ShardwiseError
     ├── InvalidInput   the caller must change something      exit 2
     ├── Refused        a business rule says no               exit 1
+    │   └── NotFound   nobody knows what it is about
     ├── Unreachable    something needed does not answer      exit 3
     ├── Busy           it answers, and we have no connection to it to spare       exit 3
     ├── NotMigrated    it answers, and lacks what we need    exit 3
@@ -42,6 +43,10 @@ class Refused(ShardwiseError):
     exit_code = 1
 
 
+class NotFound(Refused):
+    """No order, transfer, account, product or customer has this id."""
+
+
 class Unreachable(ShardwiseError):
     exit_code = 3
 
@@ -78,3 +83,8 @@ class TryAgain(ShardwiseError):
 
     def __init__(self, message: str) -> None:
         super().__init__("try_again", message)
+
+
+def first_of(error: BaseException) -> BaseException:
+    """The first error of a group, else the error itself."""
+    return first_of(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import GetCoreSchemaHandler, TypeAdapter
+from pydantic import GetCoreSchemaHandler, PlainSerializer, TypeAdapter
 from pydantic_core import CoreSchema, core_schema
 
 from domain.currencies import DECIMALS
@@ -142,3 +142,7 @@ def _example(decimals: int) -> str:
 
 # Temporal's pydantic converter serialises without the type's schema; pydantic then asks the object itself.
 Money.__pydantic_serializer__ = TypeAdapter(Money).serializer  # type: ignore[attr-defined]
+
+
+Amount = Annotated[Money, PlainSerializer(lambda money: money.amount, return_type=str, when_used="json")]
+"""Money in a document that names its currency beside it: written as a decimal string."""

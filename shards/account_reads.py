@@ -8,9 +8,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.accounts import AccountState
-from domain.errors import Refused
-from domain.money import Money
-from shards.routing import Router
+from domain.errors import NotFound
+from domain.money import Amount, Money
+from shards.routing import Router, ShardTransaction
 
 # Clearing and equity are the shard's own, and keep no balance.
 _READ = text("""
@@ -29,30 +29,34 @@ class AccountBalance:
     """
 
     account_id: str
-    balance: Money
-    held: Money
-    overdraft: Money
-    available: Money
+    currency: str
+    balance: Amount
+    held: Amount
+    overdraft: Amount
+    available: Amount
     state: AccountState
+    shard: str
 
 
 async def read_account(router: Router, account_id: str) -> AccountBalance:
     """`read_balance` on the account's shard."""
-    return await router.read(lambda m: m.of_account(account_id), lambda tx: read_balance(tx.connection, account_id))
+    return await router.read(lambda m: m.of_account(account_id), lambda tx: read_balance(tx, account_id))
 
 
-async def read_balance(connection: AsyncConnection, account_id: str) -> AccountBalance:
-    """A customer's or merchant's account. `Refused` for an unknown one."""
-    row = (await connection.execute(_READ, {"id": account_id})).one_or_none()
+async def read_balance(tx: ShardTransaction, account_id: str) -> AccountBalance:
+    """A customer's or merchant's account. `NotFound` for an unknown one."""
+    row = (await tx.execute(_READ, id=account_id)).one_or_none()
     if row is None:
         raise unknown_account(account_id)
     return AccountBalance(
         row.id,
+        row.currency,
         Money(row.posted, row.currency),
         Money(row.held, row.currency),
         Money(row.overdraft, row.currency),
         Money(row.available, row.currency),
         AccountState(row.state),
+        tx.route.shard,
     )
 
 
@@ -62,5 +66,5 @@ async def read_currency(connection: AsyncConnection, account_id: str) -> str | N
     return str(row.currency) if row is not None else None
 
 
-def unknown_account(account_id: str) -> Refused:
-    return Refused("unknown_account", f"there is no account {account_id}", "account_id")
+def unknown_account(account_id: str) -> NotFound:
+    return NotFound("unknown_account", f"there is no account {account_id}", "account_id")

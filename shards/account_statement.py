@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.money import Money
+from domain.money import Amount, Money
+from domain.timestamps import Timestamp
 from shards.account_reads import unknown_account
 
 # By movement id: money is there before it is spent, in this order too, so that no balance is told that never could be.
@@ -37,11 +37,11 @@ class StatementLine:
     """`amount` is negative where money left. `other_side` is who it went to or came from: another account, on whatever
     shard, or the shard's equity for an opening balance."""
 
-    at: datetime
+    at: Timestamp
     kind: str
     saga_id: str
-    amount: Money
-    balance_after: Money
+    amount: Amount
+    balance_after: Amount
     other_side: str
 
 

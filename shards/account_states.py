@@ -110,7 +110,7 @@ async def _become(
             return refused
         version = (await tx.execute(_SET_STATE, id=account_id, state=state)).scalar_one()
         outbox.append(tx, f"account/{account_id}", event, account_id, version)
-    return await read_balance(tx.connection, account_id)
+    return await read_balance(tx, account_id)
 
 
 async def _why_not_close(tx: ShardTransaction, account_id: str) -> Refused | None:

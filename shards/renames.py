@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from sqlalchemy import text
 
-from domain.errors import Refused, Unreachable
+from domain.errors import NotFound, Refused, Unreachable
 from domain.events import CustomerEvent, ProductEvent
 from domain.shard_map import Route, ShardMap
 from shards import outbox
@@ -55,14 +55,14 @@ async def rename_customer(router: Router, customer_id: str, name: str, email: st
     """Gives a customer this name, and this email where there is one, in one transaction with its event.
 
     Idempotent: what it is called already changes nothing and tells nothing. Undone by a rename back. A crash leaves
-    all of it or nothing. `Refused` with `unknown_customer`; `Unreachable` with `customer_busy`, nothing changed, where
+    all of it or nothing. `NotFound` with `unknown_customer`; `Unreachable` with `customer_busy`, nothing changed, where
     the row was locked for too long.
     """
 
     async def rename(tx: ShardTransaction) -> NamedCustomer | Refused:
         row = (await tx.execute(_LOCK_CUSTOMER, id=customer_id)).one_or_none()
         if row is None:
-            return Refused("unknown_customer", f"there is no customer {customer_id}", "customer_id")
+            return NotFound("unknown_customer", f"there is no customer {customer_id}", "customer_id")
         new_email = row.email if email is None else email
         if (row.name, row.email) == (name, new_email):
             return NamedCustomer(customer_id, name, new_email, row.version, tx.route.shard, False)
@@ -75,12 +75,12 @@ async def rename_customer(router: Router, customer_id: str, name: str, email: st
 
 
 async def rename_product(router: Router, sku: str, name: str) -> NamedProduct:
-    """Like `rename_customer`; `Refused` with `unknown_sku`, `Unreachable` with `product_busy`."""
+    """Like `rename_customer`; `NotFound` with `unknown_sku`, `Unreachable` with `product_busy`."""
 
     async def rename(tx: ShardTransaction) -> NamedProduct | Refused:
         row = (await tx.execute(_LOCK_PRODUCT, sku=sku)).one_or_none()
         if row is None:
-            return Refused("unknown_sku", f"there is no product {sku}", "sku")
+            return NotFound("unknown_sku", f"there is no product {sku}", "sku")
         if row.name == name:
             return NamedProduct(sku, name, row.version, tx.route.shard, False)
         version = (await tx.execute(_RENAME_PRODUCT, sku=sku, name=name)).scalar_one()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
-from domain.errors import InvalidInput, Refused
+from domain.errors import InvalidInput, NotFound, Refused
 from domain.events import StockEvent
 from domain.limits import QUANTITY_MAX
 from domain.money import Money
@@ -65,6 +65,7 @@ class StockLevel:
     on_hand: int
     reserved: int
     available: int
+    shard: str
 
 
 async def reserve(
@@ -127,8 +128,8 @@ async def receive(tx: ShardTransaction, receipt_id: str, sku: str, quantity: int
 
 
 async def read_level(tx: ShardTransaction, sku: str) -> StockLevel:
-    """`Refused` for an unknown SKU."""
+    """`NotFound` for an unknown SKU."""
     row = (await tx.execute(_READ_STOCK, sku=sku)).one_or_none()
     if row is None:
-        raise Refused("unknown_sku", f"there is no product {sku}", "sku")
-    return StockLevel(row.sku, row.on_hand, row.reserved, row.available)
+        raise NotFound("unknown_sku", f"there is no product {sku}", "sku")
+    return StockLevel(row.sku, row.on_hand, row.reserved, row.available, tx.route.shard)

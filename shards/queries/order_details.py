@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.money import Money
+from domain.money import Amount, Money
 from domain.orders import OrderState, OrderStatus
 from domain.sagas import Reason
+from domain.timestamps import Timestamp
 from shards.queries.read_model import not_there
 
 # One row a line of the order; an order whose lines are missing is one row without a line.
@@ -29,33 +30,37 @@ class OrderItem:
     sku: str
     product_name: str
     quantity: int
-    unit_price: Money
+    unit_price: Amount
+    amount: Amount
 
-    @property
-    def amount(self) -> Money:
-        return self.unit_price * self.quantity
+
+@dataclass(frozen=True, slots=True)
+class Buyer:
+    customer_id: str
+    name: str
+    email: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class OrderDetails:
-    """`status` by the rows: never `stuck`. `day` is the one that it is counted to. `shard` is its customer's."""
+    """`status` by the rows: never `stuck`. `day` is the one that sales count it to. `version` grows with each change of
+    the order."""
 
     order_id: str
     status: OrderStatus
     style: str
     reason: Reason | None
     detail: str | None
-    customer_id: str
-    customer_name: str
-    customer_email: str | None
-    shard: str
-    total: Money
+    customer: Buyer
+    customer_shard: str
+    currency: str
+    total: Amount
     items: tuple[OrderItem, ...]
     ship_to: dict[str, str | None] | None
     day: date
-    placed_at: datetime
-    decided_at: datetime | None
-    closed_at: datetime | None
+    placed_at: Timestamp
+    decided_at: Timestamp | None
+    closed_at: Timestamp | None
     version: int
 
 
@@ -71,10 +76,9 @@ async def read_order_details(connection: AsyncConnection, order_id: str) -> Orde
         first.style,
         Reason(first.reason) if first.reason else None,
         first.detail,
-        first.customer_id,
-        first.customer_name,
-        first.customer_email,
+        Buyer(first.customer_id, first.customer_name, first.customer_email),
         first.shard,
+        first.currency,
         Money(first.total, first.currency),
         tuple(_item(row) for row in rows if row.sku is not None),
         first.ship_to,
@@ -87,4 +91,5 @@ async def read_order_details(connection: AsyncConnection, order_id: str) -> Orde
 
 
 def _item(row: Any) -> OrderItem:
-    return OrderItem(row.sku, row.product_name, row.quantity, Money(row.unit_price, row.currency))
+    price = Money(row.unit_price, row.currency)
+    return OrderItem(row.sku, row.product_name, row.quantity, price, price * row.quantity)

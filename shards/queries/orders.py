@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -9,8 +10,11 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.errors import InvalidInput
+from domain.identifiers import check_identifier
 from domain.money import Money
 from domain.orders import FINAL_STATES, STATE_OF_STATUS, OrderState, OrderStatus, PricedLine, Style
+from domain.periods import parse_day, parse_end, parse_start
 from domain.sagas import Reason
 from shards.queries.pages import Page, PageAfter, page_of
 
@@ -130,4 +134,23 @@ def _order_of(row: Any, stuck: frozenset[str]) -> ListedOrder:
         row.placed_at,
         row.decided_at,
         Style(row.style),
+    )
+
+
+def order_filter(
+    customer: str | None, statuses: Iterable[OrderStatus], since: str | None, until: str | None, day: str | None
+) -> OrderFilter:
+    """Of what a person writes, or `InvalidInput` naming the argument."""
+    if customer is not None:
+        check_identifier(customer, "customer")
+    start = parse_start(since, "since") if since is not None else None
+    end = parse_end(until, "until") if until is not None else None
+    if start is not None and end is not None and end <= start:
+        raise InvalidInput("until", "until: expected a time after --since")
+    return OrderFilter(
+        statuses=frozenset(statuses),
+        customer_id=customer,
+        since=start,
+        until=end,
+        day=parse_day(day, "day") if day is not None else None,
     )

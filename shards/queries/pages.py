@@ -6,6 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from domain.limits import PAGE_ROWS_MAX
+from domain.numbers import check_whole
+from domain.page_tokens import PageToken
+
 Row = TypeVar("Row")
 Key = TypeVar("Key")
 
@@ -35,3 +39,14 @@ def page_of(found: Sequence[Row], wanted: PageAfter[Key], key: Callable[[Row], K
     """`found`: up to `wanted.rows_read` rows."""
     told = tuple(found[: wanted.limit])
     return Page(told, key(told[-1]) if len(found) > len(told) else None)
+
+
+def page_after(token: PageToken[Key], limit: int, after: str | None) -> PageAfter[Key]:
+    """`InvalidInput` naming `limit`, or `after` for what is no token of this list."""
+    check_whole(limit, "limit", 1, PAGE_ROWS_MAX)
+    return PageAfter(limit, token.key(after) if after is not None else None)
+
+
+def next_token(token: PageToken[Key], following: Key | None) -> str | None:
+    """`following`: a page's `next`."""
+    return token.text(following) if following is not None else None

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.errors import Refused
+from domain.errors import NotFound
 from shards.engines import Database
 from shards.routing import failures_on
 
@@ -35,7 +35,7 @@ class ReadModel:
                 return await query(connection)
 
 
-def not_there(code: str, what: str, where_else: str, field: str) -> Refused:
+def not_there(code: str, what: str, where_else: str, field: str) -> NotFound:
     """`where_else` asks the shards, which know it already if anybody does."""
     message = f"the read model knows no {what}; it may not have it yet (`{where_else}` asks the shards)"
-    return Refused(code, message, field)
+    return NotFound(code, message, field)

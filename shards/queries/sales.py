@@ -9,7 +9,10 @@ from enum import StrEnum
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.money import Money
+from domain.errors import InvalidInput
+from domain.identifiers import check_identifier
+from domain.money import Amount, Money
+from domain.periods import parse_day
 
 
 class SalesBy(StrEnum):
@@ -65,7 +68,8 @@ class Sales:
     product_name: str | None
     orders: int
     units: int
-    amount: Money
+    amount: Amount
+    currency: str
 
 
 async def report_sales(connection: AsyncConnection, wanted: SalesFilter, by: SalesBy) -> list[Sales]:
@@ -81,6 +85,7 @@ async def report_sales(connection: AsyncConnection, wanted: SalesFilter, by: Sal
             row["orders"],
             row["units"],
             Money(row["amount"], row["currency"]),
+            row["currency"],
         )
         for row in found
     ]
@@ -91,3 +96,12 @@ def _statement(by: SalesBy, conditions: str, sku: str | None) -> str:
         return _REPORT_DAYS.format(conditions=conditions)
     name, names = ("", "") if by is SalesBy.DAY else (_NAME, _NAMES)
     return _REPORT.format(columns=_GROUPS[by], conditions=conditions, name=name, names=names)
+
+
+def sales_filter(first_day: str | None, last_day: str | None, sku: str | None) -> SalesFilter:
+    """Of what a person writes, or `InvalidInput` naming the argument."""
+    first = parse_day(first_day, "from") if first_day is not None else None
+    last = parse_day(last_day, "to") if last_day is not None else None
+    if first is not None and last is not None and last < first:
+        raise InvalidInput("to", f"to: expected no day before {first}, got {last}")
+    return SalesFilter(first, last, check_identifier(sku, "sku") if sku is not None else None)

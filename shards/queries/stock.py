@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shards.queries.pages import Page, PageAfter, page_of
 
 _LIST = text("""
-    SELECT level.sku, coalesce(product.name, level.sku) AS product_name, level.on_hand, level.reserved, level.shard
+    SELECT level.sku, coalesce(product.name, level.sku) AS product_name, level.on_hand, level.reserved,
+           level.on_hand - level.reserved AS available, level.shard
     FROM (SELECT * FROM live.stock_level WHERE sku > :after ORDER BY sku LIMIT :limit) AS level
     LEFT JOIN live.product ON product.sku = level.sku ORDER BY level.sku
 """)
@@ -24,14 +25,11 @@ class ListedStock:
     product_name: str
     on_hand: int
     reserved: int
+    available: int
     shard: str
-
-    @property
-    def available(self) -> int:
-        return self.on_hand - self.reserved
 
 
 async def list_stock(connection: AsyncConnection, page: PageAfter[str]) -> Page[ListedStock, str]:
     found = await connection.execute(_LIST, {"after": page.after or "", "limit": page.rows_read})
-    levels = [ListedStock(row.sku, row.product_name, row.on_hand, row.reserved, row.shard) for row in found]
+    levels = [ListedStock(*row) for row in found]
     return page_of(levels, page, lambda level: level.sku)

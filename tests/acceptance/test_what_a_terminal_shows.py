@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 
 from cli.main import run
-from cli.stack_status import Beside, look_beside
+from shardwise.operations.stack_status import Beside, look_beside
 from stack.embedded.status import ServerStatus, StackStatus, TemporalStatus
 from stack.settings import load_settings
 from tests.support.command import Shardwise

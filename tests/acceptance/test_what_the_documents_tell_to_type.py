@@ -5,10 +5,13 @@ A command that is new in a document is run here, or named in `ELSEWHERE` with th
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import shutil
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +113,20 @@ def test_whatever_is_told_to_be_typed_does_what_is_told(fresh: Shardwise, monkey
     assert f"(of `order/sample-4`: `rejected: {refused['reason']}, {refused['detail']}`)" in README.read_text()
     outcomes = Path("cli/sample/payroll.outcomes.csv").read_text().splitlines()
     assert [line.split(",")[2] for line in outcomes[1:]].count("declined") == 1, outcomes
+
+
+def test_the_program_of_the_documents_does_what_is_told(fresh: Shardwise) -> None:
+    """Behind the commands, whose customers and products it needs."""
+    [program] = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "from-your-code.md").read_text(), re.M | re.S)
+    out = io.StringIO()
+    with fresh.led(), contextlib.redirect_stdout(out), ThreadPoolExecutor(1) as thread:
+        # A thread of its own, which has no event loop yet.
+        thread.submit(exec, program, {}).result()
+    order, *transfers, orders, refused = out.getvalue().splitlines()
+    assert order.startswith("confirmed ")
+    assert transfers == ["settled", "settled"]
+    assert len(orders) > len("[]")
+    assert refused.startswith("account_not_empty ")
 
 
 def test_the_exceptions_are_still_there() -> None:

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
-from cli.connections import Connections, connected
-from cli.transfer_batches import Handle, TransferBatches
-from cli.transfer_file import GoodLine, batch_id_of, open_transfers, read_transfers
 from domain.money import Money
 from domain.transfer_batch import batch_workflow_id
 from domain.transfers import Transfer
 from shards.batch_staging import Staged, staging_turn
+from shardwise.connections import Connections, connected
+from shardwise.files.transfer_file import GoodLine, batch_id_of, open_transfers, read_transfers
+from shardwise.transfers.batches import Handle, TransferBatches
 from stack.settings import load_settings
 from tests.support.batches import settled_by_the_rules
 from tests.support.command import Shardwise

@@ -14,13 +14,13 @@ from datetime import timedelta
 
 from temporalio.client import Client
 
-from cli.audit import Audit
-from cli.connections import Connections
-from cli.recovery import Recovery
-from cli.workflow_states import TemporalWorkflowStates
 from domain.choreography import Service
 from domain.identifiers import order_saga_id
+from shards.audit.audit import Audit
 from shards.engines import Cluster
+from shardwise.connections import Connections
+from shardwise.operations.recovery import Recovery
+from shardwise.workflow_states import TemporalWorkflowStates
 from stack.settings import Databases, Settings
 from tests.faults import shop, town
 from tests.faults.cases import Case

@@ -9,11 +9,12 @@ from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
 
 from activities.reactors import ReactorStarter, start_reactor
-from cli.workflow_states import TemporalWorkflowStates, Work, together
 from domain.choreography import OrderEvent, Reactor, Service
 from shards.audit.gathering import gather, gather_still
 from shards.audit.judgement import judge
+from shards.audit.workflows import Work, together
 from shards.engines import Cluster, Database
+from shardwise.workflow_states import TemporalWorkflowStates
 from workers.run import HOSTED, Hosted
 
 EVERY_SERVICE = "every-service"

@@ -71,7 +71,11 @@ async def test_an_account_is_opened_as_an_import_would_and_once(world: World) ->
     asked = someone(await world.new_name(), "5.00", overdraft="2.50")
     opened = await open_account(world.router, asked)
     assert opened == AccountBalance(
-        asked.customer_id, Money(500, "USD"), Money(0, "USD"), Money(250, "USD"), Money(750, "USD"), "open"
+        asked.customer_id,
+        "USD",
+        *(Money(minor, "USD") for minor in (500, 0, 250, 750)),
+        "open",
+        (await world.customer_route(asked.customer_id)).shard,
     )
     assert await open_account(world.router, asked) == opened
     told = "SELECT kind, payload FROM outbox WHERE aggregate_id = :id ORDER BY id"

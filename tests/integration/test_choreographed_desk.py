@@ -14,28 +14,30 @@ from rich.console import Console
 from temporalio.client import Client
 
 from activities.reactors import ReactorStarter
-from cli.audit import Audit
-from cli.connections import Connections
-from cli.order_book import OrderBook
-from cli.order_desk import OrderDesk
-from cli.order_documents import OrderDocument
-from cli.order_file import NumberedLine
-from cli.order_import import OrderImport, Outcome, Tally
-from cli.order_sagas import OrderSagas
-from cli.order_styles import OrderStyles
-from cli.recovery import Found, Recovery
-from cli.trace.read import trace_order
-from cli.trace.tree import TraceTree
-from cli.workflow_states import TemporalWorkflowStates
+from cli.trace_tree import TraceTree
 from domain.choreography import Reactor, placement_id, reactor_id
 from domain.errors import Refused
 from domain.orders import Order, OrderStatus, Style
 from domain.sagas import Reason
+from shards.audit.audit import Audit
 from shards.audit.findings import Check
 from shards.engines import Cluster
+from shards.order_book import OrderBook
+from shardwise.connections import Connections
+from shardwise.files.order_file import NumberedLine
+from shardwise.operations.recovery import Found, Recovery
+from shardwise.operations.trace.read import trace_order
+from shardwise.orders.documents import OrderDocument
+from shardwise.orders.importing import OrderImport, Outcome, Tally
+from shardwise.orders.sagas import OrderSagas
+from shardwise.orders.service import Orders
+from shardwise.orders.styles import OrderStyles
+from shardwise.workflow_calls import Workflows
+from shardwise.workflow_states import TemporalWorkflowStates
 from stack.embedded.waiting import attempts
 from stack.settings import Settings
 from tests.conftest import FreshCluster, FreshNamespace
+from tests.support.opened import OpenedWith
 from tests.support.services import followed, services
 from tests.support.world import World
 
@@ -55,8 +57,8 @@ class Office:
 
         self.connections = Connections(world.cluster, world.router, temporal)
 
-    def desk(self, window_seconds: float = 0, stuck_after_seconds: float = 30) -> OrderDesk:
-        return OrderDesk(self.connections, self._settings(window_seconds, stuck_after_seconds))
+    def desk(self, window_seconds: float = 0, stuck_after_seconds: float = 30) -> Orders:
+        return Orders(OpenedWith(self.connections, self._settings(window_seconds, stuck_after_seconds)))
 
     def styles(self) -> OrderStyles:
         return OrderStyles(self.connections.temporal, self.world.router, self._settings())
@@ -144,11 +146,11 @@ def _said(document: OrderDocument) -> tuple[OrderStatus, Reason | None, Style]:
 async def test_an_order_is_placed_shown_and_placed_again(office: Office) -> None:
     order = await office.order()
     async with office.open():
-        placed = await office.desk().place(order, SECONDS)
+        placed = await office.desk().place_order(order, SECONDS)
         assert _said(placed) == (OrderStatus.CONFIRMED, None, Style.CHOREOGRAPHED)
         assert placed.workflow_id == placement_id(order.order_id)
         assert await office.desk().show(order.order_id) == placed
-        assert await office.desk().place(order, SECONDS) == placed
+        assert await office.desk().place_order(order, SECONDS) == placed
 
 
 @pytest.mark.parametrize("first", Style)
@@ -156,9 +158,9 @@ async def test_the_first_style_under_an_id_stays(office: Office, first: Style) -
     order = await office.order(style=first)
     other = replace(order, style=first.other)
     async with office.open():
-        placed = await office.desk().place(order, SECONDS)
+        placed = await office.desk().place_order(order, SECONDS)
         assert placed.style is first
-        assert await office.desk().place(other, SECONDS) == placed
+        assert await office.desk().place_order(other, SECONDS) == placed
         shard = placed.customer_shard or ""
         joined = await office.styles().carry_out(other, shard, SECONDS)
         assert joined is not None
@@ -168,9 +170,9 @@ async def test_the_first_style_under_an_id_stays(office: Office, first: Style) -
 async def test_other_content_under_an_id_is_refused(office: Office) -> None:
     order = await office.order()
     async with office.open():
-        await office.desk().place(order, SECONDS)
+        await office.desk().place_order(order, SECONDS)
         with pytest.raises(Refused, match="other content"):
-            await office.desk().place(replace(order, lines=order.lines[:1]), SECONDS)
+            await office.desk().place_order(replace(order, lines=order.lines[:1]), SECONDS)
         other = await office.styles().carry_out(replace(order, lines=order.lines[:1]), "shard-1", SECONDS)
         assert other is not None
         assert other.refusal is not None
@@ -183,18 +185,18 @@ async def test_refused_before_and_after_it_had_a_row_an_order_tells_why(office: 
     greedy = await office.order()
     greedy = replace(greedy, lines=(*greedy.lines[:1], replace(greedy.lines[1], quantity=11)))
     async with office.open():
-        refused = await office.desk().place(poor, SECONDS)
+        refused = await office.desk().place_order(poor, SECONDS)
         assert _said(refused)[:2] == (OrderStatus.REJECTED, Reason.INSUFFICIENT_FUNDS)
-        refused = await office.desk().place(greedy, SECONDS)
+        refused = await office.desk().place_order(greedy, SECONDS)
         assert _said(refused)[:2] == (OrderStatus.REJECTED, Reason.OUT_OF_STOCK)
-        refused = await office.desk().place(strange, SECONDS)
+        refused = await office.desk().place_order(strange, SECONDS)
         assert _said(refused) == (OrderStatus.REJECTED, Reason.UNKNOWN_CUSTOMER, Style.CHOREOGRAPHED)
         assert await office.desk().show(strange.order_id) == refused
 
 
 async def test_a_caller_who_does_not_wait_is_told_so_and_the_order_goes_on(office: Office) -> None:
     order = await office.order()
-    assert (await office.desk().place(order, 0)).status is OrderStatus.PENDING
+    assert (await office.desk().place_order(order, 0)).status is OrderStatus.PENDING
     assert (await office.desk().show(order.order_id)).style is Style.CHOREOGRAPHED
     async with office.open():
         await until(lambda: _is(office, order, OrderStatus.CONFIRMED))
@@ -223,7 +225,7 @@ async def test_many_orders_of_a_file_are_counted_by_how_they_end(office: Office)
 
     async def imported(style: Style) -> Tally:
         book = OrderBook(office.world.router)
-        return await OrderImport(book, office.styles(), style, 10, SECONDS, lambda *_: None).run(batches())
+        return await OrderImport(book, office.styles(), style, 10, SECONDS, lambda *_: None, Tally()).run(batches())
 
     expected = {Outcome.CONFIRMED: 3, Outcome.REJECTED: 1, Outcome.REPEATED: 1}
     async with office.open():
@@ -238,11 +240,11 @@ async def test_many_orders_of_a_file_are_counted_by_how_they_end(office: Office)
 async def test_the_path_of_an_order_goes_from_hand_to_hand(office: Office) -> None:
     order = await office.order()
     async with office.open():
-        await office.desk().place(order, SECONDS)
+        await office.desk().place_order(order, SECONDS)
         await until(lambda: _at_rest(office))
         await until(lambda: _nobody_runs(office, order))
         # Asked for once more, to be led by a workflow: which finds that it is not, and is no part of its path.
-        led = OrderSagas(office.connections.temporal, Settings())
+        led = OrderSagas(Workflows(office.connections.temporal), Settings())
         repeated = await led.carry_out(replace(order, style=Style.ORCHESTRATED), "shard-1", SECONDS)
         assert repeated is not None
         assert repeated.refusal is not None
@@ -274,7 +276,7 @@ async def test_the_path_of_an_order_goes_from_hand_to_hand(office: Office) -> No
 async def test_the_path_of_a_refused_order_goes_back_again(office: Office) -> None:
     order = await office.order(balance="1.99")
     async with office.open():
-        await office.desk().place(order, SECONDS)
+        await office.desk().place_order(order, SECONDS)
         await until(lambda: _nobody_runs(office, order))
     trace = await trace_order(office.connections, order.order_id)
     events = [event.kind for event in trace.events]
@@ -302,7 +304,7 @@ async def test_cancelled_in_its_window_an_order_is_undone_and_nobody_waits_any_m
     order = await office.order()
     async with office.open():
         desk = office.desk(window_seconds=600)
-        assert (await desk.place(order, 0)).status is OrderStatus.PENDING
+        assert (await desk.place_order(order, 0)).status is OrderStatus.PENDING
         confirming = reactor_id(Reactor.CONFIRM_ORDER, order.order_id, 3)
         await until(lambda: _runs(office, order, confirming))
         assert (await office.world.money_of(order.customer_id))[1] == 200
@@ -329,13 +331,13 @@ async def _is_over(office: Office, order: Order) -> bool:
 async def test_a_confirmed_order_cannot_be_cancelled(office: Office) -> None:
     order = await office.order()
     async with office.open():
-        await office.desk().place(order, SECONDS)
+        await office.desk().place_order(order, SECONDS)
         assert (await office.desk().cancel(order.order_id, SECONDS)).status is OrderStatus.CONFIRMED
 
 
 async def test_an_order_that_nobody_has_begun_is_cancelled_when_somebody_does(office: Office) -> None:
     order = await office.order()
-    await office.desk().place(order, 0)
+    await office.desk().place_order(order, 0)
     assert (await office.desk().cancel(order.order_id, 0.1)).status is OrderStatus.PENDING
     async with office.open():
         await until(lambda: _is(office, order, OrderStatus.CANCELLED))
@@ -348,7 +350,7 @@ async def test_an_order_cancelled_between_its_claim_and_its_row_never_has_one(of
     cancelled = await office.desk().cancel(order.order_id, SECONDS)
     assert _said(cancelled) == (OrderStatus.CANCELLED, Reason.CANCELLED, Style.CHOREOGRAPHED)
     async with office.open():
-        assert await office.desk().place(order, SECONDS) == cancelled
+        assert await office.desk().place_order(order, SECONDS) == cancelled
 
 
 async def _is_listed_as_stuck(office: Office, order: Order) -> bool:
@@ -363,7 +365,7 @@ async def test_a_stuck_order_is_listed_and_goes_on_when_it_is_prodded(office: Of
         for shard in shards:
             await office.world.as_owner(shard, "ALTER TABLE reservation RENAME TO mislaid")
         desk = office.desk(stuck_after_seconds=0.5)
-        await desk.place(order, 0)
+        await desk.place_order(order, 0)
         await until(lambda: _is(office, order, OrderStatus.STUCK))
         await until(lambda: _is_listed_as_stuck(office, order))
         for shard in shards:
@@ -377,7 +379,7 @@ async def test_a_stuck_order_is_listed_and_goes_on_when_it_is_prodded(office: Of
 
 async def test_an_order_that_nobody_works_on_goes_on_from_its_row_when_it_is_prodded(office: Office) -> None:
     order = await office.order()
-    await office.desk().place(order, 0)
+    await office.desk().place_order(order, 0)
     async with services(office.client, office.world.router, Settings()):
         await until(lambda: _has_row(office, order))
         await until(lambda: _nobody_runs(office, order))
@@ -403,7 +405,7 @@ async def _in_flight(office: Office) -> tuple[bool, set[str]]:
 async def test_from_its_acceptance_to_its_end_an_order_is_in_flight_and_nothing_is_damaged(office: Office) -> None:
     order = await office.order()
     saga_id = f"order/{order.order_id}"
-    await office.desk().place(order, 0)
+    await office.desk().place_order(order, 0)
     assert await _in_flight(office) == (True, {saga_id})
     async with services(office.client, office.world.router, Settings()):
         # Nobody reads the events: what is at work is what is unread.
@@ -503,7 +505,7 @@ async def test_an_order_whose_event_was_parked_is_recovered_from_its_row(office:
 async def test_an_order_whose_placement_was_terminated_is_placed_again(office: Office) -> None:
     before_claim, after_claim = await office.order(), await office.order()
     for order in (before_claim, after_claim):
-        await office.desk().place(order, 0)
+        await office.desk().place_order(order, 0)
     await office.world.orders.claim_order_id(after_claim)
     for order in (before_claim, after_claim):
         await office.client.get_workflow_handle(placement_id(order.order_id)).terminate("an operator's mistake")

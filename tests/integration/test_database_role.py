@@ -14,11 +14,11 @@ from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
-from cli.connections import connected
 from domain.errors import InvalidInput, Refused
 from domain.two_phase import Coordinator
 from shards.engines import Cluster
 from shards.integrity import sqlstate
+from shardwise.connections import connected
 from stack.embedded.record import ROLE
 from stack.settings import Databases, Settings
 from stack.temporal_client import connect

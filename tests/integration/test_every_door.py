@@ -29,15 +29,15 @@ from temporalio.client import (
 from temporalio.common import RawValue, SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError
 
-from cli.audit import Audit
-from cli.demo_story import sample_customers, sample_products
-from cli.refused_starts import list_refused
-from cli.workflow_states import TemporalWorkflowStates
+from cli.sample_files import sample_customers, sample_products
 from domain.choreography import REACTIONS, Reactor, reactor_id
 from domain.money import Money
 from domain.transfers import Transfer
+from shards.audit.audit import Audit
 from shards.catalogue_import import import_customers, import_products
 from shards.engines import Cluster
+from shardwise.refused_starts import list_refused
+from shardwise.workflow_states import TemporalWorkflowStates
 from stack.embedded.waiting import attempts
 from stack.settings import Settings
 from tests.support.batches import BatchByHand

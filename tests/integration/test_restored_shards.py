@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from cli.audit import Audit
 from domain.errors import Refused, TryAgain
+from shards.audit.audit import Audit
 from shards.audit.findings import Check
 from shards.history import HistoryLost
 from shards.outbox_lag import lag_of

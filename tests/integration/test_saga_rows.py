@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cli.trace.documents import StepDocument, TraceDocument
-from cli.trace.read import Known, document_of
 from domain.sagas import Reason, Refusal
 from shards.saga_rows import SagaRows, read_saga
+from shardwise.operations.trace.documents import StepDocument, TraceDocument
+from shardwise.operations.trace.read import Known, document_of
 from tests.support.world import SagaByHand, World
 
 CANCELLED = Refusal(Reason.CANCELLED, "cancelled before it was confirmed")

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from cli.order_desk import OrderDesk
 from domain.orders import Order, OrderStatus, Style
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus
+from shardwise.orders.service import Orders
 from tests.conftest import FreshNamespace
 from tests.support.office import SECONDS_MAX, SETTINGS, Office, until
+from tests.support.opened import OpenedWith
 from tests.support.restorable import SHARD, RestorableWorld, restorable_world
 from tests.support.restoring import RestoredServer
 from tests.support.world import World
@@ -155,14 +156,15 @@ async def test_an_order_that_waited_in_its_window_gives_its_goods_back(office: R
 
     async with office.at_work():
         for each in orders:
-            desk = OrderDesk(office.connections, SETTINGS.model_copy(update={"cancellation_window_seconds": 600.0}))
-            assert (await desk.place(each, 0)).status is OrderStatus.PENDING
+            settings = SETTINGS.model_copy(update={"cancellation_window_seconds": 600.0})
+            desk = Orders(OpenedWith(office.connections, settings))
+            assert (await desk.place_order(each, 0)).status is OrderStatus.PENDING
         await until(wait_in_their_windows)
     await office.town.server.go_back_to_copy()
     await office.reopened()
     assert await reserved() == [2, 2]
     async with office.at_work():
-        desk = OrderDesk(office.connections, SETTINGS)
+        desk = Orders(OpenedWith(office.connections, SETTINGS))
         for each in orders:
             assert (await desk.cancel(each.order_id, SECONDS_MAX)).status is OrderStatus.CANCELLED
         assert await office.recover() == {each.order_id for each in orders if each.style is Style.CHOREOGRAPHED}

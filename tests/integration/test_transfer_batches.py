@@ -13,13 +13,13 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.interfaces import BatchStretch, DecideTransfer, OpenTransfer
 from activities.transfers import ShardedTransferActivities
-from cli.audit import Audit
-from cli.verify import document_of
-from cli.workflow_states import Work
 from domain.money import Money
 from domain.sagas import Outcome
 from domain.transfer_batch import Round, batch_workflow_id
 from domain.transfers import Protocol, ProtocolChoice, Transfer
+from shards.audit.audit import Audit
+from shards.audit.report import report_of
+from shards.audit.workflows import Work
 from shards.batch_outcomes import LineStatus
 from shards.batch_staging import finish, staging_turn
 from shards.engines import Cluster
@@ -405,7 +405,7 @@ async def test_verify_sees_what_a_batch_has_begun_as_its_workflows(cluster: Clus
     workflows.put(batch_workflow_id(batch.batch_id), work)
     audit = Audit(cluster, workflows, lambda *_: None)
     await audit.run()
-    document = document_of(audit)
+    document = report_of(audit).document()
     # Two confirmed and on their way, one admitted and postponed.
     assert document["ok"] == (work is Work.OPEN), document
     if work is Work.OPEN:
@@ -414,7 +414,7 @@ async def test_verify_sees_what_a_batch_has_begun_as_its_workflows(cluster: Clus
     workflows.put(batch_workflow_id(batch.batch_id), Work.CLOSED)
     audit = Audit(cluster, workflows, lambda *_: None)
     await audit.run()
-    assert document_of(audit)["ok"]
+    assert report_of(audit).document()["ok"]
 
 
 async def test_lines_that_a_restored_shard_has_lost_are_staged_and_carried_out_again(world: World) -> None:

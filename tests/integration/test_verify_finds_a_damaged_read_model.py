@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from cli.audit import Audit
 from domain.errors import Unreachable
+from shards.audit.audit import Audit
 from shards.audit.findings import Check, Violation
 from shards.engines import Cluster
 from shards.outbox_cursors import trim

@@ -12,13 +12,13 @@ import pytest
 from sqlalchemy import text
 
 from activities.interfaces import RefuseOrderId
-from cli.audit import Audit
-from cli.verify import document_of
-from cli.workflow_states import Work
 from domain.catalogue import Customer, Product
 from domain.money import Money
 from domain.sagas import Reason, Refusal
+from shards.audit.audit import Audit
 from shards.audit.findings import VIOLATIONS_SHOWN_MAX, Check, Violation
+from shards.audit.report import report_of
+from shards.audit.workflows import Work
 from shards.catalogue_import import import_customers, import_products
 from shards.engines import Cluster
 from stack.settings import Databases
@@ -230,7 +230,12 @@ async def test_an_empty_installation_is_ok(shop: Shop) -> None:
 
     assert said(audit) == []
     assert audit.findings.ok
-    assert document_of(audit)["in_flight"] == {"orders": 0, "transfers": 0, "money": {}, "prepared_transactions": 0}
+    assert report_of(audit).document()["in_flight"] == {
+        "orders": 0,
+        "transfers": 0,
+        "money": {},
+        "prepared_transactions": 0,
+    }
 
 
 async def test_every_state_of_a_healthy_order_is_quiet(shop: Shop) -> None:
@@ -244,7 +249,7 @@ async def test_every_state_of_a_healthy_order_is_quiet(shop: Shop) -> None:
     audit = await shop.audit()
 
     assert said(audit) == []
-    document = document_of(audit)
+    document = report_of(audit).document()
     assert document["ok"] is True
     assert document["in_flight"]["money"] == {"USD": {"count": 2, "amount": "60.00"}}
     assert document["in_flight"]["orders"] == 6
@@ -348,7 +353,7 @@ async def test_many_violations_are_counted_and_the_first_are_shown(shop: Shop) -
 
     audit = await shop.audit()
 
-    stock = next(check for check in document_of(audit)["checks"] if check["name"] == "stock")
+    stock = next(check for check in report_of(audit).document()["checks"] if check["name"] == "stock")
     assert stock["violation_count"] == 1500
     assert len(stock["violations"]) == VIOLATIONS_SHOWN_MAX
     assert stock["violations"][0]["shard"] == "shard-1"

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import pytest
 from sqlalchemy import text
 
-from cli.audit import Audit
-from cli.verify import document_of
-from cli.workflow_states import Work
 from domain.catalogue import Customer
 from domain.money import Money
 from domain.sagas import Reason, Refusal
+from shards.audit.audit import Audit
 from shards.audit.findings import Violation
+from shards.audit.report import report_of
+from shards.audit.workflows import Work
 from shards.catalogue_import import import_customers
 from shards.engines import Cluster
 from stack.settings import Databases
@@ -156,7 +156,7 @@ async def test_every_state_of_a_healthy_transfer_is_quiet_and_what_is_on_its_way
         await town.transfer(state, Work.ABSENT)
     for state in (PENDING, ADMITTED, CAPTURED, DECLINED, NOWHERE):
         await town.transfer(state, Work.OPEN)
-    document = document_of(await town.audit())
+    document = report_of(await town.audit()).document()
     assert document["ok"], document
     assert document["in_flight"]["transfers"] == 5
     assert document["in_flight"]["orders"] == 0

@@ -8,8 +8,8 @@ import pytest
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
-from cli.trace.facts import Run
-from cli.trace.workflow_runs import read_runs
+from shardwise.operations.trace.facts import Run
+from shardwise.operations.trace.workflow_runs import read_runs
 from tests.conftest import FreshNamespace
 from workflows.order_saga import ORDER_STATUS
 

@@ -8,8 +8,9 @@ import pytest
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
-from cli.workflow_states import ListedWorkflow, TemporalWorkflowStates, Work, WorkflowState, together
 from domain.choreography import PLACEMENT_TYPE, Reactor, placement_id, reactor_id
+from shards.audit.workflows import ListedWorkflow, Work, WorkflowState, together
+from shardwise.workflow_states import TemporalWorkflowStates
 from tests.conftest import FreshNamespace
 from workflows.order_saga import ORDER_STATUS
 

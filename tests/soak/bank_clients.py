@@ -18,17 +18,18 @@ from dataclasses import dataclass
 
 from temporalio.service import RPCError
 
-from cli.connections import Connections, connected
-from cli.transfer_desk import TransferDesk
-from cli.transfer_sagas import TransferSagas
 from domain.errors import Refused, Unreachable
 from domain.sagas import Reason
 from domain.transfers import ProtocolChoice, TransferStatus
+from shardwise.connections import Connections, connected
+from shardwise.transfers.sagas import TransferSagas
+from shardwise.transfers.service import Transfers
 from stack.settings import Settings
 from tests.soak.background import Background
 from tests.soak.bank_accounts import Key, Places, Wanted, Way, transfers
 from tests.soak.bank_books import Told
 from tests.support.command import Shardwise
+from tests.support.opened import OpenedWith
 
 CLIENTS = 4
 # A short one goes on while a shard is away, so that many transfers are; a long one is told how it ends.
@@ -96,7 +97,7 @@ class Clients(Background):
             await asyncio.gather(*(self._client(plan) for plan in self._plans))
 
     def _use(self, to: Connections) -> None:
-        self._desk = TransferDesk(to, self._settings)
+        self._desk = Transfers(OpenedWith(to, self._settings))
         self._sagas = TransferSagas(to.temporal, self._settings)
 
     async def _client(self, plan: Iterator[Wanted]) -> None:
@@ -123,7 +124,7 @@ class Clients(Background):
         if wanted.key not in self.told.endings or wanted.may == {Reason.NOT_LOCAL}:
             return  # Its id may not be taken yet.
         try:
-            answer = await self._desk.place(wanted.otherwise, wanted.protocol, next(self._waits))
+            answer = await self._desk.move_as(wanted.otherwise, wanted.protocol, next(self._waits))
         except Refused as refused:
             if refused.code != Reason.ID_CONFLICT:
                 self.faults.append(f"{wanted.key}: other content was refused as {refused.code}")
@@ -138,9 +139,8 @@ class Clients(Background):
             await self._once(wanted)
             return
         try:
-            handle = await self._sagas.start(
-                wanted.transfer, wanted.protocol, self._places.of(wanted.transfer.source), next(self._waits)
-            )
+            source = self._places.of(wanted.transfer.source)
+            handle = await self._sagas.start(wanted.transfer, wanted.protocol, source)
             await asyncio.sleep(self._chance.uniform(0, TERMINATED_WITHIN_SECONDS))
             await handle.terminate("an operator's mistake")
             self.counts["workflows terminated"] += 1
@@ -172,7 +172,7 @@ class Clients(Background):
     async def _place(self, wanted: Wanted, protocol: ProtocolChoice) -> None:
         began = time.monotonic()
         try:
-            answer = await self._desk.place(wanted.transfer, protocol, next(self._waits))
+            answer = await self._desk.move_as(wanted.transfer, protocol, next(self._waits))
         except Unreachable:
             self.counts["unreachable"] += 1
             return

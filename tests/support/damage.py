@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cli.workflow_states import Work
 from shards.audit.findings import Check
+from shards.audit.workflows import Work
 
 CLAIMED, PENDING, CAPTURED, CONFIRMED, ABORTING, REJECTED, NOWHERE = (
     "claimed",

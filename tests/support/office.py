@@ -8,18 +8,19 @@ from dataclasses import dataclass
 
 from temporalio.client import Client
 
-from cli.audit import Audit
-from cli.connections import Connections
-from cli.order_desk import OrderDesk
-from cli.projection_lag import events_document
-from cli.read_model_rebuild import ReadModelRebuilds
-from cli.recovery import Recovery
-from cli.transfer_desk import TransferDesk
-from cli.workflow_states import TemporalWorkflowStates
 from domain.orders import Order, OrderStatus
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus
+from shards.audit.audit import Audit
+from shards.event_lag import events_document
+from shardwise.connections import Connections
+from shardwise.operations.rebuild import ReadModelRebuilds
+from shardwise.operations.recovery import Recovery
+from shardwise.orders.service import Orders
+from shardwise.transfers.service import Transfers
+from shardwise.workflow_states import TemporalWorkflowStates
 from stack.embedded.waiting import attempts
 from stack.settings import Settings
+from tests.support.opened import OpenedWith
 from tests.support.world import World
 from workers.keeping import kept
 from workers.relays import relays
@@ -51,10 +52,10 @@ class Office:
             yield
 
     async def place(self, order: Order) -> OrderStatus:
-        return (await OrderDesk(self.connections, SETTINGS).place(order, SECONDS_MAX)).status
+        return (await Orders(OpenedWith(self.connections, SETTINGS)).place_order(order, SECONDS_MAX)).status
 
     async def send(self, transfer: Transfer, protocol: ProtocolChoice) -> TransferStatus:
-        return (await TransferDesk(self.connections, SETTINGS).place(transfer, protocol, SECONDS_MAX)).status
+        return (await Transfers(OpenedWith(self.connections, SETTINGS)).move_as(transfer, protocol, SECONDS_MAX)).status
 
     async def alarms(self) -> list[str]:
         return (await events_document(self.world.cluster, 60)).alarms

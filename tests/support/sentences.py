@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import cli.audit
 import shards.audit
+import shards.audit.audit
 
 # Where a sentence is written: first of what is given to a rule, anywhere in what is given to a fault, or in a variable.
 _RULES = {"Violation", "Rule", "_without_barrier"}
@@ -39,7 +39,7 @@ Subject = Literal["orders", "transfers", "read model"]
 
 def all_sentences(of: Subject) -> list[Sentence]:
     """Those of the modules that are about transfers, about the read model, or about anything else."""
-    files = [Path(str(cli.audit.__file__)), *sorted(Path(shards.audit.__path__[0]).glob("*.py"))]
+    files = [Path(str(shards.audit.audit.__file__)), *sorted(Path(shards.audit.__path__[0]).glob("*.py"))]
     files = [file for file in files if _subject(file) == of]
     return [sentence for file in files for sentence in _sentences_of(ast.parse(file.read_text()))]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cli.workflow_states import Work
+from shards.audit.workflows import Work
 
 NOWHERE, PENDING, ADMITTED, CAPTURED, SETTLED, DECLINED, WITHDRAWN, LOCAL = (
     "nowhere",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
-from cli.workflow_states import ListedWorkflow, Work, WorkflowState
+from shards.audit.workflows import ListedWorkflow, Work, WorkflowState
 
 
 class WorkflowsInMemory:

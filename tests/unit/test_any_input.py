@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from sqlalchemy.engine import make_url
 
-from cli.csv_file import read_csv
 from domain.catalogue import CUSTOMER_COLUMNS, PRODUCT_COLUMNS, customer_of_row, product_of_row
 from domain.errors import InvalidInput
 from domain.order_documents import parse_order
 from domain.text import check_text, printable
+from shardwise.files.csv_file import read_csv
 from stack.settings import Settings
 
 MESSAGE_CHARS_MAX = 2000

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cli.main import run
-from cli.order_file import open_orders, read_batches
 from domain.errors import InvalidInput
 from domain.order_documents import parse_order
+from shardwise.files.order_file import open_orders, read_batches
 from tests.support.nowhere import lead_nowhere
 
 IDS = [

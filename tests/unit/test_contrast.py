@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cli import main
-from cli.contrast import style_facts
-from cli.contrast.documents import (
+from contrast import style_facts
+from contrast.documents import (
     PROTOCOLS,
     Balances,
     Border,
@@ -27,9 +27,9 @@ from cli.contrast.documents import (
     Writer,
     percentile,
 )
-from cli.contrast.facts import COLUMNS, finding, markdown, rows
-from cli.contrast.files import BEGIN, END, write_between_markers
-from cli.contrast.plot import apart, write_plot
+from contrast.facts import COLUMNS, finding, markdown, rows
+from contrast.files import BEGIN, END, write_between_markers
+from contrast.plot import apart, write_plot
 from domain.errors import InvalidInput
 from domain.orders import Style
 from domain.sagas import Reason

@@ -9,20 +9,22 @@ import pty
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from cli.audit import Audit
 from cli.common import command_as_typed
-from cli.demo_report import Shown, Stays, Told
-from cli.demo_story import Scene, scenes
+from cli.demo_report import Shown, Stays
 from cli.keypress import key_pressed, somebody_is_there
-from cli.order_documents import OrderDocument
 from cli.output import Output
+from shards.audit.audit import Audit
 from shards.audit.findings import Check, Violation
+from shards.audit.report import report_of
+from shardwise.demo.stage import Performance, Played
+from shardwise.demo.story import Scene, scenes
+from shardwise.orders.documents import OrderDocument
 from tests.support.terminal import drawn
 from workflows.order_saga import CANCELLED
 
@@ -37,6 +39,10 @@ def audited() -> Audit:
     return audit
 
 
+def shown(audit: Audit, played: Sequence[Played] = ()) -> Shown:
+    return Shown(Performance(list(played), report_of(audit), UI), stays=False, seconds=12.0)
+
+
 @pytest.mark.parametrize(
     ("stays", "ui", "told"),
     [
@@ -46,24 +52,24 @@ def audited() -> Audit:
     ],
 )
 def test_a_link_is_shown_where_somebody_answers_it(stays: Stays, ui: str | None, told: str) -> None:
-    shown = Shown([], audited(), ui, 12.0)
-    lines = drawn(shown.page(stays, FOLDER), 1000)
+    page = Shown(Performance([], report_of(audited()), UI), ui is not None, 12.0)
+    lines = drawn(page.page(stays, FOLDER), 1000)
     assert told in lines[-1]
     assert any(UI in line for line in lines) == (ui is not None)
     assert ("http" in "".join(lines)) == (ui is not None)
-    assert shown.document()["ui"] == ui
+    assert page.document()["ui"] == ui
 
 
 def test_no_number_reads_as_so_much_damage() -> None:
     audit = audited()
-    text = "\n".join(drawn(Shown([], audit, None, 12.0).page(Stays.NOT, FOLDER), 100))
+    text = "\n".join(drawn(shown(audit).page(Stays.NOT, FOLDER), 100))
     assert "verify ok: 0 violations in 68 rows (ledger 0 of 40, orphans 0 of 28)" in text
     audit.findings.add_violations(Check.ORPHANS, [Violation("one", None, {})])
-    text = "\n".join(drawn(Shown([], audit, None, 12.0).page(Stays.NOT, FOLDER), 100))
+    text = "\n".join(drawn(shown(audit).page(Stays.NOT, FOLDER), 100))
     assert "verify FOUND DAMAGE: 1 violations in 68 rows (ledger 0 of 40, orphans 1 of 28)" in text
 
 
-def told(scene: Scene, detail: str | None) -> Told:
+def told(scene: Scene, detail: str | None) -> Played:
     order = OrderDocument(
         order_id=scene.order.order_id,
         status=scene.expected,
@@ -72,7 +78,7 @@ def told(scene: Scene, detail: str | None) -> Told:
         customer_shard="shard-1",
         workflow_id=f"order/{scene.order.order_id}",
     )
-    return Told(scene, order, 4.2)
+    return Played(scene, order, 4.2)
 
 
 @pytest.mark.parametrize("width", [80, 100])
@@ -85,7 +91,7 @@ def test_each_order_takes_a_few_lines_at_a_usual_terminal(width: int) -> None:
         None,
     ]
     orders = [told(scene, detail) for scene, detail in zip(scenes(), details, strict=True)]
-    lines = drawn(Shown(orders, audited(), None, 12.0).page(Stays.NOT, FOLDER), width)
+    lines = drawn(shown(audited(), orders).page(Stays.NOT, FOLDER), width)
     starts = [next(n for n, line in enumerate(lines) if line.startswith(each.order.order_id)) for each in orders]
     end = next(n for n, line in enumerate(lines) if line.startswith("verify"))
     assert max(after - before for before, after in itertools.pairwise([*starts, end])) <= 4

@@ -9,11 +9,11 @@ from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from cli.order_documents import why_of
-from cli.order_waiting import waits_for
-from cli.trace.facts import Run
-from cli.trace.history import read_run
-from cli.trace.workflow_runs import add_pending
+from shardwise.operations.trace.facts import Run
+from shardwise.operations.trace.history import read_run
+from shardwise.operations.trace.workflow_runs import add_pending
+from shardwise.orders.documents import why_of
+from shardwise.orders.waiting import waits_for
 
 HISTORIES = Path(__file__).parent.parent / "workflow" / "histories" / "orders"
 

@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PACKAGES = ("domain", "shards", "stack", "activities", "workflows", "workers", "cli", "migrations")
+PACKAGES = (
+    "domain",
+    "shards",
+    "stack",
+    "activities",
+    "workflows",
+    "workers",
+    "shardwise",
+    "contrast",
+    "cli",
+    "migrations",
+)
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from activities.interfaces import Compared, ComparedRows
-from cli.rebuild_documents import document_of, told_rebuild
+from cli.projection import _rebuilt
+from shardwise.operations.rebuilt import document_of
 from tests.support.terminal import drawn
 from workflows.interfaces import Phase, Rebuilt
 
@@ -13,7 +14,7 @@ MISSING = "order O-1 is missing in the read model"
 
 def told(phase: Phase, **versions: ComparedRows) -> str:
     rebuilt = Rebuilt(phase=phase, compared={"shard-1": Compared(**versions)})
-    return "\n".join(drawn(told_rebuild(document_of(rebuilt, 1.0)), 200))
+    return "\n".join(drawn(_rebuilt(document_of(rebuilt, 1.0)), 200))
 
 
 def test_a_history_that_was_lost_is_no_row() -> None:

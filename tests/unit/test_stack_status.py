@@ -7,7 +7,7 @@ import json
 import pytest
 
 from cli.stack_commands import what_runs_where
-from cli.stack_status import Beside, ReadModelStatus
+from shardwise.operations.stack_status import Beside, ReadModelStatus
 from stack.embedded.status import ServerStatus, StackStatus, TemporalStatus, without_password
 from tests.support.terminal import drawn
 

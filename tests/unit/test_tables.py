@@ -7,15 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli import in_doubt, recover
+from cli.events import told as told_lag
 from cli.output import Output, listed, table
-from cli.projection_lag import EventsDocument, Parked, ShardEvents
-from cli.projection_lag import told as told_lag
-from cli.recovery import AbandonedOrder, AbandonedTransfer, Found
-from cli.refused_starts import RefusedStart
 from domain.errors import InvalidInput
 from domain.in_doubt import InDoubt, InDoubtReport, Waiting
 from domain.orders import OrderStatus
 from domain.transfers import TransferState
+from shards.event_lag import EventsDocument, Parked, ShardEvents
+from shardwise.operations.recovered import report_of
+from shardwise.operations.recovery import AbandonedOrder, AbandonedTransfer, Found
+from shardwise.refused_starts import RefusedStart
 from tests.support.terminal import NOW, drawn
 
 # As long as the ids that `order place` and `transfer` choose, and as most other programs'.
@@ -101,7 +102,7 @@ EVENTS = EventsDocument(versions=["live"], alarm=True, shards=[ShardEvents(shard
     [
         (in_doubt.alarm([InDoubt(GID, "shard-1", 90.0)]), [GID]),
         (list(in_doubt.told(SWEPT, dry_run=True)), [GID]),
-        (recover._told(FOUND, dry_run=True), [UUID, OURS, f"order/{UUID}"]),
+        (recover._told(report_of(FOUND, InDoubtReport([], [], []), dry_run=True)), [UUID, OURS, f"order/{UUID}"]),
         (told_lag(EVENTS), [f"order {UUID}, version 12"]),
     ],
 )

@@ -12,6 +12,9 @@ import pytest
 from pydantic import BaseModel
 
 import cli
+import contrast
+import shards
+import shardwise
 from domain.periods import parse_start
 from domain.timestamps import Timestamp, short_timestamp, timestamp
 from shards.audit.rules import told_row
@@ -38,14 +41,16 @@ def test_what_is_printed_can_be_typed(form: Any) -> None:
 
 
 def _documents() -> Iterator[type[BaseModel]]:
-    for module in pkgutil.walk_packages(cli.__path__, "cli."):
-        if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+    packages = (cli, contrast, shards, shardwise)
+    for package in packages:
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
     found = BaseModel.__subclasses__()
     while found:
         each = found.pop()
         found += each.__subclasses__()
-        if each.__module__.startswith("cli."):
+        if each.__module__.partition(".")[0] in {package.__name__ for package in packages}:
             yield each
 
 
@@ -56,7 +61,7 @@ def _bare_times(hint: Any) -> bool:
     return hint != Timestamp and any(_bare_times(part) for part in get_args(hint))
 
 
-def test_every_document_of_the_command_line_writes_it_so() -> None:
+def test_every_document_writes_it_so() -> None:
     documents = list(_documents())
     assert len(documents) > 20
     bare = {

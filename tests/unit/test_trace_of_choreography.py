@@ -9,13 +9,13 @@ from rich.console import Console
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from cli.trace.documents import TraceDocument
-from cli.trace.facts import Run
-from cli.trace.history import read_run
-from cli.trace.read import Known, document_of
-from cli.trace.tree import TraceTree
+from cli.trace_tree import TraceTree
 from domain.choreography import REACTIONS, EventKind, Reactor, placement_id, reactor_id
 from domain.orders import Style
+from shardwise.operations.trace.documents import TraceDocument
+from shardwise.operations.trace.facts import Run
+from shardwise.operations.trace.history import read_run
+from shardwise.operations.trace.read import Known, document_of
 
 HISTORIES = Path(__file__).parent.parent / "workflow" / "histories" / "reactors"
 CONFIRMED, REFUSED = "choreographed_to_the_end", "choreographed_and_refused"

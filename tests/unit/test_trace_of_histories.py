@@ -18,13 +18,13 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from cli.trace.documents import StepDocument, TraceDocument
-from cli.trace.facts import Run
-from cli.trace.history import ended_by, read_run
-from cli.trace.read import Known, document_of
-from cli.trace.tree import TraceTree
+from cli.trace_tree import TraceTree
 from domain.steps import Step
 from shards.saga_rows import BarrierRow, SagaRows
+from shardwise.operations.trace.documents import StepDocument, TraceDocument
+from shardwise.operations.trace.facts import Run
+from shardwise.operations.trace.history import ended_by, read_run
+from shardwise.operations.trace.read import Known, document_of
 
 HISTORIES = Path(__file__).parent.parent / "workflow" / "histories" / "orders"
 SHARDS_AWAY = {"shard-1": None, "shard-2": None}

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cli.transfer_file import GoodLine, InvalidLine, batch_id_of, open_transfers, read_transfers
-from cli.transfer_outcomes import InvalidLines, outcomes_file, outcomes_path
 from domain.errors import InvalidInput
 from domain.limits import LINE_BYTES_MAX
 from domain.money import Money
 from domain.transfers import Transfer
+from shardwise.files.transfer_file import GoodLine, InvalidLine, batch_id_of, open_transfers, read_transfers
+from shardwise.files.transfer_outcomes import InvalidLines, outcomes_file, outcomes_path
 
 HEADER = b"transfer_id,source,target,amount,currency,reference\n"
 GOOD = b"T,ada,bob,1.00,USD,\n"

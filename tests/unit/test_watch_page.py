@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from cli.projection_lag import ConsumerLag, EventsDocument, Parked, ShardEvents
-from cli.watch.documents import (
+from cli.watch_page import Wrapped, page
+from domain.errors import Unreachable
+from shards.event_lag import ConsumerLag, EventsDocument, Parked, ShardEvents
+from shardwise.operations.watch.documents import (
     HoldDocument,
     InDoubtDocument,
     OrdersDocument,
@@ -19,9 +21,7 @@ from cli.watch.documents import (
     TransfersDocument,
     WatchDocument,
 )
-from cli.watch.gauge import Gauge
-from cli.watch.page import Wrapped, page
-from domain.errors import Unreachable
+from shardwise.operations.watch.gauge import Gauge
 from tests.support.terminal import NOW
 from tests.support.terminal import drawn as lines_of
 

@@ -12,9 +12,9 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer
 
-from cli.trace.local_rounds import MARKER_NAME
 from domain.step_ids import parse_activity_id
 from domain.steps import Step
+from shardwise.operations.trace.local_rounds import MARKER_NAME
 from tests.workflow.faults import Fails, Fault, Hangs
 from tests.workflow.modes import Mode
 from workers.sandbox import workflow_runner

@@ -1,0 +1,88 @@
+"""`contrast`: the three ways to move money, measured side by side in one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Group, RenderableType
+
+from cli.common import DataDir, run_async
+from cli.hints import hinting_at_up
+from cli.output import output, table
+from contrast import facts, style_facts
+from contrast.documents import ContrastDocument
+from contrast.files import write_between_markers
+from contrast.load import Load
+from contrast.measure import QUICK, Size, contrasted
+from domain.errors import InvalidInput
+from stack.settings import load_settings
+
+CONCURRENCIES_MAX = 8
+AT_ONCE_MAX = 1_000
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(contrast)
+
+
+def contrast(
+    concurrency: Annotated[str, typer.Option(help="Transfers at once, several numbers with commas.")] = "1,8,32",
+    transfers: Annotated[int, typer.Option(min=2, max=100_000, help="In each cell and round.")] = 64,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Of the whole load.")] = 2,
+    quick: Annotated[bool, typer.Option("--quick", help="A look in seconds. Its figures say little.")] = False,
+    plot: Annotated[Path, typer.Option(metavar="PATH", help="Where the figure goes, as PATH.svg and PATH.png.")] = Path(
+        "contrast"
+    ),
+    markdown: Annotated[
+        Path | None,
+        typer.Option("--markdown", metavar="FILE", help="The table too, between the file's markers if it is there."),
+    ] = None,
+    data_dir: DataDir = None,
+) -> int:
+    """Contrast local transactions, sagas and two-phase commit: speed, locks, and what others see in the middle. And
+    orders that a workflow orchestrates with those that reactors carry on.
+
+    Runs against the stack that is up, on accounts of its own, which stay. It pauses transfers on purpose, two-phase
+    ones with their locks: not for an installation that has work to do. Exit code 1 if one is not settled in the end.
+    """
+    size = QUICK if quick else Size(Load(_concurrencies(concurrency), transfers, rounds), 20, 1000, transfers)
+    out, settings = output(), load_settings(data_dir)
+    with hinting_at_up(settings):
+        document = run_async(contrasted(settings, size, out.progress))
+    # Takes half a second to load, and no other command needs it.
+    from contrast.plot import write_plot
+
+    files = write_plot(document, plot)
+    if markdown is not None:
+        write_between_markers(markdown, f"{facts.markdown(document)}\n{style_facts.markdown(document)}")
+        files.append(markdown)
+    out.result(document, _page(document, files))
+    return 0 if document.ok else 1
+
+
+def _concurrencies(given: str) -> tuple[int, ...]:
+    """Sorted, each once."""
+    parts = given.split(",")
+    if len(parts) > CONCURRENCIES_MAX or not all(each.isascii() and each.isdigit() for each in parts):
+        raise InvalidInput(
+            "concurrency", f"concurrency: expected up to {CONCURRENCIES_MAX} numbers such as 1,8,32, got {given!r}"
+        )
+    numbers = sorted({int(each) for each in parts})
+    if numbers[0] < 1 or numbers[-1] > AT_ONCE_MAX:
+        raise InvalidInput("concurrency", f"concurrency: expected numbers from 1 to {AT_ONCE_MAX}, got {given!r}")
+    return tuple(numbers)
+
+
+def _page(document: ContrastDocument, files: list[Path]) -> RenderableType:
+    parts: list[RenderableType] = [
+        table(facts.COLUMNS, facts.rows(document)),
+        f"{facts.finding(document)}.",
+        table(style_facts.COLUMNS, style_facts.rows(document)),
+        f"{style_facts.finding(document)}.",
+        f"written: {', '.join(str(file) for file in files)}; in {document.seconds:.0f} s",
+    ]
+    if not document.ok:
+        parts.append("NOT every paused transfer was settled: see `shardwise verify`")
+    return Group(*parts)

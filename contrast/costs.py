@@ -1,0 +1,74 @@
+"""What one transfer costs with nothing beside it: events, round trips, commits, and how long it locks its accounts."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+
+from temporalio.client import Client
+
+from contrast.cast import Cast
+from contrast.documents import PROTOCOLS, Cost
+from contrast.load import CENT
+from contrast.watched_worker import WatchedWorker
+from domain.errors import ShardwiseError
+from domain.transfers import Protocol, Transfer, TransferStatus
+from shards.tracing import Sent, commits, locks_held, round_trips
+
+ACCOUNTS_PER_SHARD = 2
+# These have the connections made and the statements parsed.
+WARM_UP_TRANSFERS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    seconds: float
+    sent: list[Sent]
+
+
+async def measure_costs(client: Client, worker: WatchedWorker, cast: Cast, transfers: int) -> list[Cost]:
+    """One after the other on the worker inside this process, each protocol between the same accounts in turn."""
+    here, there = cast.shards[:2]
+    source, neighbour = cast.take(here, 2)
+    [target] = cast.take(there)
+    costs = []
+    for protocol in PROTOCOLS:
+        to = neighbour if protocol is Protocol.LOCAL else target
+        runs = []
+        for number in range(-WARM_UP_TRANSFERS, transfers):
+            transfer = Transfer(f"{cast.run_id}-cost-{protocol}-{number + WARM_UP_TRANSFERS}", source, to, CENT)
+            run = await _run(worker, transfer, protocol)
+            if number >= 0:
+                runs.append(run)
+        history = await client.get_workflow_handle(transfer.saga_id).fetch_history()
+        costs.append(_cost(protocol, runs, len(history.events)))
+    return costs
+
+
+async def _run(worker: WatchedWorker, transfer: Transfer, protocol: Protocol) -> _Run:
+    heard = len(worker.trace.sent)
+    began = time.perf_counter()
+    result = await worker.carry_out(transfer, protocol)
+    seconds = time.perf_counter() - began
+    if result.status is not TransferStatus.SETTLED:
+        raise ShardwiseError("contrast_declined", f"{transfer.saga_id} was declined: {result.refusal}")
+    return _Run(seconds, worker.trace.sent[heard:])
+
+
+def _cost(protocol: Protocol, runs: list[_Run], history_events: int) -> Cost:
+    held = [[each.seconds for each in locks_held(run.sent)] for run in runs]
+    return Cost(
+        protocol=protocol,
+        transfers=len(runs),
+        latency_ms=_median_ms([run.seconds for run in runs]),
+        history_events=history_events,
+        round_trips=statistics.median(round_trips(run.sent) for run in runs),
+        commits=statistics.median(commits(run.sent) for run in runs),
+        locked_ms=_median_ms([max(each) for each in held]),
+        locked_total_ms=_median_ms([sum(each) for each in held]),
+    )
+
+
+def _median_ms(seconds: list[float]) -> float:
+    return round(statistics.median(seconds) * 1000, 2)

@@ -1,0 +1,101 @@
+"""What `verify` found, as everybody is shown it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from domain.documents import Document
+from shards.audit.audit import Audit
+from shards.audit.findings import Check, Violation
+from shards.audit.rules import told_amount
+
+__all__ = [
+    "Check",
+    "CheckedDocument",
+    "InFlightNow",
+    "MoneyOnItsWay",
+    "ReadModelNow",
+    "VerifyReport",
+    "Violation",
+    "report_of",
+]
+
+
+class MoneyOnItsWay(Document):
+    """Of one currency: in how many payments, and how much, as a decimal string."""
+
+    count: int
+    amount: str
+
+
+class InFlightNow(Document):
+    """Sagas that workflows still work on."""
+
+    orders: int
+    transfers: int
+    money: Mapping[str, MoneyOnItsWay]
+    prepared_transactions: int
+
+
+class ReadModelNow(Document):
+    """`rows_in_flight` could not be judged; of `not_begun` shards the read model has taken nothing yet."""
+
+    rows_in_flight: int
+    not_begun: list[str]
+
+
+class CheckedDocument(Document):
+    """`violations`: the first ones; `violation_count`: all."""
+
+    name: Check
+    ok: bool
+    checked: int
+    violation_count: int
+    violations: list[Violation]
+
+
+class VerifyReport(Document):
+    """`expired`: sagas whose workflow Temporal has forgotten, as it may."""
+
+    ok: bool
+    in_flight: InFlightNow
+    expired: int
+    read_model: ReadModelNow
+    checks: list[CheckedDocument]
+
+    def document(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        return self.model_dump(mode="json")
+
+
+def report_of(audit: Audit) -> VerifyReport:
+    """Of an audit that has run."""
+    money = {
+        currency: MoneyOnItsWay(count=each.count, amount=told_amount(each.minor, currency))
+        for currency, each in sorted(audit.in_flight.money.items())
+    }
+    return VerifyReport(
+        ok=audit.findings.ok,
+        in_flight=InFlightNow(
+            orders=audit.in_flight.orders,
+            transfers=audit.in_flight.transfers,
+            money=money,
+            prepared_transactions=audit.in_flight.prepared_transactions,
+        ),
+        expired=audit.expired,
+        read_model=ReadModelNow(
+            rows_in_flight=sum(each.moving for each in audit.projected.values()),
+            not_begun=[shard for shard, each in audit.projected.items() if not each.has_begun],
+        ),
+        checks=[
+            CheckedDocument(
+                name=check,
+                ok=finding.violation_count == 0,
+                checked=finding.checked,
+                violation_count=finding.violation_count,
+                violations=finding.violations,
+            )
+            for check, finding in audit.findings.by_check.items()
+        ],
+    )

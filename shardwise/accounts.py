@@ -1,0 +1,66 @@
+"""Accounts of customers and merchants."""
+
+from __future__ import annotations
+
+from domain.catalogue import customer_of_account
+from domain.identifiers import check_identifier
+from shards import account_states
+from shards.account_reads import AccountBalance, read_account
+from shards.account_states import Change, change_account, open_account
+from shardwise.connections import Opened
+
+__all__ = ["AccountBalance", "Accounts"]
+
+
+class Accounts:
+    """A customer's account has the customer's id. Every method answers the account as it stands then.
+
+    Raises `NotFound` with `unknown_account`, `Refused` for what the account's state does not allow, `InvalidInput`, and
+    `Unreachable` where its shard is away; with `account_busy` where the account was locked for too long: nothing was
+    changed then.
+    """
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+
+    async def open(
+        self,
+        account_id: str,
+        currency: str,
+        name: str | None = None,
+        email: str | None = None,
+        balance: str = "0",
+        overdraft: str = "0",
+    ) -> AccountBalance:
+        """Registers a customer, called `name` or as the id, with an account of the same id. Amounts are decimals.
+
+        Idempotent by id and content. Never undone; `close` ends it. A crash leaves all of it or nothing. `Refused` with
+        `id_conflict` for other content, `account_closed`, or `currency_withdrawn`.
+        """
+        customer = customer_of_account(account_id, currency, balance, overdraft, name, email)
+        return await open_account(self._opened.unhurried.router, customer)
+
+    async def show(self, account_id: str) -> AccountBalance:
+        """As its shard has it at this moment."""
+        check_identifier(account_id, "account_id")
+        return await read_account(self._opened.usual.router, account_id)
+
+    async def freeze(self, account_id: str) -> AccountBalance:
+        """From now on nothing new: no hold, no debit, no admission. What was promised is still paid and received.
+        Idempotent. Undone by `unfreeze`."""
+        return await self._change(account_id, account_states.freeze)
+
+    async def unfreeze(self, account_id: str) -> AccountBalance:
+        """Undoes `freeze`. Idempotent."""
+        return await self._change(account_id, account_states.unfreeze)
+
+    async def close(self, account_id: str) -> AccountBalance:
+        """Ends an account that is empty and to which nothing is on its way. Idempotent. Never undone.
+
+        `Refused` with `merchant_account`, `account_has_holds`, `account_has_open_admissions` or `account_not_empty`.
+        """
+        return await self._change(account_id, account_states.close)
+
+    async def _change(self, account_id: str, change: Change) -> AccountBalance:
+        check_identifier(account_id, "account_id")
+        return await change_account(self._opened.usual.router, account_id, change)

@@ -1,0 +1,19 @@
+"""What is raised. Each has `code`, which is stable and for programs, `message`, a sentence, and `field`, the input at
+fault where there is one.
+
+    ShardwiseError        what else went wrong
+    ├── InvalidInput      the caller must change something; nothing was changed
+    ├── Refused           a business rule says no; nothing was changed
+    │   └── NotFound      there is no such order, transfer, account, product or customer
+    ├── Unreachable       something needed does not answer, or not in time; what was begun goes on by itself
+    ├── Busy              all connections of this process to a server are in use
+    └── NotMigrated       a server lacks the tables: `shardwise migrate`
+
+`ShardwiseError` catches all of them. A command's exit code is the error's `exit_code`.
+"""
+
+from __future__ import annotations
+
+from domain.errors import Busy, InvalidInput, NotFound, NotMigrated, Refused, ShardwiseError, Unreachable
+
+__all__ = ["Busy", "InvalidInput", "NotFound", "NotMigrated", "Refused", "ShardwiseError", "Unreachable"]

@@ -1,0 +1,242 @@
+"""Orders and transfers that lost their workflow, and how they get it back.
+
+A terminated workflow compensates nothing, and a Temporal that lost its store knows of none. The rows know how far each
+saga came and what was asked for: it is started again under the same id, every step answers what it answered before, and
+it goes on from there, forward or back as its row has decided. Of a choreographed order the reactors to its newest event
+are started again. What was asked for without a row may be what no rule allows: that gets the refusal which it missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from domain.choreography import placement_id, saga_id_of
+from domain.errors import InvalidInput, Refused, Unreachable
+from domain.identifiers import order_saga_id
+from domain.orders import Order, OrderStatus, Style
+from domain.progress import Report
+from domain.transfer_batch import batch_workflow_id
+from domain.transfers import TransferState
+from shards import batch_staging
+from shards.audit.audit import Audit
+from shards.audit.findings import Violation
+from shards.audit.judgement import judge
+from shards.audit.workflows import Work
+from shards.order_book import OrderBook
+from shards.side_by_side import all_ended
+from shards.transfer_reads import read_transfers
+from shardwise.connections import Connections
+from shardwise.orders.styles import OrderStyles
+from shardwise.other_workflows import list_others
+from shardwise.refused_starts import RefusedStart, list_refused
+from shardwise.transfers.batches import TransferBatches
+from shardwise.transfers.sagas import TransferSagas
+from shardwise.workflow_calls import start_as_given
+from shardwise.workflow_states import TemporalWorkflowStates
+from stack.settings import Settings
+from workflows.interfaces import TransferBatch
+
+STARTED_AT_ONCE_MAX = 50
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonedOrder:
+    """`status` is the row's, where the saga goes on from; None where the workflow ended before it wrote one."""
+
+    order_id: str
+    status: OrderStatus | None
+
+    @property
+    def is_decided(self) -> bool:
+        return self.status not in (None, OrderStatus.PENDING)
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonedTransfer:
+    """`state` is its row's, where it goes on from; None where the workflow ended before it wrote one."""
+
+    saga_id: str
+    state: TransferState | None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(source, id)."""
+        _, source, transfer_id = self.saga_id.split("/")
+        return source, transfer_id
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """`transfers` have workflows of their own, `batches` are ids of batches that nobody leads to their end. `refused`:
+    starts that no rule allows, of which nothing was begun. `damage`: what is wrong beside, or instead, other workflows
+    under orders' ids included; starting a workflow cannot mend it.
+    """
+
+    orders: Sequence[AbandonedOrder]
+    transfers: Sequence[AbandonedTransfer]
+    batches: Sequence[str]
+    refused: Sequence[RefusedStart]
+    damage: Sequence[Violation]
+
+
+@dataclass(slots=True)
+class _WithoutRow:
+    """Sagas that have no row to go on from. `unreadable`: what was asked for is nothing that a worker lets in;
+    `forgotten`: Temporal no longer knows what it was."""
+
+    unreadable: list[RefusedStart] = field(default_factory=list)
+    forgotten: set[str] = field(default_factory=set)
+
+
+class Recovery:
+    """Finds abandoned sagas and has them carried out. Needs connections without time limits (`long_running`)."""
+
+    def __init__(self, connections: Connections, settings: Settings, progress: Report) -> None:
+        self._connections = connections
+        self._book = OrderBook(connections.router)
+        self._styles = OrderStyles(connections.temporal, connections.router, settings)
+        self._transfers = TransferSagas(connections.temporal, settings)
+        self._progress = progress
+
+    async def find(self) -> Found:
+        """As `verify` finds them: a saga that is worked on, or ended meanwhile, is none of them. Changes nothing."""
+        await self._connections.router.map()  # With a shard left out of the settings, its sagas would seem lost.
+        client = await self._connections.temporal()
+        workflows = TemporalWorkflowStates(client)
+        audit = Audit(self._connections.cluster, workflows, self._progress)
+        await audit.check_sagas()
+        order_ids = sorted({dossier.order_id for dossier in audit.abandoned.values() if dossier.order_id is not None})
+        known = await self._book.read(order_ids)
+        orders = [AbandonedOrder(each, known[each].status if each in known else None) for each in order_ids]
+        transfers = [
+            AbandonedTransfer(saga_id, TransferState(dossier.transfers[0].state) if dossier.transfers else None)
+            for saga_id, dossier in sorted(audit.abandoned.items())
+            if dossier.is_transfer and dossier.batch_id is None
+        ]
+        batches = {each.batch_id for each in audit.abandoned.values() if each.batch_id is not None}
+        batches |= await self._batches_without_workflow(workflows)
+        damage = [violation for finding in audit.findings.by_check.values() for violation in finding.violations]
+        for each in await list_others(client):
+            row = {"workflow_id": each.workflow_id, "workflow_type": each.workflow_type, "task_queue": each.task_queue}
+            damage.append(Violation(each.what, None, row))
+        without_row = _WithoutRow()
+        await self._look_at_orders([each.order_id for each in orders if each.status is None], without_row)
+        await self._look_at_transfers([each.saga_id for each in transfers if each.state is None], without_row)
+        for batch_id in sorted(batches):
+            if not await batch_staging.is_staged(self._connections.cluster, batch_id):
+                batches.remove(batch_id)
+                what = f"the lines of batch {batch_id} are gone: import its file again"
+                damage.append(Violation(what, None, {"batch_id": batch_id}))
+        for saga_id in without_row.forgotten & audit.abandoned.keys():
+            damage += [fault.violation for fault in judge(audit.abandoned[saga_id]) if fault.while_open]
+        sagas = {saga_id_of(each.workflow_id) for each in without_row.unreadable} | without_row.forgotten
+        return Found(
+            [each for each in orders if order_saga_id(each.order_id) not in sagas],
+            [each for each in transfers if each.saga_id not in sagas],
+            sorted(batches),
+            [*without_row.unreadable, *await list_refused(client)],
+            damage,
+        )
+
+    async def _look_at_orders(self, order_ids: Iterable[str], without_row: _WithoutRow) -> None:
+        for order_id in order_ids:
+            asked, faults = await self._asked_for(order_id)
+            if asked is None:
+                ids = {Style.ORCHESTRATED: order_saga_id(order_id), Style.CHOREOGRAPHED: placement_id(order_id)}
+                refused = [RefusedStart(ids[style], fault, started_again=True) for style, fault in faults.items()]
+                without_row.unreadable += refused
+                if not refused:
+                    without_row.forgotten.add(order_saga_id(order_id))
+
+    async def _look_at_transfers(self, saga_ids: Iterable[str], without_row: _WithoutRow) -> None:
+        for saga_id in saga_ids:
+            try:
+                if await self._transfers.asked_for(saga_id) is None:
+                    without_row.forgotten.add(saga_id)
+            except InvalidInput as fault:
+                without_row.unreadable.append(RefusedStart(saga_id, fault, started_again=True))
+
+    async def _batches_without_workflow(self, workflows: TemporalWorkflowStates) -> set[str]:
+        """One may have stopped between two transfers, so that no row shows it."""
+        unfinished = await batch_staging.unfinished(self._connections.cluster)
+        states = {batch_id: await workflows.state_of(batch_workflow_id(batch_id)) for batch_id in unfinished}
+        return {batch_id for batch_id, state in states.items() if state.work is not Work.OPEN}
+
+    async def start(self, found: Found) -> None:
+        """Starts their sagas again and does not wait for them. Safe to repeat, and beside another process's: a workflow
+        that runs is joined, one that has ended runs again and changes nothing that is decided.
+
+        A crash in the middle leaves some started; the others are found again. Raises `Unreachable`.
+        """
+        turns = asyncio.Semaphore(STARTED_AT_ONCE_MAX)
+        done = 0
+
+        async def in_turn(starting: Coroutine[Any, Any, None]) -> None:
+            nonlocal done
+            async with turns:
+                await starting
+            done += 1
+            self._progress("started again", done, len(work))
+
+        work = [
+            *map(self._start_order, found.orders),
+            *map(self._start_transfer, found.transfers),
+            *map(self._start_batch, found.batches),
+            *(self._start_as_given(each.workflow_id) for each in found.refused if each.started_again),
+        ]
+        await all_ended(in_turn(each) for each in work)
+
+    async def _start_order(self, order: AbandonedOrder) -> None:
+        request = await self._request(order.order_id)
+        shard = await self._book.customer_shard(request.customer_id)
+        await self._styles.resume(request, shard, order.is_decided)
+
+    async def _start_transfer(self, abandoned: AbandonedTransfer) -> None:
+        """With the protocol that was begun; where the row is not there yet, with the one that was asked for."""
+        router, source = self._connections.router, abandoned.key[0]
+        rows = await router.read(lambda m: m.of_account(source), lambda tx: read_transfers(tx, [abandoned.key]))
+        if rows:
+            transfer, protocol = rows[0].transfer, rows[0].protocol.as_choice()
+        else:
+            asked = await self._transfers.asked_for(abandoned.saga_id)
+            if asked is None:
+                raise Unreachable("temporal_unreachable", f"Temporal does not tell what {abandoned.saga_id} is about")
+            transfer, protocol = asked.transfer, asked.protocol
+        shard = (await router.map()).of_account(source).shard
+        await self._transfers.start(transfer, protocol, shard)
+
+    async def _start_batch(self, batch_id: str) -> None:
+        """From its staged lines; every line that is decided stays so."""
+        staged = await batch_staging.resume(self._connections.cluster, batch_id)
+        if staged is None:
+            raise Refused("batch_not_staged", f"the lines of batch {batch_id} are gone: import its file again")
+        await TransferBatches(self._connections.temporal).start(TransferBatch(batch_id, dict(staged.lines)))
+
+    async def _start_as_given(self, workflow_id: str) -> None:
+        await start_as_given(await self._connections.temporal(), workflow_id)
+
+    async def _request(self, order_id: str) -> Order:
+        """What was asked for: by the row, or by the lost workflow's own history where it had not come to write one."""
+        known = await self._book.find(order_id)
+        if known is not None:
+            return known.lookup.request
+        asked, _ = await self._asked_for(order_id)
+        if asked is None:
+            raise Unreachable("temporal_unreachable", f"Temporal does not tell what order {order_id} is about")
+        return asked
+
+    async def _asked_for(self, order_id: str) -> tuple[Order | None, dict[Style, InvalidInput]]:
+        """By whichever workflow of the order was started with an order; and why the others were not."""
+        faults: dict[Style, InvalidInput] = {}
+        for style in Style:
+            try:
+                request = await self._styles.asked_for(order_id, style)
+            except InvalidInput as fault:
+                faults[style] = fault
+                continue
+            if request is not None:
+                return request, faults
+        return None, faults

@@ -1,0 +1,147 @@
+"""How the embedded stack is: its processes, and what is asked beside them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from domain.errors import InvalidInput, NotMigrated, ShardwiseError, Unreachable
+from domain.in_doubt import InDoubt
+from domain.text import first_line
+from shards.engines import Cluster, Database
+from shards.event_lag import EventsDocument, events_document
+from shards.waiting import within
+from shardwise.operations.in_doubt import forgotten
+from shardwise.pollers import PollingWorker, polling_workers, started_by_hand
+from shardwise.workflow_calls import answered
+from stack.embedded.record import READ_MODEL_DATABASE
+from stack.embedded.stack import EmbeddedStack
+from stack.embedded.status import StackStatus
+from stack.settings import Settings, resolve_databases
+from stack.temporal_client import connect
+
+ANSWER_SECONDS = 2.5
+
+Row = tuple[str, str, str, str]
+"""Of the table of `status`: part, where, pid, state."""
+
+
+class ReadModelStatus(BaseModel):
+    """`where` has no user and no password. `why`, where it is not up."""
+
+    name: str
+    where: str
+    up: bool
+    why: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """`other_workers`: those that poll and are not the stack's own; None where Temporal does not answer."""
+
+    read_model: ReadModelStatus
+    other_workers: Sequence[PollingWorker] | None
+
+    def document(self) -> dict[str, Any]:
+        others = self.other_workers
+        return {
+            "read_model": self.read_model.model_dump(mode="json"),
+            "other_workers": [each.model_dump(mode="json") for each in others] if others is not None else None,
+        }
+
+    def rows_of_read_model(self) -> list[Row]:
+        return [(self.read_model.name, self.read_model.where, "", "up" if self.read_model.up else "down")]
+
+    def rows_of_workers(self) -> list[Row]:
+        return [
+            (each.identity, ", ".join(each.queues), "", f"by hand, polled {each.polled_seconds_ago:.0f} s ago")
+            for each in self.other_workers or ()
+        ]
+
+
+async def look_beside(settings: Settings, found: StackStatus) -> Beside:
+    """What does not answer within a few seconds is told as that."""
+    read_model, others = await asyncio.gather(_read_model(settings), _other_workers(settings, found))
+    return Beside(read_model, others)
+
+
+async def _read_model(settings: Settings) -> ReadModelStatus:
+    dsn = resolve_databases(settings).read_model
+    database = Database(READ_MODEL_DATABASE, dsn, pool_size=1)
+    why = None
+    try:
+        await within(database.ping(), ANSWER_SECONDS)
+    except TimeoutError:
+        why = f"no answer within {ANSWER_SECONDS:g} s"
+    except ShardwiseError as error:
+        why = first_line(error.message)
+    finally:
+        await database.close()
+    return ReadModelStatus(name=READ_MODEL_DATABASE, where=address_of(dsn), up=why is None, why=why)
+
+
+async def _other_workers(settings: Settings, found: StackStatus) -> list[PollingWorker] | None:
+    if not found.temporal.up:
+        return None
+
+    async def ask() -> list[PollingWorker]:
+        return await polling_workers(await connect(settings))
+
+    polling = await answered(ask())
+    return started_by_hand(polling, found.workers) if polling is not None else None
+
+
+def address_of(dsn: str) -> str:
+    """Without user and password."""
+    return dsn.rpartition("@")[2].removeprefix("postgresql://")
+
+
+@dataclass(frozen=True, slots=True)
+class StackReport:
+    """`in_doubt`: for longer than the setting allows. `events` None: the read model does not answer, or was not made
+    yet."""
+
+    parts: StackStatus
+    beside: Beside
+    in_doubt: list[InDoubt]
+    events: EventsDocument | None
+
+    @property
+    def all_up(self) -> bool:
+        return self.parts.all_up and self.beside.read_model.up
+
+    @property
+    def alarm(self) -> bool:
+        return bool(self.in_doubt) or (self.events is not None and self.events.alarm)
+
+    def document(self, show_secrets: bool = False) -> dict[str, Any]:
+        return {
+            **self.parts.document(show_secrets),
+            **self.beside.document(),
+            "in_doubt": [asdict(each) for each in self.in_doubt],
+            "events": self.events.model_dump(mode="json") if self.events else None,
+        }
+
+
+async def stack_report(settings: Settings) -> StackReport:
+    """Of the embedded stack: asks every part whether it is up, and tells of workers that were started by hand, too."""
+    found = await EmbeddedStack(settings.data_dir, settings).status()
+    beside = await look_beside(settings, found)
+    return StackReport(found, beside, await forgotten(settings, found), await _events(settings, found))
+
+
+async def _events(settings: Settings, found: StackStatus) -> EventsDocument | None:
+    databases = resolve_databases(settings)
+    up = {each.name for each in found.shards if each.up}
+    shards = {name: dsn for name, dsn in databases.shards.items() if name in up}
+    if not found.catalog.up:
+        return None
+    async with Cluster(shards, databases.catalog, databases.read_model, pool_size=2) as cluster:
+        with suppress(Unreachable, NotMigrated, InvalidInput):
+            return await events_document(cluster, settings.lag_alarm_seconds)
+    return None

@@ -1,0 +1,47 @@
+"""The events of a choreographed order and who reacted to them: from the outbox, and from what reactors were given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from domain.choreography import REACTIONS, EventKind, Reactor, reactor_id
+from shards.saga_rows import EventRow
+from shardwise.operations.trace.documents import EventDocument, ReactorDocument
+from shardwise.operations.trace.facts import Run
+
+
+def events_of(order_id: str, rows: Sequence[tuple[str, EventRow]], runs: Sequence[Run]) -> list[EventDocument]:
+    """In the order of the versions. An event that was trimmed is known from its reactors still."""
+    told: dict[int, tuple[str, datetime | None, str | None]] = {
+        event.version: (event.kind, event.at, shard) for shard, event in rows
+    }
+    for run in runs:
+        asked = run.asked if isinstance(run.asked, dict) else {}
+        if "version" in asked:
+            told.setdefault(asked["version"], (asked["kind"], None, None))
+    return [
+        EventDocument(kind=kind, version=version, at=at, shard=shard, reactors=_reactors(kind, order_id, version, runs))
+        for version, (kind, at, shard) in sorted(told.items())
+    ]
+
+
+def _reactors(kind: str, order_id: str, version: int, runs: Sequence[Run]) -> list[ReactorDocument]:
+    if kind not in list(EventKind):
+        return []
+    return [_reactor(reactor, reactor_id(reactor, order_id, version), runs) for reactor in REACTIONS[EventKind(kind)]]
+
+
+def _reactor(reactor: Reactor, workflow_id: str, runs: Sequence[Run]) -> ReactorDocument:
+    """Its newest run: one that was lost is started again under its name."""
+    own = [run for run in runs if run.workflow_id == workflow_id]
+    newest = own[-1] if own else None
+    ended = newest.closed_at if newest is not None else None
+    return ReactorDocument(
+        name=reactor,
+        service=reactor.service,
+        workflow_id=workflow_id,
+        status=newest.status if newest is not None else None,
+        started_at=newest.started_at if newest is not None else None,
+        seconds=(ended - newest.started_at).total_seconds() if newest is not None and ended is not None else None,
+    )

@@ -1,0 +1,95 @@
+"""Reads from Temporal every run of one workflow that it still remembers."""
+
+from __future__ import annotations
+
+from temporalio.api.enums.v1 import PendingActivityState, PendingWorkflowTaskState
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+
+from shardwise.operations.trace.facts import Run, WaitingTask
+from shardwise.operations.trace.history import as_datetime, ended_by, read_run
+
+RUNS_MAX = 20
+# A choreographed order has at most nine, and again as many where lost ones were started anew.
+WORKFLOWS_MAX = 40
+
+
+async def read_runs(client: Client, workflow_id: str) -> list[Run]:
+    """Oldest first, the newest `RUNS_MAX`; none where Temporal does not know the workflow, or no longer.
+
+    Raises `RPCError` where it does not answer.
+    """
+    try:
+        newest = await client.get_workflow_handle(workflow_id).describe()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return []
+        raise
+    # The list is a moment behind, and may not know the newest run yet.
+    run_ids = {newest.run_id}
+    async for listed in client.list_workflows(f'WorkflowId = "{workflow_id}"', limit=RUNS_MAX):
+        run_ids.add(listed.run_id)
+    runs = [await _read(client, workflow_id, run_id) for run_id in run_ids]
+    current = next(run for run in runs if run.run_id == newest.run_id)
+    if current.closed_at is None:
+        add_pending(current, newest.raw_description)
+    return sorted(runs, key=lambda run: run.started_at)
+
+
+async def read_workflows(client: Client, saga_id: str) -> list[Run]:
+    """Every run of every workflow that carries this saga's id, but for the one that is named after it, by its start; a
+    moment behind, as the list is.
+
+    Raises `RPCError` where Temporal does not answer.
+    """
+    query = f'Saga = "{saga_id}" AND WorkflowId != "{saga_id}"'
+    runs = [
+        await _read(client, listed.id, listed.run_id)
+        async for listed in client.list_workflows(query, limit=WORKFLOWS_MAX)
+    ]
+    for run in runs:
+        if run.closed_at is None:
+            described = await client.get_workflow_handle(run.workflow_id, run_id=run.run_id).describe()
+            add_pending(run, described.raw_description)
+    return sorted(runs, key=lambda run: run.started_at)
+
+
+async def read_open(client: Client, workflow_id: str) -> Run | None:
+    """The run that goes on; None where none does. Raises `RPCError` where Temporal does not answer."""
+    try:
+        newest = await client.get_workflow_handle(workflow_id).describe()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise
+    if newest.status is not WorkflowExecutionStatus.RUNNING:
+        return None
+    run = await _read(client, workflow_id, newest.run_id)
+    add_pending(run, newest.raw_description)
+    return run
+
+
+async def _read(client: Client, workflow_id: str, run_id: str) -> Run:
+    history = await client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history()
+    return await read_run(workflow_id, run_id, history.events, client.data_converter)
+
+
+def add_pending(run: Run, described: DescribeWorkflowExecutionResponse) -> None:
+    """Attempts that go on are not in the history: an activity is written down when it has ended."""
+    rounds = {each.activity_id: each for each in run.rounds if not each.local}
+    for pending in described.pending_activities:
+        waiting = rounds.get(pending.activity_id)
+        if waiting is None:
+            continue  # Scheduled after the history was read.
+        running = pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+        waiting.attempts = pending.attempt if running else pending.attempt - 1
+        if pending.HasField("last_failure"):
+            _, waiting.failure = ended_by(pending.last_failure)
+        if not running and pending.attempt > 1:
+            waiting.next_attempt_at = as_datetime(pending.scheduled_time)
+    if described.HasField("pending_workflow_task"):
+        task = described.pending_workflow_task
+        begun = task.state == PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_STARTED
+        since = task.started_time if begun else task.scheduled_time
+        run.waiting_task = WaitingTask(as_datetime(since), begun)

@@ -1,0 +1,260 @@
+"""Asks every source on its own beat and puts together what they told last. A dead part delays nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from domain.orders import OrderState
+from domain.transfers import TransferState
+from shards.audit.facts import ORDER_PREFIX
+from shards.engines import Database
+from shards.event_lag import EventsDocument, events_document
+from shards.order_counts import OrderCounts, count_orders
+from shards.transfer_counts import TransferCounts, count_transfers
+from shardwise.connections import Connections
+from shardwise.operations.stack_status import address_of
+from shardwise.operations.watch.documents import (
+    HoldDocument,
+    InDoubtDocument,
+    OrdersDocument,
+    PartDocument,
+    RateDocument,
+    TransfersDocument,
+    WatchDocument,
+)
+from shardwise.operations.watch.gauge import Gauge
+from shardwise.operations.watch.sagas import OpenSagas, look_at_sagas
+from shardwise.pollers import PollingWorker, polling_workers, started_by_hand
+from stack.embedded.stack import EmbeddedStack
+from stack.embedded.status import WorkerStatus
+from stack.settings import Settings, resolve_databases
+
+ANSWER_SECONDS = 2.5
+FIRST_COUNT_SECONDS = 30.0
+RATE_WINDOW_SECONDS = 10.0
+# Events that wait are counted, and every queue is asked for who polls it: more than a glance.
+EVENTS_EVERY_SECONDS = 3.0
+TEMPORAL = "Temporal"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardCounts:
+    orders: OrderCounts
+    transfers: TransferCounts
+
+
+class ShardCounter:
+    """One shard's counts and the rate of the last seconds."""
+
+    def __init__(self, shard: Database) -> None:
+        self._shard = shard
+        self._last: ShardCounts | None = None
+        self._looks: deque[tuple[float, int, int]] = deque()
+        # The first count reads the whole table, as every later one does not.
+        self.gauge = Gauge(shard.name, self._look, FIRST_COUNT_SECONDS)
+
+    async def _look(self) -> ShardCounts:
+        last = self._last
+        orders = await count_orders(self._shard, last.orders if last else None)
+        transfers = await count_transfers(self._shard, last.transfers if last else None)
+        self._last = ShardCounts(orders, transfers)
+        self.gauge.limit_seconds = ANSWER_SECONDS
+        self._looks.append((time.monotonic(), orders.placed, orders.finished))
+        return self._last
+
+    def rates(self) -> tuple[float, float, float] | None:
+        """Placed and finished a second, and over how many seconds. None before a second look."""
+        while self._looks and self._looks[0][0] < time.monotonic() - RATE_WINDOW_SECONDS:
+            self._looks.popleft()
+        if len(self._looks) < 2:
+            return None
+        (began, placed_before, finished_before), (ended, placed, finished) = self._looks[0], self._looks[-1]
+        seconds = max(ended - began, 0.001)
+        return (placed - placed_before) / seconds, (finished - finished_before) / seconds, seconds
+
+
+class Watcher:
+    def __init__(self, to: Connections, settings: Settings) -> None:
+        self._to = to
+        self._settings = settings
+        self._pings = [Gauge(each.name, each.ping, ANSWER_SECONDS) for each in to.cluster.databases]
+        self._counters = [ShardCounter(each) for each in to.cluster.shards.values()]
+        self._sagas: Gauge[OpenSagas] = Gauge(TEMPORAL, self._look_at_sagas, ANSWER_SECONDS)
+        self._events: Gauge[EventsDocument] = Gauge("events", self._look_at_events, ANSWER_SECONDS)
+        self._workers: Gauge[list[WorkerStatus]] = Gauge("workers", self._look_at_workers, ANSWER_SECONDS)
+        self._pollers: Gauge[list[PollingWorker]] = Gauge("pollers", self._look_at_pollers, ANSWER_SECONDS)
+        self._where = _addresses(settings)
+
+    @asynccontextmanager
+    async def watching(self, every_seconds: float) -> AsyncIterator[None]:
+        """Sources are asked inside the block."""
+        tasks = [asyncio.create_task(gauge.ask_every(every_seconds)) for gauge in self._gauges()]
+        for gauge in (self._events, self._pollers):
+            tasks.append(asyncio.create_task(gauge.ask_every(max(every_seconds, EVENTS_EVERY_SECONDS))))
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def look_twice(self, apart_seconds: float) -> None:
+        """Asks every source once, and the shards again after a while: one look has no rate."""
+        await asyncio.gather(*(gauge.ask() for gauge in (*self._gauges(), self._events, self._pollers)))
+        await asyncio.sleep(apart_seconds)
+        await asyncio.gather(*(counter.gauge.ask() for counter in self._counters if counter.gauge.error is None))
+
+    def document(self) -> WatchDocument:
+        sagas = self._sagas.value
+        return WatchDocument(
+            at=datetime.now(UTC),
+            parts=[*self._servers(), self._temporal(), *self._worker_parts()],
+            orders=self._orders(),
+            rate=self._rate(),
+            in_flight=sagas.in_flight if sagas else None,
+            refused=sagas.refused if sagas else None,
+            others=sagas.others if sagas else None,
+            stuck=sagas.shown if sagas else [],
+            oldest_hold=self._oldest_hold(),
+            transfers=self._transfers(),
+            in_doubt=self._in_doubt(),
+            events=self._events.value,
+            missing={gauge.name: gauge.error for gauge in (*self._sources(), self._events) if gauge.error is not None},
+        )
+
+    def _gauges(self) -> Iterable[Gauge[Any]]:
+        yield from self._sources()
+        yield from self._pings
+        if not self._settings.own_servers:
+            yield self._workers
+
+    def _sources(self) -> Iterable[Gauge[Any]]:
+        yield from (counter.gauge for counter in self._counters)
+        yield self._sagas
+
+    async def _look_at_sagas(self) -> OpenSagas:
+        client = await self._to.temporal()
+        self._where[TEMPORAL] = client.service_client.config.target_host
+        return await look_at_sagas(client)
+
+    async def _look_at_events(self) -> EventsDocument:
+        return await events_document(self._to.cluster, self._settings.lag_alarm_seconds)
+
+    async def _look_at_pollers(self) -> list[PollingWorker]:
+        return await polling_workers(await self._to.temporal())
+
+    async def _look_at_workers(self) -> list[WorkerStatus]:
+        return await EmbeddedStack(self._settings.data_dir, self._settings).workers()
+
+    # ── putting together ────────────────────────────────────────────────────────────────────────────────────
+
+    def _servers(self) -> Iterable[PartDocument]:
+        for ping in self._pings:
+            kind = "shard" if ping.name in self._to.cluster.shards else "database"
+            yield _part(ping, kind, self._where[ping.name])
+
+    def _temporal(self) -> PartDocument:
+        return _part(self._sagas, "temporal", self._where.get(TEMPORAL, ""))
+
+    def _worker_parts(self) -> Iterable[PartDocument]:
+        for worker in self._workers.value or ():
+            why = None if worker.up else "its process is gone" if worker.pid is None else "it does not poll"
+            where = ", ".join(worker.queues)
+            yield PartDocument(name=worker.name, kind="worker", where=where, up=worker.up, why=why)
+        if not self._settings.own_servers and self._workers.value is None:
+            return
+        # Nobody knows which others there should be: one that is gone is not missed.
+        for poller in started_by_hand(self._pollers.value or (), self._workers.value or ()):
+            where = ", ".join(poller.queues)
+            yield PartDocument(name=poller.identity, kind="worker", where=where, up=True, why=None)
+
+    def _orders(self) -> OrdersDocument:
+        counts = [each.orders for each in self._counts()]
+
+        def total(state: OrderState) -> int | None:
+            return sum(each.by_state.get(state, 0) for each in counts) if counts else None
+
+        return OrdersDocument(
+            pending=total(OrderState.PENDING),
+            compensating=total(OrderState.ABORTING),
+            confirmed=total(OrderState.CONFIRMED),
+            rejected=total(OrderState.REJECTED),
+            cancelled=total(OrderState.CANCELLED),
+            stuck=self._sagas.value.stuck if self._sagas.value else None,
+        )
+
+    def _counts(self) -> list[ShardCounts]:
+        return [counter.gauge.value for counter in self._counters if counter.gauge.value is not None]
+
+    def _transfers(self) -> TransfersDocument:
+        counts, sagas = [each.transfers for each in self._counts()], self._sagas.value
+
+        def total(state: TransferState) -> int | None:
+            return sum(each.by_state.get(state, 0) for each in counts) if counts else None
+
+        return TransfersDocument(
+            in_flight=sagas.transfers if sagas else None,
+            batches=sagas.batches if sagas else None,
+            stuck=sagas.stuck_transfers if sagas else None,
+            pending=total(TransferState.PENDING),
+            settled=total(TransferState.CONFIRMED),
+            declined=total(TransferState.DECLINED),
+        )
+
+    def _in_doubt(self) -> InDoubtDocument | None:
+        events = self._events.value
+        if events is None:
+            return None
+        ages = [each.seconds for shard in events.shards for each in shard.in_doubt]
+        oldest = max(ages, default=None)
+        alarm = oldest is not None and oldest > self._settings.in_doubt_alarm_seconds
+        return InDoubtDocument(transactions=len(ages), oldest_seconds=oldest, alarm=alarm)
+
+    def _rate(self) -> RateDocument:
+        rates = [rates for counter in self._counters if (rates := counter.rates()) is not None]
+        if not rates:
+            return RateDocument(placed_per_second=None, finished_per_second=None, over_seconds=0)
+        placed, finished = sum(each[0] for each in rates), sum(each[1] for each in rates)
+        return RateDocument(
+            placed_per_second=round(placed, 2),
+            finished_per_second=round(finished, 2),
+            over_seconds=round(max(each[2] for each in rates), 1),
+        )
+
+    def _oldest_hold(self) -> HoldDocument | None:
+        holds = (each.orders.oldest_hold for each in self._counts())
+        hold = max((hold for hold in holds if hold is not None), key=lambda each: each.age_seconds, default=None)
+        if hold is None:
+            return None
+        return HoldDocument(
+            order_id=hold.saga_id.removeprefix(ORDER_PREFIX),
+            account_id=hold.account_id,
+            amount=hold.amount.amount,
+            currency=hold.amount.currency,
+            shard=hold.shard,
+            placed_at=hold.placed_at,
+            age_seconds=hold.age_seconds,
+        )
+
+
+def _part(gauge: Gauge[Any], kind: str, where: str) -> PartDocument:
+    up = gauge.error is None if gauge.was_asked else None
+    return PartDocument.model_validate(
+        {"name": gauge.name, "kind": kind, "where": where, "up": up, "why": gauge.error if up is False else None}
+    )
+
+
+def _addresses(settings: Settings) -> dict[str, str]:
+    """Without users and passwords."""
+    databases = resolve_databases(settings)
+    dsns = {**databases.shards, "catalog": databases.catalog, "read_model": databases.read_model}
+    return {name: address_of(dsn) for name, dsn in dsns.items()}

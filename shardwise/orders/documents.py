@@ -1,0 +1,128 @@
+"""An order as everybody is shown it: the one document of `order place`, `show`, `cancel`, `retry` and `list`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from domain.choreography import placement_id
+from domain.documents import Document
+from domain.identifiers import order_saga_id
+from domain.orders import STATE_OF_STATUS, Order, OrderStatus, PricedLine, Style
+from domain.sagas import Reason, Refusal
+from domain.timestamps import Timestamp
+from shards.orders import OrderRow
+from shards.queries.orders import ListedOrder
+
+
+class LineDocument(Document):
+    """`unit_price` is null where the line was never priced."""
+
+    sku: str
+    quantity: int
+    unit_price: str | None
+
+
+class OrderDocument(Document):
+    """Amounts are decimal strings. Null is what never came to be: a total without prices, `placed_at` of an order
+    that was refused before it had a row, the currency of one of which only its id is left."""
+
+    order_id: str
+    status: OrderStatus
+    reason: Reason | None = None
+    detail: str | None = None
+    total: str | None = None
+    currency: str | None = None
+    lines: list[LineDocument] = Field(default_factory=list)
+    customer_id: str | None = None
+    customer_shard: str | None = None
+    placed_at: Timestamp | None = None
+    decided_at: Timestamp | None = None
+    style: Style = Style.ORCHESTRATED
+    workflow_id: str
+    waits_for: str | None = None
+    """Of one that is not final: the step that it is in, and until when. Null where Temporal does not tell."""
+
+    @property
+    def is_final(self) -> bool:
+        state = STATE_OF_STATUS.get(self.status)
+        return state is not None and state.is_final
+
+
+def why_of(status: str | None, reason: str | None, detail: str | None) -> str:
+    """Behind the status, for a person: `rejected: out_of_stock, …`, and `cancelled before it was confirmed`."""
+    if reason is None:
+        return ""
+    detail = detail or ""
+    if reason == status:
+        rest = detail.removeprefix(status)
+        return rest if rest != detail or not detail else f": {detail}"
+    return ": " + ", ".join(filter(None, (reason, detail)))
+
+
+def of_row(row: OrderRow, status: OrderStatus, lines: Sequence[PricedLine], customer_shard: str) -> OrderDocument:
+    return OrderDocument(
+        order_id=row.order_id,
+        status=status,
+        reason=row.refusal.reason if row.refusal else None,
+        detail=row.refusal.detail if row.refusal else None,
+        total=row.total.amount,
+        currency=row.total.currency,
+        lines=_lines(lines),
+        customer_id=row.customer_id,
+        customer_shard=customer_shard,
+        placed_at=row.placed_at,
+        decided_at=row.decided_at,
+        style=row.style,
+        workflow_id=_workflow_id(row.order_id, row.style),
+    )
+
+
+def of_listed(order: ListedOrder) -> OrderDocument:
+    """As the read model has it."""
+    return OrderDocument(
+        order_id=order.order_id,
+        status=order.status,
+        reason=order.reason,
+        detail=order.detail,
+        total=order.total.amount,
+        currency=order.total.currency,
+        lines=_lines(order.lines),
+        customer_id=order.customer_id,
+        customer_shard=order.shard,
+        placed_at=order.placed_at,
+        decided_at=order.decided_at,
+        style=order.style,
+        workflow_id=_workflow_id(order.order_id, order.style),
+    )
+
+
+def of_request(
+    order: Order, status: OrderStatus, customer_shard: str | None, refusal: Refusal | None = None
+) -> OrderDocument:
+    """An order without a row, as it was asked for: prices are the agreed ones."""
+    return OrderDocument(
+        order_id=order.order_id,
+        status=status,
+        reason=refusal.reason if refusal else None,
+        detail=refusal.detail if refusal else None,
+        currency=order.currency,
+        lines=[
+            LineDocument(sku=x.sku, quantity=x.quantity, unit_price=x.unit_price.amount if x.unit_price else None)
+            for x in order.lines
+        ],
+        customer_id=order.customer_id,
+        customer_shard=customer_shard,
+        style=order.style,
+        workflow_id=_workflow_id(order.order_id, order.style),
+    )
+
+
+def _lines(lines: Sequence[PricedLine]) -> list[LineDocument]:
+    return [LineDocument(sku=x.sku, quantity=x.quantity, unit_price=x.unit_price.amount) for x in lines]
+
+
+def _workflow_id(order_id: str, style: Style) -> str:
+    """Of the one that carries the order out, or that placed it for others to carry on."""
+    return placement_id(order_id) if style is Style.CHOREOGRAPHED else order_saga_id(order_id)

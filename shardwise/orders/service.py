@@ -1,0 +1,271 @@
+"""Orders: place, show, cancel, retry, import."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import BinaryIO
+
+from domain.choices import choice
+from domain.errors import InvalidInput, NotFound, Refused, Unreachable
+from domain.identifiers import check_identifier, order_saga_id, shown
+from domain.money import Money, check_amount, check_currency
+from domain.numbers import check_seconds, check_whole
+from domain.orders import Order, OrderLine, OrderStatus, Style, check_line, check_order, merge_lines
+from domain.sagas import Reason
+from shards.audit.gathering import gather
+from shards.audit.judgement import judge
+from shards.order_book import KnownOrder, OrderBook
+from shardwise.connections import Opened
+from shardwise.files.order_file import read_batches
+from shardwise.new_ids import new_id
+from shardwise.orders import documents
+from shardwise.orders.documents import OrderDocument
+from shardwise.orders.importing import OrderImport, Tally
+from shardwise.orders.sagas import Seen
+from shardwise.orders.styles import OrderStyles
+from shardwise.workflow_calls import SagaBroke
+
+CURRENCY_OF_UNKNOWN_CUSTOMERS = "USD"
+WAIT_SECONDS = 30.0
+CONCURRENCY_MAX = 1000
+NO_WORKER = "no worker polls for orders: this one waits for one (`shardwise up` or `shardwise worker`)"
+
+GivenLine = tuple[str, int] | tuple[str, int, str | None]
+"""SKU and quantity, and where one was agreed the unit price, a decimal."""
+
+
+class Orders:
+    """Raises `InvalidInput` naming the argument, `Refused`, `NotFound` with `unknown_order`, and `Unreachable`."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+
+    @cached_property
+    def _styles(self) -> OrderStyles:
+        to = self._opened.usual
+        return OrderStyles(to.temporal, to.router, self._opened.settings)
+
+    @cached_property
+    def _book(self) -> OrderBook:
+        return OrderBook(self._opened.usual.router)
+
+    async def place(
+        self,
+        customer: str,
+        lines: Sequence[GivenLine],
+        order_id: str | None = None,
+        currency: str | None = None,
+        style: Style | str = Style.ORCHESTRATED,
+        wait: float = WAIT_SECONDS,
+        say: Callable[[str], None] | None = None,
+    ) -> OrderDocument:
+        """Places an order, in the currency of the customer's account where none is given. See `place_order`.
+
+        Without an `order_id` it gets a new one, and a repeat is another order. `say` is told where it will wait for a
+        worker.
+        """
+        chosen = new_id() if order_id is None else check_identifier(order_id, "order_id")
+        check_identifier(customer, "customer")
+        if currency is not None:
+            check_currency(currency)
+        given = [_given(each, f"lines.{n}") for n, each in enumerate(lines)]
+        chosen_style = choice(Style, style, "style")
+        spent = currency or await self._currency_of(customer)
+        ordered = merge_lines([_line(each, spent) for each in given])
+        order = check_order(Order(chosen, customer, spent, ordered, style=chosen_style))
+        if say is not None and not await self.has_worker(chosen_style):
+            say(NO_WORKER)
+        return await self.place_order(order, wait)
+
+    async def place_order(self, order: Order, wait: float = WAIT_SECONDS) -> OrderDocument:
+        """The order as it stands when it is final, or after `wait` seconds.
+
+        Idempotent by order id and content; the same id with other content is `Refused` with `id_conflict`, one that a
+        workflow holds which is none of ours with `id_held`. From its start the order is carried out whatever becomes of
+        the caller. `Unreachable` where it may not have started: place it again under the same id.
+        """
+        check_order(order)
+        check_seconds(wait, "wait")
+        known = None
+        with contextlib.suppress(Unreachable):  # The order is taken all the same, and waits for its shard.
+            known = await self._book.find(order.order_id)
+        if known is not None:
+            _assert_same_content(order, known.lookup.content_hash)
+            if known.is_final:
+                return await self._document(known)
+            order = replace(order, style=known.style)
+        shard = await self._book.customer_shard(order.customer_id)
+        with contextlib.suppress(SagaBroke):  # The row says how far it came.
+            result = await self._styles.carry_out(order, shard, wait)
+            if result is not None:
+                _assert_same_content(order, result.content_hash)
+                if result.refusal is not None and result.refusal.reason is Reason.ID_CONFLICT:
+                    raise _other_content(order.order_id)
+        return await self._just_placed(order, shard)
+
+    async def show(self, order_id: str) -> OrderDocument:
+        """`NotFound` with `unknown_order` where there is none, with `invalid_input` where no rule allows what it was
+        started with, with `id_held` where a workflow that is none of ours holds its id."""
+        check_identifier(order_id, "order_id")
+        known = await self._book.find(order_id)
+        return await self._document(known) if known is not None else await self._unclaimed(order_id)
+
+    async def cancel(self, order_id: str, wait: float = WAIT_SECONDS) -> OrderDocument:
+        """The order as it stands when it has come to its end, or after `wait` seconds: whether the cancel won.
+
+        A final order stays as it is. An orchestrated one that lost its workflow gets another, which undoes it; of a
+        choreographed one the row is asked. Idempotent.
+        """
+        before = await self.show(order_id)
+        if before.is_final:
+            return before
+        known = await self._book.find(order_id)
+        if known is None:
+            await self._styles.cancel_unclaimed(order_id, wait)
+        else:
+            shard = await self._book.customer_shard(known.lookup.customer_id)
+            await self._styles.cancel(known.lookup.request, shard, wait)
+        return await self.show(order_id)
+
+    async def retry(self, order_id: str, wait: float = WAIT_SECONDS) -> tuple[OrderDocument, bool]:
+        """Has the order's waiting steps tried again at once: the order, and whether somebody works on it now.
+
+        Also for a final row: after the decision the stock and the merchant's credit may still wait for their shards.
+        Where no workflow takes the request and the rows say that something is due, what is due is started again.
+        Harmless where nothing waits.
+        """
+        before = await self.show(order_id)
+        taken = await self._styles.retry(order_id, before.style, wait)
+        if not taken and await self._is_due(order_id):
+            known = await self._book.find(order_id)
+            if known is not None:
+                shard = await self._book.customer_shard(known.lookup.customer_id)
+                is_decided = known.status is not OrderStatus.PENDING
+                await self._styles.resume(known.lookup.request, shard, is_decided)
+                taken = True
+        return await self.show(order_id), taken
+
+    async def _is_due(self, order_id: str) -> bool:
+        """Whether the order's rows are right only while somebody works on it."""
+        saga_id = order_saga_id(order_id)
+        dossier = (await gather(self._opened.usual.cluster, [saga_id]))[saga_id]
+        return any(fault.while_open for fault in judge(dossier))
+
+    async def import_file(
+        self,
+        source: BinaryIO,
+        on_invalid: Callable[[int, str], None],
+        style: Style = Style.ORCHESTRATED,
+        concurrency: int = 50,
+        stuck_after: float = 60.0,
+        tally: Tally | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> Tally:
+        """Places every order of a file, one JSON document a line, and counts how they ended. See `OrderImport`.
+
+        Safe to repeat, also after a kill. `on_invalid` is told the number of a line and what is wrong with it; `tally`
+        is counted on while it runs.
+        """
+        check_whole(concurrency, "concurrency", 1, CONCURRENCY_MAX)
+        check_seconds(stuck_after, "stuck_after", above_zero=True)
+        told = tally if tally is not None else Tally()
+        # Both before any order: with either away nothing could be told apart from nothing to do.
+        await asyncio.gather(self._opened.usual.router.map(), self._opened.usual.temporal())
+        if say is not None and not await self.has_worker(style):
+            say("no worker polls for orders: they will wait for one (`shardwise up` or `shardwise worker`)")
+        work = OrderImport(self._book, self._styles, style, concurrency, stuck_after, on_invalid, told)
+        return await work.run(read_batches(source))
+
+    async def has_worker(self, style: Style) -> bool:
+        """Whether workers poll for orders of this style. Without them, orders are taken and wait."""
+        return await self._styles.has_worker(style)
+
+    async def _currency_of(self, customer: str) -> str:
+        try:
+            return await self._book.customer_currency(customer) or CURRENCY_OF_UNKNOWN_CUSTOMERS
+        except Unreachable as error:
+            message = f"{error.message}; nothing was placed (with --currency it would be, and wait)"
+            raise Unreachable(error.code, message) from error
+
+    async def _just_placed(self, order: Order, shard: str) -> OrderDocument:
+        known = None
+        with contextlib.suppress(Unreachable):
+            known = await self._book.find(order.order_id)
+        if known is None or not known.is_final:
+            await self._styles.assert_ours(order.order_id, order.style)
+        if known is None:
+            return documents.of_request(order, OrderStatus.PENDING, shard)
+        _assert_same_content(order, known.lookup.content_hash)
+        return await self._document(known)
+
+    async def _document(self, known: KnownOrder) -> OrderDocument:
+        order_id, status, waits = known.lookup.order_id, known.status, None
+        if not known.is_final:
+            seen, waits = await asyncio.gather(
+                self._styles.seen(order_id, known.style), self._styles.waits_for(order_id, known.style)
+            )
+            status = OrderStatus.STUCK if seen is not None and seen.is_stuck else status
+        shard = await self._book.customer_shard(known.lookup.customer_id)
+        if known.row is not None:
+            lines = await self._book.lines([known.row])
+            found = documents.of_row(known.row, status, lines.get(order_id, []), shard)
+        else:
+            found = documents.of_request(known.lookup.request, status, shard, known.refusal)
+        return found.model_copy(update={"waits_for": waits})
+
+    async def _unclaimed(self, order_id: str) -> OrderDocument:
+        """Placed, but its id was not claimed yet, or not until `recover`; refused at its start; or unknown."""
+        refused: InvalidInput | None = None
+        for style in Style:
+            seen = await self._styles.seen(order_id, style)
+            if seen is None:
+                message = f"no shard knows order {order_id}; Temporal, which might, does not answer"
+                raise Unreachable("temporal_unreachable", message)
+            if not seen.is_known:
+                continue
+            if not seen.is_running and (known := await self._book.find(order_id)) is not None:
+                return await self._document(known)  # It came to its end since the shards were asked.
+            await self._styles.assert_ours(order_id, style)
+            try:
+                asked = await self._styles.asked_for(order_id, style)
+            except InvalidInput as fault:
+                refused = fault
+                continue
+            return await self._only_placed(order_id, asked, seen)
+        if refused is not None:
+            message = f"order {order_id} cannot be carried out as it was started: {refused.message}"
+            raise Refused(refused.code, message, refused.field)
+        raise NotFound("unknown_order", f"there is no order {order_id}")
+
+    async def _only_placed(self, order_id: str, asked: Order | None, seen: Seen) -> OrderDocument:
+        status = OrderStatus.STUCK if seen.is_stuck else OrderStatus.PENDING
+        if asked is None:
+            raise Unreachable("temporal_unreachable", f"Temporal does not tell what order {order_id} is about")
+        found = documents.of_request(asked, status, await self._book.customer_shard(asked.customer_id))
+        return found.model_copy(update={"waits_for": await self._styles.waits_for(order_id, asked.style)})
+
+
+def _given(line: GivenLine, field: str) -> tuple[str, int, str | None]:
+    if not isinstance(line, tuple) or not 2 <= len(line) <= 3:
+        raise InvalidInput(field, f"{field}: expected (SKU, quantity) or (SKU, quantity, price), got {shown(line)}")
+    check_line(OrderLine(line[0], line[1]), "", field)
+    return line[0], line[1], line[2] if len(line) == 3 else None
+
+
+def _line(given: tuple[str, int, str | None], currency: str) -> OrderLine:
+    sku, quantity, price = given
+    agreed = check_amount(Money.parse(price, currency, "line"), "line") if price is not None else None
+    return OrderLine(sku, quantity, agreed)
+
+
+def _assert_same_content(order: Order, content_hash: str) -> None:
+    if content_hash != order.content_hash:
+        raise _other_content(order.order_id)
+
+
+def _other_content(order_id: str) -> Refused:
+    return Refused(Reason.ID_CONFLICT, f"order id {order_id} already names an order with other content")

@@ -1,0 +1,188 @@
+"""Lists and reports, from the read model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from pydantic import Field, TypeAdapter
+
+from domain.choices import choice
+from domain.documents import Document
+from domain.errors import Unreachable
+from domain.identifiers import check_identifier
+from domain.money import Amount, Money
+from domain.orders import FINAL_STATES, OrderStatus
+from domain.page_tokens import KeyId, KeyNumber, KeyTime, PageToken
+from domain.timestamps import Day
+from shards.account_statement import StatementLine
+from shards.queries.order_details import OrderDetails, read_order_details
+from shards.queries.orders import OrderKey, list_orders, order_filter
+from shards.queries.pages import next_token, page_after
+from shards.queries.sales import Sales, SalesBy, report_sales, sales_filter
+from shards.queries.statement import read_statement_page
+from shards.queries.stock import ListedStock, list_stock
+from shardwise.connections import Opened
+from shardwise.orders.documents import OrderDocument, of_listed
+
+__all__ = [
+    "LIMIT",
+    "ListedStock",
+    "OrderDetails",
+    "OrderDocument",
+    "OrderPage",
+    "OrderStatus",
+    "Queries",
+    "Sales",
+    "SalesBy",
+    "SalesReport",
+    "Statement",
+    "StatementLine",
+    "StockPage",
+    "Total",
+]
+
+LIMIT = 50
+_ORDERS: PageToken[OrderKey] = PageToken("orders", TypeAdapter(tuple[KeyTime, KeyId]))
+_STOCK: PageToken[str] = PageToken("stock", TypeAdapter(KeyId))
+_FINAL = frozenset(OrderStatus.of_state(state) for state in FINAL_STATES)
+
+
+class OrderPage(Document):
+    """Newest first. `next` goes into `after` for the page behind this one; None where this is the last."""
+
+    orders: tuple[OrderDocument, ...]
+    next: str | None
+
+
+class StockPage(Document):
+    """By SKU. `next` as in `OrderPage`."""
+
+    stock: tuple[ListedStock, ...]
+    next: str | None
+
+
+class Statement(Document):
+    """`balance` is what the statement ends with now. `movements`: newest first. `next` as in `OrderPage`."""
+
+    account_id: str
+    currency: str
+    balance: Amount
+    movements: tuple[StatementLine, ...]
+    next: str | None
+
+
+class Total(Document):
+    currency: str
+    amount: Amount
+
+
+class SalesReport(Document):
+    """Days are the orders'. `totals`: one for each currency."""
+
+    by: SalesBy
+    first_day: Day | None = Field(serialization_alias="from")
+    last_day: Day | None = Field(serialization_alias="to")
+    sku: str | None
+    sales: tuple[Sales, ...]
+    totals: tuple[Total, ...]
+
+
+class Queries:
+    """Each is one statement on the read model, which follows the shards with a delay, and works with a shard away.
+
+    Changes nothing. Raises `InvalidInput` naming the argument, and `Unreachable` where the read model is away. Days and
+    times are UTC's, written as ISO 8601.
+    """
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+
+    async def orders(
+        self,
+        customer: str | None = None,
+        status: Iterable[OrderStatus | str] = (),
+        since: str | None = None,
+        until: str | None = None,
+        day: str | None = None,
+        limit: int = LIMIT,
+        after: str | None = None,
+    ) -> OrderPage:
+        """Orders by when they were placed, or by the `day` that sales count them to. No status is any.
+
+        What is `stuck` only Temporal knows: `Unreachable` where that is asked for and Temporal does not answer.
+        """
+        statuses = [choice(OrderStatus, each, "status") for each in ([status] if isinstance(status, str) else status)]
+        wanted = order_filter(customer, statuses, since, until, day)
+        page = page_after(_ORDERS, limit, after)
+        known = replace(wanted, stuck=await self._stuck(wanted.statuses))
+        found = await self._opened.usual.read_model.ask(lambda connection: list_orders(connection, known, page))
+        return OrderPage(orders=tuple(of_listed(each) for each in found.rows), next=next_token(_ORDERS, found.next))
+
+    async def order_details(self, order_id: str) -> OrderDetails:
+        """An order with its customer, its products and all its times. `NotFound` with `unknown_order` where there is
+        none, or not yet."""
+        check_identifier(order_id, "order_id")
+        return await self._opened.usual.read_model.ask(lambda connection: read_order_details(connection, order_id))
+
+    async def statement(self, account_id: str, limit: int = LIMIT, after: str | None = None) -> Statement:
+        """An account's movements, each with the balance that it left behind. `NotFound` with `unknown_account`."""
+        check_identifier(account_id, "account_id")
+        token: PageToken[int] = PageToken(f"statement/{account_id}", TypeAdapter(KeyNumber))
+        page = page_after(token, limit, after)
+        found = await self._opened.usual.read_model.ask(
+            lambda connection: read_statement_page(connection, account_id, page)
+        )
+        return Statement(
+            account_id=found.account_id,
+            currency=found.balance.currency,
+            balance=found.balance,
+            movements=found.lines.rows,
+            next=next_token(token, found.lines.next),
+        )
+
+    async def stock(self, limit: int = LIMIT, after: str | None = None) -> StockPage:
+        """The stock of all products."""
+        page = page_after(_STOCK, limit, after)
+        found = await self._opened.usual.read_model.ask(lambda connection: list_stock(connection, page))
+        return StockPage(stock=found.rows, next=next_token(_STOCK, found.next))
+
+    async def sales(
+        self,
+        first_day: str | None = None,
+        last_day: str | None = None,
+        sku: str | None = None,
+        by: SalesBy | str = SalesBy.PRODUCT,
+    ) -> SalesReport:
+        """What was confirmed, added up. Without time limits: a report of years takes longer than any page."""
+        wanted = sales_filter(first_day, last_day, sku)
+        chosen = choice(SalesBy, by, "by")
+        found = await self._opened.unhurried.read_model.ask(lambda connection: report_sales(connection, wanted, chosen))
+        return SalesReport(
+            by=chosen,
+            first_day=wanted.first_day,
+            last_day=wanted.last_day,
+            sku=wanted.sku,
+            sales=tuple(found),
+            totals=_totals(found),
+        )
+
+    async def _stuck(self, statuses: frozenset[OrderStatus]) -> frozenset[str]:
+        """As Temporal knew a moment ago; nothing where it is away, unless `stuck` is what is asked for."""
+        if statuses and statuses <= _FINAL:
+            return frozenset()
+        # Only here: what else is asked of the read model need not load all that knows about workflows.
+        from shardwise.orders.styles import OrderStyles
+
+        to = self._opened.usual
+        ids = await OrderStyles(to.temporal, to.router, self._opened.settings).stuck_order_ids()
+        if ids is None and OrderStatus.STUCK in statuses:
+            raise Unreachable("temporal_unreachable", "Temporal, which knows what is stuck, does not answer")
+        return frozenset(ids or ())
+
+
+def _totals(found: list[Sales]) -> tuple[Total, ...]:
+    totals: dict[str, Money] = {}
+    for each in found:
+        totals[each.currency] = totals.get(each.currency, Money.zero(each.currency)) + each.amount
+    return tuple(Total(currency=currency, amount=totals[currency]) for currency in sorted(totals))

@@ -1,0 +1,46 @@
+"""Batches' workflows as seen from outside: start or join one, watch it, await its end."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from temporalio.client import Client, WorkflowHandle
+
+from domain.transfer_batch import batch_workflow_id
+from shardwise.workflow_calls import Begun, Workflows, answered, ended_unless_quiet
+from workflows.interfaces import BatchProgress, TransferBatch
+from workflows.transfer_batch import TASK_QUEUE, TransferBatchWorkflow
+
+Handle = WorkflowHandle[TransferBatchWorkflow, BatchProgress]
+
+START_SECONDS = 30.0
+
+
+class TransferBatches:
+    def __init__(self, temporal: Callable[[], Awaitable[Client]]) -> None:
+        self._workflows = Workflows(temporal)
+
+    async def has_worker(self) -> bool:
+        """Whether a worker has polled for transfers lately."""
+        return await self._workflows.has_worker(TASK_QUEUE)
+
+    async def start(self, batch: TransferBatch) -> Handle:
+        """Has the batch carried out; joins a workflow that runs. One that has ended is run again, which moves nothing
+        that was moved. `Unreachable` where it could not be told whether it was started."""
+        begun = Begun(batch_workflow_id(batch.batch_id), TASK_QUEUE, f"{sum(batch.lines.values())} transfers")
+        return await self._workflows.start(TransferBatchWorkflow.run, batch, begun, START_SECONDS)
+
+    async def ended(self, handle: Handle, on_progress: Callable[[BatchProgress], None], quiet_seconds: float) -> bool:
+        """Waits for the end; False when nothing has moved for `quiet_seconds`. Raises `SagaBroke`."""
+        last: BatchProgress | None = None
+
+        async def has_moved() -> bool:
+            nonlocal last
+            progress = await answered(handle.query(TransferBatchWorkflow.progress))
+            if progress is None or progress == last:
+                return False
+            last = progress
+            on_progress(progress)
+            return True
+
+        return await ended_unless_quiet(handle, has_moved, quiet_seconds) is not None

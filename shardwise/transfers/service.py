@@ -1,0 +1,226 @@
+"""Transfers of money: move, show, import."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+from domain.choices import choice
+from domain.errors import InvalidInput, NotFound, Refused, Unreachable
+from domain.identifiers import check_identifier, transfer_saga_id
+from domain.money import Money, check_currency
+from domain.numbers import check_seconds
+from domain.progress import Report, untold
+from domain.sagas import Reason
+from domain.transfers import Protocol, ProtocolChoice, Transfer, TransferState, TransferStatus, check_transfer
+from shards import transfer_reads
+from shards.account_reads import read_currency
+from shards.audit.workflows import Work
+from shards.routing import Router
+from shards.transfers import TransferRow
+from shardwise.connections import Opened
+from shardwise.new_ids import new_id
+from shardwise.transfers.documents import TransferDocument, of_request, of_row
+from shardwise.transfers.importing import ImportedTransfers, import_transfers
+from shardwise.transfers.sagas import TransferSagas
+from shardwise.workflow_calls import SagaBroke
+from workflows.interfaces import TransferResult
+
+CURRENCY_OF_UNKNOWN_ACCOUNTS = "USD"
+# What is wrong in the currency of the most decimals is wrong in every one.
+MOST_DECIMALS = "CLF"
+WAIT_SECONDS = 30.0
+NO_WORKER = "no worker polls for transfers: this one waits for one (`shardwise up` or `shardwise worker`)"
+
+
+class Transfers:
+    """Raises `InvalidInput` naming the argument, `Refused`, `NotFound` with `unknown_transfer`, and `Unreachable`."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+
+    @property
+    def _router(self) -> Router:
+        return self._opened.usual.router
+
+    @cached_property
+    def _sagas(self) -> TransferSagas:
+        return TransferSagas(self._opened.usual.temporal, self._opened.settings)
+
+    async def move(
+        self,
+        source: str,
+        target: str,
+        amount: str,
+        protocol: ProtocolChoice | str = ProtocolChoice.AUTO,
+        transfer_id: str | None = None,
+        currency: str | None = None,
+        reference: str | None = None,
+        wait: float = WAIT_SECONDS,
+        say: Callable[[str], None] | None = None,
+    ) -> TransferDocument:
+        """Moves money, a decimal `amount` in the currency of the source's account where none is given. See `move_as`.
+
+        Across shards by the protocol `saga`, `2pc` or `auto`; within one shard in one transaction. Without a
+        `transfer_id`, which is unique within the source, it gets a new one, and a repeat is another transfer.
+        `say` is told where it will wait for a worker.
+        """
+        chosen = new_id() if transfer_id is None else check_identifier(transfer_id, "id")
+        by = choice(ProtocolChoice, protocol, "protocol")
+
+        def transfer(currency: str) -> Transfer:
+            money = Money.parse(amount, currency)
+            if money.minor <= 0:  # The domain says the same, of the decimals that the currency has.
+                raise InvalidInput("amount", f"amount: expected more than zero, got {amount}")
+            return check_transfer(Transfer(chosen, source, target, money, reference))
+
+        # What is wrong whatever the currency is is told before anything is asked.
+        transfer(check_currency(currency) if currency is not None else MOST_DECIMALS)
+        asked = transfer(currency or await self._currency_of(source))
+        if say is not None and not await self.has_worker():
+            say(NO_WORKER)
+        return await self.move_as(asked, by, wait)
+
+    async def move_as(
+        self, transfer: Transfer, protocol: ProtocolChoice = ProtocolChoice.AUTO, wait: float = WAIT_SECONDS
+    ) -> TransferDocument:
+        """The transfer as it stands when it is settled or declined, or after `wait` seconds.
+
+        Idempotent by source, id and content, whatever protocol a repeat asks for; the same id with other content is
+        `Refused` with `id_conflict`. From its start the transfer is carried out whatever becomes of the caller.
+        `Unreachable` where it may not have started: place it again under the same id.
+        """
+        check_transfer(transfer)
+        check_seconds(wait, "wait")
+        with contextlib.suppress(Unreachable):  # It is taken all the same, and waits for its shard.
+            row = await self._row(transfer.source, transfer.transfer_id)
+            if row is not None:
+                _assert_same_content(transfer, row.content_hash)
+                document = await self._document(row)
+                if document.status is not TransferStatus.PENDING:
+                    return document
+        shards = await self._shards(transfer)
+        result = None
+        with contextlib.suppress(SagaBroke):  # The row says how far it came.
+            result = await self._sagas.carry_out(transfer, protocol, shards[0], wait)
+        if result is not None:
+            _assert_own(transfer, result)
+            return of_request(transfer, result.status, result.protocol, shards, result.refusal)
+        return await self._just_placed(transfer, shards)
+
+    async def show(self, source: str, transfer_id: str) -> TransferDocument:
+        """`NotFound` with `unknown_transfer` where there is none."""
+        check_identifier(source, "source")
+        check_identifier(transfer_id, "transfer_id")
+        row = await self._row(source, transfer_id)
+        return await self._document(row) if row is not None else await self._without_row(source, transfer_id)
+
+    async def has_worker(self) -> bool:
+        """Whether a worker polls for transfers. Without one, they are taken and wait."""
+        return await self._sagas.has_worker()
+
+    async def import_file(
+        self, file: str | Path, say: Callable[[str], None], report: Report = untold, stuck_after: float = 60.0
+    ) -> ImportedTransfers:
+        """Carries out every transfer of a CSV file as one batch, and writes NAME.outcomes.csv beside it.
+
+        Safe to repeat: the same file joins its batch, and moves nothing twice. Killed at any point, the batch goes on
+        by itself, and the next import of the file with it. Returns also when nothing has moved for `stuck_after`
+        seconds. `say` is told what a person should know, invalid lines above all. `InvalidInput` for the file.
+        """
+        check_seconds(stuck_after, "stuck_after", above_zero=True)
+        return await import_transfers(self._opened, Path(file), say, report, stuck_after)
+
+    async def _currency_of(self, source: str) -> str:
+        try:
+            currency = await self._router.read(
+                lambda m: m.of_account(source), lambda tx: read_currency(tx.connection, source)
+            )
+        except Unreachable as error:
+            message = f"{error.message}; nothing was begun (with --currency it would be, and wait)"
+            raise Unreachable(error.code, message) from error
+        return currency or CURRENCY_OF_UNKNOWN_ACCOUNTS
+
+    async def _row(self, source: str, transfer_id: str) -> TransferRow | None:
+        key = [(source, transfer_id)]
+        rows = await self._router.read(
+            lambda m: m.of_account(source), lambda tx: transfer_reads.read_transfers(tx, key)
+        )
+        return rows[0] if rows else None
+
+    async def _document(self, row: TransferRow) -> TransferDocument:
+        status = TransferStatus.PENDING
+        if row.state is TransferState.DECLINED:
+            status = TransferStatus.DECLINED
+        elif row.state is TransferState.CONFIRMED and await self._has_arrived(row):
+            status = TransferStatus.SETTLED
+        return of_row(row, status, await self._shards(row.transfer))
+
+    async def _has_arrived(self, row: TransferRow) -> bool:
+        """False also where the target's shard does not answer: then nobody knows."""
+        if row.protocol is Protocol.LOCAL:
+            return True
+        transfer = row.transfer
+        with contextlib.suppress(Unreachable):
+            arrived = await self._router.read(
+                lambda m: m.of_account(transfer.target), lambda tx: transfer_reads.credited(tx, [transfer.saga_id])
+            )
+            return bool(arrived)
+        return False
+
+    async def _just_placed(self, transfer: Transfer, shards: tuple[str, str]) -> TransferDocument:
+        row = None
+        with contextlib.suppress(Unreachable):
+            row = await self._row(transfer.source, transfer.transfer_id)
+        if row is None:
+            return of_request(transfer, TransferStatus.PENDING, None, shards)
+        _assert_same_content(transfer, row.content_hash)
+        return await self._document(row)
+
+    async def _without_row(self, source: str, transfer_id: str) -> TransferDocument:
+        """Placed, but not opened yet, or not until `recover`. Unknown: also what was refused with nothing begun."""
+        saga_id = transfer_saga_id(source, transfer_id)
+        workflow = await self._sagas.state_of(saga_id)
+        if workflow is None:
+            message = f"no shard knows transfer {transfer_id}; Temporal, which might, does not answer"
+            raise Unreachable("temporal_unreachable", message)
+        may_come = workflow.work is not Work.ABSENT and not workflow.completed
+        refused: InvalidInput | None = None
+        asked = None
+        try:
+            asked = await self._sagas.asked_for(saga_id) if may_come else None
+        except InvalidInput as fault:
+            refused = fault
+        row = await self._row(source, transfer_id)
+        if row is not None:
+            return await self._document(row)
+        if refused is not None:
+            what = f"transfer {transfer_id} of account {source}"
+            message = f"{what} cannot be carried out as it was started: {refused.message}"
+            raise Refused(refused.code, message, refused.field)
+        if asked is None:
+            raise NotFound("unknown_transfer", f"account {source} has no transfer {transfer_id}")
+        transfer = asked.transfer
+        return of_request(transfer, TransferStatus.PENDING, None, await self._shards(transfer))
+
+    async def _shards(self, transfer: Transfer) -> tuple[str, str]:
+        shard_map = await self._router.map()
+        return shard_map.of_account(transfer.source).shard, shard_map.of_account(transfer.target).shard
+
+
+def _assert_own(transfer: Transfer, result: TransferResult) -> None:
+    _assert_same_content(transfer, result.content_hash)
+    if result.refusal is not None and result.refusal.reason is Reason.ID_CONFLICT:
+        raise _other_content(transfer)
+
+
+def _assert_same_content(transfer: Transfer, content_hash: str) -> None:
+    if content_hash != transfer.content_hash:
+        raise _other_content(transfer)
+
+
+def _other_content(transfer: Transfer) -> Refused:
+    what = f"transfer id {transfer.transfer_id} of account {transfer.source}"
+    return Refused(Reason.ID_CONFLICT, f"{what} already names a transfer with other content")
