@@ -21,6 +21,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 from activities.interfaces import ParticipantStep
 from contrast.documents import Border
 from domain.errors import ShardwiseError, Unreachable
+from domain.steps import Step
 from domain.transfers import Protocol, Transfer
 from domain.two_phase import Participant
 from shards.engines import Cluster
@@ -40,10 +41,10 @@ QUEUE = "contrast"
 REACHED_SECONDS_MAX = 60.0
 ENDED_SECONDS_MAX = 60.0
 
-_HELD_BACK: dict[Border, tuple[str, Participant | None]] = {
-    Border.SAGA_IN_CLEARING: ("credit_transfer", None),
-    Border.VOTES_IN: ("commit_participant", Participant.SOURCE),
-    Border.HALF_COMMITTED: ("commit_participant", Participant.TARGET),
+_HELD_BACK: dict[Border, tuple[Step, Participant | None]] = {
+    Border.SAGA_IN_CLEARING: (Step.CREDIT_TRANSFER, None),
+    Border.VOTES_IN: (Step.COMMIT_PARTICIPANT, Participant.SOURCE),
+    Border.HALF_COMMITTED: (Step.COMMIT_PARTICIPANT, Participant.TARGET),
 }
 
 

@@ -146,7 +146,7 @@ def order_filter(
     start = parse_start(since, "since") if since is not None else None
     end = parse_end(until, "until") if until is not None else None
     if start is not None and end is not None and end <= start:
-        raise InvalidInput("until", "until: expected a time after --since")
+        raise InvalidInput("until", "until: expected a time after since")
     return OrderFilter(
         statuses=frozenset(statuses),
         customer_id=customer,
