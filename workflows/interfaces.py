@@ -123,7 +123,7 @@ class TransferResult:
 @dataclass(frozen=True, slots=True)
 class BatchOptions:
     """`stretch_lines` are one activity, `chunk_lines` one transaction, which is then heard of within
-    `heartbeat_seconds`. `events_max`: the history is begun anew when it is longer, or when Temporal suggests it.
+    `heartbeat_seconds`. `events_max`: the history is begun anew when it may have become so long.
     """
 
     chunk_lines: int = 10_000
