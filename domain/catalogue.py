@@ -10,6 +10,7 @@ from domain.errors import InvalidInput
 from domain.identifiers import MERCHANT_PREFIX, check_identifier, shown
 from domain.limits import NAME_CHARS_MAX, QUANTITY_MAX
 from domain.money import Money, check_amount, check_currency
+from domain.numbers import check_quantity
 from domain.text import check_free_text
 
 CUSTOMER_COLUMNS = ("customer_id", "name", "email", "currency", "opening_balance")
@@ -81,6 +82,29 @@ def product_of_row(row: Mapping[str, str]) -> Product:
     )
 
 
+def check_customer(customer: Customer) -> Customer:
+    """The rules that hold for any customer, whatever it comes through, or `InvalidInput` naming the field."""
+    _customer_id(customer.customer_id, "customer_id")
+    check_name(customer.name, "name")
+    if customer.email is not None:
+        check_name(customer.email, "email")
+    check_amount(customer.opening_balance, "opening_balance")
+    if customer.overdraft is not None:
+        check_amount(customer.overdraft, "overdraft")
+        if customer.overdraft.currency != customer.opening_balance.currency:
+            raise InvalidInput("overdraft", "overdraft: expected the currency of opening_balance")
+    return customer
+
+
+def check_product(product: Product) -> Product:
+    """As `check_customer`."""
+    check_identifier(product.sku, "sku")
+    check_name(product.name, "name")
+    check_amount(product.unit_price, "unit_price")
+    check_quantity(product.stock, "stock", at_least=0)
+    return product
+
+
 def whole_number(text: str, field: str, at_least: int) -> int:
     """A count written in plain digits, from `at_least` to the limit of a quantity."""
     if text.isascii() and text.isdigit() and len(text) <= 10 and at_least <= int(text) <= QUANTITY_MAX:
@@ -90,7 +114,7 @@ def whole_number(text: str, field: str, at_least: int) -> int:
 
 def check_name(text: str, field: str) -> str:
     """A customer's or product's name, or an email, as it is, or `InvalidInput` naming `field`."""
-    if not text.strip() or len(text) > NAME_CHARS_MAX:
+    if not isinstance(text, str) or not text.strip() or len(text) > NAME_CHARS_MAX:
         raise InvalidInput(
             field, f"{field}: expected 1 to {NAME_CHARS_MAX} characters, not only blanks, got {shown(text)}"
         )

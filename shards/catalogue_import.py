@@ -16,9 +16,9 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import TextClause, text
 
-from domain.catalogue import Customer, Product
+from domain.catalogue import Customer, Product, check_customer, check_product
 from domain.currencies import why_not_new
-from domain.errors import Refused, StaleRoute
+from domain.errors import InvalidInput, Refused, StaleRoute
 from domain.identifiers import merchant_account_id
 from domain.shard_map import Route, ShardMap
 from shards import customer_rows, product_rows
@@ -53,10 +53,12 @@ async def import_customers(
     Idempotent by customer id and content. `Refused` (`id_conflict`) where an id is there with other content, or
     (`currency_withdrawn`) where one that is not there yet is in such a currency: nothing was changed then. A crash
     leaves some customers whole and the others absent. `on_progress` is told how many rows each finished batch had.
-    Needs a cluster without time limits (`long_running`).
+    Needs a cluster without time limits (`long_running`). `InvalidInput` for a row that no rule allows, and for an id
+    that stands for two: nothing was asked then.
     """
+    by_id = _by_key((check_customer(each) for each in customers), lambda row: row.customer_id, "customer_id")
     async with _turn(router.cluster.catalog):
-        rows = _Import(router, _CUSTOMERS, {row.customer_id: row for row in customers}, on_progress)
+        rows = _Import(router, _CUSTOMERS, by_id, on_progress)
         await rows.refuse_conflicts()
         await rows.refuse_withdrawn_currencies()
         return await rows.write()
@@ -70,12 +72,21 @@ async def import_products(
     Before the first product is there to be sold, each currency's merchant account is: the credit that follows a
     confirmed order cannot be refused.
     """
+    by_sku = _by_key((check_product(each) for each in products), lambda row: row.sku, "sku")
     async with _turn(router.cluster.catalog):
-        rows = _Import(router, _PRODUCTS, {row.sku: row for row in products}, on_progress)
+        rows = _Import(router, _PRODUCTS, by_sku, on_progress)
         await rows.refuse_conflicts()
         await rows.refuse_withdrawn_currencies()
         await _prepare(router, list(rows.pending.values()))
         return await rows.write()
+
+
+def _by_key(rows: Iterable[R], key_of: Callable[[R], str], field: str) -> dict[str, R]:
+    by_key: dict[str, R] = {}
+    for row in rows:
+        if by_key.setdefault(key_of(row), row) != row:
+            raise InvalidInput(field, f"{field}: expected each once, got {key_of(row)} with different content")
+    return by_key
 
 
 async def _prepare(router: Router, products: Sequence[Product]) -> None:

@@ -47,15 +47,30 @@ class Opened:
         """Raises `InvalidInput` or `Unreachable` where the settings name no usable installation."""
         return resolve_databases(self.settings)
 
-    @cached_property
+    @property
     def usual(self) -> Connections:
         """With the time limits of statements and transactions."""
+        self.assert_open()
+        return self._usual
+
+    @property
+    def unhurried(self) -> Connections:
+        """Without them: for imports, audits and long reports."""
+        self.assert_open()
+        return self._unhurried
+
+    @cached_property
+    def _usual(self) -> Connections:
         return self._connections(long_running=False)
 
     @cached_property
-    def unhurried(self) -> Connections:
-        """Without them: for imports, audits and long reports."""
+    def _unhurried(self) -> Connections:
         return self._connections(long_running=True)
+
+    def assert_open(self) -> None:
+        """`ShardwiseError` with `closed` after `close`."""
+        if self._is_closed:
+            raise ShardwiseError("closed", "these connections were closed: connect again")
 
     async def close(self) -> None:
         """For good: what is asked afterwards is `ShardwiseError` with `closed`."""
@@ -63,8 +78,6 @@ class Opened:
         await self._closing.aclose()
 
     def _connections(self, long_running: bool) -> Connections:
-        if self._is_closed:
-            raise ShardwiseError("closed", "these connections were closed: connect again")
         # Two at least: a bulk import reads the map while it holds its turn in the same catalog.
         pool_size = max(self.settings.pool_size, 2)
         cluster = Cluster(
@@ -80,6 +93,7 @@ class Opened:
         return Connections(cluster, Router(cluster), self._temporal)
 
     async def _temporal(self) -> Client:
+        self.assert_open()
         async with self._connecting:
             self._client = self._client or await connect(self.settings)
             return self._client

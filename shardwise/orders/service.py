@@ -44,12 +44,18 @@ class Orders:
     def __init__(self, opened: Opened) -> None:
         self._opened = opened
 
-    @cached_property
+    @property
     def _styles(self) -> OrderStyles:
+        self._opened.assert_open()
+        return self._styles_of_all
+
+    @cached_property
+    def _styles_of_all(self) -> OrderStyles:
+        """One for all callers: who waits for choreographed orders waits together."""
         to = self._opened.usual
         return OrderStyles(to.temporal, to.router, self._opened.settings)
 
-    @cached_property
+    @property
     def _book(self) -> OrderBook:
         return OrderBook(self._opened.usual.router)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
+from domain.catalogue import Customer, Product
 from domain.money import Money
 from domain.orders import OrderStatus
 from shardwise import InvalidInput, NotFound, Refused, Shardwise, ShardwiseError, Unreachable
@@ -104,6 +106,49 @@ async def test_a_server_that_is_away_is_in_the_way_only_of_what_needs_it(setting
             await shop.accounts.show("api-ada")
     assert unreachable.value.exit_code == 3
     assert isinstance(unreachable.value, ShardwiseError)
+
+
+async def test_after_its_end_nothing_is_asked_any_more(settings: Settings) -> None:
+    shop = await Shardwise.connect(settings=settings)
+    await shop.catalogue.import_customers([])
+    await shop.queries.stock()
+    await shop.close()
+    asked = (
+        shop.queries.stock,
+        shop.operations.events,
+        lambda: shop.accounts.show("api-ada"),
+        lambda: shop.orders.show("A"),
+    )
+    for ask in asked:
+        with pytest.raises(ShardwiseError) as closed:
+            await ask()
+        assert closed.value.code == "closed"
+
+
+GOOD = Customer("api-eve", "Eve", None, Money(100, "USD"))
+BAD_CUSTOMERS: dict[str, list[Customer]] = {
+    "customer_id": [replace(GOOD, customer_id="merchant.CHF")],
+    "name": [replace(GOOD, name="  ")],
+    "opening_balance": [replace(GOOD, opening_balance=Money(-1, "USD"))],
+    "overdraft": [replace(GOOD, overdraft=Money(1, "EUR"))],
+}
+
+
+@pytest.mark.parametrize("field", BAD_CUSTOMERS)
+async def test_an_import_by_a_program_obeys_the_rules_of_a_file(shop: Shardwise, field: str) -> None:
+    with pytest.raises(InvalidInput) as invalid:
+        await shop.catalogue.import_customers([GOOD, *BAD_CUSTOMERS[field]])
+    assert invalid.value.field == field
+    with pytest.raises(NotFound):
+        await shop.accounts.show(GOOD.customer_id)
+
+
+async def test_an_id_stands_for_one_customer_and_a_sku_for_one_product(shop: Shardwise) -> None:
+    with pytest.raises(InvalidInput, match="api-eve with different content"):
+        await shop.catalogue.import_customers([GOOD, GOOD, replace(GOOD, name="Eva")])
+    for product in (Product("API", "x", Money(-1, "USD"), 1), Product("API", "x", Money(1, "USD"), 10**12)):
+        with pytest.raises(InvalidInput):
+            await shop.catalogue.import_products([product])
 
 
 async def test_without_a_stack_nothing_is_connected(tmp_path: object) -> None:
