@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cli.common import command_as_typed
+from cli.output import output
 from domain.errors import InvalidInput, Unreachable, first_of
 from stack.embedded.stack import EmbeddedStack
 from stack.settings import Settings, load_settings
@@ -27,6 +28,12 @@ def hinting_at_up(settings: Settings) -> Iterator[None]:
         hinted = Unreachable(first.code, f"{first.message}; {hint(settings)}", first.field)
         hinted.shard = first.shard
         raise hinted from error
+
+
+def tell_how_to_start(settings: Settings) -> None:
+    """Beside a result that shows what is down, where it is the embedded stack's."""
+    if not settings.own_servers:
+        output().progress(hint(settings))
 
 
 def hint(settings: Settings) -> str:

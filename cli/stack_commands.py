@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from cli import events
 from cli.asking import ask
 from cli.common import DataDir, run_async
+from cli.hints import tell_how_to_start
 from cli.in_doubt import alarm
 from cli.interrupts import Interrupts
 from cli.output import Output, output, table
@@ -73,6 +74,7 @@ def status(show_secrets: ShowSecrets = False, data_dir: DataDir = None) -> int:
     late = found.events if found.events is not None and found.events.alarm else None
     output().result(found.document(show_secrets), Group(*told, *(events.told(late) if late else [])))
     if not found.all_up:
+        tell_how_to_start(load_settings(data_dir))
         return 3
     return 1 if found.alarm else 0
 
@@ -116,7 +118,7 @@ async def _up(settings: Settings, wanted: Wanted, out: Output) -> int:
         if interrupted := interrupts.as_error():
             raise interrupted from None
         raise
-    document = {**now.document(wanted.show_secrets), **beside.document()}
+    document = {**now.document(wanted.show_secrets), **beside.document(wanted.show_secrets)}
     report = Group("\n".join(done) or "everything ran already", what_runs_where(now, beside, wanted.show_secrets))
     if not wanted.detach and not found_running:
         return await _stay(stack, out, document, report, interrupts)
@@ -155,13 +157,13 @@ async def _stay(
 
 
 def what_runs_where(found: StackStatus, beside: Beside, show_secrets: bool = False) -> RenderableType:
-    """The UI first. `show_secrets`: shards and catalog with user and password, as their document has them then."""
+    """The UI first. `show_secrets`: databases with user and password, as their document has them then."""
     rows = [
         ("Temporal UI", found.temporal.ui, "", _state(found.temporal.up)),
         ("Temporal", found.temporal.address, _pid(found.temporal.pid), _state(found.temporal.up)),
     ]
     rows += [_server_row(server, show_secrets) for server in [*found.shards, found.catalog]]
-    rows += beside.rows_of_read_model()
+    rows += beside.rows_of_read_model(show_secrets)
     rows += [(each.name, ", ".join(each.queues), _pid(each.pid), _state(each.up)) for each in found.workers]
     rows += beside.rows_of_workers()
     return table(("part", "where", "pid", "state"), rows, whole=("part", "where") if show_secrets else ())

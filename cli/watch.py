@@ -13,9 +13,11 @@ from rich.live import Live
 from cli.asking import ask
 from cli.common import DataDir
 from cli.escaped import Escaped
+from cli.hints import tell_how_to_start
 from cli.output import output
 from cli.watch_page import Wrapped, page
 from shardwise import Shardwise
+from stack.settings import load_settings
 
 REDRAW_SECONDS = 0.25
 
@@ -39,6 +41,8 @@ def watch(
     if once or out.as_json or not out.stdout.is_terminal:
         look = ask(data_dir, lambda shop: shop.operations.look(interval))
         out.result(look, page(look))
+        if any(part.up is False for part in look.parts):
+            tell_how_to_start(load_settings(data_dir))
         return look.exit_code
     with suppress(KeyboardInterrupt):
         ask(data_dir, lambda shop: _live(shop, interval))

@@ -67,8 +67,9 @@ def _part(part: PartDocument) -> Text:
 def _down(look: WatchDocument) -> Iterator[Text]:
     for part in look.parts:
         if part.up is False:
-            why = (part.why or "").removeprefix(f"{part.name} ")
-            yield Text(on_one_line(f"{part.name} is down: {why}"), style="red")
+            why = part.why or "it does not answer"
+            told = why if why.startswith(f"{part.name} ") else f"{part.name} is down: {why}"
+            yield Text(on_one_line(told), style="red")
 
 
 def _orders(orders: OrdersDocument, in_flight: int | None) -> Table:
@@ -111,7 +112,7 @@ def _starts(look: WatchDocument) -> Iterator[Text]:
 def _missing(look: WatchDocument) -> Iterator[Text]:
     if look.missing:
         names = ", ".join(look.missing)
-        yield Text(f"without an answer from {names}: as told last, or without them", style="yellow")
+        yield Text(f"no answer from {names}: what they told last is shown, else {_NOBODY}", style="yellow")
 
 
 def _hold(look: WatchDocument) -> str:

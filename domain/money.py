@@ -66,7 +66,7 @@ class Money:
         if match is None:
             raise InvalidInput(
                 field,
-                f"{field}: expected a decimal string such as '14{_example(decimals)}', got {shown(text)}",
+                f"{field}: expected a decimal string such as '14{_example(min(decimals, 2))}', got {shown(text)}",
             )
         fraction = match["fraction"] or ""
         if len(fraction.rstrip("0")) > decimals:

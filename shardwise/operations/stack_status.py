@@ -21,7 +21,7 @@ from shardwise.pollers import PollingWorker, polling_workers, started_by_hand
 from shardwise.workflow_calls import answered
 from stack.embedded.record import READ_MODEL_DATABASE
 from stack.embedded.stack import EmbeddedStack
-from stack.embedded.status import StackStatus
+from stack.embedded.status import StackStatus, without_password
 from stack.settings import Settings, resolve_databases
 from stack.temporal_client import connect
 
@@ -32,9 +32,10 @@ Row = tuple[str, str, str, str]
 
 
 class ReadModelStatus(BaseModel):
-    """`where` has no user and no password. `why`, where it is not up."""
+    """`where` has no user and no password, `dsn` has both. `why`, where it is not up."""
 
     name: str
+    dsn: str
     where: str
     up: bool
     why: str | None
@@ -47,15 +48,19 @@ class Beside:
     read_model: ReadModelStatus
     other_workers: Sequence[PollingWorker] | None
 
-    def document(self) -> dict[str, Any]:
-        others = self.other_workers
+    def document(self, show_secrets: bool = False) -> dict[str, Any]:
+        """As JSON, the password left out unless asked for."""
+        others, read_model = self.other_workers, self.read_model.model_dump(mode="json")
+        if not show_secrets:
+            read_model["dsn"] = without_password(read_model["dsn"])
         return {
-            "read_model": self.read_model.model_dump(mode="json"),
+            "read_model": read_model,
             "other_workers": [each.model_dump(mode="json") for each in others] if others is not None else None,
         }
 
-    def rows_of_read_model(self) -> list[Row]:
-        return [(self.read_model.name, self.read_model.where, "", "up" if self.read_model.up else "down")]
+    def rows_of_read_model(self, show_secrets: bool = False) -> list[Row]:
+        where = self.read_model.dsn if show_secrets else self.read_model.where
+        return [(self.read_model.name, where, "", "up" if self.read_model.up else "down")]
 
     def rows_of_workers(self) -> list[Row]:
         return [
@@ -82,7 +87,7 @@ async def _read_model(settings: Settings) -> ReadModelStatus:
         why = first_line(error.message)
     finally:
         await database.close()
-    return ReadModelStatus(name=READ_MODEL_DATABASE, where=address_of(dsn), up=why is None, why=why)
+    return ReadModelStatus(name=READ_MODEL_DATABASE, dsn=dsn, where=address_of(dsn), up=why is None, why=why)
 
 
 async def _other_workers(settings: Settings, found: StackStatus) -> list[PollingWorker] | None:
@@ -122,7 +127,7 @@ class StackReport:
     def document(self, show_secrets: bool = False) -> dict[str, Any]:
         return {
             **self.parts.document(show_secrets),
-            **self.beside.document(),
+            **self.beside.document(show_secrets),
             "in_doubt": [asdict(each) for each in self.in_doubt],
             "events": self.events.model_dump(mode="json") if self.events else None,
         }

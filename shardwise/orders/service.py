@@ -194,7 +194,7 @@ class Orders:
         try:
             return await self._book.customer_currency(customer) or CURRENCY_OF_UNKNOWN_CUSTOMERS
         except Unreachable as error:
-            message = f"{error.message}; nothing was placed (with its currency given it would be, and wait)"
+            message = f"{error.message}; nothing was placed"
             raise Unreachable(error.code, message) from error
 
     async def _just_placed(self, order: Order, shard: str) -> OrderDocument:

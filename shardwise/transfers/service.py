@@ -139,7 +139,7 @@ class Transfers:
                 lambda m: m.of_account(source), lambda tx: read_currency(tx.connection, source)
             )
         except Unreachable as error:
-            message = f"{error.message}; nothing was begun (with its currency given it would be, and wait)"
+            message = f"{error.message}; nothing was begun"
             raise Unreachable(error.code, message) from error
         return currency or CURRENCY_OF_UNKNOWN_ACCOUNTS
 

@@ -98,7 +98,7 @@ class StackRecord(BaseModel):
         """Raises Unreachable where no stack was made, InvalidInput where the record cannot be read."""
         record = cls.find(data_dir)
         if record is None:
-            raise Unreachable("no_stack", f"no stack in {data_dir.resolve()}: run `shardwise up`")
+            raise Unreachable("no_stack", f"no stack in {data_dir.resolve()}: run `shardwise up --detach`")
         return record
 
     @classmethod

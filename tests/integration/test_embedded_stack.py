@@ -376,5 +376,5 @@ async def test_a_stack_without_its_record_is_not_taken_for_a_new_one(tmp_path: P
     (tmp_path / "postgres" / "shard-1").mkdir(parents=True)
     with pytest.raises(InvalidInput, match="password is gone"):
         await EmbeddedStack(tmp_path, Settings(data_dir=tmp_path)).start_servers()
-    with pytest.raises(Unreachable, match="run `shardwise up`"):
+    with pytest.raises(Unreachable, match="run `shardwise up --detach`"):
         resolve_databases(Settings(data_dir=tmp_path))

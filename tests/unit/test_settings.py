@@ -144,7 +144,7 @@ def test_own_servers_are_taken_whole_and_in_one_spelling(monkeypatch: pytest.Mon
 
 
 def test_without_a_stack_the_way_to_make_one_is_told(tmp_path: Path) -> None:
-    with pytest.raises(Unreachable, match="run `shardwise up`"):
+    with pytest.raises(Unreachable, match="run `shardwise up --detach`"):
         resolve_databases(load_settings(tmp_path))
 
 

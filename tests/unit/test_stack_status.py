@@ -25,7 +25,16 @@ STATUS = StackStatus(
     catalog=server("catalog"),
     workers=[],
 )
-BESIDE = Beside(ReadModelStatus(name="read_model", where="127.0.0.1:5434/read_model", up=True, why=None), [])
+BESIDE = Beside(
+    ReadModelStatus(
+        name="read_model",
+        dsn="postgresql://app:pw@127.0.0.1:5434/read_model",
+        where="127.0.0.1:5434/read_model",
+        up=True,
+        why=None,
+    ),
+    [],
+)
 
 
 def test_passwords_are_told_only_where_they_are_asked_for() -> None:
