@@ -71,14 +71,14 @@ def cancel(order_id: OrderId, wait: Wait = 30.0, data_dir: DataDir = None) -> in
     Exit code 0 when it is cancelled, 1 when it was confirmed or rejected before, 3 when that is open still.
     """
     now = ask(data_dir, lambda shop: shop.orders.cancel(order_id, wait))
-    _print(now)
-    if now.status is OrderStatus.CANCELLED:
-        return 0
-    if now.is_final:
+    code = 0 if now.status is OrderStatus.CANCELLED else 1 if now.is_final else 3
+    # What was asked for did not happen: that comes first.
+    if code == 1:
         output().progress(f"order {order_id} is {now.status}: it cannot be cancelled any more")
-        return 1
-    output().progress(f"order {order_id} is {now.status}: whether it can be cancelled is not decided yet")
-    return 3
+    if code == 3:
+        output().progress(f"order {order_id} is {now.status}: whether it can be cancelled is not decided yet")
+    _print(now)
+    return code
 
 
 def retry(order_id: OrderId, wait: Wait = 30.0, data_dir: DataDir = None) -> int:
@@ -88,14 +88,12 @@ def retry(order_id: OrderId, wait: Wait = 30.0, data_dir: DataDir = None) -> int
     workflow took it.
     """
     now, taken = ask(data_dir, lambda shop: shop.orders.retry(order_id, wait))
-    _print(now)
-    if taken:
-        return 0
-    if now.is_final:
+    if not taken and now.is_final:
         output().progress(f"order {order_id} is final, it ended as {now.status}: nothing waits, nothing is tried again")
-        return 0
-    output().progress(f"order {order_id} is {now.status}, and no workflow works on it")
-    return 3
+    elif not taken:
+        output().progress(f"order {order_id} is {now.status}, and no workflow works on it")
+    _print(now)
+    return 0 if taken or now.is_final else 3
 
 
 def _split(line: str) -> GivenLine:

@@ -36,7 +36,9 @@ def bad_usage(error: Exception) -> InvalidInput:
     context: Any = getattr(error, "ctx", None)
     lines = [_what(error, context)[:WHAT_CHARS_MAX]]
     if context is not None:
-        lines += [f"usage: {_usage(context)}", f"more: {context.command_path} --help"]
+        usage = f"usage: {_usage(context)}\nmore: {context.command_path} --help"
+        # Which is what one types: `send` may be left out.
+        lines.append(usage.replace(" transfer send ", " transfer "))
     return InvalidInput(_field(error), "\n".join(lines), code="usage")
 
 

@@ -16,7 +16,7 @@ def _nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     lead_nowhere(monkeypatch)
 
 
-SEND = "usage: shardwise transfer send [OPTIONS] SOURCE TARGET AMOUNT\nmore: shardwise transfer send --help"
+SEND = "usage: shardwise transfer [OPTIONS] SOURCE TARGET AMOUNT\nmore: shardwise transfer --help"
 
 
 @pytest.mark.parametrize(
