@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from domain.errors import InvalidInput, NotMigrated, ShardwiseError, Unreachable
 from domain.in_doubt import InDoubt
@@ -35,7 +35,7 @@ class ReadModelStatus(BaseModel):
     """`where` has no user and no password, `dsn` has both. `why`, where it is not up."""
 
     name: str
-    dsn: str
+    dsn: SecretStr
     where: str
     up: bool
     why: str | None
@@ -51,15 +51,15 @@ class Beside:
     def document(self, show_secrets: bool = False) -> dict[str, Any]:
         """As JSON, the password left out unless asked for."""
         others, read_model = self.other_workers, self.read_model.model_dump(mode="json")
-        if not show_secrets:
-            read_model["dsn"] = without_password(read_model["dsn"])
+        dsn = self.read_model.dsn.get_secret_value()
+        read_model["dsn"] = dsn if show_secrets else without_password(dsn)
         return {
             "read_model": read_model,
             "other_workers": [each.model_dump(mode="json") for each in others] if others is not None else None,
         }
 
     def rows_of_read_model(self, show_secrets: bool = False) -> list[Row]:
-        where = self.read_model.dsn if show_secrets else self.read_model.where
+        where = self.read_model.dsn.get_secret_value() if show_secrets else self.read_model.where
         return [(self.read_model.name, where, "", "up" if self.read_model.up else "down")]
 
     def rows_of_workers(self) -> list[Row]:
@@ -87,7 +87,7 @@ async def _read_model(settings: Settings) -> ReadModelStatus:
         why = first_line(error.message)
     finally:
         await database.close()
-    return ReadModelStatus(name=READ_MODEL_DATABASE, dsn=dsn, where=address_of(dsn), up=why is None, why=why)
+    return ReadModelStatus(name=READ_MODEL_DATABASE, dsn=SecretStr(dsn), where=address_of(dsn), up=why is None, why=why)
 
 
 async def _other_workers(settings: Settings, found: StackStatus) -> list[PollingWorker] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from pydantic import SecretStr
 from rich.console import Group
 
 from cli.stack_commands import what_runs_where
@@ -38,7 +39,9 @@ def test_status_has_a_row_for_the_read_model_and_for_each_worker_by_hand() -> No
     )
     queues = ["orders", "inventory", "payment", "shipping", "transfers", "outbox"]
     dsn = "postgresql://u:secret@127.0.0.1:5440/read_model"
-    read_model = ReadModelStatus(name="read_model", dsn=dsn, where=address_of(dsn), up=False, why="it is gone")
+    read_model = ReadModelStatus(
+        name="read_model", dsn=SecretStr(dsn), where=address_of(dsn), up=False, why="it is gone"
+    )
     beside = Beside(read_model, [polling("4242@a-machine-with-a-long-name.example.org", *queues)])
     lines = drawn(Group(what_runs_where(found, beside)), 100)
     assert max(map(len, lines)) <= 100
