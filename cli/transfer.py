@@ -12,6 +12,7 @@ from cli.asking import ask
 from cli.common import DataDir
 from cli.output import output, table
 from cli.usage import TakesNumbers
+from domain.identifiers import check_identifier
 from domain.transfers import ProtocolChoice, TransferStatus
 from shardwise.transfers.documents import TransferDocument
 
@@ -71,6 +72,8 @@ def send(
 
     Exit code 0 when settled, 1 when declined, 3 when not final in time: it goes on by itself.
     """
+    if transfer_id is not None:
+        check_identifier(transfer_id, "id")
     say = output().progress
     sent = ask(
         data_dir,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from domain.catalogue import Customer, Product, check_name
 from domain.identifiers import check_identifier
@@ -29,14 +29,9 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class StockReceipt:
+class StockReceipt(StockLevel):
     """The level after goods came in."""
 
-    sku: str
-    on_hand: int
-    reserved: int
-    available: int
-    shard: str
     receipt_id: str
 
 
@@ -50,13 +45,19 @@ class Catalogue:
     async def import_customers(
         self, customers: Iterable[Customer], on_progress: Callable[[int], None] = lambda _: None
     ) -> Imported:
-        """See `shards.catalogue_import.import_customers`: safe to repeat, all or nothing where one is in conflict."""
+        """Registers customers, each with an account and its opening balance.
+
+        Idempotent by id and content. `InvalidInput` for one that no rule allows; `Refused` with `id_conflict` or
+        `currency_withdrawn`: nothing was changed then. Never undone. A crash leaves some customers whole and the others
+        absent: the same again adds these. `on_progress` is told how many each finished batch had.
+        """
         return await import_customers(self._opened.unhurried.router, customers, on_progress)
 
     async def import_products(
         self, products: Iterable[Product], on_progress: Callable[[int], None] = lambda _: None
     ) -> Imported:
-        """See `shards.catalogue_import.import_products`; the first import spreads the SKUs over the shards."""
+        """Lists products with their stock, as `import_customers` does customers. The first import spreads the SKUs over
+        the shards."""
         return await import_products(self._opened.unhurried.router, products, on_progress)
 
     async def rename_customer(self, customer_id: str, name: str, email: str | None = None) -> NamedCustomer:
@@ -69,7 +70,8 @@ class Catalogue:
         return await rename_customer(self._opened.usual.router, customer_id, name, email)
 
     async def rename_product(self, sku: str, name: str) -> NamedProduct:
-        """Gives a product another name. The SKU stays. Idempotent. Undone by a rename back."""
+        """Gives a product another name. The SKU stays. Idempotent. Undone by a rename back. A crash leaves all of it or
+        nothing."""
         check_identifier(sku, "sku")
         check_name(name, "name")
         return await rename_product(self._opened.usual.router, sku, name)
@@ -82,15 +84,15 @@ class Catalogue:
     async def receive(self, sku: str, quantity: int, receipt_id: str | None = None) -> StockReceipt:
         """Adds goods that came in. Idempotent by receipt id; without one, a repeat adds once more. Never undone.
 
-        `Refused` with `id_conflict` where the receipt was for something else.
+        A crash leaves all of it or nothing. `Refused` with `id_conflict` where the receipt was for something else.
         """
         check_identifier(sku, "sku")
         check_quantity(quantity, "quantity")
-        chosen = new_receipt_id() if receipt_id is None else check_identifier(receipt_id, "id")
+        chosen = new_receipt_id() if receipt_id is None else check_identifier(receipt_id, "receipt_id")
         level = await self._opened.usual.router.write(
             lambda m: m.of_sku(sku), lambda tx: stock.receive(tx, chosen, sku, quantity)
         )
-        return StockReceipt(level.sku, level.on_hand, level.reserved, level.available, level.shard, chosen)
+        return StockReceipt(**asdict(level), receipt_id=chosen)
 
 
 def new_receipt_id() -> str:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from shlex import quote
 
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from domain.choreography import PLACEMENT_TYPE, Reactor, Service, placement_id
 from domain.errors import Refused
 from domain.identifiers import order_saga_id
 from domain.text import printable
-from shardwise.workflow_calls import answered, no_answer
+from shardwise.workflow_calls import answered, described, no_answer
 from workflows.order_saga import TASK_QUEUE
 
 SHOWN_MAX = 20
@@ -80,16 +80,13 @@ async def assert_ours(client: Client, workflow_id: str) -> None:
 
 
 async def _holder(client: Client, workflow_id: str) -> OtherWorkflow | None:
-    try:
-        described = await client.get_workflow_handle(workflow_id).describe()
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            return None
-        raise
+    found = await described(client, workflow_id)
+    if found is None:
+        return None
     expected = next(each for prefix, each in _EXPECTED.items() if workflow_id.startswith(prefix))
-    is_running = described.status is WorkflowExecutionStatus.RUNNING
-    is_ours = (described.workflow_type, described.task_queue) == (expected.workflow_type, expected.task_queue)
-    return _told(described) if is_running and not is_ours else None
+    is_running = found.status is WorkflowExecutionStatus.RUNNING
+    is_ours = (found.workflow_type, found.task_queue) == (expected.workflow_type, expected.task_queue)
+    return _told(found) if is_running and not is_ours else None
 
 
 def _told(found: WorkflowExecution) -> OtherWorkflow:

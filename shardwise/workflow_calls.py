@@ -142,13 +142,8 @@ class Workflows:
         return (await self.client()).get_workflow_handle_for(run, workflow_id)
 
     async def describe(self, workflow_id: str) -> WorkflowExecutionDescription | None:
-        """None where Temporal does not know it, or no longer. Raises `RPCError`."""
-        try:
-            return await (await self.client()).get_workflow_handle(workflow_id).describe()
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                return None
-            raise
+        """See `described`."""
+        return await described(await self.client(), workflow_id)
 
     async def ids(self, query: str) -> list[str]:
         """As of a moment ago, at most a thousand. Raises `RPCError`."""
@@ -228,6 +223,16 @@ async def as_far_as_it_goes(work: Coroutine[Any, Any, Any], seconds: float) -> b
             return False
         raise no_answer(error.message) from error
     return True
+
+
+async def described(client: Client, workflow_id: str) -> WorkflowExecutionDescription | None:
+    """Its newest run. None where Temporal does not know it, or no longer. Raises `RPCError`."""
+    try:
+        return await client.get_workflow_handle(workflow_id).describe()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise
 
 
 async def answered(work: Coroutine[Any, Any, T]) -> T | None:

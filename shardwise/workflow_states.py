@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 
 from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from domain.choreography import PLACEMENT_TYPE, saga_id_of
-from domain.errors import Unreachable
-from domain.outages import why_unreachable
 from shards.audit.workflows import ListedWorkflow, Work, WorkflowState
+from shardwise.workflow_calls import described, no_answer
 from workflows.order_saga import ORDER_STATUS
 from workflows.refused_start import REFUSED
 from workflows.transfer import TRANSFER_STATUS
@@ -35,15 +34,15 @@ class TemporalWorkflowStates:
                 status = told.get(ORDER_STATUS) or told.get(TRANSFER_STATUS)
                 yield ListedWorkflow(saga_id_of(each.id), _work(each.status), status)
         except RPCError as error:
-            raise _no_answer(error) from error
+            raise no_answer(error.message) from error
 
     async def state_of(self, workflow_id: str) -> WorkflowState:
         try:
-            description = await self._client.get_workflow_handle(workflow_id).describe()
+            description = await described(self._client, workflow_id)
         except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                return WorkflowState(Work.ABSENT)
-            raise _no_answer(error) from error
+            raise no_answer(error.message) from error
+        if description is None:
+            return WorkflowState(Work.ABSENT)
         completed = description.status is WorkflowExecutionStatus.COMPLETED
         has_failed = description.status is WorkflowExecutionStatus.FAILED
         refused = has_failed and description.typed_search_attributes.get(REFUSED) is not None
@@ -52,7 +51,3 @@ class TemporalWorkflowStates:
 
 def _work(status: WorkflowExecutionStatus | None) -> Work:
     return Work.OPEN if status is WorkflowExecutionStatus.RUNNING else Work.CLOSED
-
-
-def _no_answer(error: RPCError) -> Unreachable:
-    return Unreachable("temporal_unreachable", f"Temporal does not answer: {why_unreachable(error.message)}")

@@ -50,8 +50,7 @@ class RebuildOutcome(StrEnum):
 
 
 class RebuildDocument(Document):
-    """`next` is the version
-    that was filled, `live` the one that was there before."""
+    """`next` is the version that was filled, `live` the one that was there before."""
 
     dry_run: bool = False
     outcome: RebuildOutcome

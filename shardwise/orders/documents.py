@@ -62,39 +62,37 @@ def why_of(status: str | None, reason: str | None, detail: str | None) -> str:
 
 
 def of_row(row: OrderRow, status: OrderStatus, lines: Sequence[PricedLine], customer_shard: str) -> OrderDocument:
+    reason, detail = (row.refusal.reason, row.refusal.detail) if row.refusal else (None, None)
+    return _with_row(row, status, reason, detail, lines, customer_shard)
+
+
+def of_listed(order: ListedOrder) -> OrderDocument:
+    """As the read model has it."""
+    return _with_row(order, order.status, order.reason, order.detail, order.lines, order.shard)
+
+
+def _with_row(
+    row: OrderRow | ListedOrder,
+    status: OrderStatus,
+    reason: Reason | None,
+    detail: str | None,
+    lines: Sequence[PricedLine],
+    customer_shard: str,
+) -> OrderDocument:
     return OrderDocument(
         order_id=row.order_id,
         status=status,
-        reason=row.refusal.reason if row.refusal else None,
-        detail=row.refusal.detail if row.refusal else None,
+        reason=reason,
+        detail=detail,
         total=row.total.amount,
         currency=row.total.currency,
-        lines=_lines(lines),
+        lines=[LineDocument(sku=x.sku, quantity=x.quantity, unit_price=x.unit_price.amount) for x in lines],
         customer_id=row.customer_id,
         customer_shard=customer_shard,
         placed_at=row.placed_at,
         decided_at=row.decided_at,
         style=row.style,
         workflow_id=_workflow_id(row.order_id, row.style),
-    )
-
-
-def of_listed(order: ListedOrder) -> OrderDocument:
-    """As the read model has it."""
-    return OrderDocument(
-        order_id=order.order_id,
-        status=order.status,
-        reason=order.reason,
-        detail=order.detail,
-        total=order.total.amount,
-        currency=order.total.currency,
-        lines=_lines(order.lines),
-        customer_id=order.customer_id,
-        customer_shard=order.shard,
-        placed_at=order.placed_at,
-        decided_at=order.decided_at,
-        style=order.style,
-        workflow_id=_workflow_id(order.order_id, order.style),
     )
 
 
@@ -117,10 +115,6 @@ def of_request(
         style=order.style,
         workflow_id=_workflow_id(order.order_id, order.style),
     )
-
-
-def _lines(lines: Sequence[PricedLine]) -> list[LineDocument]:
-    return [LineDocument(sku=x.sku, quantity=x.quantity, unit_price=x.unit_price.amount) for x in lines]
 
 
 def _workflow_id(order_id: str, style: Style) -> str:

@@ -114,8 +114,8 @@ class Orders:
         return await self._just_placed(order, shard)
 
     async def show(self, order_id: str) -> OrderDocument:
-        """`NotFound` with `unknown_order` where there is none, with `invalid_input` where no rule allows what it was
-        started with, with `id_held` where a workflow that is none of ours holds its id."""
+        """The order as it stands. `NotFound` with `unknown_order`; `Refused` with `invalid_input` where no rule allows
+        what it was started with, with `id_held` where a workflow that is none of ours holds its id."""
         check_identifier(order_id, "order_id")
         known = await self._book.find(order_id)
         return await self._document(known) if known is not None else await self._unclaimed(order_id)
@@ -165,7 +165,7 @@ class Orders:
         self,
         source: BinaryIO,
         on_invalid: Callable[[int, str], None],
-        style: Style = Style.ORCHESTRATED,
+        style: Style | str = Style.ORCHESTRATED,
         concurrency: int = 50,
         stuck_after: float = 60.0,
         tally: Tally | None = None,
@@ -176,14 +176,15 @@ class Orders:
         Safe to repeat, also after a kill. `on_invalid` is told the number of a line and what is wrong with it; `tally`
         is counted on while it runs.
         """
+        chosen = choice(Style, style, "style")
         check_whole(concurrency, "concurrency", 1, CONCURRENCY_MAX)
         check_seconds(stuck_after, "stuck_after", above_zero=True)
         told = tally if tally is not None else Tally()
         # Both before any order: with either away nothing could be told apart from nothing to do.
         await asyncio.gather(self._opened.usual.router.map(), self._opened.usual.temporal())
-        if say is not None and not await self.has_worker(style):
+        if say is not None and not await self.has_worker(chosen):
             say("no worker polls for orders: they will wait for one (`shardwise up` or `shardwise worker`)")
-        work = OrderImport(self._book, self._styles, style, concurrency, stuck_after, on_invalid, told)
+        work = OrderImport(self._book, self._styles, chosen, concurrency, stuck_after, on_invalid, told)
         return await work.run(read_batches(source))
 
     async def has_worker(self, style: Style) -> bool:

@@ -67,7 +67,7 @@ class Transfers:
         `transfer_id`, which is unique within the source, it gets a new one, and a repeat is another transfer.
         `say` is told where it will wait for a worker.
         """
-        chosen = new_id() if transfer_id is None else check_identifier(transfer_id, "id")
+        chosen = new_id() if transfer_id is None else check_identifier(transfer_id, "transfer_id")
         by = choice(ProtocolChoice, protocol, "protocol")
 
         def transfer(currency: str) -> Transfer:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import Field
 
+from domain.documents import Document
 from domain.orders import OrderStatus, Style
 from domain.steps import Phase
 from domain.timestamps import Timestamp
@@ -20,7 +21,7 @@ Result = Literal[
 """`abandoned`: it was open when its run was terminated, failed or timed out. `fired` is a timer's end."""
 
 
-class RoundDocument(BaseModel):
+class RoundDocument(Document):
     """Attempts that were started as one activity. A step has a local round, and regular ones behind it."""
 
     kind: Literal["local", "regular"]
@@ -32,7 +33,7 @@ class RoundDocument(BaseModel):
     failure: str | None
 
 
-class AlarmDocument(BaseModel):
+class AlarmDocument(Document):
     """The timer that races a regular activity: `fired` made the order `stuck`."""
 
     after_seconds: float
@@ -40,7 +41,7 @@ class AlarmDocument(BaseModel):
     result: Literal["fired", "cancelled", "abandoned", "pending"]
 
 
-class RowDocument(BaseModel):
+class RowDocument(Document):
     """The commit that took effect, once, however many attempts were made. `at` null: its shard keeps no time of it."""
 
     shard: str
@@ -48,7 +49,7 @@ class RowDocument(BaseModel):
     undone_at: Timestamp | None
 
 
-class StepDocument(BaseModel):
+class StepDocument(Document):
     """One thing that happened: a `step` of the saga, a `timer`, a `request` of somebody, a `lost_task`, or a `handover`
     from a worker that took no task any more, because it died or hung, to another one.
 
@@ -71,21 +72,21 @@ class StepDocument(BaseModel):
     attempts: int | None = None
     failure: str | None = None
     next_attempt_at: Timestamp | None = None
-    rounds: list[RoundDocument] = []
+    rounds: list[RoundDocument] = Field(default_factory=list)
     alarm: AlarmDocument | None = None
     row: RowDocument | None = None
     workflow_id: str | None = None
     run_id: str | None = None
 
 
-class TaskDocument(BaseModel):
+class TaskDocument(Document):
     """The workflow task that is due: `waiting` for a worker, or `begun` by one, which may have died since."""
 
     state: Literal["waiting", "begun"]
     since: Timestamp
 
 
-class RunDocument(BaseModel):
+class RunDocument(Document):
     """One run of a workflow. `status` as Temporal has it; `why`: of a terminate or a failure."""
 
     workflow_id: str
@@ -98,7 +99,7 @@ class RunDocument(BaseModel):
     task: TaskDocument | None
 
 
-class ReactorDocument(BaseModel):
+class ReactorDocument(Document):
     """What one service does about an event: a short workflow on its task queue. `status` null: not started, or Temporal
     does not tell. `steps` of the trace that carry its `workflow_id` are its own."""
 
@@ -110,7 +111,7 @@ class ReactorDocument(BaseModel):
     seconds: float | None
 
 
-class EventDocument(BaseModel):
+class EventDocument(Document):
     """What a choreographed order's row told, and who reacted. `at` null: the outbox has trimmed it."""
 
     kind: str
@@ -120,7 +121,7 @@ class EventDocument(BaseModel):
     reactors: list[ReactorDocument]
 
 
-class DecisionDocument(BaseModel):
+class DecisionDocument(Document):
     """The pivot. `outcome`: `confirmed`, `aborting`, or `absent` where there was no row to decide on."""
 
     outcome: str
@@ -130,14 +131,14 @@ class DecisionDocument(BaseModel):
     shard: str | None
 
 
-class SourcesDocument(BaseModel):
+class SourcesDocument(Document):
     """What the trace was made from. `forgotten`: Temporal keeps closed workflows for its retention only."""
 
     temporal: Literal["answered", "forgotten", "away"]
     shards: dict[str, Literal["answered", "away"]]
 
 
-class TraceDocument(BaseModel):
+class TraceDocument(Document):
     """`status` null: the shard of the order is away and Temporal does not tell it. `events`: of a choreographed order,
     by version."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from temporalio.api.enums.v1 import PendingActivityState, PendingWorkflowTaskState
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.service import RPCError, RPCStatusCode
 
 from shardwise.operations.trace.facts import Run, WaitingTask
 from shardwise.operations.trace.history import as_datetime, ended_by, read_run
+from shardwise.workflow_calls import described
 
 RUNS_MAX = 20
 # A choreographed order has at most nine, and again as many where lost ones were started anew.
@@ -20,12 +20,9 @@ async def read_runs(client: Client, workflow_id: str) -> list[Run]:
 
     Raises `RPCError` where it does not answer.
     """
-    try:
-        newest = await client.get_workflow_handle(workflow_id).describe()
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            return []
-        raise
+    newest = await described(client, workflow_id)
+    if newest is None:
+        return []
     # The list is a moment behind, and may not know the newest run yet.
     run_ids = {newest.run_id}
     async for listed in client.list_workflows(f'WorkflowId = "{workflow_id}"', limit=RUNS_MAX):
@@ -57,13 +54,8 @@ async def read_workflows(client: Client, saga_id: str) -> list[Run]:
 
 async def read_open(client: Client, workflow_id: str) -> Run | None:
     """The run that goes on; None where none does. Raises `RPCError` where Temporal does not answer."""
-    try:
-        newest = await client.get_workflow_handle(workflow_id).describe()
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            return None
-        raise
-    if newest.status is not WorkflowExecutionStatus.RUNNING:
+    newest = await described(client, workflow_id)
+    if newest is None or newest.status is not WorkflowExecutionStatus.RUNNING:
         return None
     run = await _read(client, workflow_id, newest.run_id)
     add_pending(run, newest.raw_description)
