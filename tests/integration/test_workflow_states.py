@@ -47,10 +47,11 @@ async def test_open_closed_and_absent_workflows_are_told_apart(client: Client) -
 
 
 async def test_a_placement_is_listed_as_its_order_s_and_reactors_are_not(client: Client) -> None:
-    await client.start_workflow(PLACEMENT_TYPE, id=placement_id("choreographed"), task_queue="nobody")
+    # First, so that it would be listed by the time that the placement is.
     await client.start_workflow(
         Reactor.SHIP_ORDER.workflow_type, id=reactor_id(Reactor.SHIP_ORDER, "choreographed", 4), task_queue="nobody"
     )
+    await client.start_workflow(PLACEMENT_TYPE, id=placement_id("choreographed"), task_queue="nobody")
     states = TemporalWorkflowStates(client)
     async with asyncio.timeout(10):
         while [each async for each in states.listed()] != [ListedWorkflow("order/choreographed", Work.OPEN, None)]:
