@@ -20,6 +20,7 @@ from cli.told_options import JSON_FLAG, tell_json
 from cli.usage import UsageError, bad_usage
 from cli.version import VERSION_FLAG, tell_version
 from domain.errors import ShardwiseError
+from domain.text import first_line
 from stack import logs
 
 HELP_FLAG = "--help"
@@ -52,7 +53,7 @@ def run(arguments: Sequence[str]) -> int:
         return _told(error)
     except Exception as error:
         log.debug("unexpected", exc_info=error)
-        output().error(ShardwiseError("internal", f"unexpected {type(error).__name__}: {first_line(error)}"))
+        output().error(ShardwiseError("internal", f"unexpected {type(error).__name__}: {first_line(str(error))}"))
         return INTERNAL
 
 
@@ -117,7 +118,3 @@ def leave(code: int) -> NoReturn:
         with contextlib.suppress(OSError):  # The reader is gone; there is nobody left to tell.
             stream.flush()
     os._exit(code)
-
-
-def first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "")

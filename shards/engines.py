@@ -26,6 +26,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from domain.errors import Busy, InvalidInput, NotMigrated, ShardwiseError, Unreachable
+from domain.text import first_line
 from shards.breaker import CircuitBreaker
 from shards.identity import assert_is_shard, superuser_refused
 from shards.outbox_bell import Bell
@@ -343,4 +344,4 @@ def _driver_error(error: BaseException) -> BaseException | None:
 
 
 def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    return first_line(str(error)) or type(error).__name__

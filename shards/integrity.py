@@ -6,6 +6,7 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from domain.errors import ShardwiseError
+from domain.text import first_line
 
 
 class IntegrityViolation(ShardwiseError):
@@ -41,10 +42,10 @@ DATABASE_ERRORS = (DBAPIError, asyncpg.PostgresError)
 
 def told(error: Exception) -> IntegrityViolation | DatabaseFailure:
     """One of `DATABASE_ERRORS` in the database's own first line, without the statement and its parameters."""
-    first_line = next(iter(str(_said(error)).splitlines()), "")
+    said = first_line(str(_said(error)))
     if isinstance(error, IntegrityError | asyncpg.IntegrityConstraintViolationError):
-        return IntegrityViolation(first_line)
-    return LockTimedOut(first_line) if sqlstate(error) == _LOCK_NOT_AVAILABLE else DatabaseFailure(first_line)
+        return IntegrityViolation(said)
+    return LockTimedOut(said) if sqlstate(error) == _LOCK_NOT_AVAILABLE else DatabaseFailure(said)
 
 
 def sqlstate(error: Exception) -> str | None:
