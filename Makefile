@@ -45,7 +45,7 @@ quick: $(STAMP) ## the inner loop: rules, workflows, bad input, and the heart of
 
 .PHONY: battery
 battery: $(STAMP) ## every activity under every fault, as a table: make battery [ONLY=text] [BROKEN=barrier|decision|shield]
-	@$(BIN)/python -m tests.faults.run $(if $(ONLY),--only "$(ONLY)") $(if $(BROKEN),--broken $(BROKEN))
+	@$(BIN)/python -m tests.faults.run --sandbox $(if $(ONLY),--only "$(ONLY)") $(if $(BROKEN),--broken $(BROKEN))
 
 .PHONY: check
 check: $(STAMP) ## format, lint, types, layers

@@ -57,17 +57,16 @@ class Verdict:
 
 
 class Battery:
-    def __init__(self, world: World, databases: Databases, client: Client, whole: bool) -> None:
-        """`whole`: False for one that was broken on purpose, in this process: the sandbox would load the whole code
-        again, and many orders will never end.
-        """
+    def __init__(self, world: World, databases: Databases, client: Client, whole: bool, sandboxed: bool) -> None:
+        """`whole`: False for one that was broken on purpose, in this process, so that many orders will never end. The
+        sandbox would load what is broken again, whole."""
         self._world = world
         self._databases = databases
         self._whole = whole
         self._at_once, self._ends_within_seconds = (AT_ONCE, 240.0) if whole else (AT_ONCE_BROKEN, 45.0)
         self._sagas: dict[str, WatchedSaga] = {}
         self._client = intercepted(client, self._sagas)
-        self._settings = Settings(workflow_sandbox=whole, stuck_after_seconds=3)
+        self._settings = Settings(workflow_sandbox=sandboxed, stuck_after_seconds=3)
         self._router = StoppingRouter(world.cluster)
         self._queues: dict[str, str] = {}
         host_every_service()
@@ -175,7 +174,7 @@ class Battery:
 
 
 @asynccontextmanager
-async def battery_on(databases: Databases, client: Client, whole: bool = True) -> AsyncIterator[Battery]:
+async def battery_on(databases: Databases, client: Client, whole: bool, sandboxed: bool) -> AsyncIterator[Battery]:
     cluster = Cluster(databases.shards, databases.catalog, databases.read_model, pool_size=25)
     async with cluster:
-        yield Battery(World(cluster), databases, client, whole)
+        yield Battery(World(cluster), databases, client, whole, sandboxed)

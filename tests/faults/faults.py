@@ -193,6 +193,9 @@ class CommitsUnderItsUndo(Fault):
 
     async def around(self, saga: WatchedSaga, attempt: Attempt, effect: Effect) -> Any:
         if saga.befallen > 1:
+            # On a machine this slow the first was given up. Its successor lets the cancel come first too: local
+            # activities would bring the saga to its decision in the same workflow task, before it hears of the cancel.
+            await saga.undoing.wait()
             return await effect()
 
         async def stop_at(border: Border) -> None:
@@ -221,7 +224,9 @@ class CommitsUnderItsUndo(Fault):
 
     async def beside(self, saga: WatchedSaga, attempt: Attempt, effect: Effect) -> Any:
         # Where there is no order yet, it is the decision that bars it from ever being opened.
-        bars = isinstance(attempt.request, DecideOrder) and saga.case.activity == "open_order"
+        bars = (
+            saga.aborting.is_set() and isinstance(attempt.request, DecideOrder) and saga.case.activity == "open_order"
+        )
         if saga.befallen and (bars or saga.is_undo_of_target(attempt)):
             saga.undoing.set()
             await saga.holding.wait()
