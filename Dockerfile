@@ -19,6 +19,7 @@ COPY stack stack
 COPY activities activities
 COPY workflows workflows
 COPY workers workers
+COPY tracing tracing
 COPY shardwise shardwise
 COPY contrast contrast
 COPY cli cli

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -19,7 +18,7 @@ from cli.progress import beside, lines
 from domain.orders import Style
 from shardwise import Shardwise
 from shardwise.files.faults import Faults
-from shardwise.files.order_file import open_orders
+from shardwise.files.order_file import opened_orders
 from shardwise.orders.importing import Outcome, Tally
 
 REDRAW_SECONDS = 0.25
@@ -42,18 +41,8 @@ def orders(
 
     Exit code 2 when lines were invalid, else 3 when orders are pending, else 1 when workflows failed, else 0.
     """
-    with _opened(file) as source:
+    with opened_orders(file) as source:
         return ask(data_dir, lambda shop: _import(shop, source, style, concurrency, stuck_after))
-
-
-@contextlib.contextmanager
-def _opened(file: Path) -> Iterator[BinaryIO]:
-    source = open_orders(file)
-    try:
-        yield source
-    finally:
-        if str(file) != "-":
-            source.close()
 
 
 async def _import(shop: Shardwise, source: BinaryIO, style: Style, concurrency: int, stuck_after: float) -> int:

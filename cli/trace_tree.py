@@ -15,7 +15,8 @@ from rich.tree import Tree
 from domain.orders import Style
 from domain.steps import Phase
 from domain.timestamps import short_timestamp
-from shardwise.operations.trace.documents import (
+from shardwise.orders.documents import why_of
+from tracing.documents import (
     DecisionDocument,
     ReactorDocument,
     Result,
@@ -23,7 +24,6 @@ from shardwise.operations.trace.documents import (
     StepDocument,
     TraceDocument,
 )
-from shardwise.orders.documents import why_of
 
 _MARKS: dict[Result, tuple[str, str]] = {
     "done": ("✔", "green"),

@@ -20,8 +20,8 @@ def check_quantity(number: int, field: str, at_least: int = 1) -> int:
 
 
 def check_seconds(seconds: float, field: str, above_zero: bool = False, at_most: float = SECONDS_MAX) -> float:
-    """`seconds` unchanged, or `InvalidInput`; what is no number is neither less nor more."""
-    if 0 <= seconds <= at_most and (seconds > 0 or not above_zero):
+    """`seconds` unchanged, or `InvalidInput`; NaN is neither less nor more."""
+    if type(seconds) in (int, float) and 0 <= seconds <= at_most and (seconds > 0 or not above_zero):
         return seconds
     expected = f"more than 0 and at most {at_most:.15g}" if above_zero else f"0 to {at_most:.15g}"
     raise InvalidInput(field, f"{field}: expected {expected} seconds, got {shown(seconds)}")

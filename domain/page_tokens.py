@@ -52,7 +52,7 @@ class PageToken(Generic[Key]):
 
     def key(self, token: str, field: str = "after") -> Key:
         """What the token was made of; `InvalidInput` for anything that `text` did not make."""
-        key = self._read(token)
+        key = self._read(token) if isinstance(token, str) else None
         if key is None or self.text(key) != token:
             message = f"{field}: expected what the page before told as `next`, got {shown(token)}"
             raise InvalidInput(field, message)

@@ -38,7 +38,7 @@ def parse_end(text: str, field: str) -> datetime:
 def _day(text: str) -> date | None:
     try:
         return date.fromisoformat(text) if _DAY.fullmatch(text) else None
-    except ValueError:
+    except (TypeError, ValueError):  # Also what is no text.
         return None
 
 
@@ -48,7 +48,7 @@ def _moment(text: str, field: str) -> datetime:
             raise ValueError
         moment = datetime.fromisoformat(text)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError):
         raise InvalidInput(
             field,
             f"{field}: expected a day such as 2026-01-31 or a time such as 2026-01-31T14:30:00Z, got {shown(text)}",

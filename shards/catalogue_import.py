@@ -20,6 +20,7 @@ from domain.catalogue import Customer, Product, check_customer, check_product
 from domain.currencies import why_not_new
 from domain.errors import InvalidInput, Refused, StaleRoute
 from domain.identifiers import merchant_account_id
+from domain.kinds import check_several
 from domain.shard_map import Route, ShardMap
 from shards import customer_rows, product_rows
 from shards.bulk import BulkTransaction
@@ -56,7 +57,11 @@ async def import_customers(
     Needs a cluster without time limits (`long_running`). `InvalidInput` for a row that no rule allows, and for an id
     that stands for two: nothing was asked then.
     """
-    by_id = _by_key((check_customer(each) for each in customers), lambda row: row.customer_id, "customer_id")
+    by_id = _by_key(
+        (check_customer(each) for each in check_several(customers, "customers", "customers")),
+        lambda row: row.customer_id,
+        "customer_id",
+    )
     async with _turn(router.cluster.catalog):
         rows = _Import(router, _CUSTOMERS, by_id, on_progress)
         await rows.refuse_conflicts()
@@ -72,7 +77,9 @@ async def import_products(
     Before the first product is there to be sold, each currency's merchant account is: the credit that follows a
     confirmed order cannot be refused.
     """
-    by_sku = _by_key((check_product(each) for each in products), lambda row: row.sku, "sku")
+    by_sku = _by_key(
+        (check_product(each) for each in check_several(products, "products", "products")), lambda row: row.sku, "sku"
+    )
     async with _turn(router.cluster.catalog):
         rows = _Import(router, _PRODUCTS, by_sku, on_progress)
         await rows.refuse_conflicts()

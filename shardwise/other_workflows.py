@@ -17,7 +17,8 @@ from domain.choreography import PLACEMENT_TYPE, Reactor, Service, placement_id
 from domain.errors import Refused
 from domain.identifiers import order_saga_id
 from domain.text import printable
-from shardwise.workflow_calls import answered, described, no_answer
+from shardwise.workflow_calls import answered, no_answer
+from stack.temporal_client import described
 from workflows.order_saga import TASK_QUEUE
 
 SHOWN_MAX = 20

@@ -33,6 +33,7 @@ from domain.limits import SECONDS_MAX
 from domain.outages import why_unreachable
 from shards.waiting import within
 from shardwise.pollers import pollers_of
+from stack.temporal_client import described
 from workflows.bad_input import INVALID_INPUT
 from workflows.entrances import read_start
 
@@ -223,16 +224,6 @@ async def as_far_as_it_goes(work: Coroutine[Any, Any, Any], seconds: float) -> b
             return False
         raise no_answer(error.message) from error
     return True
-
-
-async def described(client: Client, workflow_id: str) -> WorkflowExecutionDescription | None:
-    """Its newest run. None where Temporal does not know it, or no longer. Raises `RPCError`."""
-    try:
-        return await client.get_workflow_handle(workflow_id).describe()
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            return None
-        raise
 
 
 async def answered(work: Coroutine[Any, Any, T]) -> T | None:

@@ -9,7 +9,8 @@ from temporalio.service import RPCError
 
 from domain.choreography import PLACEMENT_TYPE, saga_id_of
 from shards.audit.workflows import ListedWorkflow, Work, WorkflowState
-from shardwise.workflow_calls import described, no_answer
+from shardwise.workflow_calls import no_answer
+from stack.temporal_client import described
 from workflows.order_saga import ORDER_STATUS
 from workflows.refused_start import REFUSED
 from workflows.transfer import TRANSFER_STATUS

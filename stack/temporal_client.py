@@ -6,11 +6,11 @@ import asyncio
 import functools
 import logging
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionDescription
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from domain.errors import InvalidInput, Unreachable
 from domain.identifiers import shown
@@ -46,6 +46,16 @@ async def connect_to(config: ClientConnectConfig, timeout_seconds: float) -> Cli
     except (RuntimeError, RPCError, TimeoutError, OSError) as error:
         reason = why_unreachable(str(error)) if str(error) else f"no answer within {timeout_seconds:g} s"
         raise Unreachable("temporal_unreachable", f"Temporal at {address} does not answer: {reason}") from error
+
+
+async def described(client: Client, workflow_id: str) -> WorkflowExecutionDescription | None:
+    """Its newest run. None where Temporal does not know it, or no longer. Raises `RPCError`."""
+    try:
+        return await client.get_workflow_handle(workflow_id).describe()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise
 
 
 @functools.cache

@@ -39,6 +39,28 @@ def open_orders(path: Path) -> BinaryIO:
         raise InvalidInput("file", f"file: cannot read {shown(str(path), 200)}: {error.strerror}") from None
 
 
+def path_of(file: object) -> Path:
+    """Where it lies, or `InvalidInput`."""
+    if isinstance(file, str | Path):
+        return Path(file)
+    raise InvalidInput("file", f"file: expected a path, got {shown(file)}")
+
+
+@contextlib.contextmanager
+def opened_orders(file: str | Path | BinaryIO) -> Iterator[BinaryIO]:
+    """One that is open already is used, and left open."""
+    if not isinstance(file, str | Path) and hasattr(file, "readline"):
+        yield file
+        return
+    path = path_of(file)
+    source = open_orders(path)
+    try:
+        yield source
+    finally:
+        if str(path) != "-":
+            source.close()
+
+
 async def read_batches(file: BinaryIO) -> AsyncIterator[list[NumberedLine]]:
     """The lines that are not blank. Reads one batch ahead.
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from activities.reactors import ReactorStarter
 from domain.errors import Refused, ShardwiseError, Unreachable
+from domain.numbers import check_seconds
 from domain.progress import Report, untold
 from shards.audit.audit import Audit
 from shards.audit.report import VerifyReport, report_of
@@ -25,13 +26,13 @@ from shardwise.operations.recovered import RecoverReport
 from shardwise.operations.recovered import report_of as recovered
 from shardwise.operations.recovery import Recovery
 from shardwise.operations.stack_status import StackReport, stack_report
-from shardwise.operations.trace.documents import TraceDocument
-from shardwise.operations.trace.read import trace_order
 from shardwise.operations.watch.documents import WatchDocument
 from shardwise.operations.watch.watcher import Watcher
 from shardwise.orders.service import Orders
 from shardwise.workflow_calls import SagaBroke
 from shardwise.workflow_states import TemporalWorkflowStates
+from tracing.documents import TraceDocument
+from tracing.read import trace_order
 from workflows.interfaces import Rebuild
 
 __all__ = ["Operations", "VerifyReport"]
@@ -70,7 +71,7 @@ class Operations:
         `NotFound` with `unknown_order`; `Refused` in the words of `Orders.show` where it was refused at its start.
         """
         try:
-            found = await trace_order(self._opened.usual, order_id)
+            found = await trace_order(self._opened.usual.cluster, self._opened.usual.temporal, order_id)
         except Refused:
             await self._assert_let_in(order_id)
             raise
@@ -126,6 +127,7 @@ class Operations:
         Returns also when nothing has moved for `stuck_after` seconds, and goes on then by itself. Undone by `revert`,
         until `confirm`. `ShardwiseError` with `rebuild_broke` where its workflow was ended: another begins anew.
         """
+        check_seconds(stuck_after, "stuck_after", above_zero=True)
         began = time.monotonic()
         handle = await self._rebuilds.start(Rebuild())
         try:

@@ -23,11 +23,11 @@ from shards import order_events, order_lookup, orders
 from shards.final_rows import FinalRows
 from shards.order_book import OrderBook
 from shards.routing import Router
-from shardwise.operations.trace.workflow_runs import read_open
 from shardwise.orders.sagas import Seen, summary_of
 from shardwise.orders.waiting import waits_for
 from shardwise.workflow_calls import Begun, Workflows, answered, as_far_as_it_goes
 from stack.settings import Settings
+from tracing.workflow_runs import read_open
 from workflows.interfaces import OrderResult, PlaceChoreographed, Placement
 from workflows.order_placement import PlaceChoreographedOrder
 from workflows.order_saga import CANCELLED, SHARD

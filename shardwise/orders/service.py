@@ -7,20 +7,22 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import BinaryIO
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from domain.choices import choice
 from domain.errors import InvalidInput, NotFound, Refused, Unreachable
 from domain.identifiers import check_identifier, order_saga_id, shown
+from domain.kinds import check_several
 from domain.money import Money, check_amount, check_currency
-from domain.numbers import check_seconds, check_whole
-from domain.orders import Order, OrderLine, OrderStatus, Style, check_line, check_order, merge_lines
+from domain.numbers import check_quantity, check_seconds, check_whole
+from domain.orders import Order, OrderLine, OrderStatus, Style, check_order, merge_lines
 from domain.sagas import Reason
 from shards.audit.gathering import gather
 from shards.audit.judgement import judge
 from shards.order_book import KnownOrder, OrderBook
 from shardwise.connections import Opened
-from shardwise.files.order_file import read_batches
+from shardwise.files.order_file import opened_orders, read_batches
 from shardwise.new_ids import new_id
 from shardwise.orders import documents
 from shardwise.orders.documents import OrderDocument
@@ -36,6 +38,13 @@ NO_WORKER = "no worker polls for orders: this one waits for one (`shardwise up` 
 
 GivenLine = tuple[str, int] | tuple[str, int, str | None]
 """SKU and quantity, and where one was agreed the unit price, a decimal."""
+
+
+class Retried(NamedTuple):
+    """`is_worked_on`: whether somebody works on the order now."""
+
+    order: OrderDocument
+    is_worked_on: bool
 
 
 class Orders:
@@ -78,7 +87,7 @@ class Orders:
         check_identifier(customer, "customer")
         if currency is not None:
             check_currency(currency)
-        given = [_given(each, f"lines.{n}") for n, each in enumerate(lines)]
+        given = [_given(each, f"lines.{n}") for n, each in enumerate(check_several(lines, "lines", "lines"))]
         chosen_style = choice(Style, style, "style")
         spent = currency or await self._currency_of(customer)
         ordered = merge_lines([_line(each, spent) for each in given])
@@ -126,6 +135,7 @@ class Orders:
         A final order stays as it is. An orchestrated one that lost its workflow gets another, which undoes it; of a
         choreographed one the row is asked. Idempotent.
         """
+        check_seconds(wait, "wait")
         before = await self.show(order_id)
         if before.is_final:
             return before
@@ -137,13 +147,14 @@ class Orders:
             await self._styles.cancel(known.lookup.request, shard, wait)
         return await self.show(order_id)
 
-    async def retry(self, order_id: str, wait: float = WAIT_SECONDS) -> tuple[OrderDocument, bool]:
-        """Has the order's waiting steps tried again at once: the order, and whether somebody works on it now.
+    async def retry(self, order_id: str, wait: float = WAIT_SECONDS) -> Retried:
+        """Has the order's waiting steps tried again at once.
 
         Also for a final row: after the decision the stock and the merchant's credit may still wait for their shards.
         Where no workflow takes the request and the rows say that something is due, what is due is started again.
         Harmless where nothing waits.
         """
+        check_seconds(wait, "wait")
         before = await self.show(order_id)
         taken = await self._styles.retry(order_id, before.style, wait)
         if not taken and await self._is_due(order_id):
@@ -153,7 +164,7 @@ class Orders:
                 is_decided = known.status is not OrderStatus.PENDING
                 await self._styles.resume(known.lookup.request, shard, is_decided)
                 taken = True
-        return await self.show(order_id), taken
+        return Retried(await self.show(order_id), taken)
 
     async def _is_due(self, order_id: str) -> bool:
         """Whether the order's rows are right only while somebody works on it."""
@@ -163,7 +174,7 @@ class Orders:
 
     async def import_file(
         self,
-        source: BinaryIO,
+        file: str | Path | BinaryIO,
         on_invalid: Callable[[int, str], None],
         style: Style | str = Style.ORCHESTRATED,
         concurrency: int = 50,
@@ -171,7 +182,8 @@ class Orders:
         tally: Tally | None = None,
         say: Callable[[str], None] | None = None,
     ) -> Tally:
-        """Places every order of a file, one JSON document a line, and counts how they ended. See `OrderImport`.
+        """Places every order of a file, one JSON document a line, and counts how they ended. See `OrderImport`. `file`
+        is a path, `-` for standard input, or a binary file that is open.
 
         Safe to repeat, also after a kill. `on_invalid` is told the number of a line and what is wrong with it; `tally`
         is counted on while it runs.
@@ -180,16 +192,17 @@ class Orders:
         check_whole(concurrency, "concurrency", 1, CONCURRENCY_MAX)
         check_seconds(stuck_after, "stuck_after", above_zero=True)
         told = tally if tally is not None else Tally()
-        # Both before any order: with either away nothing could be told apart from nothing to do.
-        await asyncio.gather(self._opened.usual.router.map(), self._opened.usual.temporal())
-        if say is not None and not await self.has_worker(chosen):
-            say("no worker polls for orders: they will wait for one (`shardwise up` or `shardwise worker`)")
-        work = OrderImport(self._book, self._styles, chosen, concurrency, stuck_after, on_invalid, told)
-        return await work.run(read_batches(source))
+        with opened_orders(file) as source:
+            # Both before any order: with either away nothing could be told apart from nothing to do.
+            await asyncio.gather(self._opened.usual.router.map(), self._opened.usual.temporal())
+            if say is not None and not await self.has_worker(chosen):
+                say("no worker polls for orders: they will wait for one (`shardwise up` or `shardwise worker`)")
+            work = OrderImport(self._book, self._styles, chosen, concurrency, stuck_after, on_invalid, told)
+            return await work.run(read_batches(source))
 
-    async def has_worker(self, style: Style) -> bool:
+    async def has_worker(self, style: Style | str = Style.ORCHESTRATED) -> bool:
         """Whether workers poll for orders of this style. Without them, orders are taken and wait."""
-        return await self._styles.has_worker(style)
+        return await self._styles.has_worker(choice(Style, style, "style"))
 
     async def _currency_of(self, customer: str) -> str:
         try:
@@ -259,7 +272,8 @@ class Orders:
 def _given(line: GivenLine, field: str) -> tuple[str, int, str | None]:
     if not isinstance(line, tuple) or not 2 <= len(line) <= 3:
         raise InvalidInput(field, f"{field}: expected (SKU, quantity) or (SKU, quantity, price), got {shown(line)}")
-    check_line(OrderLine(line[0], line[1]), "", field)
+    check_identifier(line[0], f"{field}.sku")
+    check_quantity(line[1], f"{field}.quantity")
     return line[0], line[1], line[2] if len(line) == 3 else None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from domain.timestamps import short_timestamp
-from shardwise.operations.trace.facts import Round, Run
+from tracing.facts import Round, Run
 
 
 def waits_for(runs: Sequence[Run]) -> str | None:

@@ -14,6 +14,7 @@ from domain.money import Money, check_currency
 from domain.numbers import check_seconds
 from domain.progress import Report, untold
 from domain.sagas import Reason
+from domain.text import check_free_text
 from domain.transfers import Protocol, ProtocolChoice, Transfer, TransferState, TransferStatus, check_transfer
 from shards import transfer_reads
 from shards.account_reads import read_currency
@@ -21,6 +22,7 @@ from shards.audit.workflows import Work
 from shards.routing import Router
 from shards.transfers import TransferRow
 from shardwise.connections import Opened
+from shardwise.files.order_file import path_of
 from shardwise.new_ids import new_id
 from shardwise.transfers.documents import TransferDocument, of_request, of_row
 from shardwise.transfers.importing import ImportedTransfers, import_transfers
@@ -68,6 +70,10 @@ class Transfers:
         `say` is told where it will wait for a worker.
         """
         chosen = new_id() if transfer_id is None else check_identifier(transfer_id, "transfer_id")
+        check_identifier(source, "source")
+        check_identifier(target, "target")
+        if reference is not None:
+            check_free_text(reference, "reference", chars_min=1)
         by = choice(ProtocolChoice, protocol, "protocol")
 
         def transfer(currency: str) -> Transfer:
@@ -131,7 +137,7 @@ class Transfers:
         seconds. `say` is told what a person should know, invalid lines above all. `InvalidInput` for the file.
         """
         check_seconds(stuck_after, "stuck_after", above_zero=True)
-        return await import_transfers(self._opened, Path(file), say, report, stuck_after)
+        return await import_transfers(self._opened, path_of(file), say, report, stuck_after)
 
     async def _currency_of(self, source: str) -> str:
         try:

@@ -26,7 +26,6 @@ from shards.order_book import OrderBook
 from shardwise.connections import Connections
 from shardwise.files.order_file import NumberedLine
 from shardwise.operations.recovery import Found, Recovery
-from shardwise.operations.trace.read import trace_order
 from shardwise.orders.documents import OrderDocument
 from shardwise.orders.importing import OrderImport, Outcome, Tally
 from shardwise.orders.sagas import OrderSagas
@@ -40,6 +39,7 @@ from tests.conftest import FreshCluster, FreshNamespace
 from tests.support.opened import OpenedWith
 from tests.support.services import followed, services
 from tests.support.world import World
+from tracing.read import trace_order
 
 SECONDS = 30.0
 _numbers = itertools.count(1)
@@ -249,7 +249,7 @@ async def test_the_path_of_an_order_goes_from_hand_to_hand(office: Office) -> No
         assert repeated is not None
         assert repeated.refusal is not None
         assert repeated.refusal.reason is Reason.OTHER_STYLE
-    trace = await trace_order(office.connections, order.order_id)
+    trace = await trace_order(office.connections.cluster, office.connections.temporal, order.order_id)
     assert (trace.style, trace.status) == (Style.CHOREOGRAPHED, OrderStatus.CONFIRMED)
     expected = {
         reactor_id(Reactor.RESERVE_STOCK, order.order_id, 1): "OrderPlaced",
@@ -278,7 +278,7 @@ async def test_the_path_of_a_refused_order_goes_back_again(office: Office) -> No
     async with office.open():
         await office.desk().place_order(order, SECONDS)
         await until(lambda: _nobody_runs(office, order))
-    trace = await trace_order(office.connections, order.order_id)
+    trace = await trace_order(office.connections.cluster, office.connections.temporal, order.order_id)
     events = [event.kind for event in trace.events]
     assert events == [
         "OrderPlaced",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from domain.sagas import Reason, Refusal
 from shards.saga_rows import SagaRows, read_saga
-from shardwise.operations.trace.documents import StepDocument, TraceDocument
-from shardwise.operations.trace.read import Known, document_of
 from tests.support.world import SagaByHand, World
+from tracing.documents import StepDocument, TraceDocument
+from tracing.read import Known, document_of
 
 CANCELLED = Refusal(Reason.CANCELLED, "cancelled before it was confirmed")
 

@@ -8,9 +8,9 @@ import pytest
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
-from shardwise.operations.trace.facts import Run
-from shardwise.operations.trace.workflow_runs import read_runs
 from tests.conftest import FreshNamespace
+from tracing.facts import Run
+from tracing.workflow_runs import read_runs
 from workflows.order_saga import ORDER_STATUS
 
 

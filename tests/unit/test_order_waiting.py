@@ -9,11 +9,11 @@ from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from shardwise.operations.trace.facts import Run
-from shardwise.operations.trace.history import read_run
-from shardwise.operations.trace.workflow_runs import add_pending
 from shardwise.orders.documents import why_of
 from shardwise.orders.waiting import waits_for
+from tracing.facts import Run
+from tracing.history import read_run
+from tracing.workflow_runs import add_pending
 
 HISTORIES = Path(__file__).parent.parent / "workflow" / "histories" / "orders"
 

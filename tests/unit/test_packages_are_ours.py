@@ -15,6 +15,7 @@ PACKAGES = (
     "activities",
     "workflows",
     "workers",
+    "tracing",
     "shardwise",
     "contrast",
     "cli",

@@ -12,10 +12,10 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from cli.trace_tree import TraceTree
 from domain.choreography import REACTIONS, EventKind, Reactor, placement_id, reactor_id
 from domain.orders import Style
-from shardwise.operations.trace.documents import TraceDocument
-from shardwise.operations.trace.facts import Run
-from shardwise.operations.trace.history import read_run
-from shardwise.operations.trace.read import Known, document_of
+from tracing.documents import TraceDocument
+from tracing.facts import Run
+from tracing.history import read_run
+from tracing.read import Known, document_of
 
 HISTORIES = Path(__file__).parent.parent / "workflow" / "histories" / "reactors"
 CONFIRMED, REFUSED = "choreographed_to_the_end", "choreographed_and_refused"

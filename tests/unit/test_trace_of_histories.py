@@ -21,10 +21,10 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from cli.trace_tree import TraceTree
 from domain.steps import Step
 from shards.saga_rows import BarrierRow, SagaRows
-from shardwise.operations.trace.documents import StepDocument, TraceDocument
-from shardwise.operations.trace.facts import Run
-from shardwise.operations.trace.history import ended_by, read_run
-from shardwise.operations.trace.read import Known, document_of
+from tracing.documents import StepDocument, TraceDocument
+from tracing.facts import Run
+from tracing.history import ended_by, read_run
+from tracing.read import Known, document_of
 
 HISTORIES = Path(__file__).parent.parent / "workflow" / "histories" / "orders"
 SHARDS_AWAY = {"shard-1": None, "shard-2": None}

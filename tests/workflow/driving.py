@@ -14,9 +14,9 @@ from temporalio.worker import Replayer
 
 from domain.step_ids import parse_activity_id
 from domain.steps import Step
-from shardwise.operations.trace.local_rounds import MARKER_NAME
 from tests.workflow.faults import Fails, Fault, Hangs
 from tests.workflow.modes import Mode
+from tracing.local_rounds import MARKER_NAME
 from workers.sandbox import workflow_runner
 
 # A SKU range or a participant; the first range has no lower bound.

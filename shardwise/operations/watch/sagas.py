@@ -13,10 +13,10 @@ from domain.choreography import ORDER_WORKFLOW_TYPES, saga_id_of
 from domain.identifiers import order_saga_id
 from domain.orders import OrderStatus
 from domain.transfers import TransferStatus
-from shardwise.operations.trace.history import as_datetime, ended_by
 from shardwise.operations.watch.documents import StuckDocument
 from shardwise.other_workflows import count_others
 from shardwise.refused_starts import count_refused
+from tracing.history import as_datetime, ended_by
 
 STUCK_SHOWN_MAX = 5
 # Lists come newest first and in no other order: the oldest are looked for among this many.

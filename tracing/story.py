@@ -14,8 +14,8 @@ from activities.interfaces import StockShare
 from domain.sagas import Outcome
 from domain.step_ids import parse_activity_id
 from domain.steps import Phase, Step, decision_told
-from shardwise.operations.trace.documents import AlarmDocument, Result, RoundDocument, RowDocument, StepDocument
-from shardwise.operations.trace.facts import TEMPORAL_CANCEL, Effect, Handover, LostTask, Request, Round, Run, Timer
+from tracing.documents import AlarmDocument, Result, RoundDocument, RowDocument, StepDocument
+from tracing.facts import TEMPORAL_CANCEL, Effect, Handover, LostTask, Request, Round, Run, Timer
 from workflows.order_saga import told
 from workflows.visibility import CANCELLATION_WINDOW
 

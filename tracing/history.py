@@ -20,8 +20,8 @@ from temporalio.converter import DataConverter
 
 from domain.step_ids import carried_in, parse_activity_id
 from domain.text import first_line
-from shardwise.operations.trace.facts import TEMPORAL_CANCEL, Handover, LostTask, Request, Round, RoundEnd, Run, Timer
-from shardwise.operations.trace.local_rounds import MARKER_NAME, Marker, rounds_of
+from tracing.facts import TEMPORAL_CANCEL, Handover, LostTask, Request, Round, RoundEnd, Run, Timer
+from tracing.local_rounds import MARKER_NAME, Marker, rounds_of
 from workflows.order_saga import ORDER_STATUS
 
 _CLOSINGS = {

@@ -11,7 +11,7 @@ from domain.sagas import Outcome, Refusal
 from domain.step_ids import NamedStep, step_of_barrier
 from domain.steps import Step
 from shards.saga_rows import BarrierRow, DatedOrder, LookupRow, SagaRows
-from shardwise.operations.trace.facts import Effect
+from tracing.facts import Effect
 
 _REFUSAL = TypeAdapter[Refusal | None](Refusal | None)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from temporalio.client import Client
 from temporalio.service import RPCError
 
 from domain.choreography import saga_id_of
@@ -16,23 +17,24 @@ from domain.identifiers import check_identifier, order_saga_id
 from domain.orders import OrderStatus, Style, closing_state
 from domain.sagas import Outcome, Reason, Refusal
 from domain.steps import Step
-from shards.engines import Database
+from shards.engines import Cluster, Database
 from shards.saga_rows import DatedOrder, EventRow, LookupRow, SagaRows, read_saga
 from shards.waiting import within
-from shardwise.connections import Connections
-from shardwise.operations.trace.documents import (
+from tracing.documents import (
     DecisionDocument,
     RunDocument,
     SourcesDocument,
     TaskDocument,
     TraceDocument,
 )
-from shardwise.operations.trace.events import events_of
-from shardwise.operations.trace.facts import Effect, Round, Run
-from shardwise.operations.trace.shard_effects import effects_of
-from shardwise.operations.trace.story import About, steps_of, stock_plan
-from shardwise.operations.trace.workflow_runs import read_runs, read_workflows
+from tracing.events import events_of
+from tracing.facts import Effect, Round, Run
+from tracing.shard_effects import effects_of
+from tracing.story import About, steps_of, stock_plan
+from tracing.workflow_runs import read_runs, read_workflows
 from workflows.order_saga import workflow_id
+
+Temporal = Callable[[], Awaitable[Client]]
 
 SHARD_SECONDS = 3.0
 TEMPORAL_SECONDS = 3.0
@@ -84,20 +86,23 @@ class Known:
         return [effect for rows in self.rows.values() if rows for effect in effects_of(rows)]
 
 
-async def trace_order(to: Connections, order_id: str) -> TraceDocument:
-    """`Refused` with `unknown_order` where nobody knows it, `Unreachable` where somebody who might is away."""
+async def trace_order(cluster: Cluster, temporal: Temporal, order_id: str) -> TraceDocument:
+    """`temporal` connects. `Refused` with `unknown_order` where nobody knows it, `Unreachable` where somebody who might
+    is away."""
     check_identifier(order_id, "order_id")
-    shards = to.cluster.shards.values()
-    runs, rows = await asyncio.gather(_runs(to, order_id), asyncio.gather(*(_rows(each, order_id) for each in shards)))
-    known = Known(order_id, runs, dict(zip(to.cluster.shards, rows, strict=True))).of_its_style()
+    shards = cluster.shards.values()
+    runs, rows = await asyncio.gather(
+        _runs(temporal, order_id), asyncio.gather(*(_rows(each, order_id) for each in shards))
+    )
+    known = Known(order_id, runs, dict(zip(cluster.shards, rows, strict=True))).of_its_style()
     if not known.runs and not known.effects:
         raise _unknown(known)
     return document_of(known)
 
 
-async def _runs(to: Connections, order_id: str) -> Sequence[Run] | None:
+async def _runs(temporal: Temporal, order_id: str) -> Sequence[Run] | None:
     async def read() -> Sequence[Run]:
-        client = await to.temporal()
+        client = await temporal()
         both = await asyncio.gather(
             read_runs(client, workflow_id(order_id)), read_workflows(client, order_saga_id(order_id))
         )

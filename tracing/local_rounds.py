@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, Self
 
-from shardwise.operations.trace.facts import Round, RoundEnd
+from tracing.facts import Round, RoundEnd
 
 MARKER_NAME = "core_local_activity"
 NO_TIME = timedelta(0)

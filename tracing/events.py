@@ -7,8 +7,8 @@ from datetime import datetime
 
 from domain.choreography import REACTIONS, EventKind, Reactor, reactor_id
 from shards.saga_rows import EventRow
-from shardwise.operations.trace.documents import EventDocument, ReactorDocument
-from shardwise.operations.trace.facts import Run
+from tracing.documents import EventDocument, ReactorDocument
+from tracing.facts import Run
 
 
 def events_of(order_id: str, rows: Sequence[tuple[str, EventRow]], runs: Sequence[Run]) -> list[EventDocument]:

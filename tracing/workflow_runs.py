@@ -6,9 +6,9 @@ from temporalio.api.enums.v1 import PendingActivityState, PendingWorkflowTaskSta
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import Client, WorkflowExecutionStatus
 
-from shardwise.operations.trace.facts import Run, WaitingTask
-from shardwise.operations.trace.history import as_datetime, ended_by, read_run
-from shardwise.workflow_calls import described
+from stack.temporal_client import described
+from tracing.facts import Run, WaitingTask
+from tracing.history import as_datetime, ended_by, read_run
 
 RUNS_MAX = 20
 # A choreographed order has at most nine, and again as many where lost ones were started anew.
