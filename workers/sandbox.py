@@ -16,8 +16,8 @@ PASSED_THROUGH = (
 
 
 def workflow_runner(sandboxed: bool) -> WorkflowRunner:
-    """The sandbox finds non-determinism and costs a third of a worker's CPU: on in workflow tests, replays and
-    the fault battery; a setting in production."""
+    """The sandbox finds non-determinism and costs a third of a worker's CPU: on in workflow tests, replays
+    and `make battery`; a setting in production."""
     if not sandboxed:
         return CheckedRunner(UnsandboxedWorkflowRunner())
     restrictions = SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH)
