@@ -103,6 +103,7 @@ async def test_recover_carries_out_again_what_other_shards_know_of(office: Resto
     async with office.at_work():
         assert [await office.place(each) for each in orders] == [OrderStatus.CONFIRMED] * 2
         assert [await office.send(*each) for each in transfers] == [TransferStatus.SETTLED] * 2
+        await until(lambda: office.have_ended(orders))
     await office.town.server.go_back_to_copy()
     await office.reopened()
     async with office.at_work():
@@ -128,6 +129,7 @@ async def test_an_id_whose_claim_is_gone_is_claimed_again_by_recover(office: Res
     orders = [await claimed_on(world, SHARD, each) for each in await orders_of(world, customer)]
     async with office.at_work():
         assert [await office.place(each) for each in orders] == [OrderStatus.CONFIRMED] * 2
+        await until(lambda: office.have_ended(orders))
     await office.town.server.go_back_to_copy()
     await office.reopened()
     async with office.at_work():

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from temporalio.client import Client
 
+from domain.identifiers import order_saga_id
 from domain.orders import Order, OrderStatus
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus
 from shards.audit.audit import Audit
+from shards.audit.gathering import gather
+from shards.audit.judgement import judge
+from shards.audit.workflows import Work
 from shards.event_lag import events_document
 from shardwise.connections import Connections
 from shardwise.operations.rebuild import ReadModelRebuilds
@@ -63,6 +67,16 @@ class Office:
     async def has_caught_up(self) -> bool:
         shards = (await events_document(self.world.cluster, 60)).shards
         return not any(each.events for shard in shards for each in shard.consumers if not each.history_lost)
+
+    async def have_ended(self, orders: Sequence[Order]) -> bool:
+        """Nothing is left to do for them, and nobody is at it: a choreographed order is confirmed before its last
+        reactors have ended."""
+        dossiers = (await gather(self.world.cluster, [order_saga_id(each.order_id) for each in orders])).values()
+        if any(not dossier.is_known or judge(dossier) or dossier.is_unread for dossier in dossiers):
+            return False
+        states = TemporalWorkflowStates(self.client)
+        ids = [workflow_id for dossier in dossiers for workflow_id in dossier.workflow_ids]
+        return all([(await states.state_of(each)).work is not Work.OPEN for each in ids])
 
     async def damage(self) -> list[str]:
         audit = Audit(self.world.cluster, TemporalWorkflowStates(self.client), lambda *_: None)
