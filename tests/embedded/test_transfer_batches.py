@@ -159,8 +159,9 @@ async def test_a_terminated_batch_is_started_again_by_recover(
     for started in (False, True):
         recovered = shardwise.inside("recover", *([] if started else ["--dry-run"]))
         assert recovered.document["batches"] == [{"batch_id": waited["batch_id"], "started": started}]
-    ended = shardwise.inside("import", "transfers", str(file)).document
-    assert (ended["settled"], ended["batch_id"]) == (1, waited["batch_id"])
+    ended = shardwise.inside("import", "transfers", str(file))
+    assert ended.document["settled"] == 1, (ended.document, ended.stderr, outcomes(ended.document["outcomes"]))
+    assert ended.document["batch_id"] == waited["batch_id"]
     assert shardwise.inside("recover").document["batches"] == []
 
 
