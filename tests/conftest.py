@@ -6,13 +6,12 @@ import gc
 import itertools
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 from temporalio.client import Client
 from xdist.scheduler import LoadScopeScheduling
 
@@ -38,11 +37,6 @@ def pytest_configure(config: pytest.Config) -> None:
     processes = config.getoption("tx", default=[])
     if processes and not config.getoption("collectonly"):
         config.stash[_keeper] = Keeper(len(processes))
-
-
-def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:
-    """As workers have it."""
-    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.hookimpl(optionalhook=True)
