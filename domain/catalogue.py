@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from domain.argument_types import check_type
 from domain.content import hash_of_content
 from domain.errors import InvalidInput
 from domain.identifiers import MERCHANT_PREFIX, check_identifier, shown
-from domain.kinds import check_kind
 from domain.limits import NAME_CHARS_MAX, QUANTITY_MAX
 from domain.money import Money, check_amount, check_currency
 from domain.numbers import check_quantity
@@ -85,7 +85,7 @@ def product_of_row(row: Mapping[str, str]) -> Product:
 
 def check_customer(customer: Customer) -> Customer:
     """The rules that hold for any customer, whatever it comes through, or `InvalidInput` naming the field."""
-    check_kind(customer, Customer, "customers")
+    check_type(customer, Customer, "customers")
     _customer_id(customer.customer_id, "customer_id")
     check_name(customer.name, "name")
     if customer.email is not None:
@@ -100,7 +100,7 @@ def check_customer(customer: Customer) -> Customer:
 
 def check_product(product: Product) -> Product:
     """As `check_customer`."""
-    check_kind(product, Product, "products")
+    check_type(product, Product, "products")
     check_identifier(product.sku, "sku")
     check_name(product.name, "name")
     check_amount(product.unit_price, "unit_price")

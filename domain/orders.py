@@ -13,11 +13,11 @@ from enum import StrEnum
 
 from pydantic.dataclasses import dataclass
 
+from domain.argument_types import check_type
 from domain.content import hash_of_content
 from domain.currencies import why_not_new
 from domain.errors import InvalidInput
 from domain.identifiers import check_identifier
-from domain.kinds import check_kind
 from domain.limits import AMOUNT_MINOR_UNITS_MAX, ORDER_LINES_MAX, QUANTITY_MAX
 from domain.money import Money, check_amount, check_currency
 from domain.numbers import check_quantity
@@ -155,7 +155,7 @@ def merge_lines(lines: Sequence[OrderLine]) -> tuple[OrderLine, ...]:
 
 def check_order(order: Order) -> Order:
     """The rules that hold for any order, whatever it comes through, or `InvalidInput` naming the field."""
-    check_kind(order, Order, "order")
+    check_type(order, Order, "order")
     check_identifier(order.order_id, "order_id")
     check_identifier(order.customer_id, "customer_id")
     check_currency(order.currency)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
+from domain.argument_types import check_type
 from domain.errors import InvalidInput
-from domain.kinds import check_kind
 from domain.limits import NAME_CHARS_MAX
 
 # Control characters (Postgres stores no NUL, terminals obey escapes), lone surrogates (they have no UTF-8), separators
@@ -28,7 +28,7 @@ def check_text(text: str) -> str:
 
 def check_free_text(text: str, field: str, chars_min: int = 0) -> str:
     """`text` unchanged, or `InvalidInput`: as long as a name may be, and no character that acts on its surroundings."""
-    check_kind(text, str, field)
+    check_type(text, str, field)
     if not chars_min <= len(text) <= NAME_CHARS_MAX:
         raise InvalidInput(field, f"{field}: expected {chars_min} to {NAME_CHARS_MAX} characters, got {len(text)}")
     try:

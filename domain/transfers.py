@@ -14,10 +14,10 @@ from enum import StrEnum
 
 from pydantic.dataclasses import dataclass
 
+from domain.argument_types import check_type
 from domain.content import hash_of_content
 from domain.errors import InvalidInput
 from domain.identifiers import check_identifier, transfer_saga_id
-from domain.kinds import check_kind
 from domain.money import Money, check_amount, check_currency
 from domain.text import check_free_text
 
@@ -102,7 +102,7 @@ class Transfer:
 
 def check_transfer(transfer: Transfer) -> Transfer:
     """The rules that hold for any transfer whatever its source of input, or `InvalidInput`."""
-    check_kind(transfer, Transfer, "transfer")
+    check_type(transfer, Transfer, "transfer")
     check_identifier(transfer.transfer_id, "transfer_id")
     check_identifier(transfer.source, "source")
     check_identifier(transfer.target, "target")

@@ -16,11 +16,11 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import TextClause, text
 
+from domain.argument_types import check_collection
 from domain.catalogue import Customer, Product, check_customer, check_product
 from domain.currencies import why_not_new
 from domain.errors import InvalidInput, Refused, StaleRoute
 from domain.identifiers import merchant_account_id
-from domain.kinds import check_several
 from domain.shard_map import Route, ShardMap
 from shards import customer_rows, product_rows
 from shards.bulk import BulkTransaction
@@ -58,7 +58,7 @@ async def import_customers(
     that stands for two: nothing was asked then.
     """
     by_id = _by_key(
-        (check_customer(each) for each in check_several(customers, "customers", "customers")),
+        (check_customer(each) for each in check_collection(customers, "customers", "customers")),
         lambda row: row.customer_id,
         "customer_id",
     )
@@ -78,7 +78,7 @@ async def import_products(
     confirmed order cannot be refused.
     """
     by_sku = _by_key(
-        (check_product(each) for each in check_several(products, "products", "products")), lambda row: row.sku, "sku"
+        (check_product(each) for each in check_collection(products, "products", "products")), lambda row: row.sku, "sku"
     )
     async with _turn(router.cluster.catalog):
         rows = _Import(router, _PRODUCTS, by_sku, on_progress)

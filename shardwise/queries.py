@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from pydantic import Field, TypeAdapter
 
+from domain.argument_types import check_collection
 from domain.choices import choice
 from domain.documents import Document
 from domain.errors import Unreachable
 from domain.identifiers import check_identifier
-from domain.kinds import check_several
 from domain.money import Amount, Money
 from domain.orders import FINAL_STATES, OrderStatus
 from domain.page_tokens import KeyId, KeyNumber, KeyTime, PageToken
@@ -113,7 +113,7 @@ class Queries:
 
         What is `stuck` only Temporal knows: `Unreachable` where that is asked for and Temporal does not answer.
         """
-        statuses = [choice(OrderStatus, each, "status") for each in _several(status)]
+        statuses = [choice(OrderStatus, each, "status") for each in _statuses(status)]
         wanted = order_filter(customer, statuses, since, until, day)
         page = page_after(_ORDERS, limit, after)
         known = replace(wanted, stuck=await self._stuck(wanted.statuses))
@@ -182,8 +182,8 @@ class Queries:
         return frozenset(ids or ())
 
 
-def _several(status: Iterable[OrderStatus | str]) -> Iterable[str]:
-    return [status] if isinstance(status, str) else check_several(status, "status", "states of orders")
+def _statuses(status: Iterable[OrderStatus | str]) -> Iterable[str]:
+    return [status] if isinstance(status, str) else check_collection(status, "status", "states of orders")
 
 
 def _totals(found: list[Sales]) -> tuple[Total, ...]:

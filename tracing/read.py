@@ -34,7 +34,7 @@ from tracing.story import About, steps_of, stock_plan
 from tracing.workflow_runs import read_runs, read_workflows
 from workflows.order_saga import workflow_id
 
-Temporal = Callable[[], Awaitable[Client]]
+ConnectTemporal = Callable[[], Awaitable[Client]]
 
 SHARD_SECONDS = 3.0
 TEMPORAL_SECONDS = 3.0
@@ -86,7 +86,7 @@ class Known:
         return [effect for rows in self.rows.values() if rows for effect in effects_of(rows)]
 
 
-async def trace_order(cluster: Cluster, temporal: Temporal, order_id: str) -> TraceDocument:
+async def trace_order(cluster: Cluster, temporal: ConnectTemporal, order_id: str) -> TraceDocument:
     """`temporal` connects. `Refused` with `unknown_order` where nobody knows it, `Unreachable` where somebody who might
     is away."""
     check_identifier(order_id, "order_id")
@@ -100,7 +100,7 @@ async def trace_order(cluster: Cluster, temporal: Temporal, order_id: str) -> Tr
     return document_of(known)
 
 
-async def _runs(temporal: Temporal, order_id: str) -> Sequence[Run] | None:
+async def _runs(temporal: ConnectTemporal, order_id: str) -> Sequence[Run] | None:
     async def read() -> Sequence[Run]:
         client = await temporal()
         both = await asyncio.gather(

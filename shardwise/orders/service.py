@@ -10,10 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from domain.argument_types import check_collection
 from domain.choices import choice
 from domain.errors import InvalidInput, NotFound, Refused, Unreachable
 from domain.identifiers import check_identifier, order_saga_id, shown
-from domain.kinds import check_several
 from domain.money import Money, check_amount, check_currency
 from domain.numbers import check_quantity, check_seconds, check_whole
 from domain.orders import Order, OrderLine, OrderStatus, Style, check_order, merge_lines
@@ -87,7 +87,7 @@ class Orders:
         check_identifier(customer, "customer")
         if currency is not None:
             check_currency(currency)
-        given = [_given(each, f"lines.{n}") for n, each in enumerate(check_several(lines, "lines", "lines"))]
+        given = [_given(each, f"lines.{n}") for n, each in enumerate(check_collection(lines, "lines", "lines"))]
         chosen_style = choice(Style, style, "style")
         spent = currency or await self._currency_of(customer)
         ordered = merge_lines([_line(each, spent) for each in given])

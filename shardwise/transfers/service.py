@@ -70,6 +70,7 @@ class Transfers:
         `say` is told where it will wait for a worker.
         """
         chosen = new_id() if transfer_id is None else check_identifier(transfer_id, "transfer_id")
+        # Before there is a `Transfer`, which would tell of a wrong type in the words of pydantic.
         check_identifier(source, "source")
         check_identifier(target, "target")
         if reference is not None:

@@ -193,8 +193,8 @@ class CommitsUnderItsUndo(Fault):
 
     async def around(self, saga: WatchedSaga, attempt: Attempt, effect: Effect) -> Any:
         if saga.befallen > 1:
-            # On a machine this slow the first was given up. Its successor lets the cancel come first too: local
-            # activities would bring the saga to its decision in the same workflow task, before it hears of the cancel.
+            # A slow machine: the first attempt timed out. This one waits for the cancel too. Otherwise local activities
+            # would take the saga to its decision in the same workflow task, before it hears of the cancel.
             await saga.undoing.wait()
             return await effect()
 

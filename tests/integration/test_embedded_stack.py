@@ -168,7 +168,7 @@ async def test_in_a_stack_of_before_the_owners_workers_end_and_a_role_is_drawn_o
 
 
 async def kill(pid: int) -> None:
-    """Returns when its last thread is gone: so long its port is taken, for whoever asks."""
+    """Returns when its last thread is gone. Until then its port is taken."""
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         process.kill()

@@ -1,4 +1,4 @@
-"""What a caller hands over is of the kind that was asked for: Python does not hold anybody to his types."""
+"""Arguments have the types that are declared: Python itself does not check."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from domain.identifiers import shown
 T = TypeVar("T")
 
 
-def check_kind(value: object, kind: type[T], field: str) -> T:
+def check_type(value: object, expected: type[T], field: str) -> T:
     """`value` unchanged, or `InvalidInput` naming `field`."""
-    if isinstance(value, kind):
+    if isinstance(value, expected):
         return value
-    raise InvalidInput(field, f"{field}: expected {_named(kind)}, got {shown(value)}")
+    raise InvalidInput(field, f"{field}: expected {_named(expected)}, got {shown(value)}")
 
 
-def check_several(values: Iterable[T], field: str, expected: str) -> Iterable[T]:
+def check_collection(values: Iterable[T], field: str, expected: str) -> Iterable[T]:
     """`values` unchanged: a collection of `expected`, not a text, or `InvalidInput`."""
     if isinstance(values, Iterable) and not isinstance(values, str | bytes):
         return values
