@@ -7,13 +7,15 @@ from collections.abc import Awaitable, Callable
 from pydantic import TypeAdapter
 from temporalio import activity
 
-from activities.effects import failures_told
+from activities.effects import failures_translated
 from activities.interfaces import ChoreographyActivities, OrderStep, PlacedOrder, StepResult
 from domain.identifiers import order_saga_id
 from domain.sagas import Refusal
 from domain.steps import Step
-from shards import barrier, choreographed_orders
-from shards.routing import Router, ShardTransaction
+from shards.orders import choreographed
+from shards.routing.router import Router
+from shards.routing.shard_transaction import ShardTransaction
+from shards.sagas import barrier
 
 _REFUSAL = TypeAdapter[Refusal | None](Refusal | None)
 
@@ -23,37 +25,37 @@ class ShardedChoreographyActivities(ChoreographyActivities):
         self._router = router
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def place_order(self, request: PlacedOrder) -> StepResult:
         order = request.order
         return await self._once(
             Step.PLACE_ORDER,
             OrderStep(order.order_id, order.customer_id),
-            lambda tx: choreographed_orders.place(tx, order, request.lines, request.choreography),
+            lambda tx: choreographed.place(tx, order, request.lines, request.choreography),
         )
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def join_stock(self, request: OrderStep) -> StepResult:
         return await self._once(
             Step.JOIN_STOCK,
             request,
-            lambda tx: choreographed_orders.join_stock(tx, request.order_id, request.refusal),
+            lambda tx: choreographed.join_stock(tx, request.order_id, request.refusal),
         )
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def hold_payment(self, request: OrderStep) -> StepResult:
         return await self._once(
             Step.HOLD_PAYMENT,
             request,
-            lambda tx: choreographed_orders.hold_payment(tx, request.order_id, request.refusal),
+            lambda tx: choreographed.hold_payment(tx, request.order_id, request.refusal),
         )
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def join_release(self, request: OrderStep) -> None:
-        await self._once(Step.JOIN_RELEASE, request, lambda tx: choreographed_orders.join_release(tx, request.order_id))
+        await self._once(Step.JOIN_RELEASE, request, lambda tx: choreographed.join_release(tx, request.order_id))
 
     async def _once(
         self, step: Step, order: OrderStep, effect: Callable[[ShardTransaction], Awaitable[Refusal | None]]

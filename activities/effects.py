@@ -1,4 +1,4 @@
-"""What every activity shares: its failures told to Temporal, and to the log, in one way."""
+"""What every activity shares: its failures reach Temporal and the log in one way."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from temporalio.exceptions import ApplicationError
 
 from domain.errors import ShardwiseError
 from domain.identifiers import shown
-from shards.engines import Cluster, Database
-from shards.integrity import IntegrityViolation
+from shards.connections.cluster import Cluster
+from shards.connections.database_errors import IntegrityViolation
+from shards.connections.shard import Shard
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,19 +26,19 @@ GIVEN_UP = ShardwiseError("given_up", "the attempt ran out of time, or nobody wa
 
 
 class StepFailure(ApplicationError):
-    """A failed attempt, as Temporal is told of it. `logged`: its one line is written already."""
+    """A failed attempt, as Temporal gets it. `logged`: its one line is written already."""
 
     logged = True
 
 
-def failures_told(effect: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+def failures_translated(effect: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
     """Failures as `ApplicationError` with a code as type: non-retryable where no retry can mend them.
 
     The cause is cut off: a traceback of the driver in every history and log line hides the sentence.
     """
 
     @functools.wraps(effect)
-    async def told(*args: P.args, **kwargs: P.kwargs) -> R:
+    async def translated(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return await effect(*args, **kwargs)
         except asyncio.CancelledError:
@@ -48,10 +49,10 @@ def failures_told(effect: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Co
             hopeless = isinstance(error, IntegrityViolation)
             raise StepFailure(error.message, type=error.code, non_retryable=hopeless) from None
 
-    return told
+    return translated
 
 
-def database_of(cluster: Cluster, shard: str) -> Database:
+def shard_of(cluster: Cluster, shard: str) -> Shard:
     """The shard of this name. Once the shard map has been read, one that is not there is one that nobody has: the
     failure is for good.
     """

@@ -7,11 +7,11 @@ from functools import partial
 from temporalio import activity
 
 from activities.coordinators import coordinator_of
-from activities.effects import failures_told
+from activities.effects import failures_translated
 from activities.interfaces import InDoubtActivities, ResolveInDoubt
 from domain.in_doubt import InDoubtReport
-from shards.in_doubt import Sweep
-from shards.routing import Router
+from shards.routing.router import Router
+from shards.transfers.in_doubt import Sweep
 
 
 class ShardedInDoubtActivities(InDoubtActivities):
@@ -19,7 +19,7 @@ class ShardedInDoubtActivities(InDoubtActivities):
         self._router = router
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def resolve_in_doubt(self, request: ResolveInDoubt) -> InDoubtReport:
         ask = partial(coordinator_of, activity.client())
         return await Sweep(self._router, ask, request.older_than_seconds).run()

@@ -7,7 +7,7 @@ import asyncio
 from pydantic import TypeAdapter
 from temporalio import activity
 
-from activities.effects import failures_told
+from activities.effects import failures_translated
 from activities.interfaces import (
     AbortOrder,
     Claimed,
@@ -26,8 +26,12 @@ from domain.sagas import Decision, Reason, Refusal
 from domain.shard_map import ShardMap
 from domain.steps import Step
 from domain.stock import why_not_sold
-from shards import barrier, order_lookup, orders, stock
-from shards.routing import Router, ShardTransaction
+from shards.orders import decision, order_row
+from shards.orders import lookup as order_lookup
+from shards.routing.router import Router
+from shards.routing.shard_transaction import ShardTransaction
+from shards.sagas import barrier
+from shards.stock import levels
 
 _PLAN = TypeAdapter(tuple[StockShare, ...])
 _REFUSAL = TypeAdapter[Refusal | None](Refusal | None)
@@ -38,7 +42,7 @@ class ShardedOrderActivities(OrderActivities):
         self._router = router
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def claim_order_id(self, order: Order) -> Claimed:
         shard_map = await self._router.map()
         if not shard_map.ranges_cut:
@@ -57,7 +61,7 @@ class ShardedOrderActivities(OrderActivities):
         return await self._router.write(lambda m: m.of_order_id(order.order_id), effect)
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def price_lines(self, order: Order) -> Priced:
         unpriced = sorted({line.sku for line in order.lines if line.unit_price is None})
         shard_map = await self._router.map()
@@ -80,13 +84,13 @@ class ShardedOrderActivities(OrderActivities):
             by_range.setdefault(shard_map.of_sku(sku).slot, []).append(sku)
 
         async def read(part: list[str]) -> dict[str, Money]:
-            return await self._router.read(lambda m: m.of_sku(part[0]), lambda tx: stock.read_prices(tx, part))
+            return await self._router.read(lambda m: m.of_sku(part[0]), lambda tx: levels.read_prices(tx, part))
 
         found = await asyncio.gather(*(read(part) for part in by_range.values()))
         return {sku: price for part in found for sku, price in part.items()}
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def open_order(self, request: OpenOrder) -> StepResult:
         order = request.order
 
@@ -95,30 +99,30 @@ class ShardedOrderActivities(OrderActivities):
                 tx,
                 order_saga_id(order.order_id),
                 Step.OPEN_ORDER.barrier_step(),
-                lambda: orders.open_order(tx, order, request.lines, request.total),
+                lambda: order_row.open_order(tx, order, request.lines, request.total),
                 _REFUSAL,
             )
 
         return StepResult(await self._router.write(lambda m: m.of_customer(order.customer_id), effect))
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def decide_order(self, request: DecideOrder) -> Decision:
         return await self._router.write(
             lambda m: m.of_customer(request.customer_id),
-            lambda tx: orders.decide(tx, request.order_id, request.refusal),
+            lambda tx: decision.decide(tx, request.order_id, request.refusal),
         )
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def abort_order(self, request: AbortOrder) -> None:
         await self._router.write(
             lambda m: m.of_customer(request.customer_id),
-            lambda tx: orders.abort_order(tx, request.order_id, request.refusal),
+            lambda tx: order_row.abort_order(tx, request.order_id, request.refusal),
         )
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def refuse_order_id(self, request: RefuseOrderId) -> None:
         await self._router.write(
             lambda m: m.of_order_id(request.order.order_id),

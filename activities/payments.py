@@ -5,13 +5,16 @@ from __future__ import annotations
 from pydantic import TypeAdapter
 from temporalio import activity
 
-from activities.effects import failures_told
+from activities.effects import failures_translated
 from activities.interfaces import CreditMerchant, PaymentActivities
 from domain.events import AccountEvent
 from domain.identifiers import merchant_account_id
 from domain.steps import Step
-from shards import barrier, ledger, outbox
-from shards.routing import Router, ShardTransaction
+from shards.accounts import ledger
+from shards.outbox.appending import append_event
+from shards.routing.router import Router
+from shards.routing.shard_transaction import ShardTransaction
+from shards.sagas import barrier
 
 _NOTHING = TypeAdapter(None)
 
@@ -21,13 +24,13 @@ class ShardedPaymentActivities(PaymentActivities):
         self._router = router
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def credit_merchant(self, request: CreditMerchant) -> None:
         merchant = merchant_account_id(request.amount.currency)
 
         async def credit(tx: ShardTransaction) -> None:
             version = await ledger.credit(tx, request.saga_id, merchant, request.amount, peer=request.customer_id)
-            outbox.append(
+            append_event(
                 tx, request.saga_id, AccountEvent.MERCHANT_CREDITED, merchant, version, amount=str(request.amount)
             )
 

@@ -29,13 +29,13 @@ from temporalio.service import RPCError, RPCStatusCode
 from domain.choreography import REACTIONS, OrderEvent, Reactor, reactor_id
 from domain.errors import InvalidInput, Unreachable
 from domain.outages import why_unreachable
-from shards import outbox_cursors
-from shards.engines import Database
-from shards.integrity import blames_the_data
-from shards.order_events import StoredEvent, newest, newest_versions, read_choreographed
-from shards.outbox_cursors import REACTORS, ParkedEvent
-from shards.outbox_stretch import Stepped, Stretch, more_behind, stretch_after
-from shards.routing import failures_on
+from shards.connections.database import Database
+from shards.connections.database_errors import blames_the_data
+from shards.orders.events import StoredEvent, newest, newest_versions, read_choreographed
+from shards.outbox import cursors
+from shards.outbox.cursors import REACTORS, ParkedEvent
+from shards.outbox.slice import Stepped, Stretch, more_behind, stretch_after
+from shards.routing.shard_transaction import failures_on
 
 SAGA = SearchAttributeKey.for_keyword("Saga")
 """The saga id, on every workflow of a choreographed order: what `order/<id>` is to an orchestrated one."""
@@ -59,7 +59,7 @@ class _Poison:
 
 
 class ReactorStarter:
-    """See `shards.outbox_stretch` for what it reads and why nothing is skipped."""
+    """See `shards.outbox.slice` for what it reads and why nothing is skipped."""
 
     name = REACTORS
 
@@ -76,7 +76,7 @@ class ReactorStarter:
         """
         with failures_on(self._shard.name):
             async with self._shard.snapshot() as snapshot:
-                position = await outbox_cursors.read_position(snapshot, self.name)
+                position = await cursors.read_position(snapshot, self.name)
                 stretch = await stretch_after(snapshot, position, EVENTS_MAX)
                 events, count = await read_choreographed(snapshot, stretch)
                 more = await more_behind(snapshot, stretch)
@@ -100,7 +100,7 @@ class ReactorStarter:
 
     async def _parked_behind(self, after: ParkedEvent | None) -> Sequence[ParkedEvent]:
         async with self._shard.transaction() as connection:
-            return await outbox_cursors.list_parked(connection, self.name, after=after)
+            return await cursors.list_parked(connection, self.name, after=after)
 
     async def _is_unparked(self, parked: ParkedEvent) -> bool:
         try:
@@ -112,7 +112,7 @@ class ReactorStarter:
         except InvalidInput:
             return False
         async with self._shard.transaction() as connection:
-            await outbox_cursors.unpark(connection, self.name, parked)
+            await cursors.unpark(connection, self.name, parked)
         return True
 
     async def _all(self, work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
@@ -160,8 +160,8 @@ class ReactorStarter:
             for each in poison:
                 told = f"{each.event.kind} of order {each.event.aggregate_id} is left aside: {each.reason}"
                 log.error(told, extra={"shard": self._shard.name, "code": "event_parked"})
-                await outbox_cursors.park(connection, self.name, each.event, each.reason)
-            await outbox_cursors.move(connection, self.name, stretch.end)
+                await cursors.park(connection, self.name, each.event, each.reason)
+            await cursors.move(connection, self.name, stretch.end)
 
 
 async def start_reactor(

@@ -8,18 +8,18 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from shards.tables.versions import Version
 from temporalio import activity
 
-from activities.effects import failures_told
+from activities.effects import failures_translated
 from activities.interfaces import Begun, Compared, ComparedRows, CompareShard, FillShard, ReadModelActivities
 from domain.errors import Refused
 from shards.audit.findings import Check, Findings
 from shards.audit.read_model import Projected, check_projected, check_version
-from shards.engines import Database
+from shards.connections.database import Database
 from shards.projection import switching
 from shards.projection.filling import Filling
-from shards.projection.versions import Version
-from shards.routing import Router
+from shards.routing.router import Router
 
 HEARTBEAT_SECONDS = 1.0
 EXAMPLES_MAX = 5
@@ -30,19 +30,19 @@ class ShardedReadModelActivities(ReadModelActivities):
         self._router = router
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def begin_rebuild(self, rebuild_id: str) -> Begun:
         try:
             await switching.begin(self._router.cluster.read_model, rebuild_id)
         except Refused as refused:
             return Begun(refusal=refused.message, refusal_code=refused.code)
-        return Begun(tuple(self._router.cluster.shards))
+        return Begun(tuple(self._router.cluster.primaries))
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def fill_shard(self, fill: FillShard) -> bool:
         ends = time.monotonic() + fill.seconds
-        shard = self._router.cluster.shards[fill.shard]
+        shard = self._router.cluster.primaries[fill.shard]
         filling = Filling(shard, self._router.cluster.read_model, fill.rebuild_id, fill.chunk_rows)
         await filling.begin()
         while await filling.step() or await filling.follow():
@@ -52,30 +52,30 @@ class ShardedReadModelActivities(ReadModelActivities):
         return True
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def compare_shard(self, compare: CompareShard) -> Compared:
         read_model = self._router.cluster.read_model
         async with read_model.transaction() as connection:
             await switching.assert_is_next(connection, compare.rebuild_id)
-        shard = self._router.cluster.shards[compare.shard] if compare.shard is not None else None
+        shard = self._router.cluster.primaries[compare.shard] if compare.shard is not None else None
         async with _beating():
             return Compared(
                 await _compared(shard, read_model, Version.NEXT), await _compared(shard, read_model, Version.LIVE)
             )
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def switch_read_model(self, rebuild_id: str) -> None:
-        await switching.switch(self._router.cluster.read_model, self._router.cluster.shards, rebuild_id)
+        await switching.switch(self._router.cluster.read_model, self._router.cluster.primaries, rebuild_id)
 
 
 async def _compared(shard: Database | None, read_model: Database, version: Version) -> ComparedRows:
     findings, projected = Findings(), Projected()
-    async with _unhurried(read_model) as told:
+    async with _without_timeouts(read_model) as told:
         if shard is None:
             await check_version(told, findings, version)
         else:
-            async with _unhurried(shard) as ours:
+            async with _without_timeouts(shard) as ours:
                 projected = await check_projected(ours, told, findings, version)
     found = findings.by_check[Check.READ_MODEL]
     examples = tuple(violation.what for violation in found.violations[:EXAMPLES_MAX])
@@ -83,8 +83,8 @@ async def _compared(shard: Database | None, read_model: Database, version: Versi
 
 
 @asynccontextmanager
-async def _unhurried(database: Database) -> AsyncIterator[Database]:
-    made = database.unhurried()
+async def _without_timeouts(database: Database) -> AsyncIterator[Database]:
+    made = database.without_timeouts()
     try:
         yield made
     finally:

@@ -33,7 +33,7 @@ from activities.transfer_batches import ShardedTransferBatchActivities
 from activities.transfers import ShardedTransferActivities
 from activities.two_phase import ShardedTwoPhaseActivities
 from domain.choreography import Service, steps_at
-from shards.routing import Router
+from shards.routing.router import Router
 
 Activity = Callable[..., Any]
 

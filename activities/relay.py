@@ -9,26 +9,26 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from temporalio import activity
 
-from activities.effects import database_of, failures_told
+from activities.effects import failures_translated, shard_of
 from activities.interfaces import Followed, FollowShard, RelayActivities, Standing
 from activities.reactors import ReactorStarter
 from domain.errors import ShardwiseError
-from shards.engines import Database
-from shards.outbox_bell import heard
-from shards.outbox_following import Consumer, follow
-from shards.outbox_lag import lag_of
-from shards.outbox_stretch import BEGINNING
-from shards.outbox_trimming import Trimmer
+from shards.connections.shard import Shard
+from shards.outbox.following import Consumer, follow
+from shards.outbox.lag import lag_of
+from shards.outbox.slice import BEGINNING
+from shards.outbox.trimming import Trimmer
 from shards.projection.projector import Projector
-from shards.routing import Router
+from shards.routing.router import Router
 
 HEARTBEAT_SECONDS = 1.0
-# How often the connection that hears the bell is asked whether it still is one.
+# How often the connection that listens is asked whether it still is one.
 ALIVE_SECONDS = 5.0
-# Nobody waits for it: it is for who looks.
+# Nobody waits for it: it is shown to whoever looks.
 STANDING_SECONDS_MAX = 5.0
 
 AssertAlive = Callable[[], Awaitable[None]]
+Listen = Callable[[Callable[[], None]], AbstractAsyncContextManager[AssertAlive]]
 
 
 class ShardedRelayActivities(RelayActivities):
@@ -38,32 +38,32 @@ class ShardedRelayActivities(RelayActivities):
         self._keep_seconds = keep_seconds
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def project_events(self, request: FollowShard) -> Followed:
         shard = await self._shard(request)
-        taken = await _follow(
-            Projector(shard, self._router.cluster.read_model), shard, request.seconds, self._bell(shard)
-        )
+        projector = Projector(shard.primary, self._router.cluster.read_model)
+        taken = await _follow(projector, shard.name, request.seconds, shard.listen)
         return await self._followed(shard, taken)
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def start_reactors(self, request: FollowShard) -> Followed:
         shard = await self._shard(request)
-        taken = await _follow(ReactorStarter(shard, activity.client()), shard, request.seconds, self._bell(shard))
+        starter = ReactorStarter(shard.primary, activity.client())
+        taken = await _follow(starter, shard.name, request.seconds, shard.listen)
         return await self._followed(shard, taken)
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def trim_outbox(self, request: FollowShard) -> Followed:
         shard = await self._shard(request)
-        trimmer = Trimmer(shard, self._router.cluster.read_model, self._keep_seconds)
-        return await self._followed(shard, await _follow(trimmer, shard, request.seconds, _no_bell))
+        trimmer = Trimmer(shard.primary, self._router.cluster.read_model, self._keep_seconds)
+        return await self._followed(shard, await _follow(trimmer, shard.name, request.seconds, _not_listening))
 
-    async def _followed(self, shard: Database, taken: int) -> Followed:
+    async def _followed(self, shard: Shard, taken: int) -> Followed:
         try:
             async with asyncio.timeout(STANDING_SECONDS_MAX):
-                lag = await lag_of(shard, self._router.cluster.read_model)
+                lag = await lag_of(shard.primary, self._router.cluster.read_model)
         except (ShardwiseError, TimeoutError):
             return Followed(taken, [])
         standing = [
@@ -72,17 +72,14 @@ class ShardedRelayActivities(RelayActivities):
         ]
         return Followed(taken, standing, lag.trimmed if lag.trimmed != BEGINNING else None)
 
-    async def _shard(self, request: FollowShard) -> Database:
+    async def _shard(self, request: FollowShard) -> Shard:
         await self._router.map()
-        return database_of(self._router.cluster, request.shard)
-
-    def _bell(self, shard: Database) -> Callable[[asyncio.Event], AbstractAsyncContextManager[AssertAlive]]:
-        return lambda rung: heard(self._router.cluster.listening[shard.name].autocommit, rung.set)
+        return shard_of(self._router.cluster, request.shard)
 
 
 @asynccontextmanager
-async def _no_bell(_: asyncio.Event) -> AsyncIterator[AssertAlive]:
-    """For what is in no hurry: it is asked by the clock alone."""
+async def _not_listening(_: Callable[[], None]) -> AsyncIterator[AssertAlive]:
+    """For a consumer that is in no hurry: it only polls."""
 
     async def alive() -> None:
         pass
@@ -90,17 +87,12 @@ async def _no_bell(_: asyncio.Event) -> AsyncIterator[AssertAlive]:
     yield alive
 
 
-async def _follow(
-    consumer: Consumer,
-    shard: Database,
-    seconds: float,
-    bell: Callable[[asyncio.Event], AbstractAsyncContextManager[AssertAlive]],
-) -> int:
+async def _follow(consumer: Consumer, shard: str, seconds: float, listen: Listen) -> int:
     taken: dict[str, int] = {}
-    rung = asyncio.Event()
-    async with bell(rung) as assert_alive:
+    notified = asyncio.Event()
+    async with listen(notified.set) as assert_alive:
         loops = [
-            asyncio.create_task(follow(consumer, shard.name, rung, taken)),
+            asyncio.create_task(follow(consumer, shard, notified, taken)),
             asyncio.create_task(_ask(assert_alive)),
             asyncio.create_task(_beat(taken)),
         ]

@@ -7,15 +7,18 @@ from collections.abc import Callable, Mapping
 from pydantic import TypeAdapter
 from temporalio import activity
 
-from activities.effects import failures_told
+from activities.effects import failures_translated
 from activities.interfaces import StepResult, StockActivities, StockShare, StockStep
 from domain.events import StockEvent
 from domain.sagas import Refusal
 from domain.shard_map import Route, ShardMap
 from domain.steps import Step
-from shards import barrier, outbox, stock
-from shards.integrity import IntegrityViolation
-from shards.routing import Router, ShardTransaction
+from shards.connections.database_errors import IntegrityViolation
+from shards.outbox.appending import append_event
+from shards.routing.router import Router
+from shards.routing.shard_transaction import ShardTransaction
+from shards.sagas import barrier
+from shards.stock import reservations
 
 _REFUSAL = TypeAdapter[Refusal | None](Refusal | None)
 _NOTHING = TypeAdapter(None)
@@ -26,17 +29,17 @@ class ShardedStockActivities(StockActivities):
         self._router = router
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def reserve_stock(self, request: StockStep) -> StepResult:
         return StepResult(await self._router.write(_route_of(request.share), lambda tx: _reserve(tx, request)))
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def release_stock(self, request: StockStep) -> None:
         share = request.share
 
         async def release(tx: ShardTransaction) -> None:
-            released = await stock.release(tx, request.saga_id, list(share.quantities))
+            released = await reservations.release(tx, request.saga_id, list(share.quantities))
             _tell(tx, request, StockEvent.RELEASED, released)
 
         await self._router.write(
@@ -45,16 +48,16 @@ class ShardedStockActivities(StockActivities):
         )
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def consume_stock(self, request: StockStep) -> None:
         share = request.share
 
         async def consume(tx: ShardTransaction) -> None:
             skus = list(share.quantities)
-            consumed = await stock.consume(tx, request.saga_id, skus)
+            consumed = await reservations.consume(tx, request.saga_id, skus)
             if len(consumed) < len(skus) and await _reserve(tx, request) is None:
                 # It was, or nothing had been confirmed: this shard was restored to before that.
-                consumed |= await stock.consume(tx, request.saga_id, skus)
+                consumed |= await reservations.consume(tx, request.saga_id, skus)
             if missing := sorted(set(skus) - set(consumed)):
                 raise IntegrityViolation(f"{request.saga_id} is confirmed, but nothing is reserved of {missing}")
             _tell(tx, request, StockEvent.CONSUMED, consumed)
@@ -70,7 +73,7 @@ async def _reserve(tx: ShardTransaction, request: StockStep) -> Refusal | None:
     share = request.share
 
     async def reserve() -> Refusal | None:
-        reserved = await stock.reserve(tx, request.saga_id, share.quantities, request.currency)
+        reserved = await reservations.reserve(tx, request.saga_id, share.quantities, request.currency)
         if isinstance(reserved, Refusal):
             return reserved
         _tell(tx, request, StockEvent.RESERVED, reserved)
@@ -91,4 +94,4 @@ def _route_of(share: StockShare) -> Callable[[ShardMap], Route]:
 def _tell(tx: ShardTransaction, request: StockStep, event: StockEvent, versions: Mapping[str, int]) -> None:
     for sku, version in versions.items():
         quantity = request.share.quantities[sku]
-        outbox.append(tx, request.saga_id, event, sku, version, quantity=quantity)
+        append_event(tx, request.saga_id, event, sku, version, quantity=quantity)

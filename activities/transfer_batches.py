@@ -11,19 +11,20 @@ from typing import TypeVar
 
 from temporalio import activity
 
-from activities.effects import database_of, failures_told
+from activities.effects import failures_translated, shard_of
 from activities.interfaces import BatchCounts, BatchStretch, StretchDone, TransferBatchActivities
 from domain.errors import StaleRoute
 from domain.sagas import Refusal
 from domain.shard_map import ShardMap
 from domain.transfer_batch import Decisions, Line
-from shards import batch_admissions, batch_staging
-from shards.batch_debits import Turn, debit
-from shards.batch_lines import Routes, read_chunk
-from shards.bulk import bulk_on
-from shards.engines import Cluster
-from shards.routing import Router
-from shards.side_by_side import all_ended
+from shards.connections.cluster import Cluster
+from shards.connections.side_by_side import all_ended
+from shards.routing.bulk_transaction import bulk_on
+from shards.routing.router import Router
+from shards.transfers.batch import admissions as batch_admissions
+from shards.transfers.batch import staging
+from shards.transfers.batch.debits import Turn, debit
+from shards.transfers.batch.lines import Routes, read_chunk
 
 T = TypeVar("T")
 
@@ -36,11 +37,11 @@ class ShardedTransferBatchActivities(TransferBatchActivities):
         self._routes: Routes | None = None
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def carry_out_lines(self, stretch: BatchStretch) -> StretchDone:
         stretch = _within_the_limits(stretch)
         await self._router.map()
-        database_of(self._router.cluster, stretch.shard)
+        shard_of(self._router.cluster, stretch.shard)
         last, counts, seen = stretch.after, BatchCounts(), 0
         # What was decided arrives while the next lines are decided: shards are different servers.
         arriving = asyncio.create_task(_nothing())
@@ -59,9 +60,9 @@ class ShardedTransferBatchActivities(TransferBatchActivities):
             await asyncio.gather(arriving, return_exceptions=True)
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def finish_batch(self, batch_id: str) -> None:
-        await batch_staging.finish(self._router.cluster, batch_id)
+        await staging.finish(self._router.cluster, batch_id)
 
     async def _by_a_fresh_map(self, stretch: BatchStretch, step: Callable[[_ChunkWork], Awaitable[T]]) -> T:
         """`step`; once more if our map was stale."""
@@ -100,7 +101,7 @@ class _ChunkWork:
     async def decide(self, after: int) -> _DecidedChunk:
         """Reads the next lines, has them admitted, decides them. Those of an earlier attempt stay as they are."""
         stretch = self._stretch
-        async with bulk_on(self._shards[stretch.shard], stretch.shard) as tx:
+        async with bulk_on(self._shards[stretch.shard]) as tx:
             chunk = await read_chunk(tx, stretch.batch_id, stretch.round_, after, stretch.chunk_lines)
         activity.heartbeat()
         not_admitted = await self._admit(chunk.fresh)
@@ -119,7 +120,7 @@ class _ChunkWork:
         to_forget = self._elsewhere(chunk.conflicts)
 
         async def end(shard: str) -> None:
-            async with bulk_on(self._shards[shard], shard) as tx:
+            async with bulk_on(self._shards[shard]) as tx:
                 if shard in to_credit:
                     await batch_admissions.credit(tx, self._turn, to_credit[shard], self._routes)
                 if shard in to_withdraw:
@@ -131,7 +132,7 @@ class _ChunkWork:
 
     async def _admit(self, lines: Sequence[Line]) -> Mapping[int, Refusal]:
         async def admit(shard: str, of_shard: Sequence[Line]) -> dict[int, Refusal]:
-            async with bulk_on(self._shards[shard], shard) as tx:
+            async with bulk_on(self._shards[shard]) as tx:
                 return await batch_admissions.admit(tx, self._stretch.batch_id, of_shard, self._routes)
 
         refused = await all_ended(admit(shard, group) for shard, group in self._elsewhere(lines).items())
@@ -141,7 +142,7 @@ class _ChunkWork:
         if not lines:
             return Decisions([], [])
         shard = self._stretch.shard
-        async with bulk_on(self._shards[shard], shard) as tx:
+        async with bulk_on(self._shards[shard]) as tx:
             return await debit(tx, self._turn, lines, not_admitted, self._routes)
 
     def _elsewhere(self, lines: Sequence[Line]) -> dict[str, list[Line]]:

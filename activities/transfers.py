@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from temporalio import activity
 
-from activities.effects import failures_told
+from activities.effects import failures_translated
 from activities.interfaces import DecideTransfer, OpenedTransfer, OpenTransfer, StepResult, TransferActivities
 from domain.sagas import Decision, Reason, Refusal
 from domain.shard_map import Route, ShardMap
 from domain.transfers import Protocol, ProtocolChoice, Transfer
-from shards import admissions, transfers
-from shards.routing import Router, ShardTransaction
-from shards.transfers import TransferRow
+from shards.routing.router import Router
+from shards.routing.shard_transaction import ShardTransaction
+from shards.transfers import admissions, transfer_row
+from shards.transfers.transfer_row import TransferRow
 
 
 class ShardedTransferActivities(TransferActivities):
@@ -19,7 +20,7 @@ class ShardedTransferActivities(TransferActivities):
         self._router = router
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def open_transfer(self, request: OpenTransfer) -> OpenedTransfer:
         transfer = request.transfer
         target: Route
@@ -35,15 +36,15 @@ class ShardedTransferActivities(TransferActivities):
             if protocol is Protocol.LOCAL:
                 tx.also_on(target)
             if protocol is None:
-                opened = await transfers.find(tx, transfer) or _not_local(transfer, tx.route, target)
+                opened = await transfer_row.find(tx, transfer) or _not_local(transfer, tx.route, target)
             else:
-                opened = await transfers.open_transfer(tx, transfer, protocol)
+                opened = await transfer_row.open_transfer(tx, transfer, protocol)
             return _opened(opened, tx.route.shard, target.shard)
 
         return await self._router.write(source_of, effect)
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def admit_transfer(self, transfer: Transfer) -> StepResult:
         refusal = await self._router.write(
             lambda m: m.of_account(transfer.target), lambda tx: admissions.admit(tx, transfer)
@@ -51,20 +52,20 @@ class ShardedTransferActivities(TransferActivities):
         return StepResult(refusal)
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def decide_transfer(self, request: DecideTransfer) -> Decision:
         return await self._router.write(
             lambda m: m.of_account(request.transfer.source),
-            lambda tx: transfers.decide(tx, request.transfer, request.protocol, request.refusal),
+            lambda tx: transfer_row.decide(tx, request.transfer, request.protocol, request.refusal),
         )
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def credit_transfer(self, transfer: Transfer) -> None:
         await self._router.write(lambda m: m.of_account(transfer.target), lambda tx: admissions.credit(tx, transfer))
 
     @activity.defn
-    @failures_told
+    @failures_translated
     async def withdraw_admission(self, transfer: Transfer) -> None:
         await self._router.write(lambda m: m.of_account(transfer.target), lambda tx: admissions.withdraw(tx, transfer))
 

@@ -31,14 +31,14 @@ from domain.catalogue import Customer
 from domain.money import Money
 from domain.shard_map import ShardMap
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus
-from shards.catalogue_import import import_customers
+from shards.catalogue.imports import import_customers
 from shardwise.connections import Connections, connected
 from shardwise.files.transfer_file import GoodLine, open_transfers, read_transfers
 from shardwise.transfers.sagas import TransferSagas
 from stack.embedded.record import TEMPORAL, StackRecord
 from stack.embedded.stack import EmbeddedStack
 from stack.settings import Settings, load_settings, resolve_databases
-from workers.migrate import migrate
+from workers.migration.migrate import migrate
 
 BALANCE = Money(1_000_000_00, "USD")
 TOO_MUCH = "2000000.00"

@@ -80,12 +80,12 @@ class NaiveOrderSaga:
 
 async def main(data_dir: Path) -> None:
     from activities.registry import Wiring
-    from shards.engines import Cluster
-    from shards.routing import Router
+    from shards.connections.cluster import Cluster
+    from shards.routing.router import Router
     from stack.settings import load_settings, resolve_databases
     from stack.temporal_client import connect
     from workers.run import HOSTED
-    from workflows.order_saga import TASK_QUEUE as ORDERS
+    from workflows.orders.saga import TASK_QUEUE as ORDERS
 
     settings = load_settings(data_dir)
     databases = resolve_databases(settings)

@@ -28,13 +28,13 @@ from bench.naive_saga import NaiveOrderSaga
 from domain.catalogue import Customer, Product
 from domain.money import Money
 from domain.orders import Order, OrderLine, OrderStatus
-from shards.catalogue_import import import_customers, import_products
+from shards.catalogue.imports import import_customers, import_products
 from shardwise.connections import connected
 from stack.embedded.stack import EmbeddedStack
 from stack.settings import Settings, load_settings
-from workers.migrate import migrate
+from workers.migration.migrate import migrate
 from workflows.interfaces import PlaceOrder
-from workflows.order_saga import TASK_QUEUE, OrderSaga, workflow_id
+from workflows.orders.saga import TASK_QUEUE, OrderSaga, workflow_id
 
 CUSTOMERS = 200
 PRODUCTS = 60

@@ -19,8 +19,8 @@ from domain.catalogue import Customer, Product
 from domain.identifiers import order_saga_id
 from domain.money import Money
 from domain.shard_map import ShardMap, bucket_of
-from shards.catalogue_import import import_customers, import_products
-from shards.routing import Router
+from shards.catalogue.imports import import_customers, import_products
+from shards.routing.router import Router
 
 CUSTOMERS = 1_000
 PRODUCTS = 60

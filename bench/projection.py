@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shards.tables.versions import Version
 from sqlalchemy import text
 
 from bench.bulk import worker
@@ -28,14 +29,14 @@ from bench.planted_orders import PRICE, PRODUCTS, customer_id_of, open_shop
 from bench.real_orders import Clerk
 from bench.rebuilt_by_hand import rebuilt_by_hand
 from domain.orders import Order, OrderLine
-from shards.engines import Cluster, Database
+from shards.connections.cluster import Cluster
+from shards.connections.database import Database
 from shards.projection.comparable import COMPARABLES
 from shards.projection.projector import Projector
-from shards.projection.versions import Version
 from shardwise.connections import Connections, connected
 from stack.embedded.stack import EmbeddedStack
 from stack.settings import load_settings, resolve_owner_databases
-from workers.migrate import migrate
+from workers.migration.migrate import migrate
 
 AT_ONCE = 16
 # Few enough to leave the machine to the rebuild: they are there to be in its way, not to be measured.
@@ -121,7 +122,7 @@ async def _project_all(cluster: Cluster) -> int:
             if not stepped.more:
                 return taken
 
-    return sum(await asyncio.gather(*(one(shard) for shard in cluster.shards.values())))
+    return sum(await asyncio.gather(*(one(shard) for shard in cluster.primaries.values())))
 
 
 async def _plain(read_model: Database, first: str) -> tuple[int, float]:

@@ -9,7 +9,7 @@ from activities.stock import ShardedStockActivities
 from domain.identifiers import order_saga_id
 from domain.money import Money
 from domain.orders import Order, PricedLine, total_of
-from shards.routing import Router
+from shards.routing.router import Router
 
 
 class Clerk:

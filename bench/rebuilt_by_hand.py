@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import uuid
 
-from shards.engines import Cluster, Database
+from shards.connections.cluster import Cluster
+from shards.connections.database import Database
 from shards.projection.filling import Filling
 from shards.projection.switching import begin, confirm, switch
 
@@ -21,6 +22,6 @@ async def rebuilt_by_hand(cluster: Cluster) -> None:
         while await filling.step() or await filling.follow():
             pass
 
-    await asyncio.gather(*(fill(shard) for shard in cluster.shards.values()))
-    await switch(cluster.read_model, cluster.shards, rebuild_id)
+    await asyncio.gather(*(fill(shard) for shard in cluster.primaries.values()))
+    await switch(cluster.read_model, cluster.primaries, rebuild_id)
     await confirm(cluster.read_model)

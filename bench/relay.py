@@ -24,17 +24,17 @@ from pathlib import Path
 
 import asyncpg
 import psutil  # type: ignore[import-untyped]
+from shards.tables.versions import Version
 
 from bench.orders import CUSTOMERS, PRICE, PRODUCTS, RICH, order_of, run_ours, worker
 from domain.catalogue import Customer, Product
-from shards.catalogue_import import import_customers, import_products
-from shards.outbox_lag import lag_of
-from shards.projection.versions import Version
+from shards.catalogue.imports import import_customers, import_products
+from shards.outbox.lag import lag_of
 from shardwise.connections import Connections, connected
 from stack.embedded.stack import EmbeddedStack
 from stack.embedded.waiting import attempts
 from stack.settings import Databases, load_settings, resolve_owner_databases
-from workers.migrate import migrate
+from workers.migration.migrate import migrate
 
 _WATCH = """
     CREATE UNLOGGED TABLE written (id text, version bigint, at timestamptz NOT NULL DEFAULT clock_timestamp());
@@ -130,7 +130,7 @@ async def delays(to: Connections, databases: Databases, prefix: str, orders: int
 
 async def caught_up(to: Connections) -> None:
     async for _ in attempts(60):
-        lags = [await lag_of(shard, to.cluster.read_model) for shard in to.cluster.shards.values()]
+        lags = [await lag_of(shard, to.cluster.read_model) for shard in to.cluster.primaries.values()]
         if not any(lag.by_consumer[Version.LIVE].events for lag in lags):
             return
     raise SystemExit("the read model does not catch up")

@@ -31,7 +31,7 @@ from domain.identifiers import order_saga_id
 from shardwise.connections import connected
 from stack.embedded.stack import EmbeddedStack
 from stack.settings import load_settings, resolve_owner_databases
-from workers.migrate import migrate
+from workers.migration.migrate import migrate
 
 SAMPLE_SECONDS = 0.02
 

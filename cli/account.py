@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from cli.asking import ask
-from cli.common import DataDir
-from cli.output import listed, output, table
-from cli.paging import After, Limit, with_next
+from cli.terminal.asking import ask
+from cli.terminal.common import DataDir
+from cli.terminal.output import listed, output, table
+from cli.terminal.paging import After, Limit, with_next
 from domain.timestamps import short_timestamp
 from shardwise.accounts import AccountBalance
 from shardwise.queries import LIMIT, StatementLine

@@ -1,6 +1,6 @@
 """The command line's commands. A topic is a module with `register(app)`, which adds its commands or a group of them.
 
-A command prints through `cli.output.output()` and returns its exit code, or None for 0:
+A command prints through `cli.terminal.output.output()` and returns its exit code, or None for 0:
 
     0  done          1  a business rule says no, or a check failed
     2  wrong usage   3  something is down, or not finished in time
@@ -24,20 +24,20 @@ TOPICS = {
     "cli.stack_commands": ("up", "down", "status"),
     "cli.migrate": ("migrate",),
     "cli.worker": ("worker",),
-    "cli.imports": ("import",),
+    "cli.imports.group": ("import",),
     "cli.account": ("account",),
     "cli.stock": ("stock",),
     "cli.customer": ("customer",),
     "cli.product": ("product",),
     "cli.report": ("report",),
-    "cli.order": ("order",),
+    "cli.orders.order": ("order",),
     "cli.transfer": ("transfer",),
     "cli.contrast": ("contrast",),
     "cli.projection": ("projection",),
-    "cli.watch": ("watch",),
+    "cli.watch.command": ("watch",),
     "cli.verify": ("verify",),
     "cli.recover": ("recover",),
-    "cli.demo": ("demo",),
+    "cli.demo.command": ("demo",),
 }
 
 

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.console import Group, RenderableType
 
-from cli.common import DataDir, run_async
-from cli.hints import hinting_at_up
-from cli.output import output, table
+from cli.terminal.common import DataDir, run_async
+from cli.terminal.hints import hinting_at_up
+from cli.terminal.output import output, table
 from contrast import facts, style_facts
 from contrast.documents import ContrastDocument
 from contrast.files import write_between_markers

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from cli.asking import ask
-from cli.common import DataDir
-from cli.output import output, table
+from cli.terminal.asking import ask
+from cli.terminal.common import DataDir
+from cli.terminal.output import output, table
 
 
 def register(app: typer.Typer) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 
-from cli.asking import ask
-from cli.common import DataDir
-from cli.output import output, table
+from cli.terminal.asking import ask
+from cli.terminal.common import DataDir
+from cli.terminal.output import output, table
 from shardwise.operations.events import ConsumerLag, EventsDocument, Parked, ShardEvents, consumer_name
 
 

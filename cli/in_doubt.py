@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rich.console import RenderableType
 
-from cli.output import table
+from cli.terminal.output import table
 from domain.in_doubt import InDoubt, InDoubtReport
 from domain.two_phase import Outcome
 

@@ -14,10 +14,10 @@ from typing import NoReturn
 import typer
 from typer.main import get_command
 
-from cli.output import Output, output, use_output
-from cli.streams import provide_streams
-from cli.told_options import JSON_FLAG, tell_json
-from cli.usage import UsageError, bad_usage
+from cli.terminal.json_option import JSON_FLAG, tell_json
+from cli.terminal.output import Output, output, use_output
+from cli.terminal.streams import provide_streams
+from cli.terminal.usage import UsageError, bad_usage
 from cli.version import VERSION_FLAG, tell_version
 from domain.errors import ShardwiseError
 from domain.text import first_line

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from cli.common import DataDir, run_async
-from cli.hints import hinting_at_up
-from cli.output import output, table
+from cli.terminal.common import DataDir, run_async
+from cli.terminal.hints import hinting_at_up
+from cli.terminal.output import output, table
 from stack.settings import load_settings
 
 
@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 def migrate(data_dir: DataDir = None) -> None:
     """Upgrade every database, seed the shard map, register what Temporal needs to know. Safe to repeat."""
-    from workers.migrate import migrate as run
+    from workers.migration.migrate import migrate as run
 
     out, settings = output(), load_settings(data_dir)
     with hinting_at_up(settings):

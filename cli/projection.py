@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 from rich.console import Group, RenderableType
 
-from cli.asking import ask
-from cli.common import DataDir
 from cli.events import status
-from cli.output import output, table
-from cli.progress import counted
+from cli.terminal.asking import ask
+from cli.terminal.common import DataDir
+from cli.terminal.output import output, table
+from cli.terminal.progress import counted
 from domain.limits import SECONDS_MAX
 from shardwise import Shardwise
 from shardwise.operations.rebuilt import ComparedDocument, PlanDocument, RebuildDocument, RebuildOutcome

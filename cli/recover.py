@@ -8,10 +8,10 @@ import typer
 from rich.console import Group, RenderableType
 
 from cli import in_doubt
-from cli.asking import ask
-from cli.common import DataDir
-from cli.output import output, table
-from cli.progress import counted
+from cli.terminal.asking import ask
+from cli.terminal.common import DataDir
+from cli.terminal.output import output, table
+from cli.terminal.progress import counted
 from domain.transfers import TransferState
 from shardwise import Shardwise
 from shardwise.operations.recovered import RecoverReport

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 from rich.console import Group
 
-from cli.asking import ask
-from cli.common import DataDir
-from cli.output import listed, output, table
+from cli.terminal.asking import ask
+from cli.terminal.common import DataDir
+from cli.terminal.output import listed, output, table
 from shardwise.queries import SalesBy, SalesReport
 
 _COLUMNS = ("day", "sku", "product_name", "orders", "units", "amount", "currency")

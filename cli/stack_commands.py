@@ -11,12 +11,12 @@ import typer
 from rich.console import Group, RenderableType
 
 from cli import events
-from cli.asking import ask
-from cli.common import DataDir, run_async
-from cli.hints import tell_how_to_start
 from cli.in_doubt import alarm
-from cli.interrupts import Interrupts
-from cli.output import Output, output, table
+from cli.terminal.asking import ask
+from cli.terminal.common import DataDir, run_async
+from cli.terminal.hints import tell_how_to_start
+from cli.terminal.interrupts import Interrupts
+from cli.terminal.output import Output, output, table
 from domain.errors import InvalidInput
 from shardwise.operations.stack_status import Beside, look_beside
 from stack.embedded.stack import EmbeddedStack
@@ -130,7 +130,7 @@ async def bring_up(
     stack: EmbeddedStack, settings: Settings, wanted: Wanted, say: Callable[[str], None], usual_ports: bool = True
 ) -> list[str]:
     """Servers, then the schema, then workers; what was done."""
-    from workers.migrate import migrate
+    from workers.migration.migrate import migrate
 
     done = await stack.start_servers(wanted.shards, usual_ports)
     await migrate(settings, say)

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from cli.asking import ask
-from cli.common import DataDir
-from cli.output import listed, output, table
-from cli.paging import After, Limit, with_next
-from cli.usage import TakesNumbers
+from cli.terminal.asking import ask
+from cli.terminal.common import DataDir
+from cli.terminal.output import listed, output, table
+from cli.terminal.paging import After, Limit, with_next
+from cli.terminal.usage import TakesNumbers
 from domain.catalogue import whole_number
 from domain.identifiers import check_identifier
 from shardwise.catalogue import StockLevel, StockReceipt, new_receipt_id

@@ -8,10 +8,10 @@ import typer
 from rich.console import Group, RenderableType
 from typer.core import TyperGroup
 
-from cli.asking import ask
-from cli.common import DataDir
-from cli.output import output, table
-from cli.usage import TakesNumbers
+from cli.terminal.asking import ask
+from cli.terminal.common import DataDir
+from cli.terminal.output import output, table
+from cli.terminal.usage import TakesNumbers
 from domain.identifiers import check_identifier
 from domain.transfers import ProtocolChoice, TransferStatus
 from shardwise.transfers.documents import TransferDocument

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import typer
 from rich.console import Group, RenderableType
 
-from cli.asking import ask
-from cli.common import DataDir
-from cli.output import output, table
-from cli.progress import counted
+from cli.terminal.asking import ask
+from cli.terminal.common import DataDir
+from cli.terminal.output import output, table
+from cli.terminal.progress import counted
 from shardwise import Shardwise
 from shardwise.operations.service import VerifyReport
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import metadata
 
-from cli.output import output
+from cli.terminal.output import output
 
 VERSION_FLAG = "--version"
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from cli.common import DataDir
-from cli.hints import hinting_at_up
-from cli.output import output
+from cli.terminal.common import DataDir
+from cli.terminal.hints import hinting_at_up
+from cli.terminal.output import output
 from stack.settings import load_settings
 
 

@@ -10,8 +10,8 @@ from domain.catalogue import Customer
 from domain.errors import Refused
 from domain.money import Money
 from domain.shard_map import ShardMap
-from shards.catalogue_import import import_customers
-from shards.routing import Router
+from shards.catalogue.imports import import_customers
+from shards.routing.router import Router
 
 CURRENCY = "USD"
 OPENING = Money.parse("1000000.00", CURRENCY)

@@ -11,10 +11,10 @@ from temporalio.client import Client
 from contrast.cast import Cast
 from contrast.documents import PROTOCOLS, Cost
 from contrast.load import CENT
+from contrast.probes.sent_statements import Sent, commits, locks_held, round_trips
 from contrast.watched_worker import WatchedWorker
 from domain.errors import ShardwiseError
 from domain.transfers import Protocol, Transfer, TransferStatus
-from shards.tracing import Sent, commits, locks_held, round_trips
 
 ACCOUNTS_PER_SHARD = 2
 # These have the connections made and the statements parsed.

@@ -15,8 +15,8 @@ from domain.errors import ShardwiseError, Unreachable
 from domain.money import Money
 from domain.sagas import Reason
 from domain.transfers import Protocol, Transfer, TransferStatus
+from shardwise.temporal.calls import SagaBroke
 from shardwise.transfers.sagas import TransferSagas
-from shardwise.workflow_calls import SagaBroke
 from workflows.interfaces import TransferResult
 
 CENT = Money(1, CURRENCY)

@@ -101,7 +101,7 @@ async def _turn(to: Connections) -> AsyncIterator[None]:
 
 
 async def _machine(to: Connections, cast: Cast, load_before: float) -> Machine:
-    async with to.cluster.shards[cast.shards[0]].transaction() as connection:
+    async with to.cluster.primaries[cast.shards[0]].transaction() as connection:
         postgres = str(await connection.scalar(_POSTGRES))
     return Machine(
         cpus=os.cpu_count() or 1,

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from contrast.cast import CURRENCY, Cast
 from contrast.documents import Balances, Border, Middle, Server, Side, Writer
 from contrast.load import CENT
+from contrast.probes.row_waits import wait_for_account
 from contrast.watched_worker import WatchedWorker
 from domain.errors import Unreachable
 from domain.money import Money
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus
-from shards.account_reads import read_account
-from shards.engines import Database
-from shards.horizon import Horizon, Vacuumed, look, vacuum_accounts
-from shards.routing import Router
-from shards.row_waits import wait_for_account
+from shards.accounts.reads import read_account
+from shards.connections.database import Database
+from shards.outbox.horizon import Horizon, Vacuumed, look, vacuum_accounts
+from shards.routing.router import Router
 from shardwise.transfers.sagas import TransferSagas
 from workflows.interfaces import TransferResult
 
@@ -137,7 +137,7 @@ class Watch:
         return writer, other
 
     async def _server(self, border: Border, part: Part) -> Server:
-        database = self.router.cluster.shards[part.shard]
+        database = self.router.cluster.primaries[part.shard]
         before = await look(database)
         for number in range(UNRELATED_TRANSFERS):
             await self._send(self._id(border, f"unrelated-{part.side}-{number}"), *part.strangers)
@@ -155,7 +155,7 @@ class Watch:
 
     async def _rested_horizon(self, shard: str) -> Horizon:
         for _ in range(LOOKS_MAX):
-            horizon = await look(self.router.cluster.shards[shard])
+            horizon = await look(self.router.cluster.primaries[shard])
             if horizon.hidden_events == 0:
                 break
             await asyncio.sleep(LOOK_EVERY_SECONDS)

@@ -21,16 +21,16 @@ from domain.identifiers import order_saga_id
 from domain.money import Money
 from domain.orders import Order, OrderLine, OrderStatus, Style
 from domain.shard_map import ShardMap
-from shards.catalogue_import import import_products
-from shards.routing import Router
-from shards.saga_rows import count_events
+from shards.catalogue.imports import import_products
+from shards.routing.router import Router
+from shards.sagas.saga_rows import count_events
 from shardwise.connections import Connections
 from shardwise.orders.styles import OrderStyles
-from shardwise.workflow_calls import SagaBroke
+from shardwise.temporal.calls import SagaBroke
 from stack.embedded.waiting import attempts
 from stack.settings import Settings
 from workflows.interfaces import OrderResult
-from workflows.order_saga import workflow_id
+from workflows.orders.saga import workflow_id
 
 CUSTOMERS_PER_SHARD = 1
 WAIT_SECONDS = 120.0

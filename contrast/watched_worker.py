@@ -20,21 +20,21 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
 from activities.interfaces import ParticipantStep
 from contrast.documents import Border
+from contrast.probes.sent_statements import Trace
 from domain.errors import ShardwiseError, Unreachable
 from domain.steps import Step
 from domain.transfers import Protocol, Transfer
 from domain.two_phase import Participant
-from shards.engines import Cluster
-from shards.routing import Router
-from shards.tracing import Trace
-from shards.waiting import within
+from shards.connections.cluster import Cluster
+from shards.connections.waiting import within
+from shards.routing.router import Router
 from shardwise.connections import Connections
+from shardwise.temporal.calls import SagaBroke, ended
 from shardwise.transfers.sagas import Handle, TransferSagas
-from shardwise.workflow_calls import SagaBroke, ended
 from stack.settings import Settings, resolve_databases
 from workers.run import new_worker
 from workflows.interfaces import TransferResult
-from workflows.transfer import TASK_QUEUE
+from workflows.transfers.transfer import TASK_QUEUE
 
 # The same in every run: the next one carries out what a killed one has left behind.
 QUEUE = "contrast"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from domain.catalogue import customer_of_account
 from domain.identifiers import check_identifier
-from shards import account_states
-from shards.account_reads import AccountBalance, read_account
-from shards.account_states import Change, change_account, open_account
+from shards.accounts import states as account_states
+from shards.accounts.reads import AccountBalance, read_account
+from shards.accounts.states import Change, change_account
+from shards.catalogue.opening import open_account
 from shardwise.connections import Opened
 
 __all__ = ["AccountBalance", "Accounts"]
@@ -38,7 +39,7 @@ class Accounts:
         `id_conflict` for other content, `account_closed`, or `currency_withdrawn`.
         """
         customer = customer_of_account(account_id, currency, balance, overdraft, name, email)
-        return await open_account(self._opened.unhurried.router, customer)
+        return await open_account(self._opened.without_timeouts.router, customer)
 
     async def show(self, account_id: str) -> AccountBalance:
         """As its shard has it at this moment."""

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from domain.catalogue import Customer, Product, check_name
 from domain.identifiers import check_identifier
 from domain.numbers import check_quantity
-from shards import stock
-from shards.catalogue_import import Imported, import_customers, import_products
-from shards.renames import NamedCustomer, NamedProduct, rename_customer, rename_product
-from shards.stock import StockLevel
+from shards.catalogue.imports import Imported, import_customers, import_products
+from shards.catalogue.renames import NamedCustomer, NamedProduct, rename_customer, rename_product
+from shards.stock import levels
+from shards.stock.levels import StockLevel
 from shardwise.connections import Opened
 
 __all__ = [
@@ -51,14 +51,14 @@ class Catalogue:
         `currency_withdrawn`: nothing was changed then. Never undone. A crash leaves some customers whole and the others
         absent: the same again adds these. `on_progress` is told how many each finished batch had.
         """
-        return await import_customers(self._opened.unhurried.router, customers, on_progress)
+        return await import_customers(self._opened.without_timeouts.router, customers, on_progress)
 
     async def import_products(
         self, products: Iterable[Product], on_progress: Callable[[int], None] = lambda _: None
     ) -> Imported:
         """Lists products with their stock, as `import_customers` does customers. The first import spreads the SKUs over
         the shards."""
-        return await import_products(self._opened.unhurried.router, products, on_progress)
+        return await import_products(self._opened.without_timeouts.router, products, on_progress)
 
     async def rename_customer(self, customer_id: str, name: str, email: str | None = None) -> NamedCustomer:
         """Gives a customer another name, and another email where there is one. The id stays. Idempotent. Undone by a
@@ -79,7 +79,7 @@ class Catalogue:
     async def stock(self, sku: str) -> StockLevel:
         """How much is on hand, reserved and available, as the product's shard has it at this moment."""
         check_identifier(sku, "sku")
-        return await self._opened.usual.router.read(lambda m: m.of_sku(sku), lambda tx: stock.read_level(tx, sku))
+        return await self._opened.usual.router.read(lambda m: m.of_sku(sku), lambda tx: levels.read_level(tx, sku))
 
     async def receive(self, sku: str, quantity: int, receipt_id: str | None = None) -> StockReceipt:
         """Adds goods that came in. Idempotent by receipt id; without one, a repeat adds once more. Never undone.
@@ -90,7 +90,7 @@ class Catalogue:
         check_quantity(quantity, "quantity")
         chosen = new_receipt_id() if receipt_id is None else check_identifier(receipt_id, "receipt_id")
         level = await self._opened.usual.router.write(
-            lambda m: m.of_sku(sku), lambda tx: stock.receive(tx, chosen, sku, quantity)
+            lambda m: m.of_sku(sku), lambda tx: levels.receive(tx, chosen, sku, quantity)
         )
         return StockReceipt(**asdict(level), receipt_id=chosen)
 

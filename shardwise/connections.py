@@ -11,9 +11,9 @@ from functools import cached_property
 from temporalio.client import Client
 
 from domain.errors import ShardwiseError
-from shards.engines import Cluster
-from shards.queries.read_model import ReadModel
-from shards.routing import Router
+from shards.connections.cluster import Cluster
+from shards.read_model.read_model import ReadModel
+from shards.routing.router import Router
 from stack.settings import Databases, Settings, resolve_databases
 from stack.temporal_client import connect
 
@@ -54,17 +54,17 @@ class Opened:
         return self._usual
 
     @property
-    def unhurried(self) -> Connections:
+    def without_timeouts(self) -> Connections:
         """Without them: for imports, audits and long reports."""
         self.assert_open()
-        return self._unhurried
+        return self._without_timeouts
 
     @cached_property
     def _usual(self) -> Connections:
         return self._connections(long_running=False)
 
     @cached_property
-    def _unhurried(self) -> Connections:
+    def _without_timeouts(self) -> Connections:
         return self._connections(long_running=True)
 
     def assert_open(self) -> None:
@@ -104,6 +104,6 @@ async def connected(settings: Settings, long_running: bool = False) -> AsyncIter
     """Closed when the block ends. Raises as `Opened` does."""
     opened = Opened(settings)
     try:
-        yield opened.unhurried if long_running else opened.usual
+        yield opened.without_timeouts if long_running else opened.usual
     finally:
         await opened.close()

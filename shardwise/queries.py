@@ -16,13 +16,13 @@ from domain.money import Amount, Money
 from domain.orders import FINAL_STATES, OrderStatus
 from domain.page_tokens import KeyId, KeyNumber, KeyTime, PageToken
 from domain.timestamps import Day
-from shards.account_statement import StatementLine
-from shards.queries.order_details import OrderDetails, read_order_details
-from shards.queries.orders import OrderKey, list_orders, order_filter
-from shards.queries.pages import next_token, page_after
-from shards.queries.sales import Sales, SalesBy, report_sales, sales_filter
-from shards.queries.statement import read_statement_page
-from shards.queries.stock import ListedStock, list_stock
+from shards.accounts.statement import StatementLine
+from shards.read_model.order_details import OrderDetails, read_order_details
+from shards.read_model.orders import OrderKey, list_orders, order_filter
+from shards.read_model.pages import next_token, page_after
+from shards.read_model.sales import Sales, SalesBy, report_sales, sales_filter
+from shards.read_model.statement import read_statement_page
+from shards.read_model.stock import ListedStock, list_stock
 from shardwise.connections import Opened
 from shardwise.orders.documents import OrderDocument, of_listed
 
@@ -158,7 +158,9 @@ class Queries:
         """What was confirmed, added up. Without time limits: a report of years takes longer than any page."""
         wanted = sales_filter(first_day, last_day, sku)
         chosen = choice(SalesBy, by, "by")
-        found = await self._opened.unhurried.read_model.ask(lambda connection: report_sales(connection, wanted, chosen))
+        found = await self._opened.without_timeouts.read_model.ask(
+            lambda connection: report_sales(connection, wanted, chosen)
+        )
         return SalesReport(
             by=chosen,
             first_day=wanted.first_day,

@@ -15,7 +15,7 @@ import pytest
 from temporalio.client import Client
 from xdist.scheduler import LoadScopeScheduling
 
-from shards.engines import Cluster
+from shards.connections.cluster import Cluster
 from stack.settings import Databases
 from tests.support import stuck
 from tests.support.installation import Installation, Keeper

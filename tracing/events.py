@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from domain.choreography import REACTIONS, EventKind, Reactor, reactor_id
-from shards.saga_rows import EventRow
+from shards.sagas.saga_rows import EventRow
 from tracing.documents import EventDocument, ReactorDocument
 from tracing.facts import Run
 

@@ -22,7 +22,7 @@ from domain.step_ids import carried_in, parse_activity_id
 from domain.text import first_line
 from tracing.facts import TEMPORAL_CANCEL, Handover, LostTask, Request, Round, RoundEnd, Run, Timer
 from tracing.local_rounds import MARKER_NAME, Marker, rounds_of
-from workflows.order_saga import ORDER_STATUS
+from workflows.orders.saga import ORDER_STATUS
 
 _CLOSINGS = {
     "workflow_execution_completed": "completed",

@@ -17,9 +17,10 @@ from domain.identifiers import check_identifier, order_saga_id
 from domain.orders import OrderStatus, Style, closing_state
 from domain.sagas import Outcome, Reason, Refusal
 from domain.steps import Step
-from shards.engines import Cluster, Database
-from shards.saga_rows import DatedOrder, EventRow, LookupRow, SagaRows, read_saga
-from shards.waiting import within
+from shards.connections.cluster import Cluster
+from shards.connections.database import Database
+from shards.connections.waiting import within
+from shards.sagas.saga_rows import DatedOrder, EventRow, LookupRow, SagaRows, read_saga
 from tracing.documents import (
     DecisionDocument,
     RunDocument,
@@ -32,7 +33,7 @@ from tracing.facts import Effect, Round, Run
 from tracing.shard_effects import effects_of
 from tracing.story import About, steps_of, stock_plan
 from tracing.workflow_runs import read_runs, read_workflows
-from workflows.order_saga import workflow_id
+from workflows.orders.saga import workflow_id
 
 ConnectTemporal = Callable[[], Awaitable[Client]]
 
@@ -90,11 +91,11 @@ async def trace_order(cluster: Cluster, temporal: ConnectTemporal, order_id: str
     """`temporal` connects. `Refused` with `unknown_order` where nobody knows it, `Unreachable` where somebody who might
     is away."""
     check_identifier(order_id, "order_id")
-    shards = cluster.shards.values()
+    shards = cluster.primaries.values()
     runs, rows = await asyncio.gather(
         _runs(temporal, order_id), asyncio.gather(*(_rows(each, order_id) for each in shards))
     )
-    known = Known(order_id, runs, dict(zip(cluster.shards, rows, strict=True))).of_its_style()
+    known = Known(order_id, runs, dict(zip(cluster.primaries, rows, strict=True))).of_its_style()
     if not known.runs and not known.effects:
         raise _unknown(known)
     return document_of(known)

@@ -10,7 +10,7 @@ from domain.orders import OrderState, Style
 from domain.sagas import Outcome, Refusal
 from domain.step_ids import NamedStep, step_of_barrier
 from domain.steps import Step
-from shards.saga_rows import BarrierRow, DatedOrder, LookupRow, SagaRows
+from shards.sagas.saga_rows import BarrierRow, DatedOrder, LookupRow, SagaRows
 from tracing.facts import Effect
 
 _REFUSAL = TypeAdapter[Refusal | None](Refusal | None)

@@ -16,7 +16,7 @@ from domain.step_ids import parse_activity_id
 from domain.steps import Phase, Step, decision_told
 from tracing.documents import AlarmDocument, Result, RoundDocument, RowDocument, StepDocument
 from tracing.facts import TEMPORAL_CANCEL, Effect, Handover, LostTask, Request, Round, Run, Timer
-from workflows.order_saga import told
+from workflows.orders.saga import told
 from workflows.visibility import CANCELLATION_WINDOW
 
 

@@ -21,29 +21,29 @@ from temporalio.worker import Interceptor, Worker
 from activities.registry import OF_OUTBOX, OF_TRANSFERS, Wiring, activities_at, activities_of
 from domain.choreography import Service
 from domain.errors import InvalidInput
-from shards.engines import Cluster
-from shards.routing import Router
+from shards.connections.cluster import Cluster
+from shards.routing.router import Router
 from stack.settings import Settings, resolve_databases
 from stack.temporal_client import connect
-from workers.in_doubt_sweeper import sweeper
-from workers.keeping import Start, kept
-from workers.late_tasks import LateTaskRunner, LateTasks
-from workers.migrate import assert_ready
-from workers.relays import relays
-from workers.sandbox import workflow_runner
+from workers.lasting.in_doubt_sweeper import sweeper
+from workers.lasting.keeping import Start, kept
+from workers.lasting.relays import relays
+from workers.migration.migrate import assert_ready
+from workers.runner.late_tasks import LateTaskRunner, LateTasks
+from workers.runner.sandbox import workflow_runner
 from workers.task_slots import WorkflowTaskSlots, tuned
-from workflows.in_doubt_recovery import InDoubtRecovery
-from workflows.in_doubt_sweeper import InDoubtSweeper
-from workflows.order_choreography import REACTORS
-from workflows.order_placement import PlaceChoreographedOrder
-from workflows.order_saga import TASK_QUEUE as ORDERS
-from workflows.order_saga import OrderSaga
+from workflows.orders.choreography import REACTORS
+from workflows.orders.placement import PlaceChoreographedOrder
+from workflows.orders.saga import TASK_QUEUE as ORDERS
+from workflows.orders.saga import OrderSaga
 from workflows.outbox_relay import TASK_QUEUE as OUTBOX
 from workflows.outbox_relay import OutboxRelay
 from workflows.read_model_rebuild import ReadModelRebuild
-from workflows.transfer import TASK_QUEUE as TRANSFERS
-from workflows.transfer import TransferWorkflow
-from workflows.transfer_batch import TransferBatchWorkflow
+from workflows.transfers.batch import TransferBatchWorkflow
+from workflows.transfers.in_doubt_recovery import InDoubtRecovery
+from workflows.transfers.in_doubt_sweeper import InDoubtSweeper
+from workflows.transfers.transfer import TASK_QUEUE as TRANSFERS
+from workflows.transfers.transfer import TransferWorkflow
 
 log = logging.getLogger("shardwise.worker")
 
@@ -111,7 +111,7 @@ async def run_worker(settings: Settings, queues: Sequence[str], name: str | None
 
 def _lasting(client: Client, cluster: Cluster, queues: Sequence[str]) -> dict[str, Start]:
     """The workflows that are to run for ever, of those that these queues host."""
-    return (relays(client, cluster.shards) if OUTBOX in queues else {}) | (
+    return (relays(client, cluster.primaries) if OUTBOX in queues else {}) | (
         sweeper(client) if TRANSFERS in queues else {}
     )
 

@@ -16,7 +16,7 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy, SearchAttributeKey
 
 from activities.interfaces import Followed, FollowShard, RelayActivities, Standing
-from workflows.bad_input import bad_input_told
+from workflows.entrance.bad_input import bad_input_told
 from workflows.interfaces import CALL_SECONDS, FollowOutbox
 from workflows.visibility import with_items
 

@@ -15,17 +15,17 @@ from dataclasses import dataclass, field
 from domain.orders import OrderStatus
 from domain.progress import Report
 from domain.transfers import TransferStatus
-from shards.audit.facts import TRANSFER_PREFIX, Dossier
 from shards.audit.findings import Check, Fault, Findings, Violation
-from shards.audit.gathering import count_sagas, gather_still, known_states, read_all
-from shards.audit.judgement import judge, unpaired_first
-from shards.audit.local import check_shard
+from shards.audit.local.check import check_shard
+from shards.audit.local.prepared import FORGOTTEN_AFTER_SECONDS
 from shards.audit.placement import check_placement
-from shards.audit.prepared import FORGOTTEN_AFTER_SECONDS
 from shards.audit.read_model import Projected, check_projected, check_version
+from shards.audit.sagas.facts import TRANSFER_PREFIX, Dossier
+from shards.audit.sagas.gathering import count_sagas, gather_still, known_states, read_all
+from shards.audit.sagas.judgement import judge, unpaired_first
 from shards.audit.workflows import ListedWorkflow, Work, WorkflowState, WorkflowStates, together
-from shards.engines import Cluster
-from shards.map_agreement import disagreements
+from shards.connections.cluster import Cluster
+from shards.routing.map_agreement import disagreements
 
 BATCH = 500
 DESCRIBED_AT_ONCE_MAX = 32
@@ -151,7 +151,7 @@ class Audit:
         for each in await disagreements(self._cluster):
             about = {"given": each.given, "owned": each.owned}
             self.findings.add_violations(Check.PLACEMENT, [Violation(each.message, each.shard, about)])
-        shards = list(self._cluster.shards.values())
+        shards = list(self._cluster.primaries.values())
         for done, shard in enumerate(shards):
             self._progress("shards", done, len(shards))
             young = await check_shard(shard, self.findings, self._forgotten_after_seconds)
@@ -163,8 +163,8 @@ class Audit:
 
     async def _check_read_model(self) -> None:
         read_model = self._cluster.read_model
-        for done, (name, shard) in enumerate(self._cluster.shards.items()):
-            self._progress("read model, shards", done, len(self._cluster.shards))
+        for done, (name, shard) in enumerate(self._cluster.primaries.items()):
+            self._progress("read model, shards", done, len(self._cluster.primaries))
             self.projected[name] = await check_projected(shard, read_model, self.findings)
         await check_version(read_model, self.findings)
 

@@ -10,9 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.shard_map import Keyspace, Route, ShardMap, bucket_of
 from shards.audit.findings import VIOLATIONS_SHOWN_MAX, Violation
-from shards.audit.rules import PART_ROWS
-from shards.engines import Cluster, Database
-from shards.map_store import load_whole_map
+from shards.audit.local.rules import PART_ROWS
+from shards.connections.cluster import Cluster
+from shards.connections.database import Database
+from shards.routing.map_store import load_whole_map
 
 # `key` is what the map is asked for, `slot` what the row believes to lie in.
 _PLACED = text("""

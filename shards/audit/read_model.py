@@ -16,14 +16,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.timestamps import timestamp
 from shards.audit.findings import Check, Findings, Violation
-from shards.audit.rules import Rule
-from shards.engines import Database
-from shards.history import HistoryLost
-from shards.outbox_cursors import trimmed_to
-from shards.outbox_lag import lost_positions, positions_in
-from shards.outbox_stretch import BEGINNING
+from shards.audit.local.rules import Rule
+from shards.connections.database import Database
+from shards.outbox.cursors import trimmed_to
+from shards.outbox.lag import lost_positions, positions_in
+from shards.outbox.marks import HistoryLost
+from shards.outbox.slice import BEGINNING
 from shards.projection.comparing import Comparison, Difference
-from shards.projection.versions import Version
+from shards.tables.versions import Version
 
 _PARKED = """
     SELECT aggregate, aggregate_id, version, reason FROM {s}.parked_aggregate WHERE shard = :shard

@@ -8,7 +8,7 @@ from typing import Any
 from domain.documents import Document
 from shards.audit.audit import Audit
 from shards.audit.findings import Check, Violation
-from shards.audit.rules import told_amount
+from shards.audit.local.rules import told_amount
 
 __all__ = [
     "Check",

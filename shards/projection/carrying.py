@@ -16,10 +16,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.events import Aggregate
-from shards.integrity import blames_the_data, told
+from shards.connections.database_errors import blames_the_data, translated
 from shards.projection.reading import Documents, Lines, Unfit, read_documents
-from shards.projection.versions import Version
 from shards.projection.writing import write_documents, write_lines
+from shards.tables.versions import Version
 
 READ_MODEL = "the read model"
 
@@ -88,5 +88,5 @@ def _halves(items: list[Any]) -> tuple[list[Any], list[Any]]:
 
 def _reason(error: Exception, asked: str) -> str:
     if isinstance(error, DBAPIError):
-        return f"{asked} refuses it: {told(error).message}"
+        return f"{asked} refuses it: {translated(error).message}"
     return f"it cannot be projected: {type(error).__name__}: {error}"

@@ -5,7 +5,7 @@ by key, and what differs is read as documents: first from the version, with its 
 shard has events of that aggregate at or behind the position, nothing can be said yet. Where it has none, all that made
 the row lies before the position, and the two must be equal.
 
-Memory is bounded, and nothing is changed. The connections must be without time limits: see `Database.unhurried`.
+Memory is bounded, and nothing is changed. The connections must be without time limits: see `Database.without_timeouts`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.events import Aggregate
-from shards.engines import Database
+from shards.connections.database import Database
 from shards.projection.comparable import COMPARABLES, Comparable
-from shards.projection.versions import Version
+from shards.tables.versions import Version
 
 # What is read at once of a stream, and how many rows are read as documents at once.
 PART_ROWS = 500

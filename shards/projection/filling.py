@@ -14,14 +14,14 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.events import Aggregate
-from shards.engines import Database
-from shards.history import HistoryLost, read_mark, renew_mark
-from shards.outbox_cursors import RebuildNeeded, assert_untrimmed
+from shards.connections.database import Database
+from shards.outbox.cursors import RebuildNeeded, assert_untrimmed
+from shards.outbox.marks import HistoryLost, read_mark, renew_mark
 from shards.projection.projector import Chunk, Projector
 from shards.projection.reading import DOCUMENTS, LINE_DOCUMENTS
 from shards.projection.switching import assert_is_next
-from shards.projection.versions import Version
-from shards.routing import failures_on
+from shards.routing.shard_transaction import failures_on
+from shards.tables.versions import Version
 
 # A chunk is read, carried over and written within the time limits of a transaction, on a busy machine too.
 CHUNK_ROWS = 2000

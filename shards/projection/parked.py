@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.events import Aggregate
 from shards.projection.reading import Touched, Unfit
-from shards.projection.versions import Version
+from shards.tables.versions import Version
 
 log = logging.getLogger("shardwise.projection")
 

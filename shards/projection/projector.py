@@ -13,17 +13,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import NotMigrated, ShardwiseError, TryAgain
 from domain.events import PROJECTED, Aggregate
-from shards.engines import Database
-from shards.history import HistoryLost, Marked, read_mark, renew_mark
-from shards.integrity import blames_the_data
-from shards.outbox_cursors import RebuildNeeded, assert_untrimmed, trimmed_to
-from shards.outbox_stretch import BEGINNING, Stepped, Stretch, is_anything_behind, more_behind, stretch_after
+from shards.connections.database import Database
+from shards.connections.database_errors import blames_the_data
+from shards.outbox.cursors import RebuildNeeded, assert_untrimmed, trimmed_to
+from shards.outbox.marks import HistoryLost, Marked, read_mark, renew_mark
+from shards.outbox.slice import BEGINNING, Stepped, Stretch, is_anything_behind, more_behind, stretch_after
 from shards.projection.carrying import Carrier
 from shards.projection.parked import park, parked_among, parked_page, unpark
 from shards.projection.reading import ALL_LINES, Documents, Touched, Unfit, lines_within, read_documents, read_touched
-from shards.projection.versions import Version, existing
 from shards.projection.writing import lock_names
-from shards.routing import failures_on
+from shards.routing.shard_transaction import failures_on
+from shards.tables.versions import Version, existing
 
 log = logging.getLogger("shardwise.projection")
 
@@ -74,7 +74,7 @@ class Cursor:
 
 
 class Projector:
-    """A consumer of one shard's outbox: see `shards.outbox_following`. Each version of the read model has a position.
+    """A consumer of one shard's outbox: see `shards.outbox.following`. Each version of the read model has a position.
 
     One writer at a time for each shard and version: the cursor's row is locked before the shard is read, so that a
     later snapshot is never overtaken by an earlier one, and two relays, or a relay and a rebuild, take turns.

@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.events import PROJECTED, Aggregate
 from domain.limits import IDENTIFIER_CHARS_MAX
-from shards.bulk import listed, numbers, texts
-from shards.outbox_stretch import WITHIN, Stretch
-from shards.parked_keys import is_too_long, parked_key
+from shards.outbox.parked_keys import is_too_long, parked_key
+from shards.outbox.slice import WITHIN, Stretch
+from shards.routing.bulk_transaction import listed, numbers, texts
 
 # Documents of all that a shard has, to be narrowed by their `key`.
 DOCUMENTS: Mapping[Aggregate, str] = {

@@ -15,12 +15,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import Refused, ShardwiseError
-from shards.engines import Database
-from shards.history import HistoryLost
-from shards.outbox_lag import lost_positions
+from shards.connections.database import Database
+from shards.outbox.lag import lost_positions
+from shards.outbox.marks import HistoryLost
 from shards.projection.projector import Projector
-from shards.projection.versions import Version, marks
 from shards.tables.read_model import LIVE, metadata
+from shards.tables.versions import Version, marks
 
 # Who renames, makes or drops versions takes turns.
 _TURN = text("SELECT pg_advisory_xact_lock(1, 1)")

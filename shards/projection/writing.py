@@ -13,7 +13,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.events import Aggregate
-from shards.projection.versions import Version
+from shards.tables.versions import Version
 
 # The sum is asked for only where the account is new: its lines can have come before it.
 _ACCOUNTS = """

@@ -98,8 +98,8 @@ outbox_cursor = Table(
     db_time("moved_at"),
 )
 
-# That this is still the history of the shard from which a position kept elsewhere was taken: see `shards.history`. One
-# row for each reader, whatever is trimmed.
+# That this is still the history of the shard from which a position kept elsewhere was taken: see
+# `shards.outbox.marks`. One row for each reader, whatever is trimmed.
 history_mark = Table(
     "history_mark",
     metadata,

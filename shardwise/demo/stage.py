@@ -24,7 +24,7 @@ from shardwise.orders.documents import OrderDocument
 from stack.embedded.stack import EmbeddedStack
 from stack.settings import Settings
 from stack.temporal_client import connect
-from workflows.order_saga import workflow_id
+from workflows.orders.saga import workflow_id
 
 WAIT_SECONDS = 40.0
 POLL_SECONDS = 0.05

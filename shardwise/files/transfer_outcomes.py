@@ -16,7 +16,7 @@ from typing import IO, Any
 from domain.errors import InvalidInput
 from domain.identifiers import check_identifier
 from domain.sagas import Reason
-from shards.batch_outcomes import LineOutcome, LineStatus
+from shards.transfers.batch.outcomes import LineOutcome, LineStatus
 from shardwise.files.transfer_file import InvalidLine
 
 __all__ = ["COLUMNS", "InvalidLines", "LineStatus", "Tally", "outcomes_file", "outcomes_path", "write_outcomes"]

@@ -1,8 +1,8 @@
-"""How far who reads the shards' events is behind: declared where it is read, in `shards.event_lag`."""
+"""How far who reads the shards' events is behind: declared where it is read, in `shards.monitoring.event_lag`."""
 
 from __future__ import annotations
 
-from shards.event_lag import (
+from shards.monitoring.event_lag import (
     ConsumerLag,
     EventsDocument,
     InDoubtNow,

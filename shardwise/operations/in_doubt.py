@@ -8,8 +8,8 @@ from functools import partial
 from activities.coordinators import coordinator_of
 from domain.errors import InvalidInput
 from domain.in_doubt import InDoubt, InDoubtReport
-from shards.engines import Database
-from shards.in_doubt import Sweep, in_doubt_on
+from shards.connections.database import Database
+from shards.transfers.in_doubt import Sweep, in_doubt_on
 from shardwise.connections import Connections
 from stack.embedded.status import StackStatus
 from stack.settings import Settings

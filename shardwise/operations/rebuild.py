@@ -9,10 +9,10 @@ from temporalio.service import RPCError
 
 from domain.errors import ShardwiseError
 from domain.progress import Report
-from shards.engines import Cluster
+from shards.connections.cluster import Cluster
+from shards.connections.side_by_side import all_ended
 from shards.projection.filling import Rows, filled, to_fill
-from shards.side_by_side import all_ended
-from shardwise.workflow_calls import Begun, Workflows, answered, ended_unless_quiet, no_answer
+from shardwise.temporal.calls import Begun, Workflows, answered, ended_unless_quiet, no_answer
 from workflows.interfaces import Phase, Rebuild, Rebuilt
 from workflows.read_model_rebuild import TASK_QUEUE, WORKFLOW_ID, ReadModelRebuild
 
@@ -63,7 +63,7 @@ class ReadModelRebuilds:
 
     async def to_fill(self) -> Sequence[Rows]:
         """Raises `Unreachable`."""
-        counts = await all_ended(to_fill(shard) for shard in self._cluster.shards.values())
+        counts = await all_ended(to_fill(shard) for shard in self._cluster.primaries.values())
         return [each for of_shard in counts for each in of_shard]
 
     async def _filled(self) -> dict[str, int]:
@@ -72,7 +72,7 @@ class ReadModelRebuilds:
             found = await filled(self._cluster.read_model)
         except ShardwiseError:
             return {}
-        return {shard: sum(each.rows for each in found if each.shard == shard) for shard in self._cluster.shards}
+        return {shard: sum(each.rows for each in found if each.shard == shard) for shard in self._cluster.primaries}
 
 
 def _told(phase: Phase | None, rows: Mapping[str, int]) -> str:

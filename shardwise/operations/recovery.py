@@ -20,22 +20,22 @@ from domain.orders import Order, OrderStatus, Style
 from domain.progress import Report
 from domain.transfer_batch import batch_workflow_id
 from domain.transfers import TransferState
-from shards import batch_staging
 from shards.audit.audit import Audit
 from shards.audit.findings import Violation
-from shards.audit.judgement import judge
+from shards.audit.sagas.judgement import judge
 from shards.audit.workflows import Work
-from shards.order_book import OrderBook
-from shards.side_by_side import all_ended
-from shards.transfer_reads import read_transfers
+from shards.connections.side_by_side import all_ended
+from shards.orders.reads import OrderBook
+from shards.transfers.batch import staging
+from shards.transfers.reads import read_transfers
 from shardwise.connections import Connections
 from shardwise.orders.styles import OrderStyles
-from shardwise.other_workflows import list_others
-from shardwise.refused_starts import RefusedStart, list_refused
+from shardwise.temporal.calls import start_as_given
+from shardwise.temporal.other_workflows import list_others
+from shardwise.temporal.refused_starts import RefusedStart, list_refused
+from shardwise.temporal.states import TemporalWorkflowStates
 from shardwise.transfers.batches import TransferBatches
 from shardwise.transfers.sagas import TransferSagas
-from shardwise.workflow_calls import start_as_given
-from shardwise.workflow_states import TemporalWorkflowStates
 from stack.settings import Settings
 from workflows.interfaces import TransferBatch
 
@@ -126,7 +126,7 @@ class Recovery:
         await self._look_at_orders([each.order_id for each in orders if each.status is None], without_row)
         await self._look_at_transfers([each.saga_id for each in transfers if each.state is None], without_row)
         for batch_id in sorted(batches):
-            if not await batch_staging.is_staged(self._connections.cluster, batch_id):
+            if not await staging.is_staged(self._connections.cluster, batch_id):
                 batches.remove(batch_id)
                 what = f"the lines of batch {batch_id} are gone: import its file again"
                 damage.append(Violation(what, None, {"batch_id": batch_id}))
@@ -161,7 +161,7 @@ class Recovery:
 
     async def _batches_without_workflow(self, workflows: TemporalWorkflowStates) -> set[str]:
         """One may have stopped between two transfers, so that no row shows it."""
-        unfinished = await batch_staging.unfinished(self._connections.cluster)
+        unfinished = await staging.unfinished(self._connections.cluster)
         states = {batch_id: await workflows.state_of(batch_workflow_id(batch_id)) for batch_id in unfinished}
         return {batch_id for batch_id, state in states.items() if state.work is not Work.OPEN}
 
@@ -210,7 +210,7 @@ class Recovery:
 
     async def _start_batch(self, batch_id: str) -> None:
         """From its staged lines; every line that is decided stays so."""
-        staged = await batch_staging.resume(self._connections.cluster, batch_id)
+        staged = await staging.resume(self._connections.cluster, batch_id)
         if staged is None:
             raise Refused("batch_not_staged", f"the lines of batch {batch_id} are gone: import its file again")
         await TransferBatches(self._connections.temporal).start(TransferBatch(batch_id, dict(staged.lines)))

@@ -13,11 +13,11 @@ from domain.numbers import check_seconds
 from domain.progress import Report, untold
 from shards.audit.audit import Audit
 from shards.audit.report import VerifyReport, report_of
-from shards.event_lag import EventsDocument, events_document
-from shards.outbox_cursors import REACTORS, list_parked
+from shards.monitoring.event_lag import EventsDocument, events_document
+from shards.outbox.cursors import REACTORS, list_parked
 from shards.projection import switching
 from shards.projection.projector import Projector
-from shards.projection.versions import existing
+from shards.tables.versions import existing
 from shardwise.connections import Opened
 from shardwise.operations.in_doubt import resolve_in_doubt
 from shardwise.operations.rebuild import ReadModelRebuilds
@@ -29,8 +29,8 @@ from shardwise.operations.stack_status import StackReport, stack_report
 from shardwise.operations.watch.documents import WatchDocument
 from shardwise.operations.watch.watcher import Watcher
 from shardwise.orders.service import Orders
-from shardwise.workflow_calls import SagaBroke
-from shardwise.workflow_states import TemporalWorkflowStates
+from shardwise.temporal.calls import SagaBroke
+from shardwise.temporal.states import TemporalWorkflowStates
 from tracing.documents import TraceDocument
 from tracing.read import trace_order
 from workflows.interfaces import Rebuild
@@ -47,7 +47,7 @@ class Operations:
     async def verify(self, progress: Report = untold) -> VerifyReport:
         """Checks every cent, unit, order and transfer, on all shards and against Temporal. Right while they run.
         Changes nothing."""
-        to = self._opened.unhurried
+        to = self._opened.without_timeouts
         audit = Audit(to.cluster, TemporalWorkflowStates(await to.temporal()), progress)
         await audit.run()
         return report_of(audit)
@@ -56,7 +56,7 @@ class Operations:
         """Ends the two-phase commits that nobody decides any more, and starts the workflows of sagas again that nobody
         works on. Safe to repeat, and beside others who do it. A crash leaves some started; the others are found again.
         """
-        to = self._opened.unhurried
+        to = self._opened.without_timeouts
         swept = await resolve_in_doubt(to, dry_run)
         recovery = Recovery(to, self._opened.settings, progress)
         found = await recovery.find()
@@ -86,14 +86,14 @@ class Operations:
 
     async def look(self, interval: float) -> WatchDocument:
         """The installation at a glance. Takes `interval` seconds: one look has no rate."""
-        watcher = Watcher(self._opened.unhurried, self._opened.settings)
+        watcher = Watcher(self._opened.without_timeouts, self._opened.settings)
         await watcher.look_twice(interval)
         return watcher.document()
 
     @asynccontextmanager
     async def watching(self, interval: float) -> AsyncIterator[Watcher]:
         """Looks again and again inside the block: `document()` tells what was seen last."""
-        watcher = Watcher(self._opened.unhurried, self._opened.settings)
+        watcher = Watcher(self._opened.without_timeouts, self._opened.settings)
         async with watcher.watching(interval):
             yield watcher
 
@@ -110,7 +110,7 @@ class Operations:
 
     async def plan_rebuild(self) -> PlanDocument:
         """What `rebuild` would fill. Changes nothing."""
-        to = self._opened.unhurried
+        to = self._opened.without_timeouts
         async with to.cluster.read_model.transaction() as connection:
             versions = await existing(connection)
         refused = switching.why_not(versions)
@@ -151,7 +151,7 @@ class Operations:
         if await self._rebuilds.is_running():
             raise Refused("rebuild_running", "a rebuild runs: wait for its end, or cancel it in Temporal's UI")
         cluster = self._opened.usual.cluster
-        return await switching.revert(cluster.read_model, cluster.shards)
+        return await switching.revert(cluster.read_model, cluster.primaries)
 
     async def retry_parked(self) -> dict[str, int]:
         """Takes once more what was parked, after its reason was mended: into the read model, and to the reactors. By
@@ -161,7 +161,7 @@ class Operations:
         async with read_model.transaction() as connection:
             versions = await existing(connection)
         parked = {}
-        for name, shard in to.cluster.shards.items():
+        for name, shard in to.cluster.primaries.items():
             aggregates = [await Projector(shard, read_model).retry_parked(version) for version in versions]
             async with shard.transaction() as connection:
                 has_events = bool(await list_parked(connection, REACTORS, limit=1))
@@ -172,4 +172,4 @@ class Operations:
 
     @property
     def _rebuilds(self) -> ReadModelRebuilds:
-        return ReadModelRebuilds(self._opened.unhurried.temporal, self._opened.unhurried.cluster)
+        return ReadModelRebuilds(self._opened.without_timeouts.temporal, self._opened.without_timeouts.cluster)

@@ -13,12 +13,13 @@ from pydantic import BaseModel, SecretStr
 from domain.errors import InvalidInput, NotMigrated, ShardwiseError, Unreachable
 from domain.in_doubt import InDoubt
 from domain.text import first_line
-from shards.engines import Cluster, Database
-from shards.event_lag import EventsDocument, events_document
-from shards.waiting import within
+from shards.connections.cluster import Cluster
+from shards.connections.database import Database
+from shards.connections.waiting import within
+from shards.monitoring.event_lag import EventsDocument, events_document
 from shardwise.operations.in_doubt import forgotten
-from shardwise.pollers import PollingWorker, polling_workers, started_by_hand
-from shardwise.workflow_calls import answered
+from shardwise.temporal.calls import answered
+from shardwise.temporal.pollers import PollingWorker, polling_workers, started_by_hand
 from stack.embedded.record import READ_MODEL_DATABASE
 from stack.embedded.stack import EmbeddedStack
 from stack.embedded.status import StackStatus, without_password

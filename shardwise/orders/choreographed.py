@@ -19,18 +19,20 @@ from domain.errors import TryAgain
 from domain.identifiers import order_saga_id
 from domain.orders import Order, OrderStatus, closing_state
 from domain.sagas import Decision, Outcome, SagaOptions
-from shards import order_events, order_lookup, orders
-from shards.final_rows import FinalRows
-from shards.order_book import OrderBook
-from shards.routing import Router
+from shards.orders import decision as orders
+from shards.orders import events as order_events
+from shards.orders import lookup as order_lookup
+from shards.orders.final_rows import FinalRows
+from shards.orders.reads import OrderBook
+from shards.routing.router import Router
 from shardwise.orders.sagas import Seen, summary_of
 from shardwise.orders.waiting import waits_for
-from shardwise.workflow_calls import Begun, Workflows, answered, as_far_as_it_goes
+from shardwise.temporal.calls import Begun, Workflows, answered, as_far_as_it_goes
 from stack.settings import Settings
 from tracing.workflow_runs import read_open
 from workflows.interfaces import OrderResult, PlaceChoreographed, Placement
-from workflows.order_placement import PlaceChoreographedOrder
-from workflows.order_saga import CANCELLED, SHARD
+from workflows.orders.placement import PlaceChoreographedOrder
+from workflows.orders.saga import CANCELLED, SHARD
 
 DECIDE_TRIES_MAX = 5
 

@@ -12,8 +12,8 @@ from domain.identifiers import order_saga_id
 from domain.orders import STATE_OF_STATUS, Order, OrderStatus, PricedLine, Style
 from domain.sagas import Reason, Refusal
 from domain.timestamps import Timestamp
-from shards.orders import OrderRow
-from shards.queries.orders import ListedOrder
+from shards.orders.order_row import OrderRow
+from shards.read_model.orders import ListedOrder
 
 
 class LineDocument(Document):

@@ -12,10 +12,10 @@ from domain.errors import InvalidInput, Unreachable, first_of
 from domain.order_documents import parse_order
 from domain.orders import Order, OrderStatus, Style
 from domain.sagas import Reason, Refusal
-from shards.order_book import KnownOrder, OrderBook
+from shards.orders.reads import KnownOrder, OrderBook
 from shardwise.files.order_file import NumberedLine
 from shardwise.orders.styles import OrderStyles
-from shardwise.workflow_calls import SagaBroke
+from shardwise.temporal.calls import SagaBroke
 
 
 class Outcome(StrEnum):

@@ -11,11 +11,11 @@ from domain.identifiers import order_saga_id
 from domain.orders import Order, OrderStatus, agreed_total
 from domain.sagas import SagaOptions
 from shardwise.orders.waiting import waits_for
-from shardwise.workflow_calls import Begun, Workflows, answered, as_far_as_it_goes
+from shardwise.temporal.calls import Begun, Workflows, answered, as_far_as_it_goes
 from stack.settings import Settings
 from tracing.workflow_runs import read_open
 from workflows.interfaces import OrderResult, PlaceOrder
-from workflows.order_saga import ORDER_STATUS, SHARD, TASK_QUEUE, OrderSaga, workflow_id
+from workflows.orders.saga import ORDER_STATUS, SHARD, TASK_QUEUE, OrderSaga, workflow_id
 from workflows.visibility import SAGA
 
 Handle = WorkflowHandle[OrderSaga, OrderResult]

@@ -18,9 +18,9 @@ from domain.money import Money, check_amount, check_currency
 from domain.numbers import check_quantity, check_seconds, check_whole
 from domain.orders import Order, OrderLine, OrderStatus, Style, check_order, merge_lines
 from domain.sagas import Reason
-from shards.audit.gathering import gather
-from shards.audit.judgement import judge
-from shards.order_book import KnownOrder, OrderBook
+from shards.audit.sagas.gathering import gather
+from shards.audit.sagas.judgement import judge
+from shards.orders.reads import KnownOrder, OrderBook
 from shardwise.connections import Opened
 from shardwise.files.order_file import opened_orders, read_batches
 from shardwise.new_ids import new_id
@@ -29,7 +29,7 @@ from shardwise.orders.documents import OrderDocument
 from shardwise.orders.importing import OrderImport, Tally
 from shardwise.orders.sagas import Seen
 from shardwise.orders.styles import OrderStyles
-from shardwise.workflow_calls import SagaBroke
+from shardwise.temporal.calls import SagaBroke
 
 CURRENCY_OF_UNKNOWN_CUSTOMERS = "USD"
 WAIT_SECONDS = 30.0

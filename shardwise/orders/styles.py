@@ -13,11 +13,11 @@ from domain.choreography import placement_id
 from domain.identifiers import order_saga_id
 from domain.orders import Order, Style
 from domain.sagas import Reason
-from shards.routing import Router
+from shards.routing.router import Router
 from shardwise.orders.choreographed import ChoreographedOrders
 from shardwise.orders.sagas import OrderSagas, Seen
-from shardwise.other_workflows import assert_ours
-from shardwise.workflow_calls import Workflows
+from shardwise.temporal.calls import Workflows
+from shardwise.temporal.other_workflows import assert_ours
 from stack.settings import Settings
 from workflows.interfaces import OrderResult
 

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from temporalio.client import Client, WorkflowHandle
 
 from domain.transfer_batch import batch_workflow_id
-from shardwise.workflow_calls import Begun, Workflows, answered, ended_unless_quiet
+from shardwise.temporal.calls import Begun, Workflows, answered, ended_unless_quiet
 from workflows.interfaces import BatchProgress, TransferBatch
-from workflows.transfer_batch import TASK_QUEUE, TransferBatchWorkflow
+from workflows.transfers.batch import TASK_QUEUE, TransferBatchWorkflow
 
 Handle = WorkflowHandle[TransferBatchWorkflow, BatchProgress]
 

@@ -6,7 +6,7 @@ from domain.documents import Document
 from domain.sagas import Reason, Refusal
 from domain.timestamps import Timestamp
 from domain.transfers import Protocol, Transfer, TransferStatus
-from shards.transfers import TransferRow
+from shards.transfers.transfer_row import TransferRow
 
 
 class TransferDocument(Document):

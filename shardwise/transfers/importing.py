@@ -12,14 +12,14 @@ from typing import IO, Any
 
 from domain.errors import InvalidInput
 from domain.progress import Report
-from shards.batch_outcomes import LineStatus, read_outcomes
-from shards.batch_staging import Staged, Staging, staging_turn
+from shards.transfers.batch.outcomes import LineStatus, read_outcomes
+from shards.transfers.batch.staging import Staged, Staging, staging_turn
 from shardwise.connections import Connections, Opened
 from shardwise.files.faults import Faults
 from shardwise.files.transfer_file import GoodLine, batch_id_of, open_transfers, read_transfers
 from shardwise.files.transfer_outcomes import InvalidLines, Tally, outcomes_file, outcomes_path, write_outcomes
+from shardwise.temporal.calls import SagaBroke
 from shardwise.transfers.batches import TransferBatches
-from shardwise.workflow_calls import SagaBroke
 from workflows.interfaces import BatchProgress, TransferBatch
 
 
@@ -49,7 +49,7 @@ async def import_transfers(
     """See `Transfers.import_file`."""
     started = time.monotonic()
     with open_transfers(file) as source:
-        to = opened.unhurried
+        to = opened.without_timeouts
         # Both before anything is staged.
         await asyncio.gather(to.router.map(), to.temporal())
         batch = _BatchImport(to, source, await asyncio.to_thread(batch_id_of, source), say)

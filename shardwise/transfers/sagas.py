@@ -10,11 +10,11 @@ from temporalio.common import SearchAttributePair
 from domain.sagas import SagaOptions
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus
 from shards.audit.workflows import WorkflowState
-from shardwise.workflow_calls import Begun, Workflows, answered
-from shardwise.workflow_states import TemporalWorkflowStates
+from shardwise.temporal.calls import Begun, Workflows, answered
+from shardwise.temporal.states import TemporalWorkflowStates
 from stack.settings import Settings
 from workflows.interfaces import CarryOutTransfer, TransferResult
-from workflows.transfer import SHARD, TASK_QUEUE, TRANSFER_STATUS, TransferWorkflow, workflow_id
+from workflows.transfers.transfer import SHARD, TASK_QUEUE, TRANSFER_STATUS, TransferWorkflow, workflow_id
 from workflows.visibility import SAGA
 
 Handle = WorkflowHandle[TransferWorkflow, TransferResult]

@@ -16,18 +16,18 @@ from domain.progress import Report, untold
 from domain.sagas import Reason
 from domain.text import check_free_text
 from domain.transfers import Protocol, ProtocolChoice, Transfer, TransferState, TransferStatus, check_transfer
-from shards import transfer_reads
-from shards.account_reads import read_currency
+from shards.accounts.reads import read_currency
 from shards.audit.workflows import Work
-from shards.routing import Router
-from shards.transfers import TransferRow
+from shards.routing.router import Router
+from shards.transfers import reads as transfer_reads
+from shards.transfers.transfer_row import TransferRow
 from shardwise.connections import Opened
 from shardwise.files.order_file import path_of
 from shardwise.new_ids import new_id
+from shardwise.temporal.calls import SagaBroke
 from shardwise.transfers.documents import TransferDocument, of_request, of_row
 from shardwise.transfers.importing import ImportedTransfers, import_transfers
 from shardwise.transfers.sagas import TransferSagas
-from shardwise.workflow_calls import SagaBroke
 from workflows.interfaces import TransferResult
 
 CURRENCY_OF_UNKNOWN_ACCOUNTS = "USD"

@@ -20,15 +20,15 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from cli.main import run as run_command
 from domain.orders import OrderStatus
-from shards.engines import Database
+from shards.connections.database import Database
 from stack.settings import Databases, load_settings
 from stack.temporal_client import connect
 from tests.support.command import Answer, Shardwise
 from tests.support.nowhere import NOTHING
 from tests.support.postgres import create_databases, drop_databases, owner_of, sibling
 from tests.support.read_model import MINUTE, T0, account, fill, item, level, line, order, product, sold
-from workers.migrate import migrate_databases
-from workflows.order_saga import ORDER_STATUS, workflow_id
+from workers.migration.migrate import migrate_databases
+from workflows.orders.saga import ORDER_STATUS, workflow_id
 
 FILLED = "read_model_filled"
 FIRST, SECOND = date(2026, 3, 1), date(2026, 3, 2)

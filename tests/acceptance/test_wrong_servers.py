@@ -182,7 +182,7 @@ def test_a_server_that_never_answers_is_given_up_in_seconds(
 ) -> None:
     if arguments not in READS:
         # They wait by the same limit.
-        monkeypatch.setattr("shards.engines.CONNECT_SECONDS", 0.3)
+        monkeypatch.setattr("shards.connections.database.CONNECT_SECONDS", 0.3)
     addresses.use(catalog=changed(addresses.right.catalog, port=silent_port))
     assert "catalog does not answer" in refused(capfd, arguments, 3)["message"]
 

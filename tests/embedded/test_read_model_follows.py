@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from shards.engines import Cluster
+from shards.connections.cluster import Cluster
 from stack.embedded.waiting import attempts
 from stack.settings import Settings, resolve_databases
 from stack.temporal_client import connect
@@ -53,7 +53,7 @@ async def test_a_transaction_in_doubt_holds_back_its_own_shard_alone_and_is_told
     shardwise: Shardwise, world: World
 ) -> None:
     frozen, free = [await world.new_name(shard) for shard in ("shard-1", "shard-2")]
-    async with world.cluster.shards["shard-1"].autocommit() as connection:
+    async with world.cluster.primaries["shard-1"].autocommit() as connection:
         await connection.exec_driver_sql("BEGIN")
         await connection.execute(text("INSERT INTO outbox_cursor (consumer, xid) VALUES ('of a test', '1')"))
         await connection.exec_driver_sql(f"PREPARE TRANSACTION '{GID}'")
@@ -71,7 +71,7 @@ async def test_a_transaction_in_doubt_holds_back_its_own_shard_alone_and_is_told
         assert live["seconds"] > 0.2
         assert lag["shard-2"]["hidden_events"] == 0
     finally:
-        async with world.cluster.shards["shard-1"].autocommit() as connection:
+        async with world.cluster.primaries["shard-1"].autocommit() as connection:
             await connection.exec_driver_sql(f"ROLLBACK PREPARED '{GID}'")
     await until_told(world, "behind-a-freeze", "confirmed")
 
@@ -114,6 +114,6 @@ async def test_a_relay_that_is_killed_or_terminated_is_back_with_the_next_worker
     await client.get_workflow_handle(workflow_id("shard-2")).terminate("a test does so")
     shardwise.kill_worker()
     assert shardwise("up", "--detach").exit_code == 0
-    for shard in world.cluster.shards:
+    for shard in world.cluster.primaries:
         await ordered(shardwise, await world.new_name(shard), f"after-a-death-{shard}")
         await until_told(world, f"after-a-death-{shard}", "confirmed")

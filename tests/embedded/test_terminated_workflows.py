@@ -14,7 +14,7 @@ from temporalio.client import Client
 
 from domain.shard_map import bucket_of, spread_buckets
 from tests.support.command import Answer, Shardwise
-from workflows.order_saga import workflow_id
+from workflows.orders.saga import workflow_id
 
 SECONDS_MAX = 60
 SHARDS = ("shard-1", "shard-2", "shard-3")

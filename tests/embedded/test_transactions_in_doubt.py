@@ -23,8 +23,8 @@ from temporalio.service import RPCError
 
 from domain.errors import Unreachable
 from domain.transfers import ProtocolChoice, TransferStatus
-from shards.engines import Cluster
-from shards.routing import Router
+from shards.connections.cluster import Cluster
+from shards.routing.router import Router
 from stack.embedded.waiting import attempts
 from stack.settings import Settings, resolve_databases
 from stack.temporal_client import connect
@@ -35,12 +35,12 @@ from tests.support.metadata import current_details
 from tests.support.two_phase import BOTH, SOURCE, TransferByHand, new_transfer, nothing_left_prepared
 from tests.support.world import World
 from workers.run import HOSTED, new_worker
-from workflows.in_doubt_recovery import WORKFLOW_ID as SCHEDULE
-from workflows.in_doubt_recovery import InDoubtRecovery
-from workflows.in_doubt_sweeper import WORKFLOW_ID as SWEEPER
-from workflows.in_doubt_sweeper import InDoubtSweeper
 from workflows.interfaces import CarryOutTransfer
-from workflows.transfer import TASK_QUEUE, TransferWorkflow, workflow_id
+from workflows.transfers.in_doubt_recovery import WORKFLOW_ID as SCHEDULE
+from workflows.transfers.in_doubt_recovery import InDoubtRecovery
+from workflows.transfers.in_doubt_sweeper import WORKFLOW_ID as SWEEPER
+from workflows.transfers.in_doubt_sweeper import InDoubtSweeper
+from workflows.transfers.transfer import TASK_QUEUE, TransferWorkflow, workflow_id
 
 SECONDS_MAX = 60
 SERVERS = ("shard-1", "shard-2")
@@ -150,7 +150,7 @@ async def test_servers_that_are_killed_between_the_phases_keep_what_is_prepared(
 async def _until_answering(world: World) -> None:
     """Its connections were to the servers that were killed."""
     for server in SERVERS:
-        for database in (world.cluster.shards[server], world.cluster.phase_two[server]):
+        for database in (world.cluster.shards[server].primary, world.cluster.shards[server].phase_two):
             async for _ in attempts(SECONDS_MAX):
                 with suppress(Unreachable):
                     await database.ping()

@@ -17,7 +17,7 @@ from temporalio.client import Client
 from domain.money import Money
 from domain.transfer_batch import batch_workflow_id
 from domain.transfers import Transfer
-from shards.batch_staging import Staged, staging_turn
+from shards.transfers.batch.staging import Staged, staging_turn
 from shardwise.connections import Connections, connected
 from shardwise.files.transfer_file import GoodLine, batch_id_of, open_transfers, read_transfers
 from shardwise.transfers.batches import Handle, TransferBatches
@@ -25,7 +25,7 @@ from stack.settings import load_settings
 from tests.support.batches import settled_by_the_rules
 from tests.support.command import Shardwise
 from workflows.interfaces import BatchOptions, TransferBatch
-from workflows.transfer_batch import TransferBatchWorkflow
+from workflows.transfers.batch import TransferBatchWorkflow
 
 DATA = Path(__file__).parent.parent / "data"
 ACCOUNTS = 40

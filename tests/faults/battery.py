@@ -17,10 +17,10 @@ from temporalio.client import Client
 from domain.choreography import Service
 from domain.identifiers import order_saga_id
 from shards.audit.audit import Audit
-from shards.engines import Cluster
+from shards.connections.cluster import Cluster
 from shardwise.connections import Connections
 from shardwise.operations.recovery import Recovery
-from shardwise.workflow_states import TemporalWorkflowStates
+from shardwise.temporal.states import TemporalWorkflowStates
 from stack.settings import Databases, Settings
 from tests.faults import shop, town
 from tests.faults.cases import Case
@@ -37,7 +37,7 @@ from tests.faults.transfer_ledger import PREPARED, TransferLedger
 from tests.support.services import followed
 from tests.support.world import World
 from workers.run import new_worker
-from workflows.transfer import TASK_QUEUE as TRANSFERS
+from workflows.transfers.transfer import TASK_QUEUE as TRANSFERS
 
 AT_ONCE, AT_ONCE_BROKEN = 24, 60
 # At first, and one more with each that has ended: of many at once, a worker that has just started ends none on a slow
@@ -84,7 +84,7 @@ class Battery:
             for queue in (*Service, TRANSFERS):
                 worker = new_worker(self._client, self._router, self._settings, queue)
                 await workers.enter_async_context(worker)
-            shards = self._world.cluster.shards.values()
+            shards = self._world.cluster.primaries.values()
             starters = [QueuedStarter(shard, self._client, self._queues) for shard in shards]
             await workers.enter_async_context(followed(starters))
             await self._live(sagas, say)
@@ -167,7 +167,7 @@ class Battery:
 
     async def _roll_back_prepared(self) -> None:
         """What is left prepared is told already; it would keep its database from being dropped."""
-        for shard in self._world.cluster.shards.values():
+        for shard in self._world.cluster.primaries.values():
             async with shard.autocommit() as connection:
                 for gid in (await connection.exec_driver_sql(PREPARED)).scalars().all():
                     await connection.exec_driver_sql(f"ROLLBACK PREPARED '{gid}'")

@@ -11,9 +11,14 @@ from pydantic import TypeAdapter
 from sqlalchemy import text
 
 from domain.sagas import Refusal
-from shards import admissions, barrier, orders, transfers
-from shards.routing import ShardTransaction
-from workflows import order_placement, order_saga, reactions, transfer
+from shards.orders import decision
+from shards.routing.shard_transaction import ShardTransaction
+from shards.sagas import barrier
+from shards.transfers import admissions, transfer_row
+from workflows.orders import placement as order_placement
+from workflows.orders import reactions
+from workflows.orders import saga as order_saga
+from workflows.transfers import transfer
 
 
 def break_the_barrier() -> None:
@@ -48,8 +53,8 @@ def break_the_barrier() -> None:
 def break_the_decision() -> None:
     """The row takes every decision, whatever it has decided before."""
     for name in ("_CONFIRM_AND_SHIP", "_ABORT"):
-        _unconditional(orders, name, "AND state = 'pending'")
-    _unconditional(transfers, "_DECIDE", "AND state = 'pending'")
+        _unconditional(decision, name, "AND state = 'pending'")
+    _unconditional(transfer_row, "_DECIDE", "AND state = 'pending'")
 
 
 def break_the_shield() -> None:

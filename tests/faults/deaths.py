@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from temporalio.client import Client
 
-from shards.routing import Router
+from shards.routing.router import Router
 from stack.settings import Databases, Settings
 from tests.faults.faults import WorkerDies
 from tests.faults.placing import place

@@ -12,14 +12,14 @@ import os
 import signal
 import sys
 
-from shards.engines import Cluster
-from shards.routing import Router
+from shards.connections.cluster import Cluster
+from shards.routing.router import Router
 from stack.settings import Settings
 from stack.temporal_client import connect_to
 from tests.faults.phases import BORDERS, PhaseWatcher
 from tests.faults.points import intercepted
 from workers.run import HOSTED, new_worker
-from workflows.transfer import TASK_QUEUE
+from workflows.transfers.transfer import TASK_QUEUE
 
 
 async def main() -> None:

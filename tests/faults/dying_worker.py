@@ -14,7 +14,7 @@ import signal
 import sys
 from typing import Any
 
-from shards.engines import Cluster
+from shards.connections.cluster import Cluster
 from stack.settings import Settings
 from stack.temporal_client import connect_to
 from tests.faults.declared import DECLARED

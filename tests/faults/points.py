@@ -21,7 +21,8 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 from activities.interfaces import AbortParticipant, ParticipantStep, StockStep
 from domain.choreography import saga_id_of
 from domain.shard_map import Route
-from shards.routing import Router, ShardTransaction
+from shards.routing.router import Router
+from shards.routing.shard_transaction import ShardTransaction
 
 T = TypeVar("T")
 

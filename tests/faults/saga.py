@@ -40,9 +40,10 @@ from tests.faults.shop import Goods
 from tests.faults.town import Payment
 from tests.support.temporal import course_of
 from tests.support.world import World
-from workflows import order_saga, transfer
 from workflows.interfaces import OrderResult, TransferResult
-from workflows.order_saga import OrderSaga
+from workflows.orders import saga as order_saga
+from workflows.orders.saga import OrderSaga
+from workflows.transfers import transfer
 
 T = TypeVar("T")
 

@@ -10,11 +10,12 @@ from temporalio.common import WorkflowIDReusePolicy
 
 from activities.reactors import ReactorStarter, start_reactor
 from domain.choreography import OrderEvent, Reactor, Service
-from shards.audit.gathering import gather, gather_still
-from shards.audit.judgement import judge
+from shards.audit.sagas.gathering import gather, gather_still
+from shards.audit.sagas.judgement import judge
 from shards.audit.workflows import Work, together
-from shards.engines import Cluster, Database
-from shardwise.workflow_states import TemporalWorkflowStates
+from shards.connections.cluster import Cluster
+from shards.connections.database import Database
+from shardwise.temporal.states import TemporalWorkflowStates
 from workers.run import HOSTED, Hosted
 
 EVERY_SERVICE = "every-service"

@@ -8,7 +8,7 @@ from domain.catalogue import Customer, Product
 from domain.money import Money
 from domain.orders import Address, Order, OrderLine, Style
 from domain.sagas import Reason
-from shards.catalogue_import import import_customers, import_products
+from shards.catalogue.imports import import_customers, import_products
 from tests.faults.cases import Case
 from tests.faults.declared import CHOREOGRAPHED, Kind
 from tests.faults.faults import Refuses

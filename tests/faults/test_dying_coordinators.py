@@ -19,8 +19,8 @@ from temporalio.client import Client
 from activities.coordinators import coordinator_of
 from domain.transfers import ProtocolChoice, TransferStatus
 from domain.two_phase import Outcome
-from shards.engines import Cluster
-from shards.in_doubt import Sweep
+from shards.connections.cluster import Cluster
+from shards.transfers.in_doubt import Sweep
 from stack.settings import Databases, Settings
 from tests.conftest import FreshNamespace
 from tests.faults.phases import BORDERS, SOURCE, PhaseBorder
@@ -28,7 +28,7 @@ from tests.support.two_phase import TransferByHand, new_transfer, nothing_left_p
 from tests.support.world import World
 from workers.run import HOSTED, new_worker
 from workflows.interfaces import CarryOutTransfer
-from workflows.transfer import TASK_QUEUE, TransferWorkflow, workflow_id
+from workflows.transfers.transfer import TASK_QUEUE, TransferWorkflow, workflow_id
 
 DIES_WITHIN_SECONDS = 60
 # Short, or the next worker would wait for the dead one's tasks as long as a customer has to.

@@ -9,7 +9,7 @@ from domain.catalogue import Customer
 from domain.money import Money
 from domain.sagas import Reason
 from domain.transfers import ProtocolChoice, Transfer
-from shards.catalogue_import import import_customers
+from shards.catalogue.imports import import_customers
 from tests.faults.cases import Case
 from tests.faults.declared import TWO_PHASE, Kind
 from tests.faults.faults import Refuses

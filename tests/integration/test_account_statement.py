@@ -8,7 +8,7 @@ from activities.interfaces import DecideTransfer, OpenTransfer
 from domain.errors import Refused
 from domain.money import Money
 from domain.transfers import Protocol, Transfer
-from shards.account_statement import Statement, read_statement
+from shards.accounts.statement import Statement, read_statement
 from tests.support.world import World
 
 Line = tuple[str, str, str, str, str]
@@ -16,7 +16,7 @@ Line = tuple[str, str, str, str, str]
 
 async def statement(world: World, account_id: str, limit: int = 50) -> Statement:
     shard = (await world.router.map()).of_account(account_id).shard
-    async with world.cluster.shards[shard].snapshot() as connection:
+    async with world.cluster.primaries[shard].snapshot() as connection:
         return await read_statement(connection, account_id, limit)
 
 

@@ -15,9 +15,11 @@ from domain.identifiers import merchant_account_id
 from domain.money import Money
 from domain.sagas import Reason, Refusal
 from domain.transfers import Protocol, Transfer, TransferState
-from shards import accounts, admissions
-from shards.account_reads import AccountBalance, read_account
-from shards.account_states import Change, change_account, close, freeze, open_account, unfreeze
+from shards.accounts import holds
+from shards.accounts.reads import AccountBalance, read_account
+from shards.accounts.states import Change, change_account, close, freeze, unfreeze
+from shards.catalogue.opening import open_account
+from shards.transfers import admissions
 from tests.support.world import World
 
 MERCHANT = merchant_account_id("USD")
@@ -59,9 +61,9 @@ async def transfer_across(world: World, source_balance: str = "5.00") -> Transfe
 
 async def hold(world: World, account_id: str, saga_id: str) -> Refusal | int | None:
     async with world.transaction(await world.customer_route(account_id)) as tx:
-        account = await accounts.lock(tx, account_id)
+        account = await holds.lock(tx, account_id)
         assert account is not None
-        return await accounts.place_hold(tx, saga_id, "test", account, DOLLAR)
+        return await holds.place_hold(tx, saga_id, "test", account, DOLLAR)
 
 
 # ── opening ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -336,9 +338,9 @@ async def test_who_holds_first_keeps_the_account_from_closing(world: World) -> N
     name = asked.customer_id
     route = await world.customer_route(name)
     async with world.transaction(route) as tx:
-        account = await accounts.lock(tx, name)
+        account = await holds.lock(tx, name)
         assert account is not None
-        assert isinstance(await accounts.place_hold(tx, f"test/{name}", "test", account, DOLLAR), int)
+        assert isinstance(await holds.place_hold(tx, f"test/{name}", "test", account, DOLLAR), int)
         closing = asyncio.create_task(change_account(world.router, name, close))
         await world.until_waiting(route.shard)
     assert (await refusal(closing)).code == "account_has_holds"
@@ -369,7 +371,7 @@ async def test_a_change_that_does_not_get_its_turn_is_told_and_changes_nothing(w
     """Behind whoever keeps the account's row, as a prepared transaction does."""
     name = await world.customer()
     async with world.transaction(await world.customer_route(name)) as tx:
-        await accounts.lock(tx, name)
+        await holds.lock(tx, name)
         with pytest.raises(Unreachable) as unreachable:
             await change_account(world.router, name, freeze)
     assert (unreachable.value.code, unreachable.value.exit_code) == ("account_busy", 3)

@@ -17,8 +17,8 @@ from domain.limits import AMOUNT_MINOR_UNITS_MAX
 from domain.money import Money
 from domain.orders import Order, OrderLine
 from domain.sagas import Outcome, Reason, Refusal
-from shards import accounts
-from shards.integrity import IntegrityViolation
+from shards.accounts import holds
+from shards.connections.database_errors import IntegrityViolation
 from tests.support.world import SagaByHand, World
 
 CANCELLED = Refusal(Reason.CANCELLED, "somebody changed their mind")
@@ -28,7 +28,7 @@ _movements = (f"test/{n}" for n in itertools.count())
 
 async def sql(world: World, shard: str, *statements: str) -> None:
     """All in one transaction."""
-    async with world.cluster.shards[shard].transaction() as connection:
+    async with world.cluster.primaries[shard].transaction() as connection:
         for statement in statements:
             await connection.exec_driver_sql(statement)
 
@@ -136,14 +136,14 @@ async def test_a_hold_is_captured_once(world: World, confirmed: SagaByHand) -> N
     route = await world.customer_route(confirmed.order.customer_id)
     with pytest.raises(IntegrityViolation):
         async with world.transaction(route) as tx:
-            await accounts.capture_hold(tx, confirmed.saga_id, "open_order", confirmed.total, "peer")
+            await holds.capture_hold(tx, confirmed.saga_id, "open_order", confirmed.total, "peer")
     async with world.transaction(route) as tx:
-        assert await accounts.release_hold(tx, confirmed.saga_id, "open_order") is None
+        assert await holds.release_hold(tx, confirmed.saga_id, "open_order") is None
     # Even with a hold to spare, the ledger takes one capture of a saga.
     await world.rows(route.shard, "UPDATE hold SET state = 'placed' WHERE saga_id = :s", s=confirmed.saga_id)
     with pytest.raises(IntegrityViolation, match="movement_saga_id_kind_key"):
         async with world.transaction(route) as tx:
-            await accounts.capture_hold(tx, confirmed.saga_id, "open_order", confirmed.total, "peer")
+            await holds.capture_hold(tx, confirmed.saga_id, "open_order", confirmed.total, "peer")
     await world.rows(route.shard, "UPDATE hold SET state = 'captured' WHERE saga_id = :s", s=confirmed.saga_id)
     assert await world.money_of(confirmed.order.customer_id) == (9000, 0)
 
@@ -154,7 +154,7 @@ async def test_a_hold_of_another_amount_is_damage(world: World) -> None:
     route = await world.customer_route(saga.order.customer_id)
     with pytest.raises(IntegrityViolation):
         async with world.transaction(route) as tx:
-            await accounts.capture_hold(tx, saga.saga_id, "open_order", Money(999, "USD"), "peer")
+            await holds.capture_hold(tx, saga.saga_id, "open_order", Money(999, "USD"), "peer")
     assert await world.money_of(saga.order.customer_id) == (10000, 1000)
 
 

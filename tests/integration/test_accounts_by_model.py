@@ -19,9 +19,11 @@ from domain.errors import ShardwiseError
 from domain.money import Money
 from domain.sagas import Reason, Refusal
 from domain.transfers import Protocol, ProtocolChoice, Transfer
-from shards import account_states, accounts
-from shards.account_statement import read_statement
-from shards.routing import ShardTransaction
+from shards.accounts import holds
+from shards.accounts import states as account_states
+from shards.accounts.statement import read_statement
+from shards.catalogue.opening import open_account as open_account_with_its_customer
+from shards.routing.shard_transaction import ShardTransaction
 from tests.support.account_model import CONFIRMED, DECLINED, DONE, NOTHING, Books
 from tests.support.world import World, lasting_world
 
@@ -135,7 +137,7 @@ class Story:
             return
         balances = itertools.accumulate(amount for _, _, amount, _ in account.lines)
         expected = [(*line, balance) for line, balance in zip(account.lines, balances, strict=True)]
-        async with self.world.cluster.shards[account.shard].snapshot() as connection:
+        async with self.world.cluster.primaries[account.shard].snapshot() as connection:
             found = await read_statement(connection, account_id, limit)
         lines = [(x.kind, x.saga_id, x.amount.minor, x.other_side, x.balance_after.minor) for x in found.lines]
         assert (lines, found.balance.minor) == (expected[::-1][:limit], account.posted), self.told
@@ -149,9 +151,9 @@ class Story:
         self.holds[saga_id] = account_id, money
 
         async def place(tx: ShardTransaction) -> str:
-            account = await accounts.lock(tx, account_id)
+            account = await holds.lock(tx, account_id)
             assert account is not None
-            placed = await accounts.place_hold(tx, saga_id, HOLD_STEP, account, money)
+            placed = await holds.place_hold(tx, saga_id, HOLD_STEP, account, money)
             return placed.reason if isinstance(placed, Refusal) else _word(placed)
 
         expected = self.books.place(saga_id, account_id, money.minor, money.currency)
@@ -163,7 +165,7 @@ class Story:
             return
 
         async def release(tx: ShardTransaction) -> str:
-            return _word(await accounts.release_hold(tx, saga_id, HOLD_STEP))
+            return _word(await holds.release_hold(tx, saga_id, HOLD_STEP))
 
         account_id, _ = self.holds[saga_id]
         await self._agree("release", self._write(account_id, release), self.books.release(saga_id), saga_id)
@@ -175,7 +177,7 @@ class Story:
         account_id, money = self.holds[saga_id]
 
         async def capture(tx: ShardTransaction) -> str:
-            return _word(await accounts.capture_hold(tx, saga_id, HOLD_STEP, money, PEER))
+            return _word(await holds.capture_hold(tx, saga_id, HOLD_STEP, money, PEER))
 
         await self._agree("capture", self._write(account_id, capture), self.books.capture(saga_id, PEER), saga_id)
 
@@ -302,7 +304,7 @@ class Story:
 
     async def _open(self, asked: Customer) -> None:
         async def open_account() -> str:
-            return (await account_states.open_account(self.world.router, asked)).state
+            return (await open_account_with_its_customer(self.world.router, asked)).state
 
         expected = self.books.open_account(asked, self.shards[asked.customer_id])
         await self._agree("open_account", open_account, expected, asked)

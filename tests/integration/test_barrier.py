@@ -1,4 +1,4 @@
-"""The barrier: each row of the table in `shards.barrier`, one call after the other and at the same moment."""
+"""The barrier: each row of the table in `shards.sagas.barrier`, one call after the other and at the same moment."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from domain.errors import StaleRoute
 from domain.money import Money
 from domain.sagas import ALREADY_COMPENSATED, Reason, Refusal
 from domain.shard_map import Keyspace, Route
-from shards import barrier
-from shards.routing import ShardTransaction
+from shards.routing.shard_transaction import ShardTransaction
+from shards.sagas import barrier
 from tests.support.world import RolledBack, World
 
 STEP = "step"

@@ -15,8 +15,8 @@ from temporalio.worker import Worker
 from domain.orders import Order, OrderLine
 from stack.embedded.waiting import attempts
 from tests.conftest import FreshNamespace
-from workers.sandbox import workflow_runner
-from workflows.order_saga import PlaceOrder
+from workers.runner.sandbox import workflow_runner
+from workflows.orders.saga import PlaceOrder
 
 QUEUE = "orders"
 WITHIN = timedelta(seconds=10)

@@ -14,11 +14,11 @@ from domain.errors import Refused, StaleRoute
 from domain.identifiers import merchant_account_id
 from domain.money import Money
 from domain.shard_map import bucket_of
-from shards import catalogue_import
-from shards.catalogue_import import Imported, import_customers, import_products
-from shards.engines import Cluster
-from shards.map_store import load_map
-from shards.routing import Router
+from shards.catalogue import imports
+from shards.catalogue.imports import Imported, import_customers, import_products
+from shards.connections.cluster import Cluster
+from shards.routing.map_store import load_map
+from shards.routing.router import Router
 from stack.settings import Databases
 
 
@@ -57,7 +57,7 @@ def products(count: int) -> list[Product]:
 async def on_shards(cluster: Cluster, query: str, **parameters: Any) -> dict[str, list[tuple[Any, ...]]]:
     """By shard, the rows it answers; shards without rows are left out."""
     found = {}
-    for name, shard in cluster.shards.items():
+    for name, shard in cluster.primaries.items():
         async with shard.transaction() as connection:
             result = await connection.execute(text(query), parameters)
             rows = [tuple(row) for row in result] if result.returns_rows else []
@@ -173,7 +173,7 @@ async def test_a_conflict_names_a_few_ids_and_counts_the_rest(router: Router) ->
 async def test_two_imports_of_the_same_rows_at_once_leave_what_one_leaves(
     router: Router, other_router: Router, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalogue_import, "BATCH_ROWS", 7)
+    monkeypatch.setattr(imports, "BATCH_ROWS", 7)
     people, goods = customers(60), products(60)
     both = await asyncio.gather(import_customers(router, people), import_customers(other_router, people))
     assert sum(done.imported for done in both) == 60
@@ -191,7 +191,7 @@ async def test_two_imports_of_the_same_rows_at_once_leave_what_one_leaves(
 async def test_of_two_conflicting_imports_at_once_one_is_whole_and_the_other_changes_nothing(
     router: Router, other_router: Router, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalogue_import, "BATCH_ROWS", 7)
+    monkeypatch.setattr(imports, "BATCH_ROWS", 7)
     sets = [customers(60), [customer(number, name="Eve") for number in range(60)]]
     results = await asyncio.gather(
         import_customers(router, sets[0]), import_customers(other_router, sets[1]), return_exceptions=True
@@ -206,7 +206,7 @@ async def test_of_two_conflicting_imports_at_once_one_is_whole_and_the_other_cha
 async def test_an_import_that_died_is_completed_by_the_next(
     router: Router, monkeypatch: pytest.MonkeyPatch, batches_before_the_crash: int
 ) -> None:
-    monkeypatch.setattr(catalogue_import, "BATCH_ROWS", 10)
+    monkeypatch.setattr(imports, "BATCH_ROWS", 10)
     done = 0
 
     def die(_: int) -> None:
@@ -229,7 +229,7 @@ async def test_an_import_that_died_is_completed_by_the_next(
 async def test_the_first_import_spreads_the_stock_over_all_shards(router: Router) -> None:
     await import_products(router, products(30))
     counts = await on_shards(router.cluster, "SELECT count(*) FROM stock")
-    assert counts == {shard: [(10,)] for shard in router.cluster.shards}
+    assert counts == {shard: [(10,)] for shard in router.cluster.primaries}
     ranges = await on_shards(router.cluster, "SELECT DISTINCT sku_range FROM stock")
     assert ranges == {shard: [(bound,)] for bound, shard in (await router.map()).ranges}
 
@@ -273,7 +273,7 @@ async def _move_bucket(cluster: Cluster, bucket: int, source: str, target: str) 
         (source, "DELETE FROM ownership WHERE keyspace = 'bucket' AND slot = :slot"),
         (target, "INSERT INTO ownership VALUES ('bucket', :slot, :version, 'owned')"),
     ):
-        async with cluster.shards[name].transaction() as connection:
+        async with cluster.primaries[name].transaction() as connection:
             parameters: dict[str, object] = {"slot": str(bucket)}
             if name == target:
                 parameters["version"] = version
@@ -284,7 +284,7 @@ async def test_a_stale_map_is_refused_by_the_shard_and_read_again(router: Router
     people: Sequence[Customer] = customers(30)
     moved = people[0].customer_id
     source = (await router.map()).of_customer(moved).shard
-    target = next(name for name in router.cluster.shards if name != source)
+    target = next(name for name in router.cluster.primaries if name != source)
     await _move_bucket(router.cluster, bucket_of(moved), source, target)
 
     assert await import_customers(router, people) == Imported(total=30, imported=30, unchanged=0)

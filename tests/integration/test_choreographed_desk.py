@@ -14,15 +14,15 @@ from rich.console import Console
 from temporalio.client import Client
 
 from activities.reactors import ReactorStarter
-from cli.trace_tree import TraceTree
+from cli.orders.trace_tree import TraceTree
 from domain.choreography import Reactor, placement_id, reactor_id
 from domain.errors import Refused
 from domain.orders import Order, OrderStatus, Style
 from domain.sagas import Reason
 from shards.audit.audit import Audit
 from shards.audit.findings import Check
-from shards.engines import Cluster
-from shards.order_book import OrderBook
+from shards.connections.cluster import Cluster
+from shards.orders.reads import OrderBook
 from shardwise.connections import Connections
 from shardwise.files.order_file import NumberedLine
 from shardwise.operations.recovery import Found, Recovery
@@ -31,8 +31,8 @@ from shardwise.orders.importing import OrderImport, Outcome, Tally
 from shardwise.orders.sagas import OrderSagas
 from shardwise.orders.service import Orders
 from shardwise.orders.styles import OrderStyles
-from shardwise.workflow_calls import Workflows
-from shardwise.workflow_states import TemporalWorkflowStates
+from shardwise.temporal.calls import Workflows
+from shardwise.temporal.states import TemporalWorkflowStates
 from stack.embedded.waiting import attempts
 from stack.settings import Settings
 from tests.conftest import FreshCluster, FreshNamespace
@@ -69,7 +69,7 @@ class Office:
             yield
 
     def starters(self) -> list[ReactorStarter]:
-        return [ReactorStarter(shard, self.client) for shard in self.world.cluster.shards.values()]
+        return [ReactorStarter(shard, self.client) for shard in self.world.cluster.primaries.values()]
 
     async def order(self, balance: str = "100.00", style: Style = Style.CHOREOGRAPHED) -> Order:
         """Of 2.00, over goods on two shards."""
@@ -360,7 +360,7 @@ async def _is_listed_as_stuck(office: Office, order: Order) -> bool:
 
 async def test_a_stuck_order_is_listed_and_goes_on_when_it_is_prodded(office: Office) -> None:
     order = await office.order()
-    shards = office.world.cluster.shards
+    shards = office.world.cluster.primaries
     async with office.open():
         for shard in shards:
             await office.world.as_owner(shard, "ALTER TABLE reservation RENAME TO mislaid")

@@ -13,8 +13,8 @@ from domain.errors import InvalidInput
 from domain.identifiers import order_saga_id
 from domain.sagas import ALREADY_COMPENSATED, Outcome, Reason, Refusal
 from domain.steps import RECORDS
-from shards import order_events
-from shards.outbox_stretch import Stretch
+from shards.orders import events as order_events
+from shards.outbox.slice import Stretch
 from tests.support.world import ChoreographyByHand, World
 
 CANCELLED = Refusal(Reason.CANCELLED, "somebody changed their mind")
@@ -75,7 +75,7 @@ async def test_the_row_knows_its_newest_event_with_all_that_its_reactors_need(or
 async def test_what_the_outbox_carries_is_what_the_row_knows(world: World, order: ChoreographyByHand) -> None:
     await brought_to(order, EventKind.PAYMENT_HELD)
     shard = (await world.customer_route(order.order.customer_id)).shard
-    async with world.cluster.shards[shard].snapshot() as snapshot:
+    async with world.cluster.primaries[shard].snapshot() as snapshot:
         everything = Stretch("0", str(2**62))
         events, count = await order_events.read_choreographed(snapshot, everything)
     mine = [event.parsed() for event in events if event.aggregate_id == order.order.order_id]

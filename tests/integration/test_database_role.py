@@ -16,8 +16,8 @@ from sqlalchemy.exc import DBAPIError
 
 from domain.errors import InvalidInput, Refused
 from domain.two_phase import Coordinator
-from shards.engines import Cluster
-from shards.integrity import sqlstate
+from shards.connections.cluster import Cluster
+from shards.connections.database_errors import sqlstate
 from shardwise.connections import connected
 from stack.embedded.record import ROLE
 from stack.settings import Databases, Settings
@@ -26,8 +26,8 @@ from tests.conftest import FreshDatabase, FreshNamespace
 from tests.support.postgres import owner_of
 from tests.support.two_phase import SOURCE, TransferByHand, new_transfer, nothing_left_prepared
 from tests.support.world import World
-from workers.database_role import INSUFFICIENT_PRIVILEGE, assert_no_superuser
-from workers.migrate import migrate_databases
+from workers.migration.database_role import INSUFFICIENT_PRIVILEGE, assert_no_superuser
+from workers.migration.migrate import migrate_databases
 from workers.run import HOSTED, run_worker
 
 _numbers = itertools.count(1)
@@ -93,7 +93,7 @@ async def test_it_can_log_in_and_see_statistics_and_is_nothing_else(owners: Clus
 )
 async def test_what_no_worker_needs_is_denied(cluster: Cluster, statement: str) -> None:
     with pytest.raises(DBAPIError) as caught:
-        async with cluster.shards["shard-1"].autocommit() as connection:
+        async with cluster.primaries["shard-1"].autocommit() as connection:
             await connection.exec_driver_sql(statement)
     assert sqlstate(caught.value) == INSUFFICIENT_PRIVILEGE
 
@@ -101,22 +101,22 @@ async def test_what_no_worker_needs_is_denied(cluster: Cluster, statement: str) 
 @pytest.mark.parametrize("table", ["account", "batch_line"])
 async def test_it_may_analyze_and_vacuum_what_it_has_to(cluster: Cluster, table: str) -> None:
     # Without the right both only warn, and do nothing.
-    async with cluster.shards["shard-1"].transaction() as connection:
+    async with cluster.primaries["shard-1"].transaction() as connection:
         assert await connection.scalar(text(f"SELECT has_table_privilege('{table}', 'MAINTAIN')"))
         assert not await connection.scalar(text("SELECT has_table_privilege('entry', 'MAINTAIN')"))
 
 
 async def test_it_may_copy_rows_without_firing_triggers(cluster: Cluster) -> None:
-    async with cluster.shards["shard-1"].transaction() as connection:
+    async with cluster.primaries["shard-1"].transaction() as connection:
         await connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
         assert await connection.scalar(text("SHOW session_replication_role")) == "replica"
 
 
 async def test_migrating_again_grants_again_what_was_taken(cluster_dsns: Databases, owners: Cluster) -> None:
-    async with owners.shards["shard-2"].transaction() as connection:
+    async with owners.primaries["shard-2"].transaction() as connection:
         await connection.exec_driver_sql(f"REVOKE INSERT ON entry FROM {ROLE}")
     await migrate_databases(owner_of(cluster_dsns), silent, cluster_dsns)
-    async with owners.shards["shard-2"].transaction() as connection:
+    async with owners.primaries["shard-2"].transaction() as connection:
         assert await connection.scalar(text(f"SELECT has_table_privilege('{ROLE}', 'entry', 'INSERT')"))
 
 
@@ -158,7 +158,8 @@ async def test_a_command_that_is_a_superuser_is_refused_by_what_its_server_tells
             {"shards": databases.shards, "catalog_dsn": databases.catalog, "read_model_dsn": databases.read_model}
         )
         async with connected(settings) as to:
-            for database in (*to.cluster.databases, *to.cluster.phase_two.values(), *to.cluster.listening.values()):
+            apart = [pool for each in to.cluster.shards.values() for pool in (each.phase_two, each.listening)]
+            for database in [*to.cluster.databases, *apart]:
                 asked: list[str] = []
                 event.listen(database.events, "before_cursor_execute", noting(asked))
                 refused = pytest.raises(InvalidInput, match=told) if told else contextlib.nullcontext()
@@ -332,7 +333,7 @@ async def test_without_temporal_nothing_is_ended_and_nothing_handed_over(
 
 
 async def test_a_name_that_is_none_of_ours_is_told_with_what_ends_it(cluster_dsns: Databases, owners: Cluster) -> None:
-    shard = next(iter(owners.shards.values()))
+    shard = next(iter(owners.primaries.values()))
     async with shard.autocommit() as connection:
         for statement in ("BEGIN", "SELECT pg_current_xact_id()", "PREPARE TRANSACTION 'shardwise:od''d'"):
             await connection.exec_driver_sql(statement)

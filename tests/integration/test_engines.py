@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from domain.errors import InvalidInput, NotMigrated, Unreachable
-from shards.engines import COMMAND_SECONDS, Database
+from shards.connections.database import COMMAND_SECONDS, Database
 from stack.settings import Databases
 from tests.conftest import FreshDatabase
 from tests.support.postgres import scratch_server, sibling

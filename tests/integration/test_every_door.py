@@ -34,10 +34,10 @@ from domain.choreography import REACTIONS, Reactor, reactor_id
 from domain.money import Money
 from domain.transfers import Transfer
 from shards.audit.audit import Audit
-from shards.catalogue_import import import_customers, import_products
-from shards.engines import Cluster
-from shardwise.refused_starts import list_refused
-from shardwise.workflow_states import TemporalWorkflowStates
+from shards.catalogue.imports import import_customers, import_products
+from shards.connections.cluster import Cluster
+from shardwise.temporal.refused_starts import list_refused
+from shardwise.temporal.states import TemporalWorkflowStates
 from stack.embedded.waiting import attempts
 from stack.settings import Settings
 from tests.support.batches import BatchByHand
@@ -47,8 +47,8 @@ from tests.support.postgres import lasting_databases
 from tests.support.temporal import course_of, scratch_temporal
 from tests.support.world import World
 from workers.run import HOSTED, new_worker
-from workflows.entrances import ENTRANCES
-from workflows.refused_start import REFUSED
+from workflows.entrance.entrances import ENTRANCES
+from workflows.entrance.refused_start import REFUSED
 
 T = TypeVar("T")
 
@@ -141,7 +141,7 @@ async def test_the_contract_is_what_a_plain_client_gets(hall: Hall) -> None:
         Start("InDoubtSweeper", "transfers", "in-doubt-sweeper", {}),
         *(
             Start("OutboxRelay", "outbox", f"outbox-relay/{each}", {"shard": each})
-            for each in hall.world.cluster.shards
+            for each in hall.world.cluster.primaries
         ),
     ]
     following = [await hall.start(each) for each in lasting]

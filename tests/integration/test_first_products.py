@@ -10,9 +10,9 @@ from activities.stock import ShardedStockActivities
 from domain.catalogue import Product
 from domain.money import Money
 from domain.orders import Order, OrderLine
-from shards.catalogue_import import import_products
-from shards.engines import Cluster
-from shards.routing import Router
+from shards.catalogue.imports import import_products
+from shards.connections.cluster import Cluster
+from shards.routing.router import Router
 
 SKUS = ("APPLE", "MANGO", "PEAR")
 

@@ -11,9 +11,9 @@ from domain.errors import Unreachable
 from domain.in_doubt import InDoubtReport
 from domain.sagas import Reason, Refusal
 from domain.two_phase import Coordinator, Outcome
-from shards.engines import Cluster
-from shards.in_doubt import Sweep
-from shards.routing import Router
+from shards.connections.cluster import Cluster
+from shards.routing.router import Router
+from shards.transfers.in_doubt import Sweep
 from stack.settings import Databases
 from tests.support.two_phase import BOTH, SOURCE, TARGET, TransferByHand, new_transfer, nothing_left_prepared
 from tests.support.world import World
@@ -180,7 +180,7 @@ async def test_a_name_that_this_release_does_not_give_is_told_and_left(world: Wo
 
 
 async def _prepare_by_hand(world: World, gid: str) -> None:
-    async with world.cluster.shards["shard-2"].autocommit() as connection:
+    async with world.cluster.primaries["shard-2"].autocommit() as connection:
         await connection.exec_driver_sql("BEGIN")
         await connection.exec_driver_sql("SELECT pg_current_xact_id()")
         await connection.exec_driver_sql(f"PREPARE TRANSACTION '{gid}'")

@@ -18,7 +18,7 @@ from stack.embedded.waiting import attempts
 from stack.settings import Settings
 from tests.conftest import FreshNamespace
 from workers.run import HOSTED, Hosted, new_worker
-from workflows.entrances import Entrance
+from workflows.entrance.entrances import Entrance
 
 QUEUE = "late"
 TASK_TIMEOUT = timedelta(seconds=1)
@@ -85,8 +85,8 @@ ENTRANCES_OF_A_TEST: dict[str, Entrance[Any]] = {
 async def client(fresh_namespace: FreshNamespace, monkeypatch: pytest.MonkeyPatch) -> Client:
     hosted = Hosted([Blocks, BlocksAgain, Fails], lambda wiring: [])
     monkeypatch.setitem(HOSTED, QUEUE, hosted)
-    monkeypatch.setattr("workflows.entrances.ENTRANCES", ENTRANCES_OF_A_TEST)
-    monkeypatch.setattr("workers.entrance.ENTRANCES", ENTRANCES_OF_A_TEST)
+    monkeypatch.setattr("workflows.entrance.entrances.ENTRANCES", ENTRANCES_OF_A_TEST)
+    monkeypatch.setattr("workers.runner.entrance.ENTRANCES", ENTRANCES_OF_A_TEST)
     return await fresh_namespace()
 
 

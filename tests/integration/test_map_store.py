@@ -9,10 +9,11 @@ from sqlalchemy import event, text
 
 from domain.errors import InvalidInput, NotMigrated, Unreachable
 from domain.shard_map import BUCKETS, Keyspace
-from shards import map_store
-from shards.engines import Cluster, Database
-from shards.map_agreement import disagreements
-from shards.map_store import cut_sku_ranges, install_ownership, load_map, pin_accounts, seed_map
+from shards.connections.cluster import Cluster
+from shards.connections.database import Database
+from shards.routing import map_store
+from shards.routing.map_agreement import disagreements
+from shards.routing.map_store import cut_sku_ranges, install_ownership, load_map, pin_accounts, seed_map
 from stack.settings import Databases
 
 
@@ -25,7 +26,7 @@ SKUS = [f"SKU-{number:03}" for number in range(9)]
 
 async def owned(cluster: Cluster) -> dict[str, dict[tuple[str, str], int]]:
     """Each shard's own record: (keyspace, slot) → map version."""
-    return {name: await _owned_by(shard) for name, shard in cluster.shards.items()}
+    return {name: await _owned_by(shard) for name, shard in cluster.primaries.items()}
 
 
 async def _owned_by(shard: Database) -> dict[tuple[str, str], int]:
@@ -40,7 +41,7 @@ async def on_catalog(cluster: Cluster, statement: str) -> None:
 
 
 async def forget_ownership(cluster: Cluster) -> None:
-    for shard in cluster.shards.values():
+    for shard in cluster.primaries.values():
         async with shard.transaction() as connection:
             await connection.execute(text("DELETE FROM ownership"))
 
@@ -86,7 +87,7 @@ async def test_ranges_are_cut_once_so_that_stock_spreads(cluster: Cluster) -> No
     assert shard_map.version == 2
     assert [shard for _, shard in shard_map.ranges] == ["shard-1", "shard-2", "shard-3"]
     per_shard = [shard_map.of_sku(sku).shard for sku in SKUS]
-    assert {per_shard.count(shard) for shard in cluster.shards} == {3}
+    assert {per_shard.count(shard) for shard in cluster.primaries} == {3}
 
     await cut_sku_ranges(cluster, ["A", "B", "C"])
     assert await load_map(cluster.catalog) == shard_map
@@ -132,7 +133,7 @@ async def test_pins_are_new_once_and_stay_where_they_are(cluster: Cluster) -> No
 async def test_many_pins_spread_evenly(cluster: Cluster) -> None:
     await pin_accounts(cluster, [f"merchant.{number}" for number in range(300)])
     shards = list((await load_map(cluster.catalog)).pins.values())
-    assert all(70 <= shards.count(shard) <= 130 for shard in cluster.shards)
+    assert all(70 <= shards.count(shard) <= 130 for shard in cluster.primaries)
 
 
 async def test_nothing_to_pin_leaves_the_version(cluster: Cluster) -> None:
@@ -163,7 +164,7 @@ async def test_a_crash_while_seeding_is_mended_by_seeding_again(cluster: Cluster
 
 
 async def test_installing_never_lowers_a_version_nor_opens_a_fence_nor_touches_strangers(cluster: Cluster) -> None:
-    shard = cluster.shards["shard-1"]
+    shard = cluster.primaries["shard-1"]
     async with shard.transaction() as connection:
         await connection.execute(text("UPDATE ownership SET map_version = 9 WHERE slot = '0'"))
         await connection.execute(text("UPDATE ownership SET state = 'fenced' WHERE slot = '1'"))
@@ -183,11 +184,11 @@ async def test_only_a_shard_that_lacks_a_slot_is_written_to(cluster: Cluster) ->
         if "INSERT INTO ownership" in statement:
             written.append(shard)
 
-    for name, shard in cluster.shards.items():
+    for name, shard in cluster.primaries.items():
         event.listen(shard.events, "before_cursor_execute", lambda *args, name=name: note(name, args[2]))
     await install_ownership(cluster)
     assert written == []
-    async with cluster.shards["shard-2"].transaction() as connection:
+    async with cluster.primaries["shard-2"].transaction() as connection:
         gone = text("DELETE FROM ownership WHERE slot = (SELECT min(slot) FROM ownership) RETURNING slot")
         slot = (await connection.execute(gone)).scalar_one()
     await install_ownership(cluster)
@@ -248,7 +249,7 @@ async def test_a_new_catalog_learns_all_of_the_map_from_the_shards(cluster: Clus
 
 async def test_a_shard_that_comes_back_older_is_given_again_what_is_its_own(cluster: Cluster) -> None:
     await pin_accounts(cluster, [f"merchant.{number}" for number in range(9)])
-    shard = cluster.shards["shard-2"]
+    shard = cluster.primaries["shard-2"]
     async with shard.transaction() as connection:
         await connection.execute(text("DELETE FROM ownership WHERE keyspace = 'pin'"))
     [told] = await disagreements(cluster)

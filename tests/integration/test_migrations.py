@@ -17,15 +17,16 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from domain.errors import InvalidInput, NotMigrated, ShardwiseError
-from shards.engines import Cluster, Database
-from shards.map_store import load_map
+from shards.connections.cluster import Cluster
+from shards.connections.database import Database
+from shards.routing.map_store import load_map
 from shards.tables import catalog, read_model, transfer_batches, transfers
 from stack.embedded import binaries
 from stack.embedded.status import without_password
 from stack.settings import Databases, Settings
 from tests.conftest import FreshDatabase
-from workers.migrate import assert_databases_ready, migrate_databases
-from workers.schema import Kind, alembic_config, current_revision, history_of, upgrade
+from workers.migration.migrate import assert_databases_ready, migrate_databases
+from workers.migration.schema import Kind, alembic_config, current_revision, history_of, upgrade
 
 METADATA = {Kind.SHARD: transfers.metadata, Kind.CATALOG: catalog.metadata, Kind.READ_MODEL: read_model.metadata}
 assert transfer_batches.metadata is transfers.metadata
@@ -211,7 +212,7 @@ async def test_migrations_run_from_an_installed_wheel(tmp_path: Path, fresh_data
     assert Path(told.strip()).is_relative_to(site)
 
     request = json.dumps({"kind": Kind.SHARD, "dsn": dsn})
-    await run_python("-P", "-m", "workers.migrate_one", cwd=tmp_path, site=site, stdin=request)
+    await run_python("-P", "-m", "workers.migration.migrate_one", cwd=tmp_path, site=site, stdin=request)
     database = Database("shard-1", dsn)
     assert await current_revision(database) == history_of(Kind.SHARD).head
     await database.close()

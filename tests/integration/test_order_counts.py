@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from domain.orders import OrderState
 from domain.sagas import Reason, Refusal
-from shards.order_counts import OrderCounts, count_orders
+from shards.monitoring.order_counts import OrderCounts, count_orders
 from tests.support.world import SagaByHand, World, lasting_world
 
 CANCELLED = Refusal(Reason.CANCELLED, "cancelled before it was confirmed")
@@ -29,7 +29,7 @@ async def saga_on_the_shard(world: World, balance: str = "50.00") -> SagaByHand:
 
 
 async def count(world: World, before: OrderCounts | None = None) -> OrderCounts:
-    return await count_orders(world.cluster.shards[SHARD], before)
+    return await count_orders(world.cluster.primaries[SHARD], before)
 
 
 async def anew(world: World) -> dict[OrderState, int]:
@@ -63,7 +63,7 @@ async def test_each_look_agrees_with_a_count_of_the_table(world: World) -> None:
 async def test_a_transaction_older_than_a_look_that_commits_after_it_is_counted_once(world: World) -> None:
     first = await count(world)
     saga = await saga_on_the_shard(world)
-    async with world.cluster.shards[SHARD].transaction() as slow:
+    async with world.cluster.primaries[SHARD].transaction() as slow:
         await slow.execute(text("SELECT pg_current_xact_id()"))
         await saga.open()
         await saga.reserve(0)

@@ -17,8 +17,10 @@ from domain.identifiers import order_saga_id
 from domain.money import Money
 from domain.orders import Order, OrderLine
 from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal
-from shards import barrier, order_lookup, orders
-from shards.routing import ShardTransaction
+from shards.orders import decision, order_row
+from shards.orders import lookup as order_lookup
+from shards.routing.shard_transaction import ShardTransaction
+from shards.sagas import barrier
 from tests.support.world import RolledBack, SagaByHand, World
 
 REFUSAL = TypeAdapter[None](None)
@@ -240,9 +242,9 @@ async def open_in(tx: ShardTransaction, saga: SagaByHand) -> None:
     """What the activity does, in a transaction of the test's."""
 
     async def effect() -> None:
-        assert await orders.open_order(tx, saga.order, saga.lines, saga.total) is None
+        assert await order_row.open_order(tx, saga.order, saga.lines, saga.total) is None
 
-    await barrier.do_once(tx, order_saga_id(saga.order.order_id), orders.OPEN_STEP, effect, REFUSAL)
+    await barrier.do_once(tx, order_saga_id(saga.order.order_id), order_row.OPEN_STEP, effect, REFUSAL)
 
 
 class OpeningBetweenTwoStatements(ShardTransaction):
@@ -265,7 +267,7 @@ async def test_an_order_opened_between_two_statements_of_the_decision_is_no_dama
     route = await world.customer_route(saga.order.customer_id)
     with pytest.raises(TryAgain):
         async with world.transaction(route) as tx:
-            await orders.decide(OpeningBetweenTwoStatements(tx, saga), saga.order.order_id, wish)
+            await decision.decide(OpeningBetweenTwoStatements(tx, saga), saga.order.order_id, wish)
     assert await world.state_of(saga.order) == "pending"
 
 

@@ -14,17 +14,18 @@ from temporalio.testing import ActivityEnvironment
 from activities.interfaces import FollowShard
 from activities.relay import ShardedRelayActivities
 from domain.events import TransferEvent
-from shards import outbox
-from shards.engines import Cluster, Database
-from shards.outbox_bell import heard
-from shards.outbox_cursors import REACTORS, RebuildNeeded, move, read_position, trim, trimmed_to
-from shards.outbox_following import POLL_SECONDS, follow
-from shards.outbox_lag import lag_of
-from shards.outbox_stretch import BEGINNING, WITHIN, Stepped, Stretch, more_behind, stretch_after
-from shards.outbox_trimming import Trimmer, slowest_position
+from shards.connections.cluster import Cluster
+from shards.connections.database import Database
+from shards.outbox.appending import append_event
+from shards.outbox.cursors import REACTORS, RebuildNeeded, move, read_position, trim, trimmed_to
+from shards.outbox.following import POLL_SECONDS, follow
+from shards.outbox.lag import lag_of
+from shards.outbox.slice import BEGINNING, WITHIN, Stepped, Stretch, more_behind, stretch_after
+from shards.outbox.trimming import Trimmer, slowest_position
 from shards.projection.projector import Projector
-from shards.projection.versions import Version
-from shards.routing import Router, ShardTransaction
+from shards.routing.router import Router
+from shards.routing.shard_transaction import ShardTransaction
+from shards.tables.versions import Version
 from stack.embedded.waiting import attempts
 
 SHARD = "shard-1"
@@ -39,7 +40,7 @@ _TAKEN = text(f"SELECT aggregate_id FROM outbox WHERE {WITHIN} ORDER BY id")
 
 @pytest.fixture
 def shard(cluster: Cluster) -> Database:
-    return cluster.shards[SHARD]
+    return cluster.primaries[SHARD]
 
 
 async def append(connection: AsyncConnection, *about: str) -> None:
@@ -158,26 +159,26 @@ async def test_who_missed_what_was_trimmed_is_told_to_rebuild(cluster: Cluster, 
         await projector.step()
 
 
-async def test_a_ring_is_heard_and_many_close_together_are_few(shard: Database) -> None:
-    heard_count = 0
+async def test_a_notification_arrives_and_many_close_together_are_few(cluster: Cluster) -> None:
+    shard, count = next(iter(cluster.shards.values())), 0
 
-    def on_ring() -> None:
-        nonlocal heard_count
-        heard_count += 1
+    def on_notify() -> None:
+        nonlocal count
+        count += 1
 
-    async with heard(shard.autocommit, on_ring) as assert_alive:
+    async with shard.listen(on_notify) as assert_alive:
         for _ in range(100):
-            shard.bell.ring()
+            shard.notifier.notify()
             await asyncio.sleep(0)
         async for _ in attempts(5):
             await assert_alive()
-            if heard_count:
+            if count:
                 break
-        assert 1 <= heard_count <= 3
+        assert 1 <= count <= 3
 
 
-async def test_a_write_rings_once_it_is_committed(cluster: Cluster) -> None:
-    """Quicker than the poll that is behind it: what is asked twice within its time was rung for."""
+async def test_a_write_notifies_once_it_is_committed(cluster: Cluster) -> None:
+    """Quicker than the next poll: a consumer that is asked twice within its time was notified."""
     router = Router(cluster)
     route = (await router.map()).of_customer("anybody")
     asked = asyncio.Semaphore(0)
@@ -190,11 +191,11 @@ async def test_a_write_rings_once_it_is_committed(cluster: Cluster) -> None:
             return Stepped(0, False)
 
     async def write(tx: ShardTransaction) -> None:
-        outbox.append(tx, "a saga", TransferEvent.OPENED, "anybody/1", 1)
+        append_event(tx, "a saga", TransferEvent.OPENED, "anybody/1", 1)
 
-    rung = asyncio.Event()
-    async with heard(cluster.shards[route.shard].autocommit, rung.set), asyncio.timeout(POLL_SECONDS - 1):
-        following = asyncio.create_task(follow(Asked(), route.shard, rung, {}))
+    notified = asyncio.Event()
+    async with cluster.shards[route.shard].listen(notified.set), asyncio.timeout(POLL_SECONDS - 1):
+        following = asyncio.create_task(follow(Asked(), route.shard, notified, {}))
         await asked.acquire()
         await router.write(lambda m: m.of_customer("anybody"), write)
         await asked.acquire()

@@ -13,12 +13,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.sagas import Reason, Refusal
-from shards.integrity import DatabaseFailure
+from shards.connections.database_errors import DatabaseFailure
 from shards.projection import carrying, reading
 from shards.projection.projector import Projector
 from shards.projection.reading import DOCUMENTS, Aggregate, read_documents
-from shards.projection.versions import Version
 from shards.projection.writing import write_documents
+from shards.tables.versions import Version
 from tests.support.projecting import project, read
 from tests.support.read_model import run
 from tests.support.world import SagaByHand, World, lasting_world
@@ -112,7 +112,7 @@ async def test_what_commits_last_though_its_ids_came_first_is_not_skipped(world:
     customer, sku = await world.customer(shard="shard-1"), await world.product()
     late, early = [await world.saga(world.order(customer, {sku: 1})) for _ in range(2)]
     route = await world.customer_route(customer)
-    shard = world.cluster.shards["shard-1"]
+    shard = world.cluster.primaries["shard-1"]
     projector = Projector(shard, world.cluster.read_model)
     await project(world)
     async with shard.transaction() as connection:
@@ -141,7 +141,7 @@ async def test_what_dies_between_read_and_write_is_read_again(world: World, monk
     await project(world)
     before = await everything(world)
     saga = await confirmed_order(world, shard="shard-1")
-    projector = Projector(world.cluster.shards["shard-1"], world.cluster.read_model)
+    projector = Projector(world.cluster.primaries["shard-1"], world.cluster.read_model)
 
     async def die(*_: object) -> None:
         raise Died
@@ -158,7 +158,7 @@ async def test_what_dies_between_read_and_write_is_read_again(world: World, monk
 
 async def test_two_relays_at_once_take_turns(world: World) -> None:
     sagas = [await confirmed_order(world, shard="shard-1") for _ in range(3)]
-    shard = world.cluster.shards["shard-1"]
+    shard = world.cluster.primaries["shard-1"]
     both = [Projector(shard, world.cluster.read_model) for _ in range(2)]
     steps = await asyncio.gather(*(each.project(Version.LIVE) for each in both))
     assert 0 in [each.events for each in steps]
@@ -173,7 +173,7 @@ async def test_an_older_document_does_not_undo_a_newer_one(world: World) -> None
     shard = (await world.customer_route(saga.order.customer_id)).shard
     await project(world)
     before = await everything(world)
-    async with world.cluster.shards[shard].snapshot() as snapshot:
+    async with world.cluster.primaries[shard].snapshot() as snapshot:
         found = {
             aggregate: await read_documents(snapshot, aggregate, {key: 1}, None)
             for aggregate, key in (
@@ -192,7 +192,7 @@ async def test_an_older_document_does_not_undo_a_newer_one(world: World) -> None
 async def test_versions_in_reverse_are_told_as_the_newest(world: World) -> None:
     """The second version's transaction took its id first, and waited for the first one's lock."""
     customer = await world.customer(shard="shard-2")
-    shard = world.cluster.shards["shard-2"]
+    shard = world.cluster.primaries["shard-2"]
     rename = text("UPDATE customer SET name = :name, version = version + 1 WHERE id = :id RETURNING version")
     async with shard.transaction() as late:
         await late.execute(text("SELECT pg_current_xact_id()"))
@@ -212,13 +212,13 @@ async def test_a_rename_reaches_the_rows_that_carry_the_name(world: World) -> No
     saga = await confirmed_order(world)
     [sku] = [line.sku for line in saga.order.lines]
     await project(world)
-    for shard in world.cluster.shards:
+    for shard in world.cluster.primaries:
         await world.rows(shard, "UPDATE customer SET name = 'New' WHERE id = :id", id=saga.order.customer_id)
         for aggregate, table, column, key in (
             ("customer", "customer", "id", saga.order.customer_id),
             ("product", "product", "sku", sku),
         ):
-            async with world.cluster.shards[shard].transaction() as connection:
+            async with world.cluster.primaries[shard].transaction() as connection:
                 renamed = await connection.execute(
                     text(f"UPDATE {table} SET name = 'New', version = version + 1 WHERE {column} = :key RETURNING 1"),
                     {"key": key},
@@ -243,7 +243,7 @@ async def test_a_poison_event_is_parked_with_its_reason_and_the_rest_goes_on(
     world: World, aggregate: str, reason: str
 ) -> None:
     key = await world.new_name()
-    async with world.cluster.shards["shard-1"].transaction() as connection:
+    async with world.cluster.primaries["shard-1"].transaction() as connection:
         await append(connection, aggregate, key, 7)
     saga = await confirmed_order(world, shard="shard-1")
     await project(world)
@@ -256,7 +256,7 @@ async def test_a_key_that_no_index_holds_is_parked_under_another(world: World, a
     """Random: what Postgres could compress an index would hold."""
     long = secrets.token_hex(10_000)
     aggregate = long if aggregate.startswith("a name") else aggregate
-    async with world.cluster.shards["shard-1"].transaction() as connection:
+    async with world.cluster.primaries["shard-1"].transaction() as connection:
         await append(connection, aggregate, long, 7)
     saga = await confirmed_order(world, shard="shard-1")
     await project(world)
@@ -268,7 +268,7 @@ async def test_a_key_that_no_index_holds_is_parked_under_another(world: World, a
     else:
         assert reason == f"no aggregate of this release is called {kind}"
     assert await details(world, saga.order.order_id) is not None
-    projector = Projector(world.cluster.shards["shard-1"], world.cluster.read_model)
+    projector = Projector(world.cluster.primaries["shard-1"], world.cluster.read_model)
     assert await projector.retry_parked(Version.LIVE) >= 1
 
 
@@ -282,7 +282,7 @@ async def test_what_the_read_model_refuses_is_parked_alone_and_comes_back_when_i
     assert reason.startswith("the read model refuses it: ")
     assert "of_a_test" in reason
     assert await details(world, good.order.order_id) is not None
-    projector = Projector(world.cluster.shards["shard-1"], world.cluster.read_model)
+    projector = Projector(world.cluster.primaries["shard-1"], world.cluster.read_model)
     assert await projector.retry_parked(Version.LIVE) >= 1
     await read(world, "ALTER TABLE live.order_details DROP CONSTRAINT of_a_test")
     await projector.retry_parked(Version.LIVE)
@@ -321,7 +321,7 @@ async def test_one_that_cannot_be_projected_of_each_kind_is_parked_and_all_other
         assert await statement_sum(world, good.order.customer_id) == 9700
     finally:
         await read(world, f"ALTER TABLE live.{table} DROP CONSTRAINT of_a_test")
-    for shard in world.cluster.shards.values():
+    for shard in world.cluster.primaries.values():
         await Projector(shard, world.cluster.read_model).retry_parked(Version.LIVE)
     assert await parked(world, key) == []
     assert await read(world, f"SELECT count(*) FROM live.{table} WHERE {column} = :key", key=key) == [(1,)]
@@ -364,7 +364,7 @@ async def test_a_server_that_is_slow_full_or_in_a_deadlock_parks_nothing(world: 
     await run(world.cluster.read_model, function, trigger)
     try:
         with pytest.raises(DatabaseFailure, match="not now"):
-            await Projector(world.cluster.shards["shard-1"], world.cluster.read_model).project(Version.LIVE)
+            await Projector(world.cluster.primaries["shard-1"], world.cluster.read_model).project(Version.LIVE)
     finally:
         await run(world.cluster.read_model, "DROP FUNCTION live.of_a_test() CASCADE")
     assert await read(world, "SELECT * FROM live.parked_aggregate WHERE aggregate_id = :id", id=order.saga_id) == []
@@ -377,7 +377,7 @@ async def test_ids_that_no_rule_would_let_in_are_projected_like_others(
 ) -> None:
     """Whatever brought them in: keys joined by spaces came back as other keys, and stopped the shard's projection."""
     async with lasting_world(postgres_server, migrated_templates) as world:
-        for shard in world.cluster.shards:
+        for shard in world.cluster.primaries:
             await world.as_owner(
                 shard,
                 "ALTER TABLE orders DROP CONSTRAINT orders_id_check",
@@ -403,12 +403,12 @@ async def statement_sum(world: World, account_id: str) -> int:
 
 async def test_a_later_event_of_what_is_parked_tries_again(world: World) -> None:
     customer = await world.customer(shard="shard-3")
-    async with world.cluster.shards["shard-3"].transaction() as connection:
+    async with world.cluster.primaries["shard-3"].transaction() as connection:
         await append(connection, "customer", customer, 2)
     await project(world)
     [(_, version, reason)] = await parked(world, customer)
     assert (version, reason) == (2, "an event tells of version 2, but its row is of version 1")
-    async with world.cluster.shards["shard-3"].transaction() as connection:
+    async with world.cluster.primaries["shard-3"].transaction() as connection:
         await connection.execute(text("UPDATE customer SET version = 3 WHERE id = :id"), {"id": customer})
         await append(connection, "customer", customer, 3)
     await project(world)

@@ -12,14 +12,14 @@ import pytest
 from sqlalchemy import event
 
 from domain.orders import OrderStatus
-from shards.engines import Database
-from shards.queries.order_details import read_order_details
-from shards.queries.orders import OrderFilter, list_orders
-from shards.queries.pages import PageAfter
-from shards.queries.read_model import Query, ReadModel
-from shards.queries.sales import SalesBy, SalesFilter, report_sales
-from shards.queries.statement import read_statement_page
-from shards.queries.stock import list_stock
+from shards.connections.database import Database
+from shards.read_model.order_details import read_order_details
+from shards.read_model.orders import OrderFilter, list_orders
+from shards.read_model.pages import PageAfter
+from shards.read_model.read_model import Query, ReadModel
+from shards.read_model.sales import SalesBy, SalesFilter, report_sales
+from shards.read_model.statement import read_statement_page
+from shards.read_model.stock import list_stock
 from stack.embedded.waiting import attempts
 from tests.conftest import FreshCluster
 from tests.support.read_model import T0, run

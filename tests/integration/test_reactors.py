@@ -18,9 +18,9 @@ from activities.reactors import SAGA, ReactorStarter
 from domain.choreography import EventKind, OrderEvent, Reactor, placement_id, reactor_id, reactor_ids
 from domain.errors import Unreachable
 from domain.orders import Style
-from shards import outbox_cursors
-from shards.engines import Cluster
-from shards.outbox_cursors import REACTORS
+from shards.connections.cluster import Cluster
+from shards.outbox import cursors
+from shards.outbox.cursors import REACTORS
 from stack.embedded.waiting import attempts
 from stack.settings import Databases, Settings
 from tests.conftest import FreshCluster, FreshNamespace
@@ -28,7 +28,7 @@ from tests.support.services import followed, services
 from tests.support.temporal import scratch_temporal
 from tests.support.world import ChoreographyByHand, World
 from workflows.interfaces import PlaceChoreographed
-from workflows.order_placement import PlaceChoreographedOrder
+from workflows.orders.placement import PlaceChoreographedOrder
 
 SHARD = "shard-2"
 # What the index of the outbox holds, and the one of what is parked would not. Random: it would be compressed else.
@@ -61,7 +61,7 @@ def _cluster(databases: Databases) -> Cluster:
 
 @pytest.fixture
 def starter(shop: World, temporal: Client) -> ReactorStarter:
-    return ReactorStarter(shop.cluster.shards[SHARD], temporal)
+    return ReactorStarter(shop.cluster.primaries[SHARD], temporal)
 
 
 async def placed(shop: World, mark: str) -> ChoreographyByHand:
@@ -81,13 +81,13 @@ async def status(client: Client, reactor: Reactor, order: ChoreographyByHand, ve
 
 
 async def position(shop: World) -> str:
-    async with shop.cluster.shards[SHARD].transaction() as connection:
-        return await outbox_cursors.read_position(connection, REACTORS)
+    async with shop.cluster.primaries[SHARD].transaction() as connection:
+        return await cursors.read_position(connection, REACTORS)
 
 
 async def parked(shop: World) -> list[tuple[str, int, str]]:
-    async with shop.cluster.shards[SHARD].transaction() as connection:
-        found = await outbox_cursors.list_parked(connection, REACTORS)
+    async with shop.cluster.primaries[SHARD].transaction() as connection:
+        found = await cursors.list_parked(connection, REACTORS)
     return [(each.aggregate_id, each.version, each.reason) for each in found]
 
 
@@ -226,7 +226,7 @@ async def test_a_poisoned_event_is_parked_with_its_reason_and_the_rest_goes_on(
 async def test_with_temporal_away_the_position_stays(shop: World, tmp_path: Path) -> None:
     await placed(shop, "away")
     async with scratch_temporal(tmp_path) as gone:
-        starter = ReactorStarter(shop.cluster.shards[SHARD], gone)
+        starter = ReactorStarter(shop.cluster.primaries[SHARD], gone)
     with pytest.raises(Unreachable):
         await starter.step()
     assert await position(shop) == "0"
@@ -239,7 +239,7 @@ async def test_four_services_carry_an_order_to_its_end(shop: World, clean_tempor
     goods = {await shop.product(near): 1 for near in "az"}
     order = replace(shop.order(await shop.customer(balance), goods), style=Style.CHOREOGRAPHED)
     order = replace(order, order_id=f"whole-{balance}")
-    starters = [ReactorStarter(shard, temporal) for shard in shop.cluster.shards.values()]
+    starters = [ReactorStarter(shard, temporal) for shard in shop.cluster.primaries.values()]
     settings = Settings()
     async with services(temporal, shop.router, settings), followed(starters):
         placement = await temporal.execute_workflow(

@@ -12,14 +12,14 @@ from domain.errors import Refused, Unreachable
 from domain.money import Money
 from domain.orders import OrderStatus, PricedLine, Style
 from domain.sagas import Reason
-from shards.engines import Database
-from shards.queries.order_details import Buyer, OrderItem, read_order_details
-from shards.queries.orders import ListedOrder, OrderFilter, OrderKey, list_orders
-from shards.queries.pages import PageAfter
-from shards.queries.read_model import ReadModel
-from shards.queries.sales import SalesBy, SalesFilter, report_sales
-from shards.queries.statement import StatementPage, read_statement_page
-from shards.queries.stock import list_stock
+from shards.connections.database import Database
+from shards.read_model.order_details import Buyer, OrderItem, read_order_details
+from shards.read_model.orders import ListedOrder, OrderFilter, OrderKey, list_orders
+from shards.read_model.pages import PageAfter
+from shards.read_model.read_model import ReadModel
+from shards.read_model.sales import SalesBy, SalesFilter, report_sales
+from shards.read_model.statement import StatementPage, read_statement_page
+from shards.read_model.stock import list_stock
 from shards.tables.read_model import metadata
 from stack.settings import Databases
 from tests.conftest import FreshCluster

@@ -11,12 +11,12 @@ import pytest
 
 from domain.errors import Refused, ShardwiseError
 from domain.sagas import Reason, Refusal
-from shards.outbox_cursors import RebuildNeeded, trim
-from shards.outbox_trimming import Trimmer
+from shards.outbox.cursors import RebuildNeeded, trim
+from shards.outbox.trimming import Trimmer
 from shards.projection.filling import Filling, Part, filled, to_fill
 from shards.projection.projector import Projector
 from shards.projection.switching import Superseded, begin, confirm, revert, switch
-from shards.projection.versions import Version, marks
+from shards.tables.versions import Version, marks
 from tests.support.projecting import project, read
 from tests.support.rebuilding import begun, content, fill, fillings, rebuilt
 from tests.support.world import World, lasting_world
@@ -63,7 +63,9 @@ async def test_what_is_filled_from_the_tables_is_what_events_have_built(world: W
     await fill(world, await begun(world), chunk_rows=3)
     assert await content(world, "next") == built
     counted = {
-        (each.shard, each.part): each.rows for shard in world.cluster.shards.values() for each in await to_fill(shard)
+        (each.shard, each.part): each.rows
+        for shard in world.cluster.primaries.values()
+        for each in await to_fill(shard)
     }
     assert {(each.shard, each.part): each.rows for each in await filled(world.cluster.read_model)} == counted
 
@@ -113,11 +115,11 @@ async def test_orders_that_go_on_while_it_is_filled_are_in_it_when_it_is_live(wo
         for filling in fillings(world, rebuild_id, chunk_rows=2):
             await filling.begin()
             await filling.step()
-        for shard in world.cluster.shards.values():
+        for shard in world.cluster.primaries.values():
             await Projector(shard, world.cluster.read_model).step()
     await orders
     await fill(world, rebuild_id, chunk_rows=2)
-    await switch(world.cluster.read_model, world.cluster.shards, rebuild_id)
+    await switch(world.cluster.read_model, world.cluster.primaries, rebuild_id)
     await project(world)
     await project(world, Version.RETIRED)
     assert await content(world, "live") == await content(world, "retired")
@@ -125,7 +127,7 @@ async def test_orders_that_go_on_while_it_is_filled_are_in_it_when_it_is_live(wo
 
 async def test_events_that_were_trimmed_unseen_have_the_shard_filled_again(world: World) -> None:
     rebuild_id = await begun(world)
-    shard = world.cluster.shards["shard-1"]
+    shard = world.cluster.primaries["shard-1"]
     filling = Filling(shard, world.cluster.read_model, rebuild_id, chunk_rows=2)
     await filling.begin()
     while await filling.step():
@@ -160,7 +162,7 @@ async def test_a_switch_is_one_moment_for_readers_and_never_to_something_older(w
     await make_orders(world, 3)
     # Live is ahead of `next` now: the switch has to bring it there.
     await project(world)
-    await switch(world.cluster.read_model, world.cluster.shards, rebuild_id)
+    await switch(world.cluster.read_model, world.cluster.primaries, rebuild_id)
     switched.set()
     await asyncio.gather(*readers)
     [(orders, version_sum, _)] = await read(world, page)
@@ -195,8 +197,8 @@ async def test_a_switch_happens_once_and_a_writer_that_waited_through_it_starts_
     rebuild_id = await begun(world)
     await fill(world, rebuild_id)
     await make_orders(world, 2)
-    projectors = [Projector(shard, world.cluster.read_model) for shard in world.cluster.shards.values()]
-    twice = [switch(world.cluster.read_model, world.cluster.shards, rebuild_id) for _ in range(2)]
+    projectors = [Projector(shard, world.cluster.read_model) for shard in world.cluster.primaries.values()]
+    twice = [switch(world.cluster.read_model, world.cluster.primaries, rebuild_id) for _ in range(2)]
     results = await asyncio.gather(*twice, *(each.step() for each in projectors), return_exceptions=True)
     assert [each for each in results if isinstance(each, Exception) and not isinstance(each, ShardwiseError)] == []
     assert await versions(world) == {"live", "retired"}
@@ -210,7 +212,7 @@ async def test_the_old_version_is_kept_up_to_date_until_it_is_confirmed(world: W
     with pytest.raises(Refused, match="projection confirm"):
         await begun(world)
     await make_orders(world, 1)
-    for shard in world.cluster.shards.values():
+    for shard in world.cluster.primaries.values():
         await Projector(shard, world.cluster.read_model).step()
     assert await content(world, "retired") == await content(world, "live")
     assert await confirm(world.cluster.read_model)
@@ -225,20 +227,20 @@ async def test_a_revert_brings_the_old_version_back_up_to_date(world: World) -> 
     await make_orders(world, 1)
     await project(world)
     orders = await read(world, "SELECT id, state, version FROM live.order_details ORDER BY id")
-    assert await revert(world.cluster.read_model, world.cluster.shards)
+    assert await revert(world.cluster.read_model, world.cluster.primaries)
     assert await versions(world) == {"live"}
     assert await read(world, "SELECT id, state, version FROM live.order_details ORDER BY id") == orders
     assert ("as it was before",) in await read(world, "SELECT name FROM live.customer")
     await make_orders(world, 1)
     await project(world)
     with pytest.raises(Refused, match="no version"):
-        await revert(world.cluster.read_model, world.cluster.shards)
+        await revert(world.cluster.read_model, world.cluster.primaries)
 
 
 async def test_a_revert_drops_what_was_left_before_a_switch(world: World) -> None:
     built = await content(world)
     await begun(world)
-    assert not await revert(world.cluster.read_model, world.cluster.shards)
+    assert not await revert(world.cluster.read_model, world.cluster.primaries)
     assert await versions(world) == {"live"}
     assert await content(world) == built
 
@@ -251,11 +253,11 @@ async def test_another_rebuild_begins_anew_and_the_first_one_ends(world: World) 
     with pytest.raises(Superseded):
         await filling.begin()
     with pytest.raises(Superseded):
-        await switch(world.cluster.read_model, world.cluster.shards, first)
+        await switch(world.cluster.read_model, world.cluster.primaries, first)
     with pytest.raises(ShardwiseError, match="not filled from shard-1, shard-2, shard-3"):
-        await switch(world.cluster.read_model, world.cluster.shards, second)
+        await switch(world.cluster.read_model, world.cluster.primaries, second)
     with pytest.raises(Superseded):
-        await switch(world.cluster.read_model, world.cluster.shards, str(uuid.uuid4()))
+        await switch(world.cluster.read_model, world.cluster.primaries, str(uuid.uuid4()))
 
 
 async def test_what_a_new_version_refuses_is_parked_and_the_rest_is_filled(world: World) -> None:
@@ -271,7 +273,7 @@ async def test_what_a_new_version_refuses_is_parked_and_the_rest_is_filled(world
 
 async def test_a_read_model_that_was_lost_is_mended_though_events_are_gone(world: World) -> None:
     built = await content(world)
-    for shard in world.cluster.shards.values():
+    for shard in world.cluster.primaries.values():
         await world.rows(shard.name, "INSERT INTO outbox_cursor (consumer, xid) VALUES ('reactors', '9999999')")
         await Trimmer(shard, world.cluster.read_model, keep_seconds=0).step()
     for table in (*built, "projection_cursor", "fill_progress", "parked_aggregate"):
@@ -283,6 +285,6 @@ async def test_a_read_model_that_was_lost_is_mended_though_events_are_gone(world
     await make_orders(world, 1)
     await project(world)
     with pytest.raises(Refused, match="knew nothing of shard-1, shard-2, shard-3"):
-        await revert(world.cluster.read_model, world.cluster.shards)
+        await revert(world.cluster.read_model, world.cluster.primaries)
     await confirm(world.cluster.read_model)
-    assert {part.value for part in Part} == {each.part for each in await to_fill(world.cluster.shards["shard-1"])}
+    assert {part.value for part in Part} == {each.part for each in await to_fill(world.cluster.primaries["shard-1"])}

@@ -63,7 +63,7 @@ async def test_many_short_calls_fill_compare_and_switch(site: Site) -> None:
         done = await handle.result()
         assert await handle.query(ReadModelRebuild.phase) is Phase.SWITCHED
     assert done.phase is Phase.SWITCHED
-    assert set(done.compared) == {*site.world.cluster.shards, "within"}
+    assert set(done.compared) == {*site.world.cluster.primaries, "within"}
     looked_at = sum(each.next.rows for each in done.compared.values())
     assert looked_at == sum(len(rows) for table, rows in built.items() if table != "sales")
     assert {(each.next.wrong, each.live.wrong) for each in done.compared.values()} == {(0, 0)}

@@ -9,7 +9,7 @@ import pytest
 from temporalio.client import Client
 
 from domain.orders import OrderStatus, Style
-from shards.outbox_trimming import Trimmer
+from shards.outbox.trimming import Trimmer
 from shards.projection.projector import Projector
 from tests.conftest import FreshNamespace
 from tests.support.office import Office, until

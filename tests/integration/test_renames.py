@@ -11,9 +11,9 @@ from sqlalchemy import text
 from domain.catalogue import Customer, Product
 from domain.errors import Refused, StaleRoute, Unreachable
 from domain.money import Money
-from shards.account_states import open_account
-from shards.catalogue_import import Imported, import_customers, import_products
-from shards.renames import NamedCustomer, NamedProduct, rename_customer, rename_product
+from shards.catalogue.imports import Imported, import_customers, import_products
+from shards.catalogue.opening import open_account
+from shards.catalogue.renames import NamedCustomer, NamedProduct, rename_customer, rename_product
 from tests.support.world import World
 
 HUNDRED = Money(10_000, "USD")
@@ -148,11 +148,11 @@ async def test_a_shard_that_does_not_own_the_customer_changes_nothing(world: Wor
 async def test_a_rename_waits_for_no_order_and_only_so_long_for_a_lock(world: World) -> None:
     ada = await registered(world)
     route = await world.customer_route(ada.customer_id)
-    async with world.cluster.shards[route.shard].transaction() as other:
+    async with world.cluster.primaries[route.shard].transaction() as other:
         # What an order's insert does to the row that it refers to.
         await other.execute(text("SELECT FROM customer WHERE id = :id FOR KEY SHARE"), {"id": ada.customer_id})
         assert (await rename_customer(world.router, ada.customer_id, "Ada King")).changed
-    async with world.cluster.shards[route.shard].transaction() as other:
+    async with world.cluster.primaries[route.shard].transaction() as other:
         await other.execute(text("SELECT FROM customer WHERE id = :id FOR UPDATE"), {"id": ada.customer_id})
         with pytest.raises(Unreachable, match="was not renamed") as busy:
             await rename_customer(world.router, ada.customer_id, "Ada Byron")

@@ -10,12 +10,12 @@ import pytest
 from domain.errors import Refused, TryAgain
 from shards.audit.audit import Audit
 from shards.audit.findings import Check
-from shards.history import HistoryLost
-from shards.outbox_lag import lag_of
-from shards.outbox_trimming import Trimmer, slowest_position
+from shards.outbox.lag import lag_of
+from shards.outbox.marks import HistoryLost
+from shards.outbox.trimming import Trimmer, slowest_position
 from shards.projection.projector import Projector
 from shards.projection.switching import confirm, revert
-from shards.projection.versions import Version
+from shards.tables.versions import Version
 from tests.support.postgres import create_databases, owner_of, sibling
 from tests.support.projecting import project, read
 from tests.support.rebuilding import rebuilt
@@ -23,7 +23,7 @@ from tests.support.restorable import SHARD, RestorableWorld, restorable_world
 from tests.support.restoring import RestoredServer
 from tests.support.workflow_states import WorkflowsInMemory
 from tests.support.world import SagaByHand, World
-from workers.migrate import migrate_databases
+from workers.migration.migrate import migrate_databases
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ async def test_a_shard_that_comes_back_older_stops_its_reader_until_a_rebuild(
     with pytest.raises(HistoryLost, match=f"{SHARD} .* `shardwise recover`, then `shardwise projection rebuild`"):
         await town.projector.step()
     assert await orders_of(world, new) == []
-    shard, read_model = world.cluster.shards[SHARD], world.cluster.read_model
+    shard, read_model = world.cluster.primaries[SHARD], world.cluster.read_model
     lag = (await lag_of(shard, read_model)).by_consumer[Version.LIVE]
     assert lag.is_lost
     assert lag.events > 0
@@ -98,7 +98,7 @@ async def test_a_shard_that_comes_back_older_stops_its_reader_until_a_rebuild(
     assert await orders_of(world, new, *gone) == [new.order.order_id]
     assert [what for what in await damage(world) if "read model" in what] == []
     with pytest.raises(Refused, match="another history of shard-2"):
-        await revert(read_model, world.cluster.shards)
+        await revert(read_model, world.cluster.primaries)
     again = await confirmed(world)
     await town.projector.step()
     assert await orders_of(world, again) == [again.order.order_id]
@@ -124,7 +124,7 @@ async def test_what_rests_is_restarted_trimmed_rebuilt_or_crashes_is_not_taken_f
         assert await town.lost() == set()
     await project(world)
     await world.rows(SHARD, "INSERT INTO outbox_cursor (consumer, xid) VALUES ('reactors', '9999999')")
-    await Trimmer(world.cluster.shards[SHARD], world.cluster.read_model, keep_seconds=0).step()
+    await Trimmer(world.cluster.primaries[SHARD], world.cluster.read_model, keep_seconds=0).step()
     assert await world.rows(SHARD, "SELECT count(*) FROM outbox") == [(0,)]
     await town.server.restart()
     world = await town.reopened()

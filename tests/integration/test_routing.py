@@ -12,8 +12,9 @@ from domain.errors import InvalidInput, StaleRoute, Unreachable
 from domain.money import Money
 from domain.orders import Order, OrderLine
 from domain.shard_map import Keyspace, bucket_of
-from shards.engines import Cluster
-from shards.routing import Router, ShardTransaction
+from shards.connections.cluster import Cluster
+from shards.routing.router import Router
+from shards.routing.shard_transaction import ShardTransaction
 from stack.settings import Databases
 from tests.support.world import RANGES, World
 
@@ -29,15 +30,15 @@ async def moved_bucket(cluster: Cluster, customer_id: str) -> str:
     slot = str(bucket_of(customer_id))
     shard_map = await Router(cluster).map()
     source = shard_map.of_customer(customer_id).shard
-    target = next(shard for shard in cluster.shards if shard != source)
+    target = next(shard for shard in cluster.primaries if shard != source)
     async with cluster.catalog.transaction() as connection:
         await connection.execute(text("UPDATE shard_map SET version = version + 1"))
         moved = "UPDATE map_bucket SET shard = :shard, version = :version WHERE bucket = :bucket"
         given = {"shard": target, "version": shard_map.version + 1, "bucket": int(slot)}
         await connection.execute(text(moved), given)
-    async with cluster.shards[source].transaction() as connection:
+    async with cluster.primaries[source].transaction() as connection:
         await connection.execute(text("DELETE FROM ownership WHERE keyspace = 'bucket' AND slot = :s"), {"s": slot})
-    async with cluster.shards[target].transaction() as connection:
+    async with cluster.primaries[target].transaction() as connection:
         owned = "INSERT INTO ownership VALUES ('bucket', :slot, :version, 'owned')"
         await connection.execute(text(owned), {"slot": slot, "version": shard_map.version + 1})
     return target

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from domain.sagas import Reason, Refusal
-from shards.saga_rows import SagaRows, read_saga
+from shards.sagas.saga_rows import SagaRows, read_saga
 from tests.support.world import SagaByHand, World
 from tracing.documents import StepDocument, TraceDocument
 from tracing.read import Known, document_of
@@ -19,7 +19,7 @@ async def saga_on_two_shards(world: World, balance: str = "50.00", stock: int = 
 
 async def trace_of(world: World, saga: SagaByHand, away: str | None = None) -> TraceDocument:
     rows: dict[str, SagaRows | None] = {}
-    for name, shard in world.cluster.shards.items():
+    for name, shard in world.cluster.primaries.items():
         rows[name] = None if name == away else await read_saga(shard, saga.saga_id, saga.order.order_id)
     return document_of(Known(saga.order.order_id, [], rows))
 
@@ -101,5 +101,5 @@ async def test_an_order_half_done_is_pending_and_a_shard_away_is_said(world: Wor
 
 
 async def test_a_shard_that_knows_nothing_of_it_has_no_rows(world: World) -> None:
-    for shard in world.cluster.shards.values():
+    for shard in world.cluster.primaries.values():
         assert await read_saga(shard, "order/nobody-knows", "nobody-knows") == SagaRows(shard.name)

@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import text
 
 from domain.errors import Busy, ShardwiseError, Unreachable
-from shards.engines import Cluster, Database
-from shards.integrity import DatabaseFailure
+from shards.connections.cluster import Cluster
+from shards.connections.database import Database
+from shards.connections.database_errors import DatabaseFailure
 from stack.settings import Databases
 from tests.support.batches import BatchByHand, transfer
 from tests.support.world import World

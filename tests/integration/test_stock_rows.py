@@ -9,8 +9,8 @@ from temporalio.exceptions import ApplicationError
 
 from domain.errors import Refused
 from domain.sagas import ALREADY_COMPENSATED, Reason, Refusal
-from shards import stock
-from shards.stock import StockLevel
+from shards.stock import levels as stock
+from shards.stock.levels import StockLevel
 from tests.support.world import SagaByHand, World
 
 

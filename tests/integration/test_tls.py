@@ -14,11 +14,11 @@ from sqlalchemy.engine import make_url
 
 from cli.main import run
 from domain.errors import InvalidInput, Unreachable
-from shards.engines import Database
+from shards.connections.database import Database
 from stack.settings import Databases
 from tests.support.postgres import owner_of
 from tests.support.tls import ANOTHER_AUTHORITY, AUTHORITY, tls_proxy
-from workers.migrate import Kind, Target, _in_child
+from workers.migration.migrate import Kind, Target, _in_child
 
 
 @pytest.fixture

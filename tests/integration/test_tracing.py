@@ -1,4 +1,4 @@
-"""What `shards.tracing` counts is what goes over the wire, and what it says of locks and horizons is Postgres's own."""
+"""What `contrast.probes` counts is what goes over the wire, and what it says of locks is Postgres's own."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import pytest
 from sqlalchemy.engine import make_url
 
+from contrast.probes.row_waits import wait_for_account
+from contrast.probes.sent_statements import Trace, commits, locks_held, round_trips
 from domain.money import Money
 from domain.transfers import Protocol, ProtocolChoice, Transfer
 from domain.two_phase import Participant
-from shards import two_phase
-from shards.engines import Cluster
-from shards.horizon import look, vacuum_accounts
-from shards.row_waits import wait_for_account
-from shards.tracing import Trace, commits, locks_held, round_trips
+from shards.connections.cluster import Cluster
+from shards.outbox.horizon import look, vacuum_accounts
+from shards.transfers import two_phase
 from stack.settings import Databases
 from tests.support.two_phase import nothing_left_prepared
 from tests.support.world import TransferByHand, World
@@ -81,9 +81,9 @@ async def _on_the_wire(databases: Databases) -> AsyncIterator[Wire]:
             Cluster(databases.shards, databases.catalog, databases.read_model, pool_size=2) as beside,
             Cluster(shards, databases.catalog, databases.read_model, pool_size=2) as cluster,
         ):
-            # Nobody waits for a bell, and it is rung on connections of its own: not on this wire.
-            for name, shard in [*cluster.shards.items(), *cluster.phase_two.items()]:
-                shard.bell = beside.shards[name].bell
+            # A writer does not wait for notifications, and they use connections of their own: not on this wire.
+            for name, shard in cluster.shards.items():
+                shard.notifier = beside.shards[name].notifier
             yield Wire(World(cluster), relay, Trace(cluster))
     finally:
         server.close()
@@ -144,7 +144,7 @@ async def test_a_prepared_row_ends_the_wait_for_it_and_holds_the_horizon(
     wire: Wire, accounts: tuple[str, str, str]
 ) -> None:
     world, (source, neighbour, far) = wire.world, accounts
-    database = world.cluster.shards["shard-1"]
+    database = world.cluster.primaries["shard-1"]
     transfer = Transfer("prepared", source, far, CENT)
     await TransferByHand(world, transfer).open(ProtocolChoice.TWO_PHASE)
     assert (await wait_for_account(world.router, source, LOCK_TIMEOUT_MS)).got_it

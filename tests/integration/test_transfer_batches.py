@@ -20,9 +20,9 @@ from domain.transfers import Protocol, ProtocolChoice, Transfer
 from shards.audit.audit import Audit
 from shards.audit.report import report_of
 from shards.audit.workflows import Work
-from shards.batch_outcomes import LineStatus
-from shards.batch_staging import finish, staging_turn
-from shards.engines import Cluster
+from shards.connections.cluster import Cluster
+from shards.transfers.batch.outcomes import LineStatus
+from shards.transfers.batch.staging import finish, staging_turn
 from tests.support.batches import BatchByHand, settled_by_the_rules, transfer
 from tests.support.workflow_states import WorkflowsInMemory
 from tests.support.world import World

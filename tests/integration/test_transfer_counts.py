@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from domain.sagas import Reason, Refusal
 from domain.transfers import TransferState
-from shards.transfer_counts import TransferCounts, count_transfers
+from shards.monitoring.transfer_counts import TransferCounts, count_transfers
 from tests.support.world import World, lasting_world
 
 CANCELLED = Refusal(Reason.CANCELLED, "nobody wants it any more")
@@ -24,7 +24,7 @@ async def world(postgres_server: str, migrated_templates: Mapping[str, str]) -> 
 
 
 async def count(world: World, before: TransferCounts | None = None) -> TransferCounts:
-    return await count_transfers(world.cluster.shards[SHARD], before)
+    return await count_transfers(world.cluster.primaries[SHARD], before)
 
 
 def every_state(counts: TransferCounts) -> dict[TransferState, int]:
@@ -59,7 +59,7 @@ async def test_a_transaction_older_than_a_look_that_commits_after_it_is_counted_
     first = await count(world)
     source, far = await world.customer(shard=SHARD), await world.customer(shard="shard-2")
     quick = await world.transfer(source, far, "1.00")
-    async with world.cluster.shards[SHARD].transaction() as slow:
+    async with world.cluster.primaries[SHARD].transaction() as slow:
         await slow.execute(text("SELECT pg_current_xact_id()"))
         await quick.open()
         await quick.admit()

@@ -16,10 +16,10 @@ from domain.money import Money
 from domain.sagas import Reason, Refusal
 from domain.transfers import Transfer, TransferState
 from domain.two_phase import Outcome, Participant
-from shards import two_phase
-from shards.catalogue_import import import_customers
-from shards.engines import Database
-from shards.integrity import IntegrityViolation, LockTimedOut
+from shards.catalogue.imports import import_customers
+from shards.connections.database import Database
+from shards.connections.database_errors import IntegrityViolation, LockTimedOut
+from shards.transfers import two_phase
 from stack.embedded.waiting import attempts
 from stack.settings import Databases
 from tests.support.two_phase import (
@@ -252,7 +252,7 @@ async def test_a_marker_waits_for_its_own_prepared_transaction_so_that_goes_firs
 
 async def test_an_attempt_that_prepares_while_it_is_aborted_loses(world: World) -> None:
     transfer = await new_transfer(world)
-    shard = world.cluster.shards["shard-2"]
+    shard = world.cluster.primaries["shard-2"]
     async with shard.autocommit() as zombie:
         await zombie.exec_driver_sql("BEGIN")
         await zombie.exec_driver_sql(
@@ -271,7 +271,7 @@ async def test_a_name_that_would_be_too_long_is_hashed_and_found(world: World) -
     source = "s" * 100
     shard = await _shard_of(world, source)
     await import_customers(world.router, [Customer(source, "Long", None, Money.parse("100.00", "USD"))])
-    other = next(each for each in world.cluster.shards if each != shard)
+    other = next(each for each in world.cluster.primaries if each != shard)
     target = await world.customer("0.00", shard=other)
     transfer = TransferByHand(
         world, Transfer("t" * 100, source, target, Money(30_00, "USD")), {SOURCE: shard, TARGET: other}
@@ -355,7 +355,7 @@ async def test_a_commit_does_not_wait_behind_prepares(world: World) -> None:
 async def _until_waiting(world: World, shard: str, count: int) -> None:
     """Like `World.until_waiting`, where the usual pool has no connection left to ask with."""
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    async with world.cluster.phase_two[shard].autocommit() as connection:
+    async with world.cluster.shards[shard].phase_two.autocommit() as connection:
         async for _ in attempts(2.5):
             if await connection.scalar(text(waiting)) == count:
                 return
@@ -374,7 +374,7 @@ async def _another(world: World, transfer: TransferByHand) -> TransferByHand:
 
 @pytest.mark.parametrize("forbidden", ["NOTIFY somebody", "LISTEN somebody", "CREATE TEMP TABLE t (n int)"])
 async def test_what_a_transaction_that_will_be_prepared_must_not_do(world: World, forbidden: str) -> None:
-    async with world.cluster.shards["shard-1"].autocommit() as connection:
+    async with world.cluster.primaries["shard-1"].autocommit() as connection:
         await connection.exec_driver_sql("BEGIN")
         await connection.exec_driver_sql(forbidden)
         with pytest.raises(DBAPIError, match="cannot PREPARE a transaction that has"):
@@ -383,7 +383,7 @@ async def test_what_a_transaction_that_will_be_prepared_must_not_do(world: World
 
 async def test_no_time_limit_follows_a_transaction_that_is_prepared(world: World) -> None:
     gid = "shardwise:transfer/a/limits:source"
-    async with world.cluster.shards["shard-1"].autocommit() as connection:
+    async with world.cluster.primaries["shard-1"].autocommit() as connection:
         await connection.exec_driver_sql("BEGIN")
         await connection.exec_driver_sql("SET LOCAL transaction_timeout = '200ms'")
         await connection.exec_driver_sql("SELECT pg_current_xact_id()")
@@ -458,10 +458,10 @@ async def test_a_prepare_that_fails_or_is_cancelled_leaves_nothing_open(
     async def fails(*_: object) -> None:
         raise LookupError
 
-    monkeypatch.setattr("shards.routing.ShardTransaction.finish", fails)
+    monkeypatch.setattr("shards.routing.router.shard_transaction.ShardTransaction.finish", fails)
     with pytest.raises(LookupError):
         await transfer.prepare(participant)
-    monkeypatch.setattr("shards.routing.ShardTransaction.finish", never_ends)
+    monkeypatch.setattr("shards.routing.router.shard_transaction.ShardTransaction.finish", never_ends)
     task = asyncio.create_task(transfer.prepare(participant))
     await reached.wait()
     task.cancel()

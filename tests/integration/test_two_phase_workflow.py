@@ -15,15 +15,15 @@ from temporalio.client import Client, WorkflowHandle
 
 from domain.sagas import Reason, SagaOptions
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus
-from shards.engines import Cluster
-from shards.routing import Router
+from shards.connections.cluster import Cluster
+from shards.routing.router import Router
 from stack.settings import Databases, Settings
 from tests.conftest import FreshNamespace
 from tests.support.two_phase import TARGET, TransferByHand, new_transfer, nothing_left_prepared
 from tests.support.world import World
 from workers.run import HOSTED, new_worker
 from workflows.interfaces import CarryOutTransfer, TransferResult
-from workflows.transfer import TASK_QUEUE, TransferWorkflow, workflow_id
+from workflows.transfers.transfer import TASK_QUEUE, TransferWorkflow, workflow_id
 
 Handle = WorkflowHandle[TransferWorkflow, TransferResult]
 

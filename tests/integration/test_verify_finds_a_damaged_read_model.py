@@ -11,8 +11,8 @@ import pytest
 from domain.errors import Unreachable
 from shards.audit.audit import Audit
 from shards.audit.findings import Check, Violation
-from shards.engines import Cluster
-from shards.outbox_cursors import trim
+from shards.connections.cluster import Cluster
+from shards.outbox.cursors import trim
 from shards.projection.projector import Projector
 from stack.settings import Databases
 from tests.support.projecting import project, read
@@ -190,7 +190,7 @@ async def told(
         bystander = await confirmed(world)
         sagas = [await confirmed(world) for _ in DAMAGES]
         await project(world)
-        async with world.cluster.shards["shard-3"].transaction() as connection:
+        async with world.cluster.primaries["shard-3"].transaction() as connection:
             assert await trim(connection, "9999999", keep_seconds=0) > 0
         expected = []
         for damage, saga in zip(DAMAGES, sagas, strict=True):
@@ -243,7 +243,7 @@ async def test_a_read_model_that_has_taken_all_events_is_quiet(world: World) -> 
 async def test_a_read_model_that_was_rebuilt_is_quiet(world: World) -> None:
     for _ in range(3):
         await confirmed(world)
-    for shard in world.cluster.shards.values():
+    for shard in world.cluster.primaries.values():
         async with shard.transaction() as connection:
             await trim(connection, "9999999", keep_seconds=0)
     await rebuilt(world)
@@ -262,19 +262,19 @@ async def test_what_nobody_has_projected_yet_is_on_its_way(world: World) -> None
 
 async def test_what_a_transaction_in_doubt_hides_is_on_its_way(world: World) -> None:
     await project(world)
-    async with world.cluster.shards["shard-1"].autocommit() as connection:
+    async with world.cluster.primaries["shard-1"].autocommit() as connection:
         await connection.exec_driver_sql("BEGIN")
         await connection.exec_driver_sql("SELECT pg_current_xact_id()")
         await connection.exec_driver_sql(f"PREPARE TRANSACTION '{GID}'")
     try:
         saga = await confirmed(world)
-        for shard in world.cluster.shards.values():
+        for shard in world.cluster.primaries.values():
             await Projector(shard, world.cluster.read_model).step()
         audit = await audited(world)
         assert found(audit) == []
         assert moving(audit) >= 1
     finally:
-        async with world.cluster.shards["shard-1"].autocommit() as connection:
+        async with world.cluster.primaries["shard-1"].autocommit() as connection:
             await connection.exec_driver_sql(f"ROLLBACK PREPARED '{GID}'")
     await project(world)
     assert await read(world, "SELECT state FROM live.order_details WHERE id = :id", id=saga.order.order_id)
@@ -300,7 +300,7 @@ async def test_what_is_projected_between_two_looks_is_no_damage(world: World) ->
 
 
 async def _relay(world: World) -> None:
-    projectors = [Projector(shard, world.cluster.read_model) for shard in world.cluster.shards.values()]
+    projectors = [Projector(shard, world.cluster.read_model) for shard in world.cluster.primaries.values()]
     while True:
         for projector in projectors:
             await projector.step()
@@ -321,7 +321,7 @@ async def test_what_was_trimmed_is_not_missed(world: World) -> None:
         " AND aggregate_version = 3",
         id=saga.order.customer_id,
     )
-    async with world.cluster.shards["shard-1"].transaction() as connection:
+    async with world.cluster.primaries["shard-1"].transaction() as connection:
         assert await trim(connection, second, keep_seconds=0) > 0
     assert found(await audited(world)) == []
     later = (await confirmed(world)).order.customer_id

@@ -19,8 +19,8 @@ from shards.audit.audit import Audit
 from shards.audit.findings import VIOLATIONS_SHOWN_MAX, Check, Violation
 from shards.audit.report import report_of
 from shards.audit.workflows import Work
-from shards.catalogue_import import import_customers, import_products
-from shards.engines import Cluster
+from shards.catalogue.imports import import_customers, import_products
+from shards.connections.cluster import Cluster
 from stack.settings import Databases
 from tests.support.damage import (
     ABORTING,
@@ -94,7 +94,7 @@ class Shop:
 
     async def damage(self, shard: str, sql: str) -> None:
         """Foreign keys and triggers off, as for somebody with a superuser's `psql`."""
-        async with owned(self.world.cluster.shards[shard]) as owner, owner.transaction() as connection:
+        async with owned(self.world.cluster.primaries[shard]) as owner, owner.transaction() as connection:
             await connection.execute(text("SET LOCAL session_replication_role = replica"))
             for statement in filter(None, sql.split(";")):
                 await connection.exec_driver_sql(statement)
@@ -215,11 +215,11 @@ async def _plant(shop: Shop, damage: Damage, saga: SagaByHand) -> str:
     shards = {
         CUSTOMER: "shard-2",
         LOOKUP: lookup_shard,
-        NOT_LOOKUP: next(name for name in shop.world.cluster.shards if name != lookup_shard),
+        NOT_LOOKUP: next(name for name in shop.world.cluster.primaries if name != lookup_shard),
         MERCHANT: merchant_shard,
         A: shard_map.of_sku(a).shard,
         Z: shard_map.of_sku(z).shard,
-        ELSEWHERE: next(name for name in shop.world.cluster.shards if name not in ("shard-2", merchant_shard)),
+        ELSEWHERE: next(name for name in shop.world.cluster.primaries if name not in ("shard-2", merchant_shard)),
     }
     await shop.damage(shards[damage.at], damage.sql.format(**names))
     return damage.said.format(**names)

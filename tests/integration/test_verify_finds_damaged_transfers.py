@@ -17,8 +17,8 @@ from shards.audit.audit import Audit
 from shards.audit.findings import Violation
 from shards.audit.report import report_of
 from shards.audit.workflows import Work
-from shards.catalogue_import import import_customers
-from shards.engines import Cluster
+from shards.catalogue.imports import import_customers
+from shards.connections.cluster import Cluster
 from stack.settings import Databases
 from tests.support.sentences import all_sentences, sentence_of
 from tests.support.transfer_damage import (
@@ -77,7 +77,7 @@ class Town:
         return audit
 
     async def damage(self, shard: str, sql: str) -> None:
-        async with self.world.cluster.shards[shard].transaction() as connection:
+        async with self.world.cluster.primaries[shard].transaction() as connection:
             await connection.execute(text("SET LOCAL session_replication_role = replica"))
             if sql:
                 await connection.exec_driver_sql(sql)

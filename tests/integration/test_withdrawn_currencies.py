@@ -12,8 +12,9 @@ from domain.catalogue import Customer, Product
 from domain.errors import Refused
 from domain.money import Money
 from domain.sagas import Decision, Outcome, Reason
-from shards.account_states import change_account, close, freeze, open_account, unfreeze
-from shards.catalogue_import import Imported, import_customers, import_products
+from shards.accounts.states import change_account, close, freeze, unfreeze
+from shards.catalogue.imports import Imported, import_customers, import_products
+from shards.catalogue.opening import open_account
 from tests.support.world import World
 
 

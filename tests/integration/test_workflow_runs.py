@@ -11,7 +11,7 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from tests.conftest import FreshNamespace
 from tracing.facts import Run
 from tracing.workflow_runs import read_runs
-from workflows.order_saga import ORDER_STATUS
+from workflows.orders.saga import ORDER_STATUS
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from domain.choreography import PLACEMENT_TYPE, Reactor, placement_id, reactor_id
 from shards.audit.workflows import ListedWorkflow, Work, WorkflowState, together
-from shardwise.workflow_states import TemporalWorkflowStates
+from shardwise.temporal.states import TemporalWorkflowStates
 from tests.conftest import FreshNamespace
-from workflows.order_saga import ORDER_STATUS
+from workflows.orders.saga import ORDER_STATUS
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from activities.transfer_batches import ShardedTransferBatchActivities
 from domain.money import Money
 from domain.transfer_batch import Round
 from domain.transfers import Transfer
-from shards.batch_outcomes import LineOutcome, LineStatus, read_outcomes
-from shards.batch_staging import staging_turn
+from shards.transfers.batch.outcomes import LineOutcome, LineStatus, read_outcomes
+from shards.transfers.batch.staging import staging_turn
 from tests.support.world import World
 
 _numbers = itertools.count(1)

@@ -12,22 +12,22 @@ from domain.identifiers import order_saga_id
 from domain.orders import Order, OrderStatus
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus
 from shards.audit.audit import Audit
-from shards.audit.gathering import gather
-from shards.audit.judgement import judge
+from shards.audit.sagas.gathering import gather
+from shards.audit.sagas.judgement import judge
 from shards.audit.workflows import Work
-from shards.event_lag import events_document
+from shards.monitoring.event_lag import events_document
 from shardwise.connections import Connections
 from shardwise.operations.rebuild import ReadModelRebuilds
 from shardwise.operations.recovery import Recovery
 from shardwise.orders.service import Orders
+from shardwise.temporal.states import TemporalWorkflowStates
 from shardwise.transfers.service import Transfers
-from shardwise.workflow_states import TemporalWorkflowStates
 from stack.embedded.waiting import attempts
 from stack.settings import Settings
 from tests.support.opened import OpenedWith
 from tests.support.world import World
-from workers.keeping import kept
-from workers.relays import relays
+from workers.lasting.keeping import kept
+from workers.lasting.relays import relays
 from workers.run import HOSTED, polling
 from workflows.read_model_rebuild import Phase, Rebuild
 
@@ -51,7 +51,7 @@ class Office:
     async def at_work(self) -> AsyncIterator[None]:
         """With a worker and the relays."""
         cluster = self.world.cluster
-        lasting = relays(self.client, cluster.shards)
+        lasting = relays(self.client, cluster.primaries)
         async with polling(self.client, cluster, SETTINGS, list(HOSTED)), kept(lasting):
             yield
 

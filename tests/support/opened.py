@@ -11,5 +11,5 @@ from stack.settings import Settings
 class OpenedWith(Opened):
     def __init__(self, connections: Connections, settings: Settings) -> None:
         super().__init__(settings)
-        given: dict[str, Any] = {"_usual": connections, "_unhurried": connections}
+        given: dict[str, Any] = {"_usual": connections, "_without_timeouts": connections}
         self.__dict__.update(given)

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import asyncpg
 
-from shards.engines import Database
+from shards.connections.database import Database
 from stack.embedded import binaries, postgres_files
 from stack.embedded.parts import Supervisor
 from stack.embedded.ports import PortClaims
 from stack.embedded.postgres import MAINTENANCE_DATABASE, PostgresServer
 from stack.embedded.record import OWNER, ROLE, StackRecord
 from stack.settings import Databases, Settings
-from workers.migrate import migrate_databases
+from workers.migration.migrate import migrate_databases
 
 SHARDS = ("shard-1", "shard-2", "shard-3")
 CATALOG, READ_MODEL = "catalog", "read_model"

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import insert, text
 
-from shards.engines import Database
+from shards.connections.database import Database
 from shards.tables import read_model as tables
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)

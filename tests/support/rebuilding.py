@@ -33,7 +33,7 @@ async def begun(world: World) -> str:
 
 
 def fillings(world: World, rebuild_id: str, chunk_rows: int = 2000) -> Sequence[Filling]:
-    shards = world.cluster.shards.values()
+    shards = world.cluster.primaries.values()
     return [Filling(shard, world.cluster.read_model, rebuild_id, chunk_rows) for shard in shards]
 
 
@@ -54,7 +54,7 @@ async def rebuilt(world: World) -> str:
     """Filled and switched to, without a comparison: the rebuild's id."""
     rebuild_id = await begun(world)
     await fill(world, rebuild_id)
-    await switch(world.cluster.read_model, world.cluster.shards, rebuild_id)
+    await switch(world.cluster.read_model, world.cluster.primaries, rebuild_id)
     return rebuild_id
 
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from shards.engines import Cluster
-from shards.outbox_lag import lost_positions
+from shards.connections.cluster import Cluster
+from shards.outbox.lag import lost_positions
 from shards.projection.projector import Projector
-from shards.projection.versions import Version
+from shards.tables.versions import Version
 from stack.settings import Databases
 from tests.support.postgres import lasting_databases
 from tests.support.restoring import RestoredServer
@@ -33,11 +33,11 @@ class RestorableWorld:
 
     @property
     def projector(self) -> Projector:
-        return Projector(self.world.cluster.shards[SHARD], self.world.cluster.read_model)
+        return Projector(self.world.cluster.primaries[SHARD], self.world.cluster.read_model)
 
     async def lost(self) -> set[Version]:
         cluster = self.world.cluster
-        return set(await lost_positions(cluster.shards[SHARD], cluster.read_model))
+        return set(await lost_positions(cluster.primaries[SHARD], cluster.read_model))
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ from stack.embedded.status import without_password
 from stack.embedded.waiting import attempts
 from stack.settings import Databases, Settings
 from tests.support.postgres import create_databases, owner_of
-from workers.migrate import migrate_databases
+from workers.migration.migrate import migrate_databases
 
 NAME, STANDBY = "restored", "standby"
 MIGRATED = "migrated"

@@ -11,8 +11,8 @@ from temporalio.client import Client
 from activities.reactors import ReactorStarter
 from domain.choreography import Service
 from domain.errors import ShardwiseError
-from shards.outbox_following import GATHER_SECONDS
-from shards.routing import Router
+from shards.outbox.following import GATHER_SECONDS
+from shards.routing.router import Router
 from stack.settings import Settings
 from workers.run import new_worker
 

@@ -21,7 +21,7 @@ from stack.embedded.record import TEMPORAL, TEMPORAL_UI, StackRecord
 from stack.embedded.temporal_server import RETENTION_SECONDS, TemporalServer
 from stack.settings import Settings
 from stack.temporal_client import connect_to
-from workers.search_attributes import register_search_attributes
+from workers.migration.search_attributes import register_search_attributes
 
 _numbers = itertools.count(1)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from cli.output import Output
+from cli.terminal.output import Output
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 

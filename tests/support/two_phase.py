@@ -13,8 +13,8 @@ from domain.money import Money
 from domain.sagas import Refusal
 from domain.transfers import ProtocolChoice, Transfer, TransferState
 from domain.two_phase import Ended, Participant, Vote, gid_of
-from shards import two_phase
-from shards.engines import Cluster
+from shards.connections.cluster import Cluster
+from shards.transfers import two_phase
 from tests.support.world import World
 
 SOURCE, TARGET = Participant.SOURCE, Participant.TARGET
@@ -51,7 +51,7 @@ class TransferByHand:
 
     async def by_hand(self, participant: Participant, verb: str) -> None:
         """`COMMIT` or `ROLLBACK` of its prepared transaction, by somebody who knows nothing of transfers."""
-        async with self.world.cluster.shards[self.shards[participant]].autocommit() as connection:
+        async with self.world.cluster.primaries[self.shards[participant]].autocommit() as connection:
             await connection.exec_driver_sql(f"{verb} PREPARED '{self.gid(participant)}'")
 
     def gid(self, participant: Participant) -> str:
@@ -110,7 +110,7 @@ async def new_transfer(
 
 
 async def prepared_on(cluster: Cluster, shard: str) -> list[str]:
-    async with cluster.shards[shard].autocommit() as connection:
+    async with cluster.primaries[shard].autocommit() as connection:
         found = await connection.exec_driver_sql(f"SELECT gid FROM pg_prepared_xacts WHERE {_OURS} ORDER BY gid")
         return [row.gid for row in found]
 
@@ -121,7 +121,7 @@ async def nothing_left_prepared(cluster: Cluster) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for name, shard in cluster.shards.items():
+        for name, shard in cluster.primaries.items():
             for gid in await prepared_on(cluster, name):
                 async with shard.autocommit() as connection:
                     await connection.exec_driver_sql(f"ROLLBACK PREPARED '{gid}'")

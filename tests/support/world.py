@@ -38,13 +38,14 @@ from domain.orders import Order, OrderLine, PricedLine, Style, total_of
 from domain.sagas import Decision, Outcome, Refusal
 from domain.shard_map import Route
 from domain.transfers import Protocol, ProtocolChoice, Transfer
-from shards import order_events
-from shards.catalogue_import import import_customers, import_products
-from shards.engines import Cluster
-from shards.routing import Router, ShardTransaction, write_on
+from shards.catalogue.imports import import_customers, import_products
+from shards.connections.cluster import Cluster
+from shards.orders import events as order_events
+from shards.routing.router import Router
+from shards.routing.shard_transaction import ShardTransaction, write_on
 from stack.embedded.waiting import attempts
 from tests.support.postgres import lasting_databases, owned
-from workflows.order_saga import CANCELLED
+from workflows.orders.saga import CANCELLED
 
 # The first product of each range: what is named after it lies beside it.
 RANGES = {"a": "shard-1", "m": "shard-2", "z": "shard-3"}
@@ -199,18 +200,18 @@ class World:
         return (await self.router.map()).of_customer(customer_id)
 
     async def rows(self, shard: str, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
-        async with self.cluster.shards[shard].transaction() as connection:
+        async with self.cluster.primaries[shard].transaction() as connection:
             result = await connection.execute(text(sql), parameters)
             return [tuple(row) for row in result] if result.returns_rows else []
 
     async def as_owner(self, shard: str, *statements: str) -> None:
         """What the role of the workers may not do, such as changing a table."""
-        async with owned(self.cluster.shards[shard]) as owner, owner.transaction() as connection:
+        async with owned(self.cluster.primaries[shard]) as owner, owner.transaction() as connection:
             for statement in statements:
                 await connection.exec_driver_sql(statement)
 
     async def everywhere(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
-        return [row for shard in self.cluster.shards for row in await self.rows(shard, sql, **parameters)]
+        return [row for shard in self.cluster.primaries for row in await self.rows(shard, sql, **parameters)]
 
     async def money_of(self, account_id: str) -> tuple[int, int]:
         """(posted, held) in minor units."""
@@ -242,7 +243,7 @@ class World:
         """(shard, invariant, row as JSON) for each that does not hold."""
         names = list(INVARIANTS)
         found = []
-        for shard, database in self.cluster.shards.items():
+        for shard, database in self.cluster.primaries.items():
             async with database.snapshot() as connection:
                 broken = await connection.exec_driver_sql(_BROKEN)
                 found += [(shard, names[number], row) for number, row in broken]

@@ -13,11 +13,11 @@ from activities import interfaces
 from activities.registry import IMPLEMENTATIONS, OF_ORDERS, OF_TRANSFERS, Wiring, activities_at, names_of
 from domain.choreography import Reactor, Service
 from domain.steps import Step
-from shards.routing import Router
+from shards.routing.router import Router
 from tests.support.places import assert_says_all
 from tests.workflow import bank, fakes
 from workers.run import HOSTED
-from workflows.order_choreography import REACTORS
+from workflows.orders.choreography import REACTORS
 
 NOTHING = Wiring(cast(Router, None), 0.0)
 METHODS = [(interface, name) for interface in IMPLEMENTATIONS for name in names_of(interface)]

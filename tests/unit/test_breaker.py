@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from domain.errors import Unreachable
-from shards import breaker
-from shards.breaker import CircuitBreaker
+from shards.connections import breaker
+from shards.connections.breaker import CircuitBreaker
 
 
 class Clock:

@@ -16,7 +16,7 @@ from domain.choreography import (
     saga_id_of,
 )
 from tests.support.places import assert_says_all
-from workflows.order_choreography import REACTORS
+from workflows.orders.choreography import REACTORS
 
 ENDS = {EventKind.ORDER_CONFIRMED, EventKind.ORDER_REJECTED, EventKind.ORDER_CANCELLED}
 STAGE = {
@@ -43,7 +43,7 @@ def test_every_event_that_does_not_end_an_order_has_somebody_who_brings_the_next
 
 def test_every_event_has_its_reactions_and_every_reactor_its_workflow() -> None:
     assert_says_all("REACTIONS in domain/choreography.py", EventKind, REACTIONS)
-    assert_says_all("REACTORS in workflows/order_choreography.py", Reactor, REACTORS)
+    assert_says_all("REACTORS in workflows/orders/choreography.py", Reactor, REACTORS)
 
 
 def test_every_reactor_is_set_off_by_some_event_and_has_a_service_and_a_name_of_its_own() -> None:

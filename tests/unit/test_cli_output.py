@@ -16,8 +16,8 @@ from rich.console import Group
 from rich.text import Text
 
 from cli import app, main
-from cli.common import run_async
-from cli.output import COLUMNS_MIN, PIPED_COLUMNS, Output, output, table
+from cli.terminal.common import run_async
+from cli.terminal.output import COLUMNS_MIN, PIPED_COLUMNS, Output, output, table
 from domain.errors import InvalidInput, Refused, ShardwiseError, Unreachable
 
 Command = Callable[[], int | None]

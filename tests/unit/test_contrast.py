@@ -30,11 +30,11 @@ from contrast.documents import (
 from contrast.facts import COLUMNS, finding, markdown, rows
 from contrast.files import BEGIN, END, write_between_markers
 from contrast.plot import apart, write_plot
+from contrast.probes.sent_statements import Held, Sent, commits, locks_held, round_trips
 from domain.errors import InvalidInput
 from domain.orders import Style
 from domain.sagas import Reason
 from domain.transfers import Protocol
-from shards.tracing import Held, Sent, commits, locks_held, round_trips
 
 RATES = {Protocol.LOCAL: 50.0, Protocol.SAGA: 40.0, Protocol.TWO_PHASE: 10.0}
 

@@ -15,10 +15,10 @@ from typing import Any, cast
 
 import pytest
 
-from cli.common import command_as_typed
-from cli.demo_report import Shown, Stays
-from cli.keypress import key_pressed, somebody_is_there
-from cli.output import Output
+from cli.demo.report import Shown, Stays
+from cli.terminal.common import command_as_typed
+from cli.terminal.keypress import key_pressed, somebody_is_there
+from cli.terminal.output import Output
 from shards.audit.audit import Audit
 from shards.audit.findings import Check, Violation
 from shards.audit.report import report_of
@@ -26,7 +26,7 @@ from shardwise.demo.stage import Performance, Played
 from shardwise.demo.story import Scene, scenes
 from shardwise.orders.documents import OrderDocument
 from tests.support.terminal import drawn
-from workflows.order_saga import CANCELLED
+from workflows.orders.saga import CANCELLED
 
 UI = "http://127.0.0.1:8233/namespaces/default/workflows/order%2Fdemo-cancelled/0197-run/history"
 FOLDER = Path("/tmp/shardwise-demo-x")

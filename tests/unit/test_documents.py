@@ -12,8 +12,8 @@ from cli.app import build_app
 from cli.transfer import DEFAULT, SendByDefault
 from domain.errors import ShardwiseError, StaleRoute, TryAgain
 from shards.audit.findings import Check
-from shards.integrity import DatabaseFailure, IntegrityViolation
-from shards.outbox_cursors import RebuildNeeded
+from shards.connections.database_errors import DatabaseFailure, IntegrityViolation
+from shards.outbox.cursors import RebuildNeeded
 from shards.projection.switching import Superseded
 from tests.support.documents import ROOT, all_typed
 

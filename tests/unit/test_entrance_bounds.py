@@ -9,7 +9,7 @@ import pytest
 from temporalio.api.common.v1 import Payload
 
 from domain.errors import InvalidInput
-from workflows.entrances import read_start
+from workflows.entrance.entrances import read_start
 
 
 def start(workflow_type: str, workflow_id: str, request: dict[str, Any]) -> Any:

@@ -14,10 +14,10 @@ from domain.errors import InvalidInput
 from domain.limits import AMOUNT_MINOR_UNITS_MAX, ORDER_LINES_MAX, QUANTITY_MAX
 from tests.support.contract import Start, starts
 from tests.support.mutations import mutations
-from workers.entrance import CheckedRunner
 from workers.run import HOSTED
-from workers.sandbox import workflow_runner
-from workflows.entrances import ENTRANCES, read_start
+from workers.runner.entrance import CheckedRunner
+from workers.runner.sandbox import workflow_runner
+from workflows.entrance.entrances import ENTRANCES, read_start
 
 TYPES = [each for hosted in HOSTED.values() for each in hosted.workflows]
 GOOD = {each.workflow_id: each for each in starts() if each.workflow_id != "order/web-1000"}

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from cli.interrupts import Interrupts
+from cli.terminal.interrupts import Interrupts
 
 NUMBERS = [signal.SIGINT, signal.SIGTERM]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from activities.effects import StepFailure, failures_told
+from activities.effects import StepFailure, failures_translated
 from domain.errors import Unreachable
 from stack import logs
 
@@ -24,7 +24,7 @@ def logging_as_before() -> Iterator[None]:
     logging.getLogger("temporalio.activity").filters.clear()
 
 
-@failures_told
+@failures_translated
 async def _step_on_a_dead_shard() -> None:
     error = Unreachable("shard_unreachable", "shard-2 does not answer")
     error.shard = "shard-2"
@@ -43,7 +43,7 @@ async def test_a_failed_attempt_is_one_line_with_its_fields(capsys: pytest.Captu
     assert "code=shard_unreachable" in line
 
 
-@failures_told
+@failures_translated
 async def _step_on_a_frozen_shard() -> None:
     await asyncio.Event().wait()
 

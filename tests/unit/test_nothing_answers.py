@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.common import command_as_typed
 from cli.main import run
+from cli.terminal.common import command_as_typed
 from domain.errors import Unreachable
 from domain.outages import why_unreachable
-from shards.engines import Database
+from shards.connections.database import Database
 from stack.embedded.record import StackRecord
 from stack.temporal_client import connect_to
 

@@ -9,7 +9,7 @@ from rich.console import Group
 
 from cli.stack_commands import what_runs_where
 from shardwise.operations.stack_status import Beside, ReadModelStatus, address_of
-from shardwise.pollers import PollingWorker, started_by_hand
+from shardwise.temporal.pollers import PollingWorker, started_by_hand
 from stack.embedded.status import ServerStatus, StackStatus, TemporalStatus, WorkerStatus
 from tests.support.terminal import drawn
 

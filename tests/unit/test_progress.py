@@ -7,8 +7,8 @@ import io
 
 from rich.console import Console
 
-from cli.output import Output
-from cli.progress import beside, lines
+from cli.terminal.output import Output
+from cli.terminal.progress import beside, lines
 
 
 async def test_lines_tell_how_far_it_is_while_the_work_runs_and_stop_with_it() -> None:

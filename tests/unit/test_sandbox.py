@@ -19,7 +19,7 @@ from pydantic.dataclasses import is_pydantic_dataclass
 from temporalio import workflow
 
 from workers.run import HOSTED
-from workers.sandbox import workflow_runner
+from workers.runner.sandbox import workflow_runner
 
 WORKFLOWS = list(dict.fromkeys(each for hosted in HOSTED.values() for each in hosted.workflows))
 

@@ -13,14 +13,11 @@ from domain.orders import Style
 from domain.step_ids import NamedStep, carried_in, parse_activity_id, step_of_barrier, without_round
 from domain.steps import RECORDS, Parts, Phase, Step
 from tests.support.places import assert_says_all
-from workflows import (
-    order_choreography,
-    order_placement,
-    order_saga,
-    transfer,
-    transfer_saga,
-    transfer_two_phase,
-)
+from workflows.orders import choreography
+from workflows.orders import placement as order_placement
+from workflows.orders import saga as order_saga
+from workflows.transfers import saga as transfer_saga
+from workflows.transfers import transfer, two_phase
 
 ARCHITECTURE = (Path(__file__).parents[2] / "ARCHITECTURE.md").read_text()
 # Barrier rows and holds are found by these names for as long as there are sagas: a renamed step would happen again.
@@ -135,10 +132,10 @@ def of_orders(style: Style) -> set[str]:
 def test_every_step_of_a_style_is_called_by_its_workflows_and_no_other_is() -> None:
     saga = inspect.getsource(order_saga.OrderSaga)
     shared = inspect.getsource(order_saga).replace(saga, "")
-    reactors = inspect.getsource(order_placement) + inspect.getsource(order_choreography)
-    transfers = "".join(map(inspect.getsource, (transfer, transfer_saga, transfer_two_phase)))
-    assert_says_all("workflows/order_saga.py", of_orders(Style.ORCHESTRATED), called_in(saga + shared))
-    others = "workflows/order_placement.py or order_choreography.py"
+    reactors = inspect.getsource(order_placement) + inspect.getsource(choreography)
+    transfers = "".join(map(inspect.getsource, (transfer, transfer_saga, two_phase)))
+    assert_says_all("workflows/orders/saga.py", of_orders(Style.ORCHESTRATED), called_in(saga + shared))
+    others = "workflows/orders/placement.py or order_choreography.py"
     assert_says_all(others, of_orders(Style.CHOREOGRAPHED), called_in(reactors + shared))
     assert_says_all("workflows/transfer*.py", {x for x in Step if not x.is_of_orders}, called_in(transfers))
 

@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 
 from cli import in_doubt, recover
 from cli.events import told as told_lag
-from cli.output import Output, listed, table
+from cli.terminal.output import Output, listed, table
 from domain.errors import InvalidInput
 from domain.in_doubt import InDoubt, InDoubtReport, Waiting
 from domain.orders import OrderStatus
 from domain.transfers import TransferState
-from shards.event_lag import EventsDocument, Parked, ShardEvents
+from shards.monitoring.event_lag import EventsDocument, Parked, ShardEvents
 from shardwise.operations.recovered import report_of
 from shardwise.operations.recovery import AbandonedOrder, AbandonedTransfer, Found
-from shardwise.refused_starts import RefusedStart
+from shardwise.temporal.refused_starts import RefusedStart
 from tests.support.terminal import NOW, drawn
 
 # As long as the ids that `order place` and `transfer` choose, and as most other programs'.

@@ -17,7 +17,7 @@ import shards
 import shardwise
 from domain.periods import parse_start
 from domain.timestamps import Timestamp, short_timestamp, timestamp
-from shards.audit.rules import told_row
+from shards.audit.local.rules import told_row
 
 AT = datetime(2026, 1, 31, 16, 30, tzinfo=timezone(timedelta(hours=2)))
 

@@ -36,5 +36,13 @@ def test_one_command_does_not_load_what_the_others_need() -> None:
     loaded = "import sys; from cli.app import build_app; build_app('stock'); print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-P", "-c", loaded], check=True, capture_output=True, text=True).stdout
     assert "cli.stock" in modules.split()
-    others = {"cli.order", "cli.contrast", "alembic", "matplotlib", "workflows", "activities", "shardwise.operations"}
+    others = {
+        "cli.orders.order",
+        "cli.contrast",
+        "alembic",
+        "matplotlib",
+        "workflows",
+        "activities",
+        "shardwise.operations",
+    }
     assert not others & set(modules.split())

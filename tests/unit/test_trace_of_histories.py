@@ -18,9 +18,9 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from cli.trace_tree import TraceTree
+from cli.orders.trace_tree import TraceTree
 from domain.steps import Step
-from shards.saga_rows import BarrierRow, SagaRows
+from shards.sagas.saga_rows import BarrierRow, SagaRows
 from tracing.documents import StepDocument, TraceDocument
 from tracing.facts import Run
 from tracing.history import ended_by, read_run

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from cli.watch_page import Wrapped, page
+from cli.watch.page import Wrapped, page
 from domain.errors import Unreachable
-from shards.event_lag import ConsumerLag, EventsDocument, Parked, ShardEvents
+from shards.monitoring.event_lag import ConsumerLag, EventsDocument, Parked, ShardEvents
 from shardwise.operations.watch.documents import (
     HoldDocument,
     InDoubtDocument,

@@ -1,7 +1,7 @@
 """A bank in memory behind the interfaces of transfers, with faults injected by step.
 
-The rows follow `shards.transfers`, `shards.admissions` and `shards.two_phase`; each effect is one piece of synchronous
-code, so it happens as a whole or not at all.
+The rows follow `transfer_row`, `admissions` and `two_phase` of `shards.transfers`; each effect is one piece of
+synchronous code, so it happens as a whole or not at all.
 """
 
 from __future__ import annotations

@@ -29,10 +29,10 @@ from tests.workflow.fakes import Shelf, Shop
 from tests.workflow.modes import USUAL, Mode
 from tests.workflow.stage import Stage
 from tests.workflow.teller import Teller, bank_worker
-from workers.search_attributes import KEYWORDS
-from workflows.order_saga import workflow_id
-from workflows.transfer import TransferWorkflow
-from workflows.transfer_batch import TransferBatchWorkflow
+from workers.migration.search_attributes import KEYWORDS
+from workflows.orders.saga import workflow_id
+from workflows.transfers.batch import TransferBatchWorkflow
+from workflows.transfers.transfer import TransferWorkflow
 
 _numbers = itertools.count(1)
 

@@ -21,11 +21,11 @@ from tests.workflow.driving import Driver
 from tests.workflow.fakes import Shop, Shops, activities_of
 from tests.workflow.faults import Hangs
 from tests.workflow.modes import Mode
-from workers.sandbox import workflow_runner
+from workers.runner.sandbox import workflow_runner
 from workflows.interfaces import OrderResult, PlaceOrder
-from workflows.order_choreography import REACTORS
-from workflows.order_placement import PlaceChoreographedOrder
-from workflows.order_saga import OrderSaga, workflow_id
+from workflows.orders.choreography import REACTORS
+from workflows.orders.placement import PlaceChoreographedOrder
+from workflows.orders.saga import OrderSaga, workflow_id
 
 ORDER_WORKFLOWS: list[type] = [OrderSaga, PlaceChoreographedOrder, *REACTORS.values()]
 Handle = WorkflowHandle[OrderSaga, OrderResult]

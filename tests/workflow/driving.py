@@ -17,7 +17,7 @@ from domain.steps import Step
 from tests.workflow.faults import Fails, Fault, Hangs
 from tests.workflow.modes import Mode
 from tracing.local_rounds import MARKER_NAME
-from workers.sandbox import workflow_runner
+from workers.runner.sandbox import workflow_runner
 
 # A SKU range or a participant; the first range has no lower bound.
 _PART = re.compile(r"[A-Za-z0-9._-]*")

@@ -1,7 +1,7 @@
 """A shop in memory behind the activities' interfaces: one small consistent world, with faults injected by step.
 
 Each effect is one piece of synchronous code, so it happens as a whole or not at all, as a transaction does. The
-barrier and the order's row follow `shards.barrier` and `shards.orders`.
+barrier and the order's row follow `shards.sagas.barrier` and `shards.orders.decision`.
 
 A step is named as its barrier is: the activity's name, and for stock the SKU range behind a slash.
 """

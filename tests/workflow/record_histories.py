@@ -36,22 +36,22 @@ from domain.orders import Order, OrderLine, OrderStatus, Style
 from domain.sagas import Reason, SagaOptions
 from domain.shard_map import ShardMap
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus
-from shards import map_store
-from shards.engines import Cluster
+from shards.connections.cluster import Cluster
+from shards.routing import map_store
 from stack.settings import Settings, load_settings, resolve_databases
 from stack.temporal_client import connect
 from tests.workflow.desk import Handle, events, scheduled, statuses, until
-from workflows.in_doubt_sweeper import WORKFLOW_ID as SWEEPER_ID
-from workflows.in_doubt_sweeper import InDoubtSweeper
 from workflows.interfaces import CarryOutTransfer, PlaceChoreographed, PlaceOrder, Rebuild, TransferResult
-from workflows.order_placement import PlaceChoreographedOrder
-from workflows.order_saga import TASK_QUEUE, OrderSaga, workflow_id
+from workflows.orders.placement import PlaceChoreographedOrder
+from workflows.orders.saga import TASK_QUEUE, OrderSaga, workflow_id
 from workflows.outbox_relay import TASK_QUEUE as RELAY_QUEUE
 from workflows.outbox_relay import workflow_id as relay_id
 from workflows.read_model_rebuild import WORKFLOW_ID as REBUILD_ID
 from workflows.read_model_rebuild import ReadModelRebuild
-from workflows.transfer import TASK_QUEUE as TRANSFERS
-from workflows.transfer import TransferWorkflow
+from workflows.transfers.in_doubt_sweeper import WORKFLOW_ID as SWEEPER_ID
+from workflows.transfers.in_doubt_sweeper import InDoubtSweeper
+from workflows.transfers.transfer import TASK_QUEUE as TRANSFERS
+from workflows.transfers.transfer import TransferWorkflow
 
 FOLDER = Path(__file__).parent / "histories"
 SKUS = [f"recorded-{n:02}" for n in range(12)]

@@ -18,7 +18,7 @@ from tests.workflow.driving import Driver
 from tests.workflow.fakes import Shop
 from tests.workflow.modes import Mode
 from workflows.interfaces import PlaceChoreographed, Placement
-from workflows.order_placement import PlaceChoreographedOrder
+from workflows.orders.placement import PlaceChoreographedOrder
 
 CONFIRMED = [EventKind.ORDER_PLACED, EventKind.STOCK_RESERVED, EventKind.PAYMENT_HELD, EventKind.ORDER_CONFIRMED]
 

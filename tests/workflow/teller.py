@@ -17,9 +17,9 @@ from tests.workflow.desk import events
 from tests.workflow.driving import Driver
 from tests.workflow.faults import Hangs
 from tests.workflow.modes import Mode
-from workers.sandbox import workflow_runner
+from workers.runner.sandbox import workflow_runner
 from workflows.interfaces import CarryOutTransfer, TransferResult
-from workflows.transfer import TransferWorkflow, workflow_id
+from workflows.transfers.transfer import TransferWorkflow, workflow_id
 
 TEN = Money(10_00, "USD")
 TWO_PHASE = ProtocolChoice.TWO_PHASE

@@ -16,7 +16,7 @@ from tests.workflow.desk import Desk, Handle, events, only_hangs, until
 from tests.workflow.fakes import Shop
 from tests.workflow.faults import Hangs
 from tests.workflow.modes import OTHERS, Mode
-from workflows.order_saga import OrderSaga
+from workflows.orders.saga import OrderSaga
 
 HOUR = 3600.0
 LINES = (OrderLine("apple", 2), OrderLine("beet", 1, Money(1_00, "USD")))

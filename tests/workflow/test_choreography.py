@@ -17,8 +17,8 @@ from tests.workflow.modes import OTHERS
 from tests.workflow.stage import Stage, other_content
 from tests.workflow.test_stuck import make_beets_scarce
 from workflows.interfaces import PlaceOrder
-from workflows.order_placement import PlaceChoreographedOrder
-from workflows.order_saga import OrderSaga
+from workflows.orders.placement import PlaceChoreographedOrder
+from workflows.orders.saga import OrderSaga
 
 STEPS = walked(Style.CHOREOGRAPHED)
 UNDO = ("release_stock/a", "release_stock/b", "join_release", "abort_order")

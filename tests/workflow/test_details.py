@@ -25,7 +25,7 @@ from tests.workflow.teller import TWO_PHASE, Teller
 from tests.workflow.test_cancelling import HOUR, window_open
 from tests.workflow.test_stuck import make_beets_scarce
 from workflows.interfaces import Reacted, Reaction
-from workflows.order_saga import OrderSaga
+from workflows.orders.saga import OrderSaga
 from workflows.visibility import SAGA
 
 USD = "USD"

@@ -19,10 +19,10 @@ from domain.two_phase import Outcome
 from tests.support.metadata import current_details
 from tests.workflow.desk import until
 from tests.workflow.driving import Replays
-from workers.sandbox import workflow_runner
-from workflows import in_doubt_sweeper
-from workflows.in_doubt_sweeper import WORKFLOW_ID, InDoubtSweeper
+from workers.runner.sandbox import workflow_runner
 from workflows.interfaces import SWEEP_EVERY_SECONDS, SweepInDoubt
+from workflows.transfers import in_doubt_sweeper
+from workflows.transfers.in_doubt_sweeper import WORKFLOW_ID, InDoubtSweeper
 
 Handle = WorkflowHandle[InDoubtSweeper, None]
 

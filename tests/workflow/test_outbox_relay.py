@@ -15,7 +15,7 @@ from activities.interfaces import Followed, FollowShard, RelayActivities, Standi
 from tests.support.metadata import current_details
 from tests.workflow.desk import until
 from tests.workflow.driving import Replays
-from workers.sandbox import workflow_runner
+from workers.runner.sandbox import workflow_runner
 from workflows.interfaces import FollowOutbox
 from workflows.outbox_relay import OutboxRelay, workflow_id
 

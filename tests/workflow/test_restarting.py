@@ -17,7 +17,7 @@ from tests.workflow.fakes import Shop
 from tests.workflow.faults import Hangs
 from tests.workflow.modes import WITHOUT_CACHE, Mode
 from tests.workflow.test_cancelling import HOUR, window_open
-from workflows.order_saga import OrderSaga, workflow_id
+from workflows.orders.saga import OrderSaga, workflow_id
 
 # A cache would bind the order to its first worker for ten seconds of this server's time, which then does not skip.
 in_both_modes = pytest.mark.parametrize("mode", WITHOUT_CACHE, ids=str)

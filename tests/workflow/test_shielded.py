@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from workflows.compensation import shielded
+from workflows.saga_steps import shielded
 
 
 @pytest.mark.parametrize("cancels", [0, 1, 2, 5])

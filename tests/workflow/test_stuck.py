@@ -11,7 +11,7 @@ from tests.workflow.fakes import Shop
 from tests.workflow.faults import FailsForGood, Outage
 from tests.workflow.modes import OTHERS
 from tests.workflow.test_cancelling import HOUR, window_open
-from workflows.order_saga import OrderSaga
+from workflows.orders.saga import OrderSaga
 
 FORWARD_ONLY = ("consume_stock/a", "consume_stock/b", "credit_merchant")
 UNDO = ("release_stock/a", "abort_order")

@@ -16,9 +16,9 @@ from temporalio.worker import Worker
 from activities.interfaces import BatchCounts, BatchStretch, StretchDone, TransferBatchActivities
 from domain.transfer_batch import Round, batch_workflow_id
 from tests.workflow.driving import Replays
-from workers.sandbox import workflow_runner
+from workers.runner.sandbox import workflow_runner
 from workflows.interfaces import BatchOptions, TransferBatch
-from workflows.transfer_batch import TransferBatchWorkflow
+from workflows.transfers.batch import TransferBatchWorkflow
 
 _numbers = itertools.count(1)
 

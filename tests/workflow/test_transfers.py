@@ -12,7 +12,7 @@ from domain.two_phase import Participant
 from tests.workflow.desk import events, only_hangs, until
 from tests.workflow.faults import FailsForGood, Outage
 from tests.workflow.teller import CANCELLED, TWO_PHASE, Teller, assert_declined, assert_settled, statuses
-from workflows.transfer import TransferWorkflow
+from workflows.transfers.transfer import TransferWorkflow
 
 VOTES = ["prepare source", "prepare target"]
 

@@ -12,7 +12,7 @@ from pydantic import computed_field
 
 from domain.documents import Document
 from domain.timestamps import Timestamp
-from shards.event_lag import EventsDocument
+from shards.monitoring.event_lag import EventsDocument
 
 
 class PartDocument(Document):

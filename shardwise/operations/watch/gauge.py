@@ -12,7 +12,7 @@ from temporalio.service import RPCError
 
 from domain.outages import why_unreachable
 from domain.text import first_line
-from shards.waiting import within
+from shards.connections.waiting import within
 
 T = TypeVar("T")
 

@@ -14,8 +14,8 @@ from domain.identifiers import order_saga_id
 from domain.orders import OrderStatus
 from domain.transfers import TransferStatus
 from shardwise.operations.watch.documents import StuckDocument
-from shardwise.other_workflows import count_others
-from shardwise.refused_starts import count_refused
+from shardwise.temporal.other_workflows import count_others
+from shardwise.temporal.refused_starts import count_refused
 from tracing.history import as_datetime, ended_by
 
 STUCK_SHOWN_MAX = 5

@@ -14,11 +14,11 @@ from typing import Any
 
 from domain.orders import OrderState
 from domain.transfers import TransferState
-from shards.audit.facts import ORDER_PREFIX
-from shards.engines import Database
-from shards.event_lag import EventsDocument, events_document
-from shards.order_counts import OrderCounts, count_orders
-from shards.transfer_counts import TransferCounts, count_transfers
+from shards.audit.sagas.facts import ORDER_PREFIX
+from shards.connections.database import Database
+from shards.monitoring.event_lag import EventsDocument, events_document
+from shards.monitoring.order_counts import OrderCounts, count_orders
+from shards.monitoring.transfer_counts import TransferCounts, count_transfers
 from shardwise.connections import Connections
 from shardwise.operations.stack_status import address_of
 from shardwise.operations.watch.documents import (
@@ -32,7 +32,7 @@ from shardwise.operations.watch.documents import (
 )
 from shardwise.operations.watch.gauge import Gauge
 from shardwise.operations.watch.sagas import OpenSagas, look_at_sagas
-from shardwise.pollers import PollingWorker, polling_workers, started_by_hand
+from shardwise.temporal.pollers import PollingWorker, polling_workers, started_by_hand
 from stack.embedded.stack import EmbeddedStack
 from stack.embedded.status import WorkerStatus
 from stack.settings import Settings, resolve_databases
@@ -86,7 +86,7 @@ class Watcher:
         self._to = to
         self._settings = settings
         self._pings = [Gauge(each.name, each.ping, ANSWER_SECONDS) for each in to.cluster.databases]
-        self._counters = [ShardCounter(each) for each in to.cluster.shards.values()]
+        self._counters = [ShardCounter(each) for each in to.cluster.primaries.values()]
         self._sagas: Gauge[OpenSagas] = Gauge(TEMPORAL, self._look_at_sagas, ANSWER_SECONDS)
         self._events: Gauge[EventsDocument] = Gauge("events", self._look_at_events, ANSWER_SECONDS)
         self._workers: Gauge[list[WorkerStatus]] = Gauge("workers", self._look_at_workers, ANSWER_SECONDS)
@@ -159,7 +159,7 @@ class Watcher:
 
     def _servers(self) -> Iterable[PartDocument]:
         for ping in self._pings:
-            kind = "shard" if ping.name in self._to.cluster.shards else "database"
+            kind = "shard" if ping.name in self._to.cluster.primaries else "database"
             yield _part(ping, kind, self._where[ping.name])
 
     def _temporal(self) -> PartDocument:

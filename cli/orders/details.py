@@ -1,0 +1,42 @@
+"""`order details`: one order with its customer and its products, from the read model."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Group
+
+from cli.terminal.asking import ask
+from cli.terminal.common import DataDir
+from cli.terminal.output import output, table
+from domain.timestamps import short_timestamp
+from shardwise.orders.documents import why_of
+from shardwise.queries import OrderDetails
+
+
+def details(
+    order_id: Annotated[str, typer.Argument(metavar="ID", show_default=False)], data_dir: DataDir = None
+) -> None:
+    """Show all there is about an order, from the read model, which follows the shards with a delay.
+
+    Exit code 1 where it has no such order, or not yet: `order show` asks the shards.
+    """
+    order = ask(data_dir, lambda shop: shop.queries.order_details(order_id))
+    output().result(order, _told(order))
+
+
+def _told(order: OrderDetails) -> Group:
+    why = why_of(order.status, order.reason, order.detail)
+    who = order.customer
+    email = f" <{who.email}>" if who.email else ""
+    times = {"placed": order.placed_at, "decided": order.decided_at, "closed": order.closed_at}
+    when = [f"{name} {short_timestamp(at)}" for name, at in times.items() if at is not None]
+    items = [(x.product_name, x.sku, str(x.quantity), x.unit_price.amount, x.amount.amount) for x in order.items]
+    return Group(
+        f"order {order.order_id} is {order.status}{why}",
+        f"{who.name}{email} ({who.customer_id}), on {order.customer_shard}, {order.style}, version {order.version}",
+        ", ".join(when),
+        table(("product", "sku", "quantity", "unit price", "amount"), items, whole=("sku",)),
+        f"total {order.total}",
+    )

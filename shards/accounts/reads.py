@@ -1,0 +1,71 @@
+"""An account as its owner sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.accounts import AccountState
+from domain.errors import NotFound
+from domain.money import Amount, Money
+from shards.routing.router import Router
+from shards.routing.shard_transaction import ShardTransaction
+
+# Clearing and equity are the shard's own, and keep no balance.
+_READ = text("""
+    SELECT id, currency, posted, held, overdraft, state,
+        CASE state WHEN 'open' THEN posted - held + overdraft ELSE 0 END AS available
+    FROM account WHERE id = :id AND kind IN ('customer', 'merchant')
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class AccountBalance:
+    """`available` is what a new order or transfer can take: the balance without what is held, and with the overdraft;
+    nothing of an account that is frozen or closed.
+
+    `overdraft` is how far below zero the balance may go.
+    """
+
+    account_id: str
+    currency: str
+    balance: Amount
+    held: Amount
+    overdraft: Amount
+    available: Amount
+    state: AccountState
+    shard: str
+
+
+async def read_account(router: Router, account_id: str) -> AccountBalance:
+    """`read_balance` on the account's shard."""
+    return await router.read(lambda m: m.of_account(account_id), lambda tx: read_balance(tx, account_id))
+
+
+async def read_balance(tx: ShardTransaction, account_id: str) -> AccountBalance:
+    """A customer's or merchant's account. `NotFound` for an unknown one."""
+    row = (await tx.execute(_READ, id=account_id)).one_or_none()
+    if row is None:
+        raise unknown_account(account_id)
+    return AccountBalance(
+        row.id,
+        row.currency,
+        Money(row.posted, row.currency),
+        Money(row.held, row.currency),
+        Money(row.overdraft, row.currency),
+        Money(row.available, row.currency),
+        AccountState(row.state),
+        tx.route.shard,
+    )
+
+
+async def read_currency(connection: AsyncConnection, account_id: str) -> str | None:
+    """None for an unknown account."""
+    row = (await connection.execute(_READ, {"id": account_id})).one_or_none()
+    return str(row.currency) if row is not None else None
+
+
+def unknown_account(account_id: str) -> NotFound:
+    return NotFound("unknown_account", f"there is no account {account_id}", "account_id")

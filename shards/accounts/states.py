@@ -1,0 +1,97 @@
+"""Changes of an account's state, by the rules of `domain.accounts`.
+
+Who changes the state locks the account FOR UPDATE, which excludes both who moves its money (FOR NO KEY UPDATE) and who
+admits a transfer to it (FOR KEY SHARE): whichever comes second sees what the first one did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from sqlalchemy import text
+
+from domain.accounts import AccountState, why_not_close
+from domain.errors import Refused, Unreachable
+from domain.events import AccountEvent
+from domain.money import Money
+from shards.accounts.reads import AccountBalance, read_balance, unknown_account
+from shards.connections.database_errors import DatabaseFailure
+from shards.outbox.appending import append_event
+from shards.routing.router import Router
+from shards.routing.shard_transaction import ShardTransaction
+
+# A refusal is returned, not raised: it counts only where the shard owns the account, and that is asked last.
+Change = Callable[[ShardTransaction, str], Awaitable[AccountBalance | Refused]]
+
+_LOCK = text("SELECT kind, state FROM account WHERE id = :id AND kind IN ('customer', 'merchant') FOR UPDATE")
+# A statement of its own, behind the lock: its snapshot has what those committed for whom the lock waited.
+_IN_THE_WAY = text("""
+    SELECT kind, currency, posted, held,
+           (SELECT count(*) FROM hold WHERE account_id = account.id AND state = 'placed') AS holds,
+           (SELECT count(*) FROM admission WHERE account_id = account.id AND state = 'open') AS admissions
+    FROM account WHERE id = :id
+""")
+_SET_STATE = text("UPDATE account SET state = :state, version = version + 1 WHERE id = :id RETURNING version")
+
+
+async def change_account(router: Router, account_id: str, change: Change) -> AccountBalance:
+    """`freeze`, `unfreeze` or `close` in one transaction on the account's shard. Raises what it refuses, and
+    `Refused` with `unknown_account` or `account_closed`. `Unreachable` with `account_busy` where it did not get its
+    turn, behind a transaction in doubt for example: nothing was changed."""
+    try:
+        answer = await router.write(lambda m: m.of_account(account_id), lambda tx: change(tx, account_id))
+    except DatabaseFailure as failure:
+        told = f"account {account_id} was not changed ({failure.message}): try again"
+        raise Unreachable("account_busy", told) from failure
+    if isinstance(answer, Refused):
+        raise answer
+    return answer
+
+
+async def freeze(tx: ShardTransaction, account_id: str) -> AccountBalance | Refused:
+    """From now on nothing new: no hold, no debit, no admission. Idempotent. Undone by `unfreeze`."""
+    return await _become(tx, account_id, AccountState.FROZEN, AccountEvent.FROZEN)
+
+
+async def unfreeze(tx: ShardTransaction, account_id: str) -> AccountBalance | Refused:
+    """Undoes `freeze`. Idempotent."""
+    return await _become(tx, account_id, AccountState.OPEN, AccountEvent.UNFROZEN)
+
+
+async def close(tx: ShardTransaction, account_id: str) -> AccountBalance | Refused:
+    """Ends an account that is empty and to which nothing is on its way. Idempotent. Never undone.
+
+    Refuses `merchant_account`, `account_has_holds`, `account_has_open_admissions`, `account_not_empty`.
+    """
+    return await _become(tx, account_id, AccountState.CLOSED, AccountEvent.CLOSED, _why_not_close)
+
+
+async def _become(
+    tx: ShardTransaction,
+    account_id: str,
+    state: AccountState,
+    event: AccountEvent,
+    why_not: Callable[[ShardTransaction, str], Awaitable[Refused | None]] | None = None,
+) -> AccountBalance | Refused:
+    account = (await tx.execute(_LOCK, id=account_id)).one_or_none()
+    if account is None:
+        return unknown_account(account_id)
+    if account.state != state:
+        if account.state == AccountState.CLOSED:
+            return closed(account_id)
+        refused = await why_not(tx, account_id) if why_not is not None else None
+        if refused is not None:
+            return refused
+        version = (await tx.execute(_SET_STATE, id=account_id, state=state)).scalar_one()
+        append_event(tx, f"account/{account_id}", event, account_id, version)
+    return await read_balance(tx, account_id)
+
+
+async def _why_not_close(tx: ShardTransaction, account_id: str) -> Refused | None:
+    account = (await tx.execute(_IN_THE_WAY, id=account_id)).one()
+    balance, held = Money(account.posted, account.currency), Money(account.held, account.currency)
+    return why_not_close(account_id, account.kind == "merchant", balance, held, account.holds, account.admissions)
+
+
+def closed(account_id: str) -> Refused:
+    return Refused("account_closed", f"account {account_id} is closed, and stays so", "account_id")

@@ -1,0 +1,36 @@
+"""Opens one account, with the customer whose it is."""
+
+from __future__ import annotations
+
+from domain.accounts import AccountState
+from domain.catalogue import Customer
+from domain.errors import Refused
+from shards.accounts.reads import AccountBalance, read_account
+from shards.accounts.states import closed
+from shards.catalogue.imports import import_customers
+from shards.routing.router import Router
+
+
+async def open_account(router: Router, customer: Customer) -> AccountBalance:
+    """Registers the customer with its account, as a line of `import customers` does, in turns with imports.
+
+    Idempotent by id and content: a repeat answers the account as it stands now. Never undone. A crash leaves all of it
+    or nothing. `Refused` with `id_conflict` for other content, with `account_closed` where that was its end, with
+    `currency_withdrawn` for a new one in such a currency. Needs a cluster without time limits (`long_running`): an
+    import may have the turn.
+    """
+    account_id = customer.customer_id
+    conflict: Refused | None = None
+    try:
+        await import_customers(router, [customer])
+    except Refused as refused:
+        if refused.code != "id_conflict":
+            raise Refused(refused.code, refused.message, "account_id") from None
+        message = f"account {account_id} is there already with other content, nothing was changed"
+        conflict = Refused("id_conflict", message, "account_id")
+    account = await read_account(router, account_id)
+    if account.state == AccountState.CLOSED:
+        raise closed(account_id)
+    if conflict is not None:
+        raise conflict
+    return account

@@ -1,0 +1,59 @@
+"""All servers of the installation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from shards.connections.database import Database
+from shards.connections.shard import Shard
+
+
+class Cluster:
+    """The shards by name, the catalog and the read model."""
+
+    def __init__(
+        self,
+        shards: Mapping[str, str],
+        catalog: str,
+        read_model: str,
+        pool_size: int = 10,
+        long_running: bool = False,
+        ask_names: bool = True,
+        login: str | None = None,
+        no_superuser: bool = False,
+    ) -> None:
+        """DSNs in plain form, `postgresql://user:password@host:port/database`. Connects to nothing yet.
+
+        `ask_names` is false for the migration that gives the shards their names. `no_superuser` refuses to work as one.
+        `login` as of a `Database`.
+        """
+        self.shards = {
+            name: Shard(name, dsn, pool_size, long_running, ask_names, login, no_superuser)
+            for name, dsn in shards.items()
+        }
+        how = (pool_size, long_running, False, login, no_superuser)
+        self.catalog, self.read_model = Database("catalog", catalog, *how), Database("read_model", read_model, *how)
+
+    @property
+    def primaries(self) -> dict[str, Database]:
+        """The shards' primaries by the shards' names."""
+        return {name: shard.primary for name, shard in self.shards.items()}
+
+    @property
+    def databases(self) -> list[Database]:
+        return [*self.primaries.values(), self.catalog, self.read_model]
+
+    async def close(self) -> None:
+        shards = (shard.close() for shard in self.shards.values())
+        await asyncio.gather(*shards, self.catalog.close(), self.read_model.close())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

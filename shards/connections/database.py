@@ -1,0 +1,224 @@
+"""One database: a small pool of connections, with a circuit breaker and time limits.
+
+Driver errors are translated here, once: above this file there is only `Unreachable` for a server that does not answer,
+`Busy` where none of our connections is free, `NotMigrated` for a database without our tables, and `InvalidInput` for an
+address that leads to none. What a server says no to is translated by `failures_on` of `shards.routing`. A COMMIT whose
+acknowledgement is lost is `Unreachable` too, which says nothing about its outcome: the caller runs its step again and
+the barrier decides.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+from sqlalchemy import Engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from domain.errors import Busy, InvalidInput, NotMigrated, ShardwiseError, Unreachable
+from shards.connections.breaker import CircuitBreaker
+from shards.connections.identity import assert_is_shard, superuser_refused
+from shards.connections.server_errors import cause, driver_error, first_line, has_no_tls, server_gone
+from shards.connections.tls import connecting
+
+log = logging.getLogger("shardwise.databases")
+
+# All below an activity's start-to-close: an attempt that Temporal has given up must not commit much later.
+CONNECT_SECONDS = 2.0
+COMMAND_SECONDS = 4.0
+_SERVER_SETTINGS = {
+    "application_name": "shardwise",
+    "lock_timeout": "3s",
+    "statement_timeout": "3500ms",
+    "transaction_timeout": "4s",
+    "idle_in_transaction_session_timeout": "4s",
+}
+_SETTINGS = {"catalog": "SHARDWISE_CATALOG_DSN", "read_model": "SHARDWISE_READ_MODEL_DSN"}
+POSTGRES_PORT = 5432
+_PING = text("SELECT 1")
+_WRONG_ADDRESS = (
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.ClientConfigurationError,
+)
+_OTHER_SCHEMA = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
+
+
+class Database:
+    """One Postgres database. `transaction()` is the way to it, and `autocommit()` for what can be in no transaction."""
+
+    def __init__(
+        self,
+        name: str,
+        dsn: str,
+        pool_size: int = 10,
+        long_running: bool = False,
+        ask_name: bool = False,
+        login: str | None = None,
+        no_superuser: bool = False,
+    ) -> None:
+        """`long_running` lifts the time limits, for migrations and audits. `ask_name`: before its first use the
+        database is asked whether it is the shard of this name, so that swapped addresses answer nothing wrongly.
+        `login`: the variables that user and password are from, where these are not of the address. `no_superuser`: a
+        connection as one is refused with `InvalidInput`."""
+        self.name = name
+        self._login = login
+        self._dsn = dsn
+        self._ask_name = ask_name
+        self._no_superuser = no_superuser
+        url = make_url(dsn)
+        self._place, self._user = f"{url.host}:{url.port or POSTGRES_PORT}", url.username or ""
+        self._breaker = CircuitBreaker(name)
+        self._engine = _engine(name, dsn, pool_size, long_running)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """Commits when the block ends, rolls back when it raises. READ COMMITTED.
+
+        A crash anywhere before the commit leaves nothing; one during it leaves all or nothing.
+        """
+        async with self._connected() as connection, connection.begin():
+            yield connection
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """One REPEATABLE READ, read-only view for several queries. Changes nothing."""
+        async with self._connected() as connection:
+            await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            async with connection.begin():
+                yield connection
+
+    @asynccontextmanager
+    async def autocommit(self) -> AsyncIterator[AsyncConnection]:
+        """Each statement by itself, for `PREPARE TRANSACTION` after a `BEGIN` of one's own, and for what ends it.
+
+        The pool's reset does not see such a BEGIN: a connection that still is in a transaction when the block ends,
+        however it ends, is closed, which rolls back on the server.
+        """
+        async with self._connected() as connection:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            try:
+                yield connection
+            finally:
+                if _in_transaction(connection):
+                    await connection.invalidate()
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        self._breaker.check()
+        try:
+            async with self._engine.connect() as connection:
+                if self._no_superuser and _is_superuser(connection):
+                    raise InvalidInput(self.setting, f"{self.name}: {superuser_refused(self._user)}")
+                await self._assert_name(connection)
+                yield connection
+        except PoolTimeoutError as error:
+            # Nobody asked the server anything: the breaker has learned nothing of it.
+            raise Busy(self.name) from error
+        except Exception as error:
+            fault = self._fault_of_settings(error)
+            if fault is None and server_gone(error):
+                reason = cause(error, self._place)
+                if has_no_tls(error):
+                    reason += f". TLS is asked of it by ssl in {self.setting}"
+                log.debug("%s does not answer", self.name, exc_info=error)
+                self._breaker.failed(reason)
+                raise Unreachable("shard_unreachable", f"{self.name} does not answer: {reason}") from error
+            self._breaker.succeeded()
+            if fault is not None:
+                raise fault from error
+            raise
+        self._breaker.succeeded()
+
+    async def _assert_name(self, connection: AsyncConnection) -> None:
+        if self._ask_name:
+            await assert_is_shard(connection, self.name)
+            await connection.rollback()
+            self._ask_name = False
+
+    def _fault_of_settings(self, error: Exception) -> ShardwiseError | None:
+        fault = driver_error(error)
+        if isinstance(fault, ssl.SSLCertVerificationError):
+            return InvalidInput(
+                self.name,
+                f"{self.name}: the server's certificate was refused: {fault.verify_message.rstrip('.')}. What is asked "
+                f"of it stands in {self.setting}: ssl and sslrootcert",
+            )
+        if isinstance(fault, asyncpg.InvalidAuthorizationSpecificationError) and self._login:
+            return InvalidInput(self._login, f"{self.name}: {first_line(fault)}: see {self._login}")
+        if isinstance(fault, _WRONG_ADDRESS):
+            return InvalidInput(self.name, f"{self.name}: {first_line(fault)}")
+        return NotMigrated(f"{self.name}: {first_line(fault)}") if isinstance(fault, _OTHER_SCHEMA) else None
+
+    @property
+    def setting(self) -> str:
+        """The variable that holds its address, for servers of one's own."""
+        return _setting_of(self.name)
+
+    @property
+    def events(self) -> Engine:
+        """Where SQLAlchemy's events of this database are listened to: see `contrast.probes.sent_statements`."""
+        return self._engine.sync_engine
+
+    def without_timeouts(self, pool_size: int = 2) -> Database:
+        """The same database by connections of their own, without time limits: for long looks, which change nothing.
+        Close it."""
+        how = (pool_size, True, self._ask_name, self._login, self._no_superuser)
+        return Database(self.name, self._dsn, *how)
+
+    async def ping(self) -> None:
+        """Returns once it has answered a query; raises `Unreachable`."""
+        async with self._connected() as connection:
+            await connection.execute(_PING)
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+def _engine(name: str, dsn: str, pool_size: int, long_running: bool) -> AsyncEngine:
+    try:
+        to = connecting(dsn)
+    except (OSError, ValueError) as error:
+        raise InvalidInput(
+            name,
+            f"{name}: sslrootcert cannot be read as certificates of authorities: {error}. It stands in "
+            f"{_setting_of(name)}",
+        ) from error
+    return create_async_engine(
+        to.dsn,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=CONNECT_SECONDS,
+        pool_recycle=1800,
+        connect_args={
+            "timeout": CONNECT_SECONDS,
+            "command_timeout": None if long_running else COMMAND_SECONDS,
+            "server_settings": {"application_name": "shardwise"} if long_running else _SERVER_SETTINGS,
+            **to.arguments,
+        },
+    )
+
+
+def _setting_of(name: str) -> str:
+    return _SETTINGS.get(name, "SHARDWISE_SHARDS")
+
+
+def _is_superuser(connection: AsyncConnection) -> bool:
+    """As the server told when it let the connection in: nothing is asked."""
+    if connection.sync_connection is None:
+        return False
+    driver = connection.sync_connection.connection.driver_connection
+    return driver is not None and getattr(driver.get_settings(), "is_superuser", "") == "on"
+
+
+def _in_transaction(connection: AsyncConnection) -> bool:
+    """By the server's last word to this connection. Awaits nothing, so that no cancel can come between."""
+    if connection.invalidated or connection.sync_connection is None:
+        return False
+    driver = connection.sync_connection.connection.driver_connection
+    return driver is not None and bool(driver.is_in_transaction())

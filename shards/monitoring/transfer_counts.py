@@ -1,0 +1,41 @@
+"""How many transfers of its accounts a shard holds, by state, counted as they change: what `watch` asks every second.
+
+As `order_counts` does it: all of them once, then the pending ones, which have an index of their own, and the events of
+what was decided. Only reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from domain.transfers import TransferState
+from shards.connections.database import Database
+from shards.monitoring.event_counts import count_events_since, snapshot_of
+
+_COUNT_ALL = text("SELECT state, count(*) AS n FROM transfer GROUP BY state")
+_COUNT_PENDING = text("SELECT count(*) FROM transfer WHERE state = 'pending'")
+_DECIDED = {"TransferConfirmed": TransferState.CONFIRMED, "TransferDeclined": TransferState.DECLINED}
+
+
+@dataclass(frozen=True, slots=True)
+class TransferCounts:
+    """As of the snapshot `seen`, those of batches included."""
+
+    seen: str
+    by_state: Mapping[TransferState, int]
+
+
+async def count_transfers(shard: Database, before: TransferCounts | None) -> TransferCounts:
+    """The counts now; `before`: this shard's last ones, None for a first count. Raises `Unreachable`."""
+    async with shard.snapshot() as connection:
+        seen = await snapshot_of(connection)
+        if before is None:
+            counted = await connection.execute(_COUNT_ALL)
+            return TransferCounts(seen, {TransferState(row.state): row.n for row in counted})
+        pending = (await connection.execute(_COUNT_PENDING)).scalar_one()
+        new = await count_events_since(connection, before.seen, list(_DECIDED))
+    decided = {state: before.by_state.get(state, 0) + new.get(kind, 0) for kind, state in _DECIDED.items()}
+    return TransferCounts(seen, {TransferState.PENDING: pending, **decided})

@@ -1,0 +1,121 @@
+"""The events of an order's own row, of both styles. A choreographed order's row knows its newest one, and each carries
+what its reactors must know.
+
+The row's version is bumped by the statement that changes it, under its lock: no two events share one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.choreography import Choreography, EventKind, OrderEvent
+from domain.errors import InvalidInput
+from domain.events import Aggregate
+from domain.identifiers import order_saga_id
+from domain.money import Money
+from domain.orders import OrderState
+from domain.sagas import Refusal
+from shards.outbox.appending import append_event
+from shards.outbox.slice import WITHIN, Stretch
+from shards.routing.shard_transaction import ShardTransaction
+
+# What `tell` needs of a row that was changed just now.
+CHANGED = "version, customer_id, currency, total, choreography"
+
+_ADVANCE = text(f"""
+    UPDATE orders SET version = version + 1, choreography = choreography || :news
+    WHERE id = :id AND state = :state AND choreography IS NOT NULL RETURNING {CHANGED}
+""").bindparams(bindparam("news", type_=JSONB))
+_NEWEST = text(f"SELECT {CHANGED} FROM orders WHERE id = :id AND choreography IS NOT NULL")
+_VERSIONS = text("SELECT id, version FROM orders WHERE id = ANY(:ids) AND choreography IS NOT NULL")
+_READ = text(f"""
+    SELECT aggregate, aggregate_id, aggregate_version AS version, kind, payload -> 'choreography' AS choreography
+    FROM outbox WHERE {WITHIN} AND aggregate = '{Aggregate.ORDER}' AND payload -> 'choreography' IS NOT NULL
+    ORDER BY xid, id
+""")
+_COUNT = text(f"SELECT count(*) FROM outbox WHERE {WITHIN}")
+
+_CHOREOGRAPHY = TypeAdapter(Choreography)
+_REFUSAL = TypeAdapter[Refusal | None](Refusal | None)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """As the outbox holds it; `choreography` is plain JSON."""
+
+    aggregate: str
+    aggregate_id: str
+    version: int
+    kind: str
+    choreography: Any
+
+    def parsed(self) -> OrderEvent:
+        """`InvalidInput` where it is none that a reactor could take."""
+        try:
+            choreography = _CHOREOGRAPHY.validate_python(self.choreography)
+            return OrderEvent(self.aggregate_id, self.version, EventKind(self.kind), choreography)
+        except ValueError as error:
+            raise InvalidInput(self.kind, " ".join(str(error).split())) from error
+
+
+def as_stored(choreography: Choreography) -> dict[str, Any]:
+    """The row's column at its first event: what no other column holds."""
+    kept = _CHOREOGRAPHY.dump_python(choreography, mode="json", exclude={"customer_id", "total"})
+    return {**kept, "event": EventKind.ORDER_PLACED}
+
+
+def tell(tx: ShardTransaction, order_id: str, changed: Any, kind: EventKind, **payload: Any) -> None:
+    """Appends an event of the order. `changed`: the row with the columns of `CHANGED` as it is now."""
+    if changed.choreography is not None:
+        payload["choreography"] = _carried(changed)
+    append_event(tx, order_saga_id(order_id), kind, order_id, changed.version, **payload)
+
+
+async def advance(
+    tx: ShardTransaction, order_id: str, state: OrderState, kind: EventKind, refusal: Refusal | None = None
+) -> bool:
+    """The next event of a choreographed order that is in `state`, with why it is to be aborted where it is.
+
+    False, and nothing is done, where it is in another state. Call it within a barrier step, which makes it idempotent.
+    """
+    news: dict[str, Any] = {"event": kind}
+    if refusal is not None:
+        news["refusal"] = _REFUSAL.dump_python(refusal, mode="json")
+    changed = (await tx.execute(_ADVANCE, id=order_id, state=state, news=news)).one_or_none()
+    if changed is not None:
+        tell(tx, order_id, changed, kind, **({"reason": refusal.reason} if refusal is not None else {}))
+    return changed is not None
+
+
+async def newest(connection: AsyncConnection, order_id: str) -> OrderEvent | None:
+    """What the row knows of its newest event; None where no choreographed order has this id. Changes nothing.
+    `InvalidInput` where it is none that a reactor could take."""
+    row = (await connection.execute(_NEWEST, {"id": order_id})).one_or_none()
+    if row is None:
+        return None
+    kind = row.choreography["event"]
+    return StoredEvent(Aggregate.ORDER, order_id, row.version, kind, _carried(row)).parsed()
+
+
+async def newest_versions(connection: AsyncConnection, order_ids: Sequence[str]) -> dict[str, int]:
+    """Of those of these orders that are choreographed and have a row. Changes nothing."""
+    return {row.id: row.version for row in await connection.execute(_VERSIONS, {"ids": list(order_ids)})}
+
+
+async def read_choreographed(snapshot: AsyncConnection, stretch: Stretch) -> tuple[Sequence[StoredEvent], int]:
+    """The events of choreographed orders in a stretch, and how many events of any kind it holds. Changes nothing."""
+    count = (await snapshot.execute(_COUNT, stretch.bound)).scalar_one()
+    rows = await snapshot.execute(_READ, stretch.bound) if count else ()
+    return [StoredEvent(*row) for row in rows], int(count)
+
+
+def _carried(row: Any) -> dict[str, Any]:
+    kept = {name: value for name, value in row.choreography.items() if name != "event"}
+    return {**kept, "customer_id": row.customer_id, "total": str(Money(row.total, row.currency))}

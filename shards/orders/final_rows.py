@@ -1,0 +1,73 @@
+"""Waits for orders that nobody leads to become final: by their rows, all that wait together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+
+from domain.errors import ShardwiseError
+from shards.connections.waiting import within
+from shards.orders.order_row import OrderRow
+from shards.orders.reads import OrderBook
+
+POLL_SECONDS = 0.05
+
+
+@dataclass(slots=True)
+class _Waited:
+    customer_id: str
+    final: asyncio.Future[OrderRow]
+    callers: int = 0
+
+
+class FinalRows:
+    """One query a shard each time, however many callers wait; none while nobody does."""
+
+    def __init__(self, book: OrderBook) -> None:
+        self._book = book
+        self._waited: dict[str, _Waited] = {}
+        self._polling: asyncio.Task[None] | None = None
+
+    async def final(self, order_id: str, customer_id: str, seconds: float) -> OrderRow | None:
+        """The order's row once it is final; None when it is not within `seconds`. Waits for a shard that is away."""
+        waited = self._waited.get(order_id)
+        if waited is None:
+            waited = self._waited[order_id] = _Waited(customer_id, asyncio.get_running_loop().create_future())
+        waited.callers += 1
+        if self._polling is None:
+            self._polling = asyncio.create_task(self._poll())
+        try:
+            return await within(_result(waited.final), max(seconds, POLL_SECONDS))
+        except TimeoutError:
+            return None
+        finally:
+            waited.callers -= 1
+            if waited.callers == 0:
+                self._waited.pop(order_id, None)
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Where nobody waits any more: nothing goes on behind the callers' backs, on connections that they close."""
+        if self._waited or self._polling is None:
+            return
+        polling, self._polling = self._polling, None
+        polling.cancel()
+        await asyncio.wait({polling})
+
+    async def _poll(self) -> None:
+        while self._waited:
+            customers = {order_id: waited.customer_id for order_id, waited in self._waited.items()}
+            rows: dict[str, OrderRow] = {}
+            with contextlib.suppress(ShardwiseError):
+                rows = await self._book.rows(customers, skip_unreachable=True)
+            for order_id, row in rows.items():
+                waited = self._waited.get(order_id)
+                if row.state.is_final and waited is not None and not waited.final.done():
+                    waited.final.set_result(row)
+            await asyncio.sleep(POLL_SECONDS)
+
+
+async def _result(final: asyncio.Future[OrderRow]) -> OrderRow:
+    # One caller's time-out is not the others'.
+    return await asyncio.shield(final)

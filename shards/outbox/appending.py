@@ -1,0 +1,24 @@
+"""The outbox: every transaction that changes something appends its event to its own shard, or neither happens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from domain.events import Event, aggregate_of
+from shards.routing.shard_transaction import ShardTransaction
+
+
+def append_event(
+    tx: ShardTransaction, saga_id: str, event: Event, aggregate_id: str, version: int, **payload: Any
+) -> None:
+    """Adds one event to the transaction. `version` orders the events of one aggregate; positions do not."""
+    tx.append_event(
+        {
+            "saga_id": saga_id,
+            "aggregate": aggregate_of(event),
+            "aggregate_id": aggregate_id,
+            "aggregate_version": version,
+            "kind": event,
+            "payload": payload,
+        }
+    )

@@ -1,0 +1,61 @@
+"""Following an outbox: when a consumer is asked for its next stretch. Quick while there is something, else silent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import Protocol
+
+from domain.errors import ShardwiseError
+from shards.outbox.slice import Stepped
+
+log = logging.getLogger("shardwise.relay")
+
+# After a stretch, so that the next one holds more than an event: each costs transactions on two servers.
+GATHER_SECONDS = 0.02
+# While an open transaction hides what is there: nobody notifies when it ends without events of its own.
+HIDDEN_SECONDS_MIN, HIDDEN_SECONDS_MAX = 0.02, 1.0
+FAILED_SECONDS_MIN, FAILED_SECONDS_MAX = 0.1, 2.0
+# For what was notified while nobody listened.
+POLL_SECONDS = 5.0
+
+
+class Consumer(Protocol):
+    """What takes events. `step` takes the next stretch, if any; it is called again after any error of ours."""
+
+    name: str
+
+    async def step(self) -> Stepped: ...
+
+
+async def follow(consumer: Consumer, shard: str, notified: asyncio.Event, taken: dict[str, int]) -> None:
+    """Has the consumer take what comes, until cancelled. `notified` is set at each notification; `taken` counts events
+    by consumer."""
+    hidden, failed = HIDDEN_SECONDS_MIN, FAILED_SECONDS_MIN
+    last_failure: str | None = None
+    while True:
+        notified.clear()
+        try:
+            stepped = await consumer.step()
+        except ShardwiseError as error:
+            if last_failure != error.message:
+                last_failure = error.message
+                log.warning("%s: %s", consumer.name, error.message, extra={"code": error.code, "shard": shard})
+            await asyncio.sleep(failed)
+            failed = min(2 * failed, FAILED_SECONDS_MAX)
+            continue
+        if last_failure is not None:
+            log.info("%s goes on", consumer.name, extra={"shard": shard})
+        last_failure, failed = None, FAILED_SECONDS_MIN
+        taken[consumer.name] = taken.get(consumer.name, 0) + stepped.events
+        if stepped.events:
+            hidden = HIDDEN_SECONDS_MIN
+            await asyncio.sleep(GATHER_SECONDS)
+        elif stepped.more:
+            await asyncio.sleep(hidden)
+            hidden = min(2 * hidden, HIDDEN_SECONDS_MAX)
+        else:
+            hidden = HIDDEN_SECONDS_MIN
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(notified.wait(), POLL_SECONDS)

@@ -1,0 +1,115 @@
+"""How far the followers of an outbox are behind, measured against what is written and not against what can be read.
+
+A transaction that stays open, a prepared one above all, hides everything behind it: measured against the horizon, its
+followers would be told as being up to date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shards.connections.database import Database
+from shards.outbox.cursors import REACTORS, read_position, trimmed_to
+from shards.outbox.horizon import look_from
+from shards.outbox.marks import read_mark
+from shards.outbox.slice import BEGINNING
+from shards.tables.versions import Version, existing
+
+_POSITION = "SELECT CAST(xid AS text) AS xid, reader, mark FROM {s}.projection_cursor WHERE shard = :shard"
+_LAG = text("""
+    SELECT consumer, count(outbox.id) AS events, extract(epoch FROM clock_timestamp() - min(created_at)) AS seconds
+    FROM unnest(CAST(:consumers AS text[]), CAST(:positions AS text[])) AS of (consumer, position)
+    LEFT JOIN outbox ON outbox.xid >= CAST(of.position AS xid8)
+    GROUP BY consumer
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a version of the read model stands with a shard, and the mark there that vouches for it."""
+
+    xid: str
+    reader: str
+    mark: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """Behind `position`, `events` written and not taken yet; `seconds` since the oldest of them was written, by the
+    shard's clock. `is_lost`: the position is of another history than the shard's, so all events that there are count as
+    not taken."""
+
+    position: str
+    events: int
+    seconds: float
+    is_lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ShardLag:
+    """`by_consumer`: a version of the read model, or `reactors`. `hidden_events`, counted in all of them, wait for a
+    transaction that is open still. Up to the position `trimmed` events may be gone."""
+
+    shard: str
+    by_consumer: Mapping[str, Lag]
+    hidden_events: int
+    trimmed: str
+
+
+async def positions_in(connection: AsyncConnection, shard: str) -> dict[Version, Position]:
+    """Where each version of the read model stands with this shard; not those that are not filled from it."""
+    positions = {}
+    for version in await existing(connection):
+        statement = text(_POSITION.replace("{s}", version.value))
+        row = (await connection.execute(statement, {"shard": shard})).one_or_none()
+        if row is not None:
+            positions[version] = Position(*row)
+    return positions
+
+
+async def lost_positions(shard: Database, read_model: Database) -> Collection[Version]:
+    """The versions that stand in another history than the shard's. Raises `Unreachable`.
+
+    Marks move while they are looked at: a position is lost only if it is the same before and after the shard was asked.
+    """
+    lost: set[Version] = set()
+    standing = await _positions(shard, read_model)
+    while standing:
+        async with shard.transaction() as connection:
+            missing = {
+                version: position
+                for version, position in standing.items()
+                if not (await read_mark(connection, position.reader)).vouches_for(position.mark)
+            }
+        now = await _positions(shard, read_model) if missing else {}
+        lost |= {version for version, position in missing.items() if now.get(version) == position}
+        standing = {version: now[version] for version in missing if version in now and version not in lost}
+    return lost
+
+
+async def _positions(shard: Database, read_model: Database) -> dict[Version, Position]:
+    async with read_model.transaction() as connection:
+        return await positions_in(connection, shard.name)
+
+
+async def lag_of(shard: Database, read_model: Database) -> ShardLag:
+    """Raises `Unreachable`. A version that has not begun has every event before it."""
+    lost = await lost_positions(shard, read_model)
+    standing = await _positions(shard, read_model)
+    positions = {Version.LIVE.value: BEGINNING}
+    positions |= {each.value: BEGINNING if each in lost else standing[each].xid for each in standing}
+    async with shard.transaction() as connection:
+        positions[REACTORS] = await read_position(connection, REACTORS)
+        about = {"consumers": list(positions), "positions": list(positions.values())}
+        found = {row.consumer: row for row in await connection.execute(_LAG, about)}
+        hidden = (await look_from(connection)).hidden_events
+        trimmed = await trimmed_to(connection)
+    lags = {
+        name: Lag(position, found[name].events, float(found[name].seconds or 0), is_lost=name in lost)
+        for name, position in positions.items()
+    }
+    return ShardLag(shard.name, lags, hidden, trimmed)

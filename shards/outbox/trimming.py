@@ -1,0 +1,62 @@
+"""Takes away what every consumer has passed, so that the outbox does not grow for ever."""
+
+from __future__ import annotations
+
+import time
+
+from shards.connections.database import Database
+from shards.outbox.cursors import REACTORS, read_position, trim
+from shards.outbox.lag import lost_positions, positions_in
+from shards.outbox.marks import forget_marks
+from shards.outbox.slice import Stepped
+from shards.routing.shard_transaction import failures_on
+from shards.tables.versions import Version
+
+EVERY_SECONDS = 10.0
+
+
+class Trimmer:
+    """Asked like a consumer, it looks no more often than every ten seconds. See `shards.outbox.cursors.trim`."""
+
+    name = "trimming"
+
+    def __init__(self, shard: Database, read_model: Database, keep_seconds: float) -> None:
+        self._shard = shard
+        self._read_model = read_model
+        self._keep_seconds = keep_seconds
+        self._looked_at = -EVERY_SECONDS
+
+    async def step(self) -> Stepped:
+        """Answers no events: what is trimmed was counted by who took it."""
+        if time.monotonic() - self._looked_at >= EVERY_SECONDS:
+            with failures_on(self._shard.name):
+                await self._trim()
+            self._looked_at = time.monotonic()
+        return Stepped(0, False)
+
+    async def _trim(self) -> None:
+        below = await slowest_position(self._shard, self._read_model)
+        if below is None:
+            return
+        async with self._read_model.transaction() as connection:
+            readers = [position.reader for position in (await positions_in(connection, self._shard.name)).values()]
+        async with self._shard.transaction() as connection:
+            await forget_marks(connection, readers)
+        gone = 1
+        while gone:
+            async with self._shard.transaction() as connection:
+                gone = await trim(connection, below, self._keep_seconds)
+
+
+async def slowest_position(shard: Database, read_model: Database) -> str | None:
+    """Everything below has been taken by everybody; None where somebody has not begun, or stands in another history of
+    the shard: what that one has seen is not known. What is kept from before the last switch holds nothing up that it
+    can never take. Raises `Unreachable`."""
+    lost = await lost_positions(shard, read_model)
+    async with read_model.transaction() as connection:
+        standing = await positions_in(connection, shard.name)
+    if Version.LIVE not in standing or set(lost) - {Version.RETIRED}:
+        return None
+    async with shard.transaction() as connection:
+        reactors = await read_position(connection, REACTORS)
+    return min([reactors, *(each.xid for version, each in standing.items() if version not in lost)], key=int)

@@ -1,0 +1,106 @@
+"""What became of each staged line, read back in the order of the file."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import text
+
+from domain.identifiers import transfer_saga_id
+from domain.sagas import Reason
+from domain.shard_map import ShardMap
+from domain.transfers import Protocol, TransferState
+from shards.connections.cluster import Cluster
+from shards.connections.side_by_side import all_ended
+from shards.routing.bulk_transaction import bulk_on
+
+PAGE_LINES = 10_000
+
+_READ = text("""
+    SELECT line.n, line.transfer_id, line.source, line.target, line.repeats, transfer.state, transfer.reason,
+           transfer.detail, transfer.protocol, transfer.content_hash = line.content_hash AS same,
+           transfer.batch_id = line.batch_id AS ours
+    FROM (SELECT * FROM batch_line WHERE batch_id = :batch_id AND n > :after AND n <= :last) AS line
+    LEFT JOIN transfer ON transfer.source = line.source AND transfer.id = line.transfer_id
+    ORDER BY line.n
+""")
+_CREDITED = text("SELECT saga_id FROM admission WHERE saga_id = ANY(:saga_ids) AND state = 'credited'")
+
+
+class LineStatus(StrEnum):
+    """What a line is counted as. `pending`: not decided yet, or its money not there yet. `repeated`: the same transfer
+    is in an earlier line. `invalid` also where its id names a transfer with other content."""
+
+    SETTLED = "settled"
+    DECLINED = "declined"
+    PENDING = "pending"
+    INVALID = "invalid"
+    REPEATED = "repeated"
+
+
+@dataclass(frozen=True, slots=True)
+class LineOutcome:
+    n: int
+    transfer_id: str
+    source: str
+    status: LineStatus
+    reason: str = ""
+    detail: str = ""
+
+
+async def read_outcomes(
+    cluster: Cluster, shard_map: ShardMap, batch_id: str, last: int, finished: bool
+) -> AsyncIterator[tuple[int, list[LineOutcome]]]:
+    """The staged lines up to line `last` in pages, each with the line that it reaches to.
+
+    `finished`: the batch has brought its own money to the targets; otherwise they are asked.
+    """
+    for after in range(0, last, PAGE_LINES):
+        end = min(after + PAGE_LINES, last)
+        pages = await all_ended(_read(cluster, shard, batch_id, after, end) for shard in cluster.primaries)
+        rows = sorted((row for page in pages for row in page), key=lambda row: row.n)
+        arrived = await _arrived(cluster, shard_map, [row for row in rows if _may_be_on_its_way(row, finished)])
+        yield end, [_outcome(row, finished, arrived) for row in rows]
+
+
+async def _read(cluster: Cluster, shard: str, batch_id: str, after: int, last: int) -> Sequence[Any]:
+    async with bulk_on(cluster.shards[shard]) as tx:
+        await tx.plan_each_time()
+        return (await tx.execute(_READ, batch_id=batch_id, after=after, last=last)).all()
+
+
+def _may_be_on_its_way(row: Any, finished: bool) -> bool:
+    return row.state == TransferState.CONFIRMED and row.protocol != Protocol.LOCAL and not (finished and row.ours)
+
+
+async def _arrived(cluster: Cluster, shard_map: ShardMap, rows: Sequence[Any]) -> set[str]:
+    """Saga ids of those whose target has the money."""
+    by_shard = defaultdict(list)
+    for row in rows:
+        by_shard[shard_map.of_account(row.target).shard].append(transfer_saga_id(row.source, row.transfer_id))
+
+    async def read(shard: str, saga_ids: list[str]) -> Sequence[str]:
+        async with bulk_on(cluster.shards[shard]) as tx:
+            return (await tx.execute(_CREDITED, saga_ids=saga_ids)).scalars().all()
+
+    found = await all_ended(read(shard, saga_ids) for shard, saga_ids in by_shard.items())
+    return {saga_id for saga_ids in found for saga_id in saga_ids}
+
+
+def _outcome(row: Any, finished: bool, arrived: set[str]) -> LineOutcome:
+    if row.state is not None and not row.same:
+        detail = f"{row.transfer_id} of account {row.source} already names a transfer with other content"
+        return LineOutcome(row.n, row.transfer_id, row.source, LineStatus.INVALID, Reason.ID_CONFLICT, detail)
+    if row.repeats is not None:
+        detail = f"the same transfer as in line {row.repeats}"
+        return LineOutcome(row.n, row.transfer_id, row.source, LineStatus.REPEATED, "", detail)
+    if row.state == TransferState.DECLINED:
+        return LineOutcome(row.n, row.transfer_id, row.source, LineStatus.DECLINED, row.reason, row.detail)
+    settled = row.state == TransferState.CONFIRMED and (
+        not _may_be_on_its_way(row, finished) or transfer_saga_id(row.source, row.transfer_id) in arrived
+    )
+    return LineOutcome(row.n, row.transfer_id, row.source, LineStatus.SETTLED if settled else LineStatus.PENDING)

@@ -1,0 +1,211 @@
+"""A file's good lines, copied to the shards of their sources before anything is decided about them.
+
+The catalog's row says whether all of them are there. Until then they are worth nothing, and the next run of the same
+file replaces them. Staging takes turns on one lock in the catalog, whoever imports what.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from domain.shard_map import ShardMap
+from domain.transfers import Transfer
+from shards.connections.cluster import Cluster
+from shards.connections.side_by_side import all_ended
+from shards.routing.bulk_transaction import BulkTransaction, bulk_on
+from shards.routing.shard_transaction import failures_on
+from shards.transfers.batch.lines import Routes
+
+# One COPY and one transaction: short ones, because a long one would hold back the outbox.
+COPY_LINES = 20_000
+KEPT_DAYS = 7
+
+_COLUMNS = ("batch_id", "n", "source", "transfer_id", "target", "currency", "amount", "reference", "content_hash")
+# What COPY's text format gives a meaning to. Of all our fields only a reference can hold it.
+_ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+_TAKE_TURN = text("SELECT pg_advisory_xact_lock(hashtextextended('shardwise/transfer_batch', 0))")
+_READ = text("SELECT lines FROM transfer_batch WHERE id = :id AND staged_at IS NOT NULL")
+_BEGIN = text("""
+    INSERT INTO transfer_batch (id) VALUES (:id)
+    ON CONFLICT (id) DO UPDATE SET lines = NULL, staged_at = NULL, finished_at = NULL
+""")
+_STAGED = text("UPDATE transfer_batch SET lines = :lines, staged_at = now() WHERE id = :id").bindparams(
+    bindparam("lines", type_=JSONB)
+)
+_COUNT = text("SELECT count(*) FROM batch_line WHERE batch_id = :id")
+_FINISH = text("UPDATE transfer_batch SET finished_at = now() WHERE id = :id AND staged_at IS NOT NULL")
+_UNFINISHED = text("SELECT id FROM transfer_batch WHERE staged_at IS NOT NULL AND finished_at IS NULL ORDER BY id")
+_RESUME = text("UPDATE transfer_batch SET finished_at = NULL WHERE id = :id")
+_OLD = text("""
+    SELECT id FROM transfer_batch
+    WHERE coalesce(finished_at, created_at) < now() - make_interval(days => :days)
+      AND (finished_at IS NOT NULL OR staged_at IS NULL)
+""")
+_DROP = text("DELETE FROM transfer_batch WHERE id = :id")
+_CLEAR = [
+    text(f"""
+        DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE batch_id = :batch_id LIMIT :most))
+    """)
+    for table in ("batch_line", "batch_postponed", "batch_credit")
+]
+_MARK_REPEATED = text("""
+    UPDATE batch_line AS line SET repeats = first
+    FROM (
+        SELECT source, transfer_id, min(n) AS first FROM batch_line
+        WHERE batch_id = :batch_id GROUP BY source, transfer_id HAVING count(*) > 1
+    ) AS same
+    WHERE line.batch_id = :batch_id AND line.source = same.source AND line.transfer_id = same.transfer_id AND n > first
+""")
+_ANALYZE = text("ANALYZE batch_line")
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """By shard, how many lines lie there."""
+
+    lines: Mapping[str, int]
+
+
+class Staging:
+    """The turn of one batch: see `staging_turn`. Needs a cluster without time limits."""
+
+    def __init__(self, cluster: Cluster, shard_map: ShardMap, batch_id: str) -> None:
+        self._cluster = cluster
+        self._routes = Routes(shard_map)
+        self._batch_id = batch_id
+        self._rows: dict[str, list[str]] = {shard: [] for shard in cluster.primaries}
+        self._lines: dict[str, int] = dict.fromkeys(cluster.primaries, 0)
+
+    async def found(self) -> Staged | None:
+        """What an earlier run has staged, whole; it is kept from then on until the batch is finished again."""
+        return await resume(self._cluster, self._batch_id)
+
+    async def begin(self) -> None:
+        """Throws away what a run that was killed has left."""
+        async with self._cluster.catalog.transaction() as connection:
+            await connection.execute(_BEGIN, {"id": self._batch_id})
+        await self._clear(self._batch_id)
+
+    async def add(self, n: int, transfer: Transfer) -> None:
+        shard = self._routes[transfer.source].shard
+        rows = self._rows[shard]
+        rows.append(_row(self._batch_id, n, transfer))
+        if len(rows) >= COPY_LINES:
+            await self._copy(shard)
+
+    async def end(self) -> Staged:
+        """From now on the batch can be carried out."""
+        await all_ended(self._settle(shard) for shard in self._rows)
+        lines = {shard: count for shard, count in self._lines.items() if count}
+        async with self._cluster.catalog.transaction() as connection:
+            await connection.execute(_STAGED, {"id": self._batch_id, "lines": lines})
+        return Staged(lines)
+
+    async def drop_old(self, days: int = KEPT_DAYS) -> None:
+        """Forgets what was finished or abandoned long ago. The transfers stay, so the same file still moves nothing."""
+        async with self._cluster.catalog.transaction() as connection:
+            old = list((await connection.execute(_OLD, {"days": days})).scalars())
+        for batch_id in old:
+            await self._clear(batch_id)
+            async with self._cluster.catalog.transaction() as connection:
+                await connection.execute(_DROP, {"id": batch_id})
+
+    async def _clear(self, batch_id: str) -> None:
+        async def clear(shard: str) -> None:
+            for statement in _CLEAR:
+                deleted = COPY_LINES
+                while deleted == COPY_LINES:
+                    async with bulk_on(self._cluster.shards[shard]) as tx:
+                        deleted = (await tx.execute(statement, batch_id=batch_id, most=COPY_LINES)).rowcount
+
+        await all_ended(clear(shard) for shard in self._cluster.primaries)
+
+    async def _copy(self, shard: str) -> None:
+        rows, self._rows[shard] = self._rows[shard], []
+        async with bulk_on(self._cluster.shards[shard]) as tx:
+            await copy_lines(tx, rows)
+        self._lines[shard] += len(rows)
+
+    async def _settle(self, shard: str) -> None:
+        if self._rows[shard]:
+            await self._copy(shard)
+        async with bulk_on(self._cluster.shards[shard]) as tx:
+            # First: hardly anything of the table was there when it was looked at last, and by that the next statement
+            # would be planned to compare each line with each other one.
+            await tx.execute(_ANALYZE)
+            await tx.execute(_MARK_REPEATED, batch_id=self._batch_id)
+
+
+@asynccontextmanager
+async def staging_turn(cluster: Cluster, shard_map: ShardMap, batch_id: str) -> AsyncIterator[Staging]:
+    """One import stages at a time. A crash gives the turn back with the connection."""
+    async with cluster.catalog.transaction() as connection:
+        await connection.execute(_TAKE_TURN)
+        yield Staging(cluster, shard_map, batch_id)
+
+
+async def resume(cluster: Cluster, batch_id: str) -> Staged | None:
+    """What is staged of a batch, kept from now on until it is finished again; None where that is not all of it."""
+    with failures_on("catalog"):
+        async with cluster.catalog.transaction() as connection:
+            await connection.execute(_RESUME, {"id": batch_id})
+    return await _staged(cluster, batch_id)
+
+
+async def is_staged(cluster: Cluster, batch_id: str) -> bool:
+    """Whether all lines of a batch are there. Changes nothing."""
+    return await _staged(cluster, batch_id) is not None
+
+
+async def _staged(cluster: Cluster, batch_id: str) -> Staged | None:
+    """Also None where a shard was restored to before its lines were there."""
+    with failures_on("catalog"):
+        async with cluster.catalog.transaction() as connection:
+            lines = (await connection.execute(_READ, {"id": batch_id})).scalar_one_or_none()
+
+    async def are_there(shard: str, count: int) -> bool:
+        async with bulk_on(cluster.shards[shard]) as tx:
+            return bool((await tx.execute(_COUNT, id=batch_id)).scalar_one() == count)
+
+    if lines is None or not all(await all_ended(are_there(*each) for each in lines.items())):
+        return None
+    return Staged(lines)
+
+
+async def unfinished(cluster: Cluster) -> list[str]:
+    """The batches that are staged and have not come to their end."""
+    with failures_on("catalog"):
+        async with cluster.catalog.transaction() as connection:
+            return list((await connection.execute(_UNFINISHED)).scalars())
+
+
+async def finish(cluster: Cluster, batch_id: str) -> None:
+    """Nobody needs the staged lines any more, except to tell the outcomes once again. Idempotent."""
+    with failures_on("catalog"):
+        async with cluster.catalog.transaction() as connection:
+            await connection.execute(_FINISH, {"id": batch_id})
+
+
+async def copy_lines(tx: BulkTransaction, rows: list[str]) -> None:
+    """COPY, inside the transaction that SQLAlchemy has begun on the same connection."""
+    driver = (await tx.connection.get_raw_connection()).driver_connection
+    assert driver is not None
+    source = io.BytesIO("".join(rows).encode())
+    await driver.copy_to_table("batch_line", source=source, columns=_COLUMNS, format="text")
+
+
+def _row(batch_id: str, n: int, transfer: Transfer) -> str:
+    """One line of COPY's text format."""
+    amount = transfer.amount
+    reference = transfer.reference.translate(_ESCAPED) if transfer.reference is not None else "\\N"
+    return (
+        f"{batch_id}\t{n}\t{transfer.source}\t{transfer.transfer_id}\t{transfer.target}\t{amount.currency}"
+        f"\t{amount.minor}\t{reference}\t{transfer.content_hash}\n"
+    )

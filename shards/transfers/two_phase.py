@@ -1,0 +1,306 @@
+"""Two-phase commit of a transfer across shards: what each of its two participants does, on its own server.
+
+    prepare both ─▶ decide ─▶ commit the source, then the target   or   abort the source, then the target
+
+**The source's row is where the decision falls**, whatever a coordinator remembers: `COMMIT PREPARED` makes it
+confirmed, an abort declines it, and Postgres lets only one of them happen. The target follows what the source's row
+says. Hence any number of coordinators may end one transfer at once: a restarted workflow, the sweep, an operator.
+
+A prepared transaction survives a crash of its server and keeps its locks: no other transaction gets past them, and
+nothing here waits for one longer than its `lock_timeout`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.accounts import why_not_receive, why_not_spend
+from domain.errors import TryAgain
+from domain.events import AccountEvent
+from domain.sagas import ALREADY_COMPENSATED, Reason, Refusal
+from domain.shard_map import Route, ShardMap
+from domain.transfers import Protocol, Transfer, TransferState
+from domain.two_phase import Ended, Outcome, Participant, Vote, gid_of
+from shards.accounts import holds, ledger
+from shards.connections.database_errors import IntegrityViolation, LockTimedOut, sqlstate
+from shards.routing.router import Router
+from shards.routing.shard_transaction import ShardTransaction, failures_on, write_on
+from shards.transfers import admissions, transfer_row
+
+# The effects wait for two rows at most, the transfer's and the account's, and stay below `transaction_timeout`.
+PREPARE_LOCK_TIMEOUT = "1500ms"
+# An attempt that is about to prepare does so in less; then its locks have to be rolled back, not waited for.
+MARKER_LOCK_TIMEOUT = "500ms"
+MARKER_ROUNDS_MAX = 3
+
+YES = Vote()
+COMMITTED = Ended(Outcome.COMMITTED)
+VOTE_LOST = Refusal(Reason.COORDINATOR_LOST, "its prepared transaction was rolled back before it was committed")
+
+_IS_PREPARED = text("SELECT EXISTS (SELECT FROM pg_prepared_xacts WHERE gid = :gid AND database = current_database())")
+
+
+class SqlState(StrEnum):
+    """What Postgres answers to COMMIT PREPARED and ROLLBACK PREPARED, beside success."""
+
+    UNDEFINED_OBJECT = "42704"
+    BUSY = "55000"
+
+
+async def prepare(router: Router, transfer: Transfer, participant: Participant) -> Vote:
+    """The participant's whole part, written, locked and prepared: from a yes on, it can be committed at any time.
+
+    A rule's no is a vote too and leaves nothing. Idempotent: what is prepared is found by its name, what is committed
+    votes yes, what was aborted votes `ALREADY_COMPENSATED` or its reason. Undone by `abort`.
+
+    If we crash here, the participant has voted or has not; its server rolls back what is not prepared, and the next
+    attempt finds what is. Raises `LockTimedOut` where another transaction keeps what is needed.
+    """
+    gid = gid_of(transfer.saga_id, participant)
+    effect = _debit if participant is Participant.SOURCE else _credit
+
+    async def attempt(route: Route) -> Vote:
+        with failures_on(route.shard):
+            async with router.cluster.primaries[route.shard].autocommit() as connection:
+                # First, since the attempt that prepared it holds the locks that this one would wait for.
+                if await _is_prepared(connection, gid):
+                    return YES
+                await ledger.open_clearing(connection, transfer.amount.currency)
+                await connection.exec_driver_sql("BEGIN")
+                tx = ShardTransaction(connection, route)
+                await _limit_lock_waits(tx, PREPARE_LOCK_TIMEOUT)
+                vote = await effect(tx, transfer)
+                await tx.finish()
+                await connection.exec_driver_sql("ROLLBACK" if vote else f"PREPARE TRANSACTION '{gid}'")
+                return vote or YES
+
+    return await router.routed(_place_of(transfer, participant), attempt)
+
+
+async def commit(router: Router, transfer: Transfer, participant: Participant) -> Ended:
+    """Commits what is prepared: the source first, the target only once the source answered `COMMITTED`.
+
+    Idempotent. The source answers `ABORTED` where another coordinator aborted it; then abort the target. The target
+    cannot be refused any more: should its prepared transaction have been lost, it is credited without one.
+
+    If we crash here, the participant is committed or still prepared, and the next call ends it. `IntegrityViolation`
+    where the target was aborted, though the source was not.
+    """
+    if await _end_prepared(router, transfer, participant, "COMMIT"):
+        return COMMITTED
+    # It does not exist: committed before, or rolled back. Only its row knows.
+    ended = await outcome_of(router, transfer, participant)
+    if ended.outcome is Outcome.COMMITTED:
+        return ended
+    if participant is Participant.TARGET:
+        return await _credit_unprepared(router, transfer)
+    return ended if ended.outcome is Outcome.ABORTED else await abort(router, transfer, participant, VOTE_LOST)
+
+
+async def abort(router: Router, transfer: Transfer, participant: Participant, refusal: Refusal) -> Ended:
+    """Rolls back what is prepared and leaves a marker, so that no late PREPARE succeeds: the source's row declined for
+    `refusal`, the target's admission withdrawn. The source first, the target only once the source answered `ABORTED`.
+
+    Idempotent. The source answers `COMMITTED` where it turns out to be; then commit the target.
+
+    If we crash here, the participant is still prepared, or rolled back without its marker: the next call ends it.
+    Should nobody call again, a late PREPARE could succeed, and would be in doubt until the sweep finds it. `TryAgain`
+    where somebody keeps preparing; `IntegrityViolation` where the target is credited, though the source was declined.
+    """
+    for _ in range(MARKER_ROUNDS_MAX):
+        # A marker first would wait for its own prepared transaction.
+        await _end_prepared(router, transfer, participant, "ROLLBACK")
+        try:
+            return await _leave_marker(router, transfer, participant, refusal)
+        except LockTimedOut:
+            continue
+    raise TryAgain(f"the {participant} of {transfer.saga_id} is being prepared over and over")
+
+
+async def end(router: Router, transfer: Transfer, refusal: Refusal | None) -> Ended:
+    """Commits both where `refusal` is None, else aborts both: the source, then the target as the source has answered.
+
+    How the source ended is how the transfer ended. Idempotent. A crash leaves the target for the next call.
+    """
+    source = Participant.SOURCE
+    ended = await (abort(router, transfer, source, refusal) if refusal else commit(router, transfer, source))
+    if ended.is_committed:
+        await commit(router, transfer, Participant.TARGET)
+    else:
+        await abort(router, transfer, Participant.TARGET, ended.refusal or refusal or ALREADY_COMPENSATED)
+    return ended
+
+
+async def outcome_of(router: Router, transfer: Transfer, participant: Participant) -> Ended:
+    """What the participant's own row says. Only reads, and waits for no lock."""
+
+    async def attempt(route: Route) -> Ended:
+        with failures_on(route.shard):
+            async with router.cluster.shards[route.shard].phase_two.autocommit() as connection:
+                tx = ShardTransaction(connection, route)
+                return await (_source_outcome if participant is Participant.SOURCE else _target_outcome)(tx, transfer)
+
+    return await router.routed(_place_of(transfer, participant), attempt)
+
+
+# ── prepare ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _debit(tx: ShardTransaction, transfer: Transfer) -> Vote | None:
+    """None: done, and can be prepared. A vote: nothing is left to prepare."""
+    if not await transfer_row.confirm_unheld(tx, transfer):
+        ended = await _source_outcome(tx, transfer)
+        if ended.outcome is Outcome.UNKNOWN:
+            raise TryAgain("the transfer was opened just now")
+        return _standing(ended)
+    source = await holds.lock(tx, transfer.source)
+    refusal = why_not_spend(transfer.source, source, transfer.amount)
+    if refusal is not None:
+        return Vote(refusal)
+    version = await ledger.debit(tx, transfer.saga_id, transfer.source, transfer.amount, peer=transfer.target)
+    transfer_row.tell_account(tx, transfer, transfer.source, version, AccountEvent.TRANSFER_SENT)
+    return None
+
+
+async def _credit(tx: ShardTransaction, transfer: Transfer) -> Vote | None:
+    if not await admissions.credit_unadmitted(tx, transfer):
+        return _standing(await _target_outcome(tx, transfer))
+    target = await holds.lock(tx, transfer.target)
+    refusal = why_not_receive(transfer.target, target, transfer.amount.currency)
+    if refusal is not None:
+        return Vote(refusal)
+    await _pay(tx, transfer)
+    return None
+
+
+async def _pay(tx: ShardTransaction, transfer: Transfer) -> None:
+    version = await ledger.credit(tx, transfer.saga_id, transfer.target, transfer.amount, peer=transfer.source)
+    transfer_row.tell_account(tx, transfer, transfer.target, version, AccountEvent.TRANSFER_RECEIVED)
+
+
+def _standing(ended: Ended) -> Vote:
+    return YES if ended.is_committed else Vote(ended.refusal or ALREADY_COMPENSATED)
+
+
+# ── commit and abort ────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _end_prepared(router: Router, transfer: Transfer, participant: Participant, verb: str) -> bool:
+    """`COMMIT` or `ROLLBACK` of what is prepared; False where there is no such transaction."""
+    gid = gid_of(transfer.saga_id, participant)
+
+    async def attempt(route: Route) -> bool:
+        return await end_prepared(router, route.shard, gid, verb)
+
+    return await router.routed(_place_of(transfer, participant), attempt)
+
+
+async def end_prepared(router: Router, shard: str, gid: str, verb: str) -> bool:
+    """`COMMIT` or `ROLLBACK` of one prepared transaction, in the database where it was prepared.
+
+    False where there is none of this name; `TryAgain` where somebody else is at it. A crash ends it or not.
+    """
+    with failures_on(shard):
+        async with router.cluster.shards[shard].phase_two.autocommit() as connection:
+            # A rollback mostly finds nothing; the server would log each as an error.
+            if verb == "ROLLBACK" and not await _is_prepared(connection, gid):
+                return False
+            try:
+                await connection.exec_driver_sql(f"{verb} PREPARED '{gid}'")
+            except DBAPIError as error:
+                match sqlstate(error):
+                    case SqlState.UNDEFINED_OBJECT:
+                        return False
+                    case SqlState.BUSY:
+                        raise TryAgain(f"somebody else is ending {gid} at this moment") from None
+                    case _:
+                        raise
+    router.cluster.shards[shard].notifier.notify()
+    return True
+
+
+async def _leave_marker(router: Router, transfer: Transfer, participant: Participant, refusal: Refusal) -> Ended:
+    async def decline(tx: ShardTransaction) -> Ended:
+        decision = await transfer_row.decide(tx, transfer, Protocol.TWO_PHASE, refusal)
+        return COMMITTED if decision.is_confirmed else Ended(Outcome.ABORTED, decision.refusal)
+
+    async def withdraw(tx: ShardTransaction) -> Ended:
+        await admissions.withdraw(tx, transfer)
+        return Ended(Outcome.ABORTED, refusal)
+
+    return await _write(router, transfer, participant, decline if participant is Participant.SOURCE else withdraw)
+
+
+async def _credit_unprepared(router: Router, transfer: Transfer) -> Ended:
+    """The source has paid and the target's prepared transaction is gone: somebody ended it by hand."""
+    source = await outcome_of(router, transfer, Participant.SOURCE)
+    if not source.is_committed:
+        raise IntegrityViolation(f"{transfer.saga_id}: the target was to be committed, but the source is not")
+
+    async def credit(tx: ShardTransaction) -> Ended:
+        if await admissions.credit_unadmitted(tx, transfer):
+            await _pay(tx, transfer)
+        elif (state := await admissions.state_of(tx, transfer)) != "credited":
+            raise IntegrityViolation(f"{transfer.saga_id}: was confirmed, but its admission is {state}")
+        return COMMITTED
+
+    return await _write(router, transfer, Participant.TARGET, credit)
+
+
+async def _write(
+    router: Router,
+    transfer: Transfer,
+    participant: Participant,
+    work: Callable[[ShardTransaction], Awaitable[Ended]],
+) -> Ended:
+    """An ordinary write, but like all of phase two by the pool in which nobody waits to prepare."""
+
+    async def attempt(route: Route) -> Ended:
+        shard = router.cluster.shards[route.shard]
+        async with write_on(shard, route, shard.phase_two) as tx:
+            await _limit_lock_waits(tx, MARKER_LOCK_TIMEOUT)
+            return await work(tx)
+
+    return await router.routed(_place_of(transfer, participant), attempt)
+
+
+# ── what all of it needs ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _place_of(transfer: Transfer, participant: Participant) -> Callable[[ShardMap], Route]:
+    account_id = transfer.source if participant is Participant.SOURCE else transfer.target
+    return lambda shard_map: shard_map.of_account(account_id)
+
+
+async def _source_outcome(tx: ShardTransaction, transfer: Transfer) -> Ended:
+    row = await transfer_row.read(tx, transfer.source, transfer.transfer_id)
+    match row.state if row is not None else None:
+        case TransferState.CONFIRMED:
+            return COMMITTED
+        case TransferState.DECLINED if row is not None:
+            return Ended(Outcome.ABORTED, row.refusal)
+        case _:
+            return Ended(Outcome.UNKNOWN)
+
+
+async def _target_outcome(tx: ShardTransaction, transfer: Transfer) -> Ended:
+    match await admissions.state_of(tx, transfer):
+        case "credited":
+            return COMMITTED
+        case None:
+            return Ended(Outcome.UNKNOWN)
+        case _:
+            return Ended(Outcome.ABORTED)
+
+
+async def _is_prepared(connection: AsyncConnection, gid: str) -> bool:
+    return bool(await connection.scalar(_IS_PREPARED, {"gid": gid}))
+
+
+async def _limit_lock_waits(tx: ShardTransaction, timeout: str) -> None:
+    await tx.connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{timeout}'")

@@ -1,0 +1,276 @@
+"""Workflows as seen from outside: start or join, await, ask. Survives a server or a worker that restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypedDict, TypeVar
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.client import (
+    Client,
+    WorkflowExecutionDescription,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+)
+from temporalio.common import (
+    RawValue,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.types import MethodAsyncSingleParam
+
+from domain.errors import InvalidInput, Unreachable
+from domain.limits import SECONDS_MAX
+from domain.outages import why_unreachable
+from shards.connections.waiting import within
+from shardwise.temporal.pollers import pollers_of
+from stack.temporal_client import described
+from workflows.entrance.bad_input import INVALID_INPUT
+from workflows.entrance.entrances import read_start
+
+T = TypeVar("T")
+P = TypeVar("P")
+W = TypeVar("W")
+R = TypeVar("R")
+
+# After a worker's death its workflow tasks wait this long for another one.
+TASK_TIMEOUT = timedelta(seconds=5)
+RETRY_SECONDS = 0.5
+# Also for a caller that does not want to wait for the end: a saga must be known to have started.
+START_SECONDS_MIN = 10.0
+DESCRIBE_SECONDS = 2.0
+LISTED_MAX = 1000
+
+_HOPELESS = frozenset(
+    {
+        RPCStatusCode.INVALID_ARGUMENT,
+        RPCStatusCode.PERMISSION_DENIED,
+        RPCStatusCode.UNAUTHENTICATED,
+        RPCStatusCode.UNIMPLEMENTED,
+    }
+)
+
+
+class SagaBroke(Exception):
+    """The workflow failed, was terminated or timed out: nothing works on the saga any more."""
+
+
+class StartRefused(InvalidInput):
+    """The input that the workflow was started with is one that no rule allows; nothing was begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """How a workflow is begun, by whatever call. `summary` and `attributes` are for Temporal's lists."""
+
+    id: str
+    queue: str
+    summary: str
+    attributes: Sequence[SearchAttributePair[Any]] = ()
+
+    def options(self) -> _Options:
+        return {
+            "id": self.id,
+            "task_queue": self.queue,
+            "task_timeout": TASK_TIMEOUT,
+            "id_conflict_policy": WorkflowIDConflictPolicy.USE_EXISTING,
+            "id_reuse_policy": WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            "search_attributes": TypedSearchAttributes(self.attributes),
+            "static_summary": self.summary,
+        }
+
+
+class _Options(TypedDict):
+    id: str
+    task_queue: str
+    task_timeout: timedelta
+    id_conflict_policy: WorkflowIDConflictPolicy
+    id_reuse_policy: WorkflowIDReusePolicy
+    search_attributes: TypedSearchAttributes
+    static_summary: str
+
+
+class Workflows:
+    """The one client of workflows. `temporal` gives the connected client: asked when it is first needed."""
+
+    def __init__(self, temporal: Callable[[], Awaitable[Client]]) -> None:
+        self.client = temporal
+
+    async def start(
+        self,
+        run: MethodAsyncSingleParam[W, P, R],
+        argument: P,
+        begun: Begun,
+        seconds: float = START_SECONDS_MIN,
+    ) -> WorkflowHandle[W, R]:
+        """Has the workflow run, under the same id however often it is started, and waits for no more than that.
+
+        Joins one that runs; one that has ended is run again. `Unreachable` where it could not be told within `seconds`
+        whether it was started.
+        """
+        client = await self.client()
+        return await started(lambda: client.start_workflow(run, argument, **begun.options()), seconds)
+
+    async def carried_out(
+        self, run: MethodAsyncSingleParam[W, P, R], argument: P, begun: Begun, seconds: float
+    ) -> R | None:
+        """Starts or joins the workflow: its result, or None when that has not come within `seconds`.
+
+        A start that we joined may be somebody else's, and be refused: then the id is free again for ours. Raises
+        `SagaBroke`, `StartRefused` and `Unreachable`.
+        """
+        deadline = time.monotonic() + seconds
+
+        async def once() -> R | None:
+            handle = await self.start(run, argument, begun, max(seconds, START_SECONDS_MIN))
+            return await ended(handle, deadline - time.monotonic())
+
+        try:
+            return await once()
+        except StartRefused:
+            return await once()
+
+    async def handle(self, run: MethodAsyncSingleParam[W, P, R], workflow_id: str) -> WorkflowHandle[W, R]:
+        return (await self.client()).get_workflow_handle_for(run, workflow_id)
+
+    async def describe(self, workflow_id: str) -> WorkflowExecutionDescription | None:
+        """See `described`."""
+        return await described(await self.client(), workflow_id)
+
+    async def ids(self, query: str) -> list[str]:
+        """As of a moment ago, at most a thousand. Raises `RPCError`."""
+        return [each.id async for each in (await self.client()).list_workflows(query, limit=LISTED_MAX)]
+
+    async def has_worker(self, queue: str) -> bool:
+        """Whether a worker has polled the queue lately. One that was killed counts for another minute."""
+        pollers = pollers_of(await self.client(), queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
+        return bool(await answered(pollers))
+
+    async def asked_of(self, workflow_id: str) -> Any | None:
+        """What the workflow was started with, while Temporal remembers that. `InvalidInput` where no worker lets it
+        in."""
+        return await asked_of((await self.client()).get_workflow_handle(workflow_id))
+
+
+async def started(start: Callable[[], Awaitable[T]], seconds: float) -> T:
+    """What `start` answers, tried until Temporal does. `Unreachable` where it could not be told whether the workflow
+    was started."""
+    reason = "no answer"
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                try:
+                    return await start()
+                except RPCError as error:
+                    reason = _assert_worth_a_retry(error)
+                await asyncio.sleep(RETRY_SECONDS)
+    except TimeoutError:
+        raise no_answer(reason) from None
+
+
+async def ended(handle: WorkflowHandle[W, R], seconds: float) -> R | None:
+    """The workflow's result; None when it has not come within `seconds`. Raises `SagaBroke` and `StartRefused`."""
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                try:
+                    return await handle.result()
+                except RPCError as error:
+                    _assert_worth_a_retry(error)
+                except WorkflowFailureError as error:
+                    if isinstance(error.cause, ApplicationError) and error.cause.type == INVALID_INPUT:
+                        raise StartRefused(None, error.cause.message) from error
+                    raise SagaBroke(str(error.cause)) from error
+                await asyncio.sleep(RETRY_SECONDS)
+    except TimeoutError:
+        return None
+
+
+async def ended_unless_quiet(
+    handle: WorkflowHandle[W, R], has_moved: Callable[[], Awaitable[bool]], quiet_seconds: float
+) -> R | None:
+    """The workflow's result, however long it takes; None when nothing `has_moved` for `quiet_seconds`. Raises
+    `SagaBroke`."""
+    result = asyncio.create_task(ended(handle, SECONDS_MAX))
+    moved_at = time.monotonic()
+    try:
+        while not (await asyncio.wait({result}, timeout=RETRY_SECONDS))[0]:
+            if await has_moved():
+                moved_at = time.monotonic()
+            elif time.monotonic() - moved_at > quiet_seconds:
+                return None
+        return result.result()
+    finally:
+        result.cancel()
+
+
+async def as_far_as_it_goes(work: Coroutine[Any, Any, Any], seconds: float) -> bool:
+    """False where time ran out or no workflow runs (any more). `Unreachable` where Temporal does not answer."""
+    try:
+        await within(work, seconds)
+    except (TimeoutError, WorkflowFailureError, WorkflowUpdateFailedError):
+        return False
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return False
+        raise no_answer(error.message) from error
+    return True
+
+
+async def answered(work: Coroutine[Any, Any, T]) -> T | None:
+    """None where Temporal does not answer within two seconds."""
+    try:
+        return await within(work, DESCRIBE_SECONDS)
+    except (TimeoutError, RPCError, Unreachable):
+        return None
+
+
+async def asked_of(handle: WorkflowHandle[Any, Any]) -> Any | None:
+    """What the workflow was started with, while Temporal remembers that. `InvalidInput` where no worker lets it in."""
+
+    async def read() -> Any | None:
+        async for event in _history(handle):
+            told = event.workflow_execution_started_event_attributes
+            return read_start(told.workflow_type.name, handle.id, told.input.payloads)
+        return None
+
+    return await answered(read())
+
+
+async def start_as_given(client: Client, workflow_id: str) -> None:
+    """Starts the workflow again with the very input that it had, whatever that is: its entrance says what is wrong with
+    it. Joins one that runs. Raises `Unreachable`."""
+
+    async def start() -> None:
+        async for event in _history(client.get_workflow_handle(workflow_id)):
+            told = event.workflow_execution_started_event_attributes
+            arguments = [RawValue(payload) for payload in told.input.payloads]
+            begun = Begun(workflow_id, told.task_queue.name, "started again, as it was given")
+            await client.start_workflow(told.workflow_type.name, args=arguments, **begun.options())
+            return
+
+    await started(start, START_SECONDS_MIN)
+
+
+def _history(handle: WorkflowHandle[Any, Any]) -> AsyncIterator[Any]:
+    return handle.fetch_history_events(page_size=1)
+
+
+def no_answer(reason: str) -> Unreachable:
+    return Unreachable("temporal_unreachable", f"Temporal does not answer: {why_unreachable(reason)}")
+
+
+def _assert_worth_a_retry(error: RPCError) -> str:
+    """Why it did not work this time; or `Unreachable` at once where no later attempt can have another answer."""
+    if error.status in _HOPELESS:
+        raise Unreachable("temporal_refused", f"Temporal refuses: {error.message}") from error
+    return error.message

@@ -1,0 +1,137 @@
+"""Placing a choreographed order: a short workflow that makes its acceptance durable, up to its first event.
+
+claim the id ─▶ look up prices ─▶ write the order, pending ─▶ OrderPlaced          (`workflows/orders/choreography.py`)
+                                         └▶ refused: the reason is kept beside the id
+
+Started again by `recover` for an order whose row a restored shard has forgotten, it may meet goods that the reactors
+have reserved on other shards. Where the order can never be opened any more it gives them back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from temporalio import workflow
+
+from activities.interfaces import (
+    ChoreographyActivities,
+    Claimed,
+    DecideOrder,
+    OrderActivities,
+    PlacedOrder,
+    RefuseOrderId,
+    StockActivities,
+    StockStep,
+)
+from domain.choreography import PLACEMENT_TYPE, Choreography
+from domain.identifiers import order_saga_id
+from domain.orders import OrderStatus, closing_state
+from domain.sagas import ALREADY_COMPENSATED, Outcome, Refusal
+from domain.steps import decision_told
+from workflows.interfaces import PlaceChoreographed, Placement
+from workflows.orders.saga import CANCELLED, ORDER_STATUS, price, told
+from workflows.saga_steps import SagaSteps, shielded, why_abort
+from workflows.visibility import of_saga, tell_stuck, why
+
+RELEASES_STOCK = "release-stock-of-an-absent-order"
+
+
+@workflow.defn(name=PLACEMENT_TYPE)
+class PlaceChoreographedOrder:
+    @workflow.init
+    def __init__(self, request: PlaceChoreographed) -> None:
+        self._request = request
+        self._order = request.order
+        self._steps = SagaSteps(request.options, self._on_stuck_changed)
+        self._cancelled = False
+        self._details = ""
+
+    @workflow.run
+    async def run(self, request: PlaceChoreographed) -> Placement:
+        order = self._order
+        claimed = await shielded(self._claim(), self._on_cancel)
+        refusal = claimed.refusal
+        if refusal is None:
+            refused = CANCELLED if self._cancelled else await why_abort(self._place(claimed), CANCELLED)
+            if refused is not None:
+                refusal = await shielded(self._refuse(claimed, refused), self._on_cancel)
+        if refusal is not None:
+            self._tell(why(OrderStatus.of_state(closing_state(refusal.reason)), refusal))
+        return Placement(order.order_id, refusal, order.content_hash)
+
+    @workflow.update
+    async def retry(self) -> None:
+        """Gives every waiting step a fresh attempt at once. Harmless where none is waiting."""
+        self._steps.retry_now()
+
+    async def _claim(self) -> Claimed:
+        return await self._steps.to_the_end(OrderActivities.claim_order_id, self._order, order_id=self._order.order_id)
+
+    async def _place(self, claimed: Claimed) -> Refusal | None:
+        order, request = self._order, self._request
+        priced = await price(self._steps, order)
+        if isinstance(priced, Refusal):
+            return priced
+        lines, total = priced
+        window = request.cancellation_window_seconds
+        choreography = Choreography(order.customer_id, total, claimed.stock, None, request.options, window)
+        placed = await self._steps.attempt(
+            ChoreographyActivities.place_order,
+            PlacedOrder(order, lines, choreography),
+            total=total,
+        )
+        if placed.refusal is None:
+            self._tell(
+                f"placed: {total}, carried out by the other workflows of its Saga, {order_saga_id(order.order_id)}"
+            )
+        return placed.refusal
+
+    async def _refuse(self, claimed: Claimed, refusal: Refusal) -> Refusal | None:
+        """Asks the row, which may be there all the same: then the order's events go on from what it has decided."""
+        order = self._order
+        decision = await self._steps.to_the_end(
+            OrderActivities.decide_order,
+            DecideOrder(order.order_id, order.customer_id, refusal),
+            because=decision_told(refusal.reason),
+        )
+        if decision.outcome is not Outcome.ABSENT:
+            return None
+        kept = decision.refusal or ALREADY_COMPENSATED
+        if workflow.patched(RELEASES_STOCK):
+            await self._release(claimed)
+        await self._steps.to_the_end(
+            OrderActivities.refuse_order_id,
+            RefuseOrderId(order, kept),
+            because=kept.reason,
+        )
+        return kept
+
+    async def _release(self, claimed: Claimed) -> None:
+        """Of every share, reserved or not: the decision has barred the order, so nothing of it can be needed."""
+        saga_id, currency = order_saga_id(self._order.order_id), self._order.currency
+        await asyncio.gather(
+            *(
+                self._steps.to_the_end(
+                    StockActivities.release_stock,
+                    StockStep(saga_id, currency, share),
+                    part=share.sku_range,
+                    goods=told(share),
+                )
+                for share in claimed.stock
+            )
+        )
+
+    def _on_cancel(self) -> None:
+        self._cancelled = True
+
+    def _tell(self, details: str) -> None:
+        """While nothing is stuck."""
+        self._details = details
+        workflow.set_current_details(details)
+
+    def _on_stuck_changed(self, stuck: Sequence[str]) -> None:
+        tell_stuck(stuck, self._details)
+        status = OrderStatus.STUCK if stuck else OrderStatus.PENDING
+        saga = of_saga(order_saga_id(self._order.order_id))
+        workflow.upsert_search_attributes([ORDER_STATUS.value_set(status), *saga])

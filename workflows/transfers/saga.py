@@ -1,0 +1,89 @@
+"""A transfer across shards as a saga: money is set aside, promised a place, and then only goes forward.
+
+    hold on the source (done by `open_transfer`) ─▶ admit on the target ─▶ DECIDE on the source
+                                                                              │
+        credit the target             ◀── confirmed (captured, in clearing) ──┤
+        withdraw the admission        ◀── declined (hold released) ───────────┘
+
+Readers see the money leave before it arrives: nothing is locked in between, on neither side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from activities.interfaces import DecideTransfer, OpenedTransfer, TransferActivities
+from domain.sagas import Decision, Outcome, Reason, Refusal
+from domain.transfers import Protocol, Transfer, TransferState
+from workflows.saga_steps import SagaSteps, why_abort
+
+CANCELLED = Refusal(Reason.CANCELLED, "cancelled before it was decided")
+
+
+class TransferSaga:
+    """One transfer's saga, from the row as it stands: begun just now, or left behind by a workflow that was lost."""
+
+    def __init__(self, transfer: Transfer, steps: SagaSteps) -> None:
+        self._transfer = transfer
+        self._steps = steps
+        self._admitting: asyncio.Task[Refusal | None] | None = None
+        self._cancel_requested = False
+
+    def cancel(self) -> None:
+        """Wins only before the decision, and never leaves anything half done."""
+        self._cancel_requested = True
+        if self._admitting is not None:
+            self._admitting.cancel()
+
+    async def carry_out(self, opened: OpenedTransfer) -> Decision:
+        """To the end: credited, or nothing left of it. Call it under `shielded`."""
+        decision = decided(opened)
+        if decision is None:
+            decision = await self._decide(await self._admit())
+        if decision.is_confirmed:
+            await self._steps.to_the_end(
+                TransferActivities.credit_transfer,
+                self._transfer,
+                target=self._transfer.target,
+                amount=self._transfer.amount,
+                shard=opened.target_shard,
+            )
+        elif not opened.declined_at_once:
+            await self._steps.to_the_end(
+                TransferActivities.withdraw_admission,
+                self._transfer,
+                shard=opened.target_shard,
+            )
+        return decision
+
+    async def _admit(self) -> Refusal | None:
+        """Why the transfer must be declined, or None: it can be confirmed."""
+        if self._cancel_requested:
+            return CANCELLED
+        self._admitting = asyncio.create_task(self._ask_target())
+        return await why_abort(self._admitting, CANCELLED)
+
+    async def _ask_target(self) -> Refusal | None:
+        admitted = await self._steps.attempt(
+            TransferActivities.admit_transfer,
+            self._transfer,
+            amount=self._transfer.amount,
+            target=self._transfer.target,
+        )
+        return admitted.refusal
+
+    async def _decide(self, refusal: Refusal | None) -> Decision:
+        return await self._steps.to_the_end(
+            TransferActivities.decide_transfer,
+            DecideTransfer(self._transfer, Protocol.SAGA, refusal),
+            because=f"decline, {refusal.reason}" if refusal else f"confirm, {self._transfer.amount} leaves",
+        )
+
+
+def decided(opened: OpenedTransfer) -> Decision | None:
+    """What the row says already; None while it is pending."""
+    if opened.state is TransferState.PENDING:
+        return None
+    if opened.state is TransferState.CONFIRMED:
+        return Decision(Outcome.CONFIRMED)
+    return Decision(Outcome.ABORTING, opened.refusal)
