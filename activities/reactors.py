@@ -1,6 +1,6 @@
 """Starts the reactors of choreographed orders: one shard's consumer of its outbox.
 
-Its position lies on the shard, its effects in Temporal: it moves the position when all reactors of a stretch are
+Its position lies on the shard, its effects in Temporal: it moves the position when all reactors of a slice are
 started, and after a crash it meets their events again. A reactor is named after its event, so that it is not started
 twice; one that failed or was terminated is, and so is one that has completed where the order's row still waits for it:
 the shard was restored to before what it did.
@@ -34,7 +34,7 @@ from shards.connections.database_errors import blames_the_data
 from shards.orders.events import StoredEvent, newest, newest_versions, read_choreographed
 from shards.outbox import cursors
 from shards.outbox.cursors import REACTORS, ParkedEvent
-from shards.outbox.slice import Stepped, Stretch, more_behind, stretch_after
+from shards.outbox.slice import Slice, Stepped, more_behind, slice_after
 from shards.routing.shard_transaction import failures_on
 
 SAGA = SearchAttributeKey.for_keyword("Saga")
@@ -69,7 +69,7 @@ class ReactorStarter:
         self._turns = asyncio.Semaphore(STARTED_AT_ONCE_MAX)
 
     async def step(self) -> Stepped:
-        """Takes the next stretch. An event that no reactor could take is parked, with its reason; the others go on.
+        """Takes the next slice. An event that no reactor could take is parked, with its reason; the others go on.
 
         Idempotent. A crash anywhere leaves the position where it was. Raises `Unreachable` where the shard or Temporal
         does not answer.
@@ -77,14 +77,14 @@ class ReactorStarter:
         with failures_on(self._shard.name):
             async with self._shard.snapshot() as snapshot:
                 position = await cursors.read_position(snapshot, self.name)
-                stretch = await stretch_after(snapshot, position, EVENTS_MAX)
-                events, count = await read_choreographed(snapshot, stretch)
-                more = await more_behind(snapshot, stretch)
+                slice_ = await slice_after(snapshot, position, EVENTS_MAX)
+                events, count = await read_choreographed(snapshot, slice_)
+                more = await more_behind(snapshot, slice_)
             taken = await self._all(self._take(event) for event in events)
             await self._start_again([each for each in taken if isinstance(each, OrderEvent)])
             # An idle shard's horizon moves too: without events there is nothing to note.
             if count:
-                await self._move(stretch, [each for each in taken if isinstance(each, _Poison)])
+                await self._move(slice_, [each for each in taken if isinstance(each, _Poison)])
         return Stepped(count, more)
 
     async def retry_parked(self) -> int:
@@ -155,13 +155,13 @@ class ReactorStarter:
         async with self._turns:
             return await start_reactor(self._client, reactor, event, self._shard.name, policy)
 
-    async def _move(self, stretch: Stretch, poison: Sequence[_Poison]) -> None:
+    async def _move(self, slice_: Slice, poison: Sequence[_Poison]) -> None:
         async with self._shard.transaction() as connection:
             for each in poison:
                 told = f"{each.event.kind} of order {each.event.aggregate_id} is left aside: {each.reason}"
                 log.error(told, extra={"shard": self._shard.name, "code": "event_parked"})
                 await cursors.park(connection, self.name, each.event, each.reason)
-            await cursors.move(connection, self.name, stretch.end)
+            await cursors.move(connection, self.name, slice_.end)
 
 
 async def start_reactor(

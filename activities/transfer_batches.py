@@ -12,7 +12,7 @@ from typing import TypeVar
 from temporalio import activity
 
 from activities.effects import failures_translated, shard_of
-from activities.interfaces import BatchCounts, BatchStretch, StretchDone, TransferBatchActivities
+from activities.interfaces import BatchCounts, LineRange, RangeDone, TransferBatchActivities
 from domain.errors import StaleRoute
 from domain.sagas import Refusal
 from domain.shard_map import ShardMap
@@ -38,24 +38,24 @@ class ShardedTransferBatchActivities(TransferBatchActivities):
 
     @activity.defn
     @failures_translated
-    async def carry_out_lines(self, stretch: BatchStretch) -> StretchDone:
-        stretch = _within_the_limits(stretch)
+    async def carry_out_lines(self, range_: LineRange) -> RangeDone:
+        range_ = _within_the_limits(range_)
         await self._router.map()
-        shard_of(self._router.cluster, stretch.shard)
-        last, counts, seen = stretch.after, BatchCounts(), 0
+        shard_of(self._router.cluster, range_.shard)
+        last, counts, seen = range_.after, BatchCounts(), 0
         # What was decided arrives while the next lines are decided: shards are different servers.
         arriving = asyncio.create_task(_nothing())
         try:
-            while seen < stretch.lines:
-                chunk = await self._by_a_fresh_map(stretch, partial(_ChunkWork.decide, after=last))
+            while seen < range_.lines:
+                chunk = await self._by_a_fresh_map(range_, partial(_ChunkWork.decide, after=last))
                 await arriving
                 activity.heartbeat()
                 if chunk.last is None:
-                    return StretchDone(None, counts)
-                arriving = asyncio.create_task(self._by_a_fresh_map(stretch, partial(_ChunkWork.bring, chunk=chunk)))
-                last, counts, seen = chunk.last, counts + chunk.counts, seen + stretch.chunk_lines
+                    return RangeDone(None, counts)
+                arriving = asyncio.create_task(self._by_a_fresh_map(range_, partial(_ChunkWork.bring, chunk=chunk)))
+                last, counts, seen = chunk.last, counts + chunk.counts, seen + range_.chunk_lines
             await arriving
-            return StretchDone(last, counts)
+            return RangeDone(last, counts)
         finally:
             await asyncio.gather(arriving, return_exceptions=True)
 
@@ -64,18 +64,18 @@ class ShardedTransferBatchActivities(TransferBatchActivities):
     async def finish_batch(self, batch_id: str) -> None:
         await staging.finish(self._router.cluster, batch_id)
 
-    async def _by_a_fresh_map(self, stretch: BatchStretch, step: Callable[[_ChunkWork], Awaitable[T]]) -> T:
+    async def _by_a_fresh_map(self, range_: LineRange, step: Callable[[_ChunkWork], Awaitable[T]]) -> T:
         """`step`; once more if our map was stale."""
         shard_map = await self._router.map()
         try:
-            return await step(self._work(stretch, shard_map))
+            return await step(self._work(range_, shard_map))
         except StaleRoute:
-            return await step(self._work(stretch, await self._router.refreshed(than=shard_map.version)))
+            return await step(self._work(range_, await self._router.refreshed(than=shard_map.version)))
 
-    def _work(self, stretch: BatchStretch, shard_map: ShardMap) -> _ChunkWork:
+    def _work(self, range_: LineRange, shard_map: ShardMap) -> _ChunkWork:
         if self._routes is None or self._routes.version != shard_map.version:
             self._routes = Routes(shard_map)
-        return _ChunkWork(self._router.cluster, self._routes, stretch)
+        return _ChunkWork(self._router.cluster, self._routes, range_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +92,17 @@ class _DecidedChunk:
 class _ChunkWork:
     """One chunk by one version of the map. Each step is a transaction on one shard, or one on each target's."""
 
-    def __init__(self, cluster: Cluster, routes: Routes, stretch: BatchStretch) -> None:
+    def __init__(self, cluster: Cluster, routes: Routes, range_: LineRange) -> None:
         self._shards = cluster.shards
         self._routes = routes
-        self._stretch = stretch
-        self._turn = Turn(stretch.batch_id, stretch.round_)
+        self._range = range_
+        self._turn = Turn(range_.batch_id, range_.round_)
 
     async def decide(self, after: int) -> _DecidedChunk:
         """Reads the next lines, has them admitted, decides them. Those of an earlier attempt stay as they are."""
-        stretch = self._stretch
-        async with bulk_on(self._shards[stretch.shard]) as tx:
-            chunk = await read_chunk(tx, stretch.batch_id, stretch.round_, after, stretch.chunk_lines)
+        range_ = self._range
+        async with bulk_on(self._shards[range_.shard]) as tx:
+            chunk = await read_chunk(tx, range_.batch_id, range_.round_, after, range_.chunk_lines)
         activity.heartbeat()
         not_admitted = await self._admit(chunk.fresh)
         activity.heartbeat()
@@ -133,7 +133,7 @@ class _ChunkWork:
     async def _admit(self, lines: Sequence[Line]) -> Mapping[int, Refusal]:
         async def admit(shard: str, of_shard: Sequence[Line]) -> dict[int, Refusal]:
             async with bulk_on(self._shards[shard]) as tx:
-                return await batch_admissions.admit(tx, self._stretch.batch_id, of_shard, self._routes)
+                return await batch_admissions.admit(tx, self._range.batch_id, of_shard, self._routes)
 
         refused = await all_ended(admit(shard, group) for shard, group in self._elsewhere(lines).items())
         return {n: refusal for of_shard in refused for n, refusal in of_shard.items()}
@@ -141,7 +141,7 @@ class _ChunkWork:
     async def _debit(self, lines: Sequence[Line], not_admitted: Mapping[int, Refusal]) -> Decisions:
         if not lines:
             return Decisions([], [])
-        shard = self._stretch.shard
+        shard = self._range.shard
         async with bulk_on(self._shards[shard]) as tx:
             return await debit(tx, self._turn, lines, not_admitted, self._routes)
 
@@ -150,15 +150,15 @@ class _ChunkWork:
         by_shard: dict[str, list[Line]] = defaultdict(list)
         for line in lines:
             shard = self._routes[line.target].shard
-            if shard != self._stretch.shard:
+            if shard != self._range.shard:
                 by_shard[shard].append(line)
         return by_shard
 
 
-def _within_the_limits(stretch: BatchStretch) -> BatchStretch:
+def _within_the_limits(range_: LineRange) -> LineRange:
     """Half as many lines in a transaction at each further attempt: that one may have been too long for the server."""
-    lines = max(stretch.chunk_lines >> (activity.info().attempt - 1), min(stretch.chunk_lines, CHUNK_LINES_MIN))
-    return replace(stretch, chunk_lines=lines)
+    lines = max(range_.chunk_lines >> (activity.info().attempt - 1), min(range_.chunk_lines, CHUNK_LINES_MIN))
+    return replace(range_, chunk_lines=lines)
 
 
 async def _nothing() -> None:

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 
 from cli.terminal.output import table
 from domain.in_doubt import InDoubt, InDoubtReport
-from domain.two_phase import Outcome
+from domain.two_phase import ParticipantOutcome
 
 
 def told(report: InDoubtReport, dry_run: bool) -> Iterator[RenderableType]:
@@ -30,5 +30,5 @@ def alarm(in_doubt: list[InDoubt]) -> RenderableType:
     return table(("transaction in doubt", "shard", "for"), rows)
 
 
-def _ending(outcome: Outcome) -> str:
-    return "rolled back: no shard knows its transfer" if outcome is Outcome.UNKNOWN else outcome.value
+def _ending(outcome: ParticipantOutcome) -> str:
+    return "rolled back: no shard knows its transfer" if outcome is ParticipantOutcome.UNKNOWN else outcome.value

@@ -15,7 +15,7 @@ from domain.errors import ShardwiseError, Unreachable
 from domain.money import Money
 from domain.sagas import Reason
 from domain.transfers import Protocol, Transfer, TransferStatus
-from shardwise.temporal.calls import SagaBroke
+from shardwise.temporal.calls import WorkflowFailed
 from shardwise.transfers.sagas import TransferSagas
 from workflows.interfaces import TransferResult
 
@@ -151,7 +151,7 @@ class Loader:
     async def _carried_out(self, transfer: Transfer, protocol: Protocol, shard: str) -> TransferResult:
         try:
             result = await self._sagas.carry_out(transfer, protocol.as_choice(), shard, WAIT_SECONDS)
-        except SagaBroke as error:
+        except WorkflowFailed as error:
             raise ShardwiseError("contrast_broke", f"the workflow of {transfer.saga_id} ended: {error}") from error
         if result is None:
             raise Unreachable("contrast_stalled", f"{transfer.saga_id} is not final after {WAIT_SECONDS:.0f} s")

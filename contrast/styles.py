@@ -26,7 +26,7 @@ from shards.routing.router import Router
 from shards.sagas.saga_rows import count_events
 from shardwise.connections import Connections
 from shardwise.orders.styles import OrderStyles
-from shardwise.temporal.calls import SagaBroke
+from shardwise.temporal.calls import WorkflowFailed
 from stack.embedded.waiting import attempts
 from stack.settings import Settings
 from workflows.interfaces import OrderResult
@@ -164,7 +164,7 @@ class StyleLoader:
         shard = (await self._to.router.map()).of_customer(order.customer_id).shard
         try:
             result = await self._styles.carry_out(order, shard, WAIT_SECONDS)
-        except SagaBroke as error:
+        except WorkflowFailed as error:
             raise ShardwiseError("contrast_broke", f"the workflow of order {order.order_id} ended: {error}") from error
         if result is None:
             raise Unreachable("contrast_stalled", f"order {order.order_id} is not final after {WAIT_SECONDS:.0f} s")

@@ -29,7 +29,7 @@ from shards.connections.cluster import Cluster
 from shards.connections.waiting import within
 from shards.routing.router import Router
 from shardwise.connections import Connections
-from shardwise.temporal.calls import SagaBroke, ended
+from shardwise.temporal.calls import WorkflowFailed, ended
 from shardwise.transfers.sagas import Handle, TransferSagas
 from stack.settings import Settings, resolve_databases
 from workers.run import new_worker
@@ -136,7 +136,7 @@ async def _result(handle: Handle) -> TransferResult:
     began = time.monotonic()
     try:
         result = await ended(handle, ENDED_SECONDS_MAX)
-    except SagaBroke as error:
+    except WorkflowFailed as error:
         raise ShardwiseError("contrast_broke", f"the workflow {handle.id} ended: {error}") from error
     if result is None:
         raise Unreachable("contrast_stalled", f"{handle.id} is not final after {time.monotonic() - began:.0f} s")

@@ -62,21 +62,21 @@ class _Reacting:
     name: str
     service: Service
     steps: tuple[Step, ...]
-    tells: tuple[EventKind, ...] = ()
+    publishes: tuple[EventKind, ...] = ()
 
 
 class Reactor(StrEnum):
-    """What a service does about an event: `steps` that it walks on its service's queue, one of the events that it
-    `tells`."""
+    """What a service does about an event: the `steps` that it runs on the service's queue, and the events of which it
+    `publishes` one."""
 
     service: Service
     steps: tuple[Step, ...]
-    tells: tuple[EventKind, ...]
+    publishes: tuple[EventKind, ...]
 
     def __new__(cls, reacting: _Reacting) -> Self:
         reactor = str.__new__(cls, reacting.name)
         reactor._value_ = reacting.name
-        reactor.service, reactor.steps, reactor.tells = reacting.service, reacting.steps, reacting.tells
+        reactor.service, reactor.steps, reactor.publishes = reacting.service, reacting.steps, reacting.publishes
         return reactor
 
     RESERVE_STOCK = _Reacting(

@@ -48,7 +48,7 @@ _ABOUT_FIELDS: Mapping[str, str] = {
 _JSON_FAULT = re.compile(r"(?P<what>.*) at line \d+ column (?P<column>\d+)")
 
 
-def told(fault: ErrorDetails, show_input: bool = True) -> str:
+def described(fault: ErrorDetails, show_input: bool = True) -> str:
     """One sentence without the field's name. `show_input` false: what came may be a secret."""
     kind = fault["type"]
     if kind == "value_error":

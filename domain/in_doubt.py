@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from domain.two_phase import Outcome
+from domain.two_phase import ParticipantOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Resolved:
     gid: str
     shard: str
     saga_id: str | None
-    outcome: Outcome
+    outcome: ParticipantOutcome
 
 
 @dataclass(frozen=True, slots=True)

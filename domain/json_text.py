@@ -7,7 +7,7 @@ import json
 from pydantic import ValidationError
 
 from domain.errors import InvalidInput
-from domain.faults import told
+from domain.faults import described
 from domain.identifiers import shown
 from domain.limits import IDENTIFIER_CHARS_MAX
 
@@ -42,7 +42,7 @@ def first_fault(error: ValidationError) -> InvalidInput:
     """pydantic's first complaint as ours; the others would mostly be its consequences."""
     fault = error.errors(include_url=False)[0]
     field = ".".join(_printable(part) for part in fault["loc"]) or None
-    return InvalidInput(field, f"{field}: {told(fault)}" if field else told(fault))
+    return InvalidInput(field, f"{field}: {described(fault)}" if field else described(fault))
 
 
 def _printable(part: str | int) -> str:

@@ -55,7 +55,7 @@ ALREADY_COMPENSATED = Refusal(
 )
 
 
-class Outcome(StrEnum):
+class SagaOutcome(StrEnum):
     """The answer of the one compare-and-set that decides a saga.
 
     `ABSENT`: there was no row to decide on, and now there never will be.
@@ -73,13 +73,13 @@ class Decision:
     `total` is the row's, so None where there was none.
     """
 
-    outcome: Outcome
+    outcome: SagaOutcome
     refusal: Refusal | None = None
     total: Money | None = None
 
     @property
     def is_confirmed(self) -> bool:
-        return self.outcome is Outcome.CONFIRMED
+        return self.outcome is SagaOutcome.CONFIRMED
 
 
 @dataclass(frozen=True, slots=True)

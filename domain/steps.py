@@ -57,8 +57,8 @@ class Declared:
 
     `undone_by`: the step that compensates it. `barrier`: the step whose barrier row it shares, where that is not its
     own. `style`: the only one that has it, None: both. `has_effect`: False for one that only asks, which leaves nothing
-    to undo. `is_record`: its effect is what it told the order's row, so that closing the row undoes it. `says_why`:
-    what a person reads ends with the reason of the saga's decision.
+    to undo. `is_record`: its effect is what it recorded on the order's row, so that closing the row undoes it.
+    `says_why`: what a person reads ends with the reason of the saga's decision.
     """
 
     name: str
@@ -292,7 +292,7 @@ class Step(StrEnum):
 
     @property
     def facts(self) -> frozenset[str]:
-        """The names of those that `told` has words for."""
+        """The names of those that `summary` has words for."""
         return _FACTS[self]
 
     @property
@@ -313,7 +313,7 @@ class Step(StrEnum):
         """What its barrier row is called; a compensation's as that of what it undoes."""
         return self._of_part((self.undoes or self).barrier, part)
 
-    def told(self, because: str | None = None, **facts: object) -> str:
+    def summary(self, because: str | None = None, **facts: object) -> str:
         """What a person reads of it, with `facts` where all are there that it has words for."""
         declared, named = self.declared, self.facts
         is_known = bool(named) and all(facts.get(name) is not None for name in named)
@@ -340,10 +340,10 @@ _UNDOES = {
 }
 
 RECORDS = tuple(sorted(step for step in Step if step.declared.is_record))
-"""What the services tell a choreographed order's row. A closed order must not meet any of them any more."""
+"""What the services record on a choreographed order's row. None of them may come to a closed order any more."""
 
 
-def decision_told(reason: str | None) -> str:
+def decision_wanted(reason: str | None) -> str:
     """What an order's decision is asked to be, behind the verb."""
     return f"abort, {reason}" if reason is not None else "confirm, capture the payment, ask for shipment"
 
@@ -359,4 +359,4 @@ class Called:
     @classmethod
     def by(cls, activity: str, part: str | None, because: str | None, facts: dict[str, object]) -> Called:
         step = Step.named(activity)
-        return cls(step, part, step.told(because, **facts))
+        return cls(step, part, step.summary(because, **facts))

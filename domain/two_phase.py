@@ -29,7 +29,7 @@ class Participant(StrEnum):
     TARGET = "target"
 
 
-class Outcome(StrEnum):
+class ParticipantOutcome(StrEnum):
     """What a participant's own rows say of its part. `UNKNOWN`: no row yet, so it may still be prepared or never will
     be. `ABORTED` also says that a late PREPARE can no longer succeed: the marker is in.
     """
@@ -50,12 +50,12 @@ class Coordinator(StrEnum):
     GONE = "gone"
 
     @property
-    def decision(self) -> Outcome | None:
+    def decision(self) -> ParticipantOutcome | None:
         match self:
             case Coordinator.COMMITTING:
-                return Outcome.COMMITTED
+                return ParticipantOutcome.COMMITTED
             case Coordinator.ABORTING:
-                return Outcome.ABORTED
+                return ParticipantOutcome.ABORTED
             case _:
                 return None
 
@@ -83,12 +83,12 @@ class Vote:
 class Ended:
     """How a participant's part ended. `refusal` is the row's reason where it is `ABORTED`: the first one that won."""
 
-    outcome: Outcome
+    outcome: ParticipantOutcome
     refusal: Refusal | None = None
 
     @property
     def is_committed(self) -> bool:
-        return self.outcome is Outcome.COMMITTED
+        return self.outcome is ParticipantOutcome.COMMITTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,18 +137,18 @@ def in_prepare_order(source_shard: str, target_shard: str) -> list[tuple[Partici
     return sorted(shards.items(), key=lambda part: (part[1], part[0]))
 
 
-def resolve(decision: Outcome | None, outcomes: Iterable[Outcome | None]) -> Resolution:
+def resolve(decision: ParticipantOutcome | None, outcomes: Iterable[ParticipantOutcome | None]) -> Resolution:
     """What becomes of an in-doubt transaction.
 
     `decision` is the coordinator's, None where it does not know (any more). `outcomes` are all participants' rows, None
     for one that cannot be reached. Presuming abort while one participant cannot be asked makes half transfers: it may
     have committed.
     """
-    if decision is Outcome.COMMITTED:
+    if decision is ParticipantOutcome.COMMITTED:
         return Resolution.COMMIT
-    if decision is Outcome.ABORTED:
+    if decision is ParticipantOutcome.ABORTED:
         return Resolution.ABORT
     known = list(outcomes)
-    if Outcome.COMMITTED in known:
+    if ParticipantOutcome.COMMITTED in known:
         return Resolution.COMMIT
     return Resolution.WAIT if None in known else Resolution.ABORT

@@ -16,7 +16,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from domain.errors import InvalidInput
-from domain.faults import told
+from domain.faults import described
 from domain.identifiers import SHARD_NAME_PATTERN
 from domain.json_text import parse_json
 from domain.limits import SECONDS_MAX
@@ -153,7 +153,7 @@ def _what(field: str, fault: ErrorDetails) -> str:
     """Addresses are not shown: they hold passwords."""
     if fault["type"] == "string_pattern_mismatch":
         return "expected 1 to 63 of letters, digits, '.', '_', '-'"
-    return told(fault, show_input=field not in OWN_SERVER_FIELDS)
+    return described(fault, show_input=field not in OWN_SERVER_FIELDS)
 
 
 def _where(fault: ErrorDetails) -> str:

@@ -15,7 +15,7 @@ from domain.choreography import saga_id_of
 from domain.errors import NotFound, Refused, Unreachable
 from domain.identifiers import check_identifier, order_saga_id
 from domain.orders import OrderStatus, Style, closing_state
-from domain.sagas import Outcome, Reason, Refusal
+from domain.sagas import Reason, Refusal, SagaOutcome
 from domain.steps import Step
 from shards.connections.cluster import Cluster
 from shards.connections.database import Database
@@ -198,7 +198,7 @@ def _decision(runs: Sequence[Run], effects: Sequence[Effect]) -> DecisionDocumen
     row = next((effect for effect in effects if effect.name == Step.DECIDE_ORDER), None)
     if row is not None:
         reason, detail = (row.refusal.reason, row.refusal.detail) if row.refusal else (None, None)
-        outcome = row.outcome or Outcome.ABORTING
+        outcome = row.outcome or SagaOutcome.ABORTING
         return DecisionDocument(outcome=outcome, reason=reason, detail=detail, at=row.at, shard=row.shard)
     rounds = _decided(runs)
     if not rounds:

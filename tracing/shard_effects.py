@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pydantic import TypeAdapter
 
 from domain.orders import OrderState, Style
-from domain.sagas import Outcome, Refusal
+from domain.sagas import Refusal, SagaOutcome
 from domain.step_ids import NamedStep, step_of_barrier
 from domain.steps import Step
 from shards.sagas.saga_rows import BarrierRow, DatedOrder, LookupRow, SagaRows
@@ -63,7 +63,7 @@ def _of_step(shard: str, named: NamedStep, ops: Mapping[str, BarrierRow]) -> Ite
     reason = _REFUSAL.validate_python(undo.result)
     if opens and reason is not None:
         # Only a decision without a row to decide on leaves a reason here.
-        yield Effect.of(Step.DECIDE_ORDER, None, shard, undo.created_at, refusal=reason, outcome=Outcome.ABSENT)
+        yield Effect.of(Step.DECIDE_ORDER, None, shard, undo.created_at, refusal=reason, outcome=SagaOutcome.ABSENT)
     else:
         # A refused opening leaves an order to be closed; a refused reservation leaves nothing.
         nothing = barred or (refusal is not None and not opens)
@@ -84,5 +84,5 @@ def _of_lookup(shard: str, lookup: LookupRow) -> Iterator[Effect]:
 
 
 def _decision(shard: str, order: DatedOrder) -> Effect:
-    outcome = Outcome.CONFIRMED if order.state is OrderState.CONFIRMED else Outcome.ABORTING
+    outcome = SagaOutcome.CONFIRMED if order.state is OrderState.CONFIRMED else SagaOutcome.ABORTING
     return Effect.of(Step.DECIDE_ORDER, None, shard, order.decided_at, refusal=order.refusal, outcome=outcome)

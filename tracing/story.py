@@ -11,12 +11,12 @@ from datetime import datetime
 from typing import Any
 
 from activities.interfaces import StockShare
-from domain.sagas import Outcome
+from domain.sagas import SagaOutcome
 from domain.step_ids import parse_activity_id
-from domain.steps import Phase, Step, decision_told
+from domain.steps import Phase, Step, decision_wanted
 from tracing.documents import AlarmDocument, Result, RoundDocument, RowDocument, StepDocument
 from tracing.facts import TEMPORAL_CANCEL, Effect, Handover, LostTask, Request, Round, Run, Timer
-from workflows.orders.saga import told
+from workflows.orders.saga import goods_of
 from workflows.visibility import CANCELLATION_WINDOW
 
 
@@ -107,7 +107,7 @@ def _summary(last: Round, effect: Effect | None, about: About) -> str:
     if last.summary and (undecided or any(facts.get(name) is None for name in step.facts)):
         return last.summary
     refusal = answer.get("refusal") or {}
-    return step.told(_because(step, effect, refusal.get("reason"), about), **facts)
+    return step.summary(_because(step, effect, refusal.get("reason"), about), **facts)
 
 
 def _because(step: Step, effect: Effect | None, answered: str | None, about: About) -> str | None:
@@ -116,8 +116,8 @@ def _because(step: Step, effect: Effect | None, answered: str | None, about: Abo
     if step is not Step.DECIDE_ORDER:
         return about.reason
     if effect is None:
-        return decision_told(answered)
-    return decision_told(effect.refusal.reason if effect.refusal is not None else None)
+        return decision_wanted(answered)
+    return decision_wanted(effect.refusal.reason if effect.refusal is not None else None)
 
 
 def _facts(step_id: str, about: About) -> dict[str, object]:
@@ -126,7 +126,7 @@ def _facts(step_id: str, about: About) -> dict[str, object]:
         "order_id": about.order_id,
         "customer_id": about.customer_id,
         "total": about.total,
-        "goods": told(share) if share is not None else None,
+        "goods": goods_of(share) if share is not None else None,
     }
 
 
@@ -180,7 +180,7 @@ def _of_row(effect: Effect, runs: Sequence[Run], about: About) -> StepDocument:
         kind="step",
         phase=step.phase if step is not None else Phase.FORWARD,
         name=effect.name,
-        summary=step.told(goods=goods) if step is not None else effect.name,
+        summary=step.summary(goods=goods) if step is not None else effect.name,
         shard=effect.shard,
         result="nothing_to_undo" if effect.nothing_to_undo else result,
         reason=effect.refusal.reason if effect.refusal else None,
@@ -281,7 +281,7 @@ def _phase_at(run: Run, moment: datetime) -> Phase:
     decided = next((each for each in run.rounds if each.step is Step.DECIDE_ORDER and each.end == "done"), None)
     if decided is None or moment < decided.started_at:
         return Phase.FORWARD
-    return Phase.COMPLETION if decided.answer["outcome"] == Outcome.CONFIRMED else Phase.COMPENSATION
+    return Phase.COMPLETION if decided.answer["outcome"] == SagaOutcome.CONFIRMED else Phase.COMPENSATION
 
 
 def _told_answer(answer: Any) -> str:

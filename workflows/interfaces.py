@@ -10,6 +10,7 @@ from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 
+from pydantic import AliasChoices, Field
 from pydantic.dataclasses import dataclass
 
 from activities.interfaces import BatchCounts, Compared
@@ -28,7 +29,7 @@ SWEEP_EVERY_SECONDS = 30.0
 SWEEPS_MAX = 600
 # Workers join a sweeper that somebody else has started: it must sweep before anybody waits for it, but not always.
 SWEEP_SECONDS_MIN, SWEEP_SECONDS_MAX = 1.0, 60.0
-# More than a history has when its first stretch is begun.
+# More than a history has when its first line range is begun.
 BATCH_EVENTS_MIN = 10
 
 
@@ -122,12 +123,13 @@ class TransferResult:
 
 @dataclass(frozen=True, slots=True)
 class BatchOptions:
-    """`stretch_lines` are one activity, `chunk_lines` one transaction, which is then heard of within
+    """`range_lines` are one activity, `chunk_lines` one transaction, after which the activity heartbeats, within
     `heartbeat_seconds`. `events_max`: the history is begun anew when it may have become so long.
     """
 
     chunk_lines: int = 10_000
-    stretch_lines: int = 30_000
+    # Its name in the arguments of batches that were started before.
+    range_lines: int = Field(default=30_000, validation_alias=AliasChoices("range_lines", "stretch_lines"))
     heartbeat_seconds: float = 12.0
     events_max: int = 10_000
 

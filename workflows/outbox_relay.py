@@ -16,7 +16,7 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy, SearchAttributeKey
 
 from activities.interfaces import Followed, FollowShard, RelayActivities, Standing
-from workflows.entrance.bad_input import bad_input_told
+from workflows.entrance.bad_input import bad_input_refused
 from workflows.interfaces import CALL_SECONDS, FollowOutbox
 from workflows.visibility import with_items
 
@@ -57,7 +57,7 @@ class OutboxRelay:
         for each in others:
             each.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        with bad_input_told():
+        with bad_input_refused():
             for each in ended:
                 each.result()
         workflow.continue_as_new(request)

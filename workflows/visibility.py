@@ -25,7 +25,7 @@ def of_saga(saga_id: str) -> Sequence[SearchAttributeUpdate[str]]:
     return [] if workflow.info().typed_search_attributes.get(SAGA) is not None else [SAGA.value_set(saga_id)]
 
 
-def tell_stuck(stuck: Sequence[str], otherwise: str) -> None:
+def show_stuck(stuck: Sequence[str], otherwise: str) -> None:
     """The steps that are stuck, behind what is told when all move."""
     workflow.set_current_details(with_items(otherwise, [f"* stuck: {each}" for each in stuck]))
 

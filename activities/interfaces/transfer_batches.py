@@ -11,7 +11,7 @@ from domain.transfer_batch import Round
 
 
 @dataclass(frozen=True, slots=True)
-class BatchStretch:
+class LineRange:
     """Lines of one source shard behind line `after`, in the order of the file: `lines` of them, `chunk_lines` in one
     transaction. `round_` is the first or the second (see `domain.transfer_batch`)."""
 
@@ -42,7 +42,7 @@ class BatchCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class StretchDone:
+class RangeDone:
     """`last` is the last line that was looked at; None: this shard has no more in this round."""
 
     last: int | None
@@ -54,7 +54,7 @@ class TransferBatchActivities(ABC):
 
     @activity.defn
     @abstractmethod
-    async def carry_out_lines(self, stretch: BatchStretch) -> StretchDone:
+    async def carry_out_lines(self, range_: LineRange) -> RangeDone:
         """Chunk by chunk: admits what goes to other shards, decides on the source's shard in the order of the file,
         credits or withdraws on the targets' shards.
 

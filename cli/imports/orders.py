@@ -19,7 +19,7 @@ from domain.orders import Style
 from shardwise import Shardwise
 from shardwise.files.faults import Faults
 from shardwise.files.order_file import opened_orders
-from shardwise.orders.importing import Outcome, Tally
+from shardwise.orders.importing import LineOutcome, Tally
 
 REDRAW_SECONDS = 0.25
 
@@ -88,12 +88,12 @@ def _size(source: BinaryIO) -> int | None:
 
 
 def _so_far(tally: Tally, seconds: float) -> str:
-    counts = ", ".join(f"{tally.outcomes[outcome]} {outcome}" for outcome in Outcome if tally.outcomes[outcome])
+    counts = ", ".join(f"{tally.outcomes[outcome]} {outcome}" for outcome in LineOutcome if tally.outcomes[outcome])
     return f"{tally.done} orders, {tally.done / max(seconds, 0.001):.0f}/s: {counts or 'none yet'}"
 
 
 def _document(tally: Tally, seconds: float) -> dict[str, Any]:
-    outcomes = {outcome.value: tally.outcomes[outcome] for outcome in Outcome}
+    outcomes = {outcome.value: tally.outcomes[outcome] for outcome in LineOutcome}
     by_reason = {reason.value: count for reason, count in tally.by_reason.most_common()}
     return {
         "total": tally.total,
@@ -111,8 +111,8 @@ def _summary(tally: Tally, seconds: float) -> str:
 
 
 def _exit_code(tally: Tally) -> int:
-    if tally.outcomes[Outcome.INVALID]:
+    if tally.outcomes[LineOutcome.INVALID]:
         return 2
-    if tally.outcomes[Outcome.PENDING]:
+    if tally.outcomes[LineOutcome.PENDING]:
         return 3
-    return 1 if tally.outcomes[Outcome.FAILED] else 0
+    return 1 if tally.outcomes[LineOutcome.FAILED] else 0

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from typer.core import TyperCommand
 
 from domain.errors import InvalidInput
-from domain.faults import told
+from domain.faults import described
 
 # Older versions of typer take these from click, newer ones bring their own: reached in the one way both have.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -73,7 +73,7 @@ def _wrong_value(error: Exception) -> str | None:
     if name is None or not hasattr(error, "message") or not error.message:
         return None
     fault = error.__cause__
-    what = told(fault.errors()[0]) if isinstance(fault, ValidationError) else str(error.message).rstrip(".")
+    what = described(fault.errors()[0]) if isinstance(fault, ValidationError) else str(error.message).rstrip(".")
     choice = _CHOICE.fullmatch(what)
     if choice is not None:
         what = f"expected one of {choice['choices'].replace(chr(39), '')}, got {choice['got']}"

@@ -21,6 +21,7 @@ from domain.sagas import ALREADY_COMPENSATED, Refusal
 from shards.accounts import holds
 from shards.orders import events as order_events
 from shards.orders import order_row, queries
+from shards.orders.events import append_order_event
 from shards.outbox.appending import append_event
 from shards.routing.shard_transaction import ShardTransaction
 
@@ -41,7 +42,7 @@ async def place(
         return withdrawn
     total, stored = choreography.total, order_events.as_stored(choreography)
     placed = await order_row.insert_order(tx, order, lines, total, stored)
-    order_events.tell(
+    append_order_event(
         tx, order.order_id, placed, EventKind.ORDER_PLACED, customer_id=order.customer_id, total=str(total)
     )
     return None

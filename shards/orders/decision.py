@@ -12,10 +12,9 @@ from domain.events import AccountEvent
 from domain.identifiers import merchant_account_id, order_saga_id
 from domain.money import Money
 from domain.orders import OrderState
-from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal
+from domain.sagas import ALREADY_COMPENSATED, Decision, Reason, Refusal, SagaOutcome
 from shards.accounts import holds
-from shards.orders import events as order_events
-from shards.orders.events import CHANGED
+from shards.orders.events import CHANGED, append_order_event
 from shards.orders.order_row import OPEN_STEP
 from shards.outbox.appending import append_event
 from shards.routing.shard_transaction import ShardTransaction
@@ -53,7 +52,7 @@ async def decide(tx: ShardTransaction, order_id: str, refusal: Refusal | None) -
     saga_id = order_saga_id(order_id)
     decision = await _try_to_decide(tx, order_id, saga_id, refusal)
     if decision is None:
-        return Decision(Outcome.ABSENT, await _never_open(tx, order_id, saga_id, refusal))
+        return Decision(SagaOutcome.ABSENT, await _never_open(tx, order_id, saga_id, refusal))
     return decision
 
 
@@ -63,13 +62,13 @@ async def _try_to_decide(tx: ShardTransaction, order_id: str, saga_id: str, refu
         if confirmed is not None:
             total = Money(confirmed.total, confirmed.currency)
             await _capture(tx, saga_id, total)
-            order_events.tell(tx, order_id, confirmed, EventKind.ORDER_CONFIRMED, total=str(total))
-            return Decision(Outcome.CONFIRMED, None, total)
+            append_order_event(tx, order_id, confirmed, EventKind.ORDER_CONFIRMED, total=str(total))
+            return Decision(SagaOutcome.CONFIRMED, None, total)
     else:
         aborted = (await tx.execute(_ABORT, id=order_id, reason=refusal.reason, detail=refusal.detail)).one_or_none()
         if aborted is not None:
-            order_events.tell(tx, order_id, aborted, EventKind.ORDER_ABORTING, reason=refusal.reason)
-            return Decision(Outcome.ABORTING, refusal, Money(aborted.total, aborted.currency))
+            append_order_event(tx, order_id, aborted, EventKind.ORDER_ABORTING, reason=refusal.reason)
+            return Decision(SagaOutcome.ABORTING, refusal, Money(aborted.total, aborted.currency))
     row = (await tx.execute(_READ_DECISION, id=order_id)).one_or_none()
     return _decision_of(row) if row is not None else None
 
@@ -77,11 +76,11 @@ async def _try_to_decide(tx: ShardTransaction, order_id: str, saga_id: str, refu
 def _decision_of(row: Any) -> Decision:
     total = Money(row.total, row.currency)
     if row.state == OrderState.CONFIRMED:
-        return Decision(Outcome.CONFIRMED, None, total)
+        return Decision(SagaOutcome.CONFIRMED, None, total)
     if row.state == OrderState.PENDING:
         # It was not there a statement ago.
         raise TryAgain("the order was opened just now")
-    return Decision(Outcome.ABORTING, Refusal(Reason(row.reason), row.detail), total)
+    return Decision(SagaOutcome.ABORTING, Refusal(Reason(row.reason), row.detail), total)
 
 
 async def _capture(tx: ShardTransaction, saga_id: str, total: Money) -> None:

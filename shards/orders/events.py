@@ -23,10 +23,10 @@ from domain.money import Money
 from domain.orders import OrderState
 from domain.sagas import Refusal
 from shards.outbox.appending import append_event
-from shards.outbox.slice import WITHIN, Stretch
+from shards.outbox.slice import WITHIN, Slice
 from shards.routing.shard_transaction import ShardTransaction
 
-# What `tell` needs of a row that was changed just now.
+# What `append_order_event` needs of a row that was changed just now.
 CHANGED = "version, customer_id, currency, total, choreography"
 
 _ADVANCE = text(f"""
@@ -71,7 +71,7 @@ def as_stored(choreography: Choreography) -> dict[str, Any]:
     return {**kept, "event": EventKind.ORDER_PLACED}
 
 
-def tell(tx: ShardTransaction, order_id: str, changed: Any, kind: EventKind, **payload: Any) -> None:
+def append_order_event(tx: ShardTransaction, order_id: str, changed: Any, kind: EventKind, **payload: Any) -> None:
     """Appends an event of the order. `changed`: the row with the columns of `CHANGED` as it is now."""
     if changed.choreography is not None:
         payload["choreography"] = _carried(changed)
@@ -90,7 +90,7 @@ async def advance(
         news["refusal"] = _REFUSAL.dump_python(refusal, mode="json")
     changed = (await tx.execute(_ADVANCE, id=order_id, state=state, news=news)).one_or_none()
     if changed is not None:
-        tell(tx, order_id, changed, kind, **({"reason": refusal.reason} if refusal is not None else {}))
+        append_order_event(tx, order_id, changed, kind, **({"reason": refusal.reason} if refusal is not None else {}))
     return changed is not None
 
 
@@ -109,10 +109,10 @@ async def newest_versions(connection: AsyncConnection, order_ids: Sequence[str])
     return {row.id: row.version for row in await connection.execute(_VERSIONS, {"ids": list(order_ids)})}
 
 
-async def read_choreographed(snapshot: AsyncConnection, stretch: Stretch) -> tuple[Sequence[StoredEvent], int]:
-    """The events of choreographed orders in a stretch, and how many events of any kind it holds. Changes nothing."""
-    count = (await snapshot.execute(_COUNT, stretch.bound)).scalar_one()
-    rows = await snapshot.execute(_READ, stretch.bound) if count else ()
+async def read_choreographed(snapshot: AsyncConnection, slice_: Slice) -> tuple[Sequence[StoredEvent], int]:
+    """The events of choreographed orders in a slice, and how many events of any kind it holds. Changes nothing."""
+    count = (await snapshot.execute(_COUNT, slice_.bound)).scalar_one()
+    rows = await snapshot.execute(_READ, slice_.bound) if count else ()
     return [StoredEvent(*row) for row in rows], int(count)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from domain.errors import ShardwiseError
 from shards.connections.waiting import within
 from shards.orders.order_row import OrderRow
-from shards.orders.reads import OrderBook
+from shards.orders.reads import OrderReads
 
 POLL_SECONDS = 0.05
 
@@ -24,8 +24,8 @@ class _Waited:
 class FinalRows:
     """One query a shard each time, however many callers wait; none while nobody does."""
 
-    def __init__(self, book: OrderBook) -> None:
-        self._book = book
+    def __init__(self, reads: OrderReads) -> None:
+        self._reads = reads
         self._waited: dict[str, _Waited] = {}
         self._polling: asyncio.Task[None] | None = None
 
@@ -60,7 +60,7 @@ class FinalRows:
             customers = {order_id: waited.customer_id for order_id, waited in self._waited.items()}
             rows: dict[str, OrderRow] = {}
             with contextlib.suppress(ShardwiseError):
-                rows = await self._book.rows(customers, skip_unreachable=True)
+                rows = await self._reads.rows(customers, skip_unreachable=True)
             for order_id, row in rows.items():
                 waited = self._waited.get(order_id)
                 if row.state.is_final and waited is not None and not waited.final.done():

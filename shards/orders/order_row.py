@@ -21,8 +21,7 @@ from domain.shard_map import bucket_of
 from domain.steps import RECORDS, Step
 from shards.accounts import holds
 from shards.connections.database_errors import IntegrityViolation
-from shards.orders import events as order_events
-from shards.orders.events import CHANGED
+from shards.orders.events import CHANGED, append_order_event
 from shards.outbox.appending import append_event
 from shards.routing.shard_transaction import ShardTransaction
 from shards.sagas import barrier
@@ -89,7 +88,7 @@ async def open_order(tx: ShardTransaction, order: Order, lines: Sequence[PricedL
     if withdrawn is not None:
         return withdrawn
     placed = await insert_order(tx, order, lines, total)
-    order_events.tell(
+    append_order_event(
         tx, order.order_id, placed, EventKind.ORDER_PLACED, customer_id=order.customer_id, total=str(total)
     )
     saga_id = order_saga_id(order.order_id)
@@ -108,7 +107,7 @@ async def insert_order(
     total: Money,
     choreography: dict[str, Any] | None = None,
 ) -> Any:
-    """The new row, as `order_events.tell` wants it. Within the barrier step `OPEN_STEP` only."""
+    """The new row, as `append_order_event` wants it. Within the barrier step `OPEN_STEP` only."""
     inserted = await tx.execute(
         _INSERT_ORDER,
         id=order.order_id,
@@ -146,7 +145,7 @@ async def abort_order(tx: ShardTransaction, order_id: str, refusal: Refusal) -> 
         released = await holds.release_hold(tx, saga_id, OPEN_STEP)
         if released is not None:
             append_event(tx, saga_id, AccountEvent.PAYMENT_RELEASED, released.account_id, released.account_version)
-        order_events.tell(tx, order_id, closed, kind, reason=refusal.reason)
+        append_order_event(tx, order_id, closed, kind, reason=refusal.reason)
 
     # Before any row of the order is locked, as with every barrier row. What an order is, it stays.
     if (await tx.execute(_IS_CHOREOGRAPHED, id=order_id)).first() is not None:

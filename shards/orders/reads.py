@@ -51,7 +51,7 @@ class KnownOrder:
         return self.row.state.is_final if self.row else self.lookup.refusal is not None
 
 
-class OrderBook:
+class OrderReads:
     """Reads the primaries: what a workflow has committed is seen at once."""
 
     def __init__(self, router: Router) -> None:

@@ -1,4 +1,4 @@
-"""Following an outbox: when a consumer is asked for its next stretch. Quick while there is something, else silent."""
+"""Following an outbox: when a consumer is asked for its next slice. Quick while there is something, else silent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shards.outbox.slice import Stepped
 
 log = logging.getLogger("shardwise.relay")
 
-# After a stretch, so that the next one holds more than an event: each costs transactions on two servers.
+# After a slice, so that the next one holds more than an event: each costs transactions on two servers.
 GATHER_SECONDS = 0.02
 # While an open transaction hides what is there: nobody notifies when it ends without events of its own.
 HIDDEN_SECONDS_MIN, HIDDEN_SECONDS_MAX = 0.02, 1.0
@@ -22,7 +22,7 @@ POLL_SECONDS = 5.0
 
 
 class Consumer(Protocol):
-    """What takes events. `step` takes the next stretch, if any; it is called again after any error of ours."""
+    """What takes events. `step` takes the next slice, if any; it is called again after any error of ours."""
 
     name: str
 

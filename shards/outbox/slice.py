@@ -1,9 +1,9 @@
-"""A stretch of the outbox: the events of all transactions from one position to another, none of them left out.
+"""A slice of the outbox: the events of all transactions from one position to another, none of them left out.
 
 Ids are handed out before their transactions commit, and so are transaction ids: whoever reads "everything above the
 last one I saw" skips what commits late. A position here is a transaction id below which everything has ended, and a
-stretch ends at `pg_snapshot_xmin` of the snapshot that reads it: what is still open, a prepared transaction included,
-lies above and is read later. A stretch holds whole transactions, so a consumer never sees half of one.
+slice ends at `pg_snapshot_xmin` of the snapshot that reads it: what is still open, a prepared transaction included,
+lies above and is read later. A slice holds whole transactions, so a consumer never sees half of one.
 
 Events of one aggregate can come in another order than their versions: a transaction gets its id before it waits for the
 aggregate's lock. Consumers go by version.
@@ -21,7 +21,7 @@ BEGINNING = "0"
 EVENTS_MAX = 1000
 
 _XID = "CAST(CAST(:{} AS text) AS xid8)"
-# Within the stretch's own snapshot, whose horizon it is.
+# Within the slice's own snapshot, whose horizon it is.
 _END = text(f"""
     WITH horizon AS (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xid),
     last_taken AS (
@@ -39,7 +39,7 @@ _HIDDEN = text(f"""
 """)
 _PENDING = text(f"SELECT EXISTS (SELECT FROM outbox WHERE xid >= {_XID.format('after')})")
 
-# For the queries of a stretch, which bind `begin` and `end`.
+# For the queries of a slice, which bind `begin` and `end`.
 WITHIN = f"xid >= {_XID.format('begin')} AND xid < {_XID.format('end')}"
 
 
@@ -52,7 +52,7 @@ class Stepped:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class Slice:
     """Everything of transactions from `begin` up to and without `end`."""
 
     begin: str
@@ -68,18 +68,18 @@ class Stretch:
         return {"begin": self.begin, "end": self.end}
 
 
-async def stretch_after(snapshot: AsyncConnection, after: str, events_max: int = EVENTS_MAX) -> Stretch:
+async def slice_after(snapshot: AsyncConnection, after: str, events_max: int = EVENTS_MAX) -> Slice:
     """From `after` to the horizon, or to where about `events_max` events are in: a transaction is never cut.
 
     On a primary, within one REPEATABLE READ snapshot, which also has to read the events. Changes nothing.
     """
     end = (await snapshot.execute(_END, {"after": after, "events_max": events_max})).scalar_one()
-    return Stretch(after, end)
+    return Slice(after, end)
 
 
-async def more_behind(snapshot: AsyncConnection, stretch: Stretch) -> bool:
-    """Whether events lie behind the stretch: further ones, or some that an open transaction hides."""
-    return bool((await snapshot.execute(_HIDDEN, {"end": stretch.end})).scalar_one())
+async def more_behind(snapshot: AsyncConnection, slice_: Slice) -> bool:
+    """Whether events lie behind the slice: further ones, or some that an open transaction hides."""
+    return bool((await snapshot.execute(_HIDDEN, {"end": slice_.end})).scalar_one())
 
 
 async def is_anything_behind(connection: AsyncConnection, position: str) -> bool:

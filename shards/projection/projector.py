@@ -17,7 +17,7 @@ from shards.connections.database import Database
 from shards.connections.database_errors import blames_the_data
 from shards.outbox.cursors import RebuildNeeded, assert_untrimmed, trimmed_to
 from shards.outbox.marks import HistoryLost, Marked, read_mark, renew_mark
-from shards.outbox.slice import BEGINNING, Stepped, Stretch, is_anything_behind, more_behind, stretch_after
+from shards.outbox.slice import BEGINNING, Slice, Stepped, is_anything_behind, more_behind, slice_after
 from shards.projection.carrying import Carrier
 from shards.projection.parked import park, parked_among, parked_page, unpark
 from shards.projection.reading import ALL_LINES, Documents, Touched, Unfit, lines_within, read_documents, read_touched
@@ -181,14 +181,14 @@ class Projector:
             async with self._shard.snapshot() as snapshot:
                 marked = await self._assert_same_history(snapshot, cursor)
                 await assert_untrimmed(snapshot, cursor.position, self._shard.name)
-                stretch = await stretch_after(snapshot, cursor.position)
-                touched = await read_touched(snapshot, stretch)
-                more = await more_behind(snapshot, stretch)
+                slice_ = await slice_after(snapshot, cursor.position)
+                touched = await read_touched(snapshot, slice_)
+                more = await more_behind(snapshot, slice_)
                 parked = await parked_among(to, version, self._shard.name, touched) if cursor.has_parked else {}
                 if careful or parked:
-                    unfit = await self._carefully(snapshot, carrier, cursor, touched, parked, stretch)
+                    unfit = await self._carefully(snapshot, carrier, cursor, touched, parked, slice_)
                 else:
-                    lines = lines_within(stretch)
+                    lines = lines_within(slice_)
                     documents = {
                         aggregate: await read_documents(snapshot, aggregate, versions, lines)
                         for aggregate, versions in touched.in_order
@@ -201,8 +201,8 @@ class Projector:
             await park(to, version, self._shard.name, [*touched.unfit, *unfit])
             if touched.events:
                 mark = await self._mark(cursor, marked)
-                await self._move(to, version, cursor, stretch.end, mark, touched.events)
-        self._positions[version] = stretch.end if touched.events else cursor.position
+                await self._move(to, version, cursor, slice_.end, mark, touched.events)
+        self._positions[version] = slice_.end if touched.events else cursor.position
         return Stepped(touched.events, more)
 
     async def _carefully(
@@ -212,7 +212,7 @@ class Projector:
         cursor: Cursor,
         touched: Touched,
         parked: Mapping[Aggregate, set[str]],
-        stretch: Stretch,
+        slice_: Slice,
     ) -> list[Unfit]:
         """What was parked is tried again with everything that it lacks."""
         await _lock_names(carrier.to, cursor, touched.versions)
@@ -222,7 +222,7 @@ class Projector:
             unfit += await self._unparked(snapshot, carrier, aggregate, {key: versions[key] for key in again})
             fresh = {key: version for key, version in versions.items() if key not in again}
             if fresh:
-                unfit += await carrier.carry(snapshot, aggregate, fresh, lines_within(stretch))
+                unfit += await carrier.carry(snapshot, aggregate, fresh, lines_within(slice_))
         return unfit
 
     async def _unparked(

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.events import PROJECTED, Aggregate
 from domain.limits import IDENTIFIER_CHARS_MAX
 from shards.outbox.parked_keys import is_too_long, parked_key
-from shards.outbox.slice import WITHIN, Stretch
+from shards.outbox.slice import WITHIN, Slice
 from shards.routing.bulk_transaction import listed, numbers, texts
 
 # Documents of all that a shard has, to be narrowed by their `key`.
@@ -109,7 +109,7 @@ class Unfit:
 
 @dataclass(slots=True)
 class Touched:
-    """What the events of a stretch are about: by aggregate, the newest version that they tell of each key."""
+    """What the events of a slice are about: by aggregate, the newest version that they tell of each key."""
 
     events: int = 0
     versions: dict[Aggregate, dict[str, int]] = field(default_factory=dict)
@@ -131,10 +131,10 @@ class Documents:
     unfit: list[Unfit] = field(default_factory=list)
 
 
-async def read_touched(snapshot: AsyncConnection, stretch: Stretch) -> Touched:
+async def read_touched(snapshot: AsyncConnection, slice_: Slice) -> Touched:
     """Changes nothing. Keys that no row can have are unfit, under a key that can be kept."""
     touched = Touched()
-    for row in (await snapshot.execute(_TOUCHED, stretch.bound)).all():
+    for row in (await snapshot.execute(_TOUCHED, slice_.bound)).all():
         touched.events += row.events
         versions = dict(zip(row.keys, row.versions, strict=True))
         name = parked_key(row.aggregate)
@@ -161,9 +161,9 @@ class Lines:
 ALL_LINES = Lines(_ALL_LINES)
 
 
-def lines_within(stretch: Stretch) -> Lines:
-    """Those of the movements of the stretch's transactions."""
-    return Lines(_LINES_WITHIN, stretch.bound)
+def lines_within(slice_: Slice) -> Lines:
+    """Those of the movements of the slice's transactions."""
+    return Lines(_LINES_WITHIN, slice_.bound)
 
 
 async def read_documents(

@@ -174,7 +174,7 @@ movement = Table(
     Column("kind", Text, nullable=False),
     Column("currency", Text, nullable=False),
     db_time("created_at"),
-    # A projection reads what a stretch of transactions has moved, as it reads their events.
+    # A projection reads what a slice of transactions has moved, as it reads their events.
     Column("xid", XID8, nullable=False, server_default=text("pg_current_xact_id()")),
     UniqueConstraint("saga_id", "kind"),
     UniqueConstraint("id", "currency"),

@@ -20,7 +20,7 @@ from domain.transfers import Transfer
 from shards.accounts import ledger
 from shards.connections.database_errors import IntegrityViolation
 from shards.routing.shard_transaction import ShardTransaction
-from shards.transfers.transfer_row import tell_account
+from shards.transfers.transfer_row import append_account_event
 
 _CLAIM = text("""
     INSERT INTO admission (saga_id, account_id, keyspace, slot, currency, amount, state)
@@ -58,7 +58,7 @@ async def credit(tx: ShardTransaction, transfer: Transfer) -> None:
     """
     if await _advance(tx, transfer, "credited") or await credit_unadmitted(tx, transfer):
         version = await ledger.credit(tx, transfer.saga_id, transfer.target, transfer.amount, peer=transfer.source)
-        tell_account(tx, transfer, transfer.target, version, AccountEvent.TRANSFER_RECEIVED)
+        append_account_event(tx, transfer, transfer.target, version, AccountEvent.TRANSFER_RECEIVED)
         return
     state = await state_of(tx, transfer)
     if state != "credited":

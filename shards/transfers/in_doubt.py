@@ -16,7 +16,7 @@ from domain.errors import ShardwiseError, TryAgain, Unreachable
 from domain.in_doubt import InDoubt, InDoubtReport, Resolved, Waiting
 from domain.sagas import Reason, Refusal
 from domain.transfers import Transfer
-from domain.two_phase import Coordinator, Outcome, Participant, Resolution, parse_gid, resolve
+from domain.two_phase import Coordinator, Participant, ParticipantOutcome, Resolution, parse_gid, resolve
 from shards.connections.database import Database
 from shards.connections.side_by_side import all_ended
 from shards.routing.router import Router
@@ -120,7 +120,7 @@ class Sweep:
             raise failure
         return None
 
-    async def _outcome(self, transfer: Transfer, participant: Participant) -> Outcome | None:
+    async def _outcome(self, transfer: Transfer, participant: Participant) -> ParticipantOutcome | None:
         try:
             return (await two_phase.outcome_of(self._router, transfer, participant)).outcome
         except Unreachable:
@@ -131,16 +131,16 @@ class Sweep:
         for each in group:
             if not self._dry_run:
                 await two_phase.end_prepared(self._router, each.shard, each.gid, "ROLLBACK")
-            self._resolved.append(Resolved(each.gid, each.shard, None, Outcome.UNKNOWN))
+            self._resolved.append(Resolved(each.gid, each.shard, None, ParticipantOutcome.UNKNOWN))
 
     async def _end(self, transfer: Transfer, group: Sequence[InDoubt], refusal: Refusal | None) -> None:
         if self._dry_run:
-            outcome = Outcome.ABORTED if refusal else Outcome.COMMITTED
+            outcome = ParticipantOutcome.ABORTED if refusal else ParticipantOutcome.COMMITTED
         else:
             outcome = await self._insist(transfer, refusal)
         self._resolved += [Resolved(each.gid, each.shard, transfer.saga_id, outcome) for each in group]
 
-    async def _insist(self, transfer: Transfer, refusal: Refusal | None) -> Outcome:
+    async def _insist(self, transfer: Transfer, refusal: Refusal | None) -> ParticipantOutcome:
         """Once begun it is not left to the next sweep at the first failure: that finds only what is still prepared, and
         not the marker that is missing."""
         for _ in range(ATTEMPTS_MAX - 1):

@@ -21,7 +21,7 @@ from domain.accounts import unknown_account, why_not_receive, why_not_spend
 from domain.errors import TryAgain
 from domain.events import AccountEvent, TransferEvent
 from domain.money import Money
-from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal
+from domain.sagas import ALREADY_COMPENSATED, Decision, Reason, Refusal, SagaOutcome
 from domain.steps import Step
 from domain.transfers import Protocol, Transfer, TransferState
 from domain.two_phase import gid_stem
@@ -111,8 +111,8 @@ async def _move(tx: ShardTransaction, transfer: Transfer) -> None:
         return
     amount = transfer.amount
     sent, received = await ledger.move(tx, transfer.saga_id, transfer.source, transfer.target, amount)
-    tell_account(tx, transfer, transfer.source, sent, AccountEvent.TRANSFER_SENT)
-    tell_account(tx, transfer, transfer.target, received, AccountEvent.TRANSFER_RECEIVED)
+    append_account_event(tx, transfer, transfer.source, sent, AccountEvent.TRANSFER_SENT)
+    append_account_event(tx, transfer, transfer.target, received, AccountEvent.TRANSFER_RECEIVED)
     await _decide(tx, transfer, TransferState.CONFIRMED, None)
 
 
@@ -125,7 +125,7 @@ async def _hold(tx: ShardTransaction, transfer: Transfer) -> None:
     if isinstance(held, Refusal):
         await _decline(tx, transfer, held)
     elif held is not None:
-        tell_account(tx, transfer, transfer.source, held, AccountEvent.TRANSFER_HELD)
+        append_account_event(tx, transfer, transfer.source, held, AccountEvent.TRANSFER_HELD)
 
 
 async def decide(tx: ShardTransaction, transfer: Transfer, protocol: Protocol, refusal: Refusal | None) -> Decision:
@@ -138,18 +138,18 @@ async def decide(tx: ShardTransaction, transfer: Transfer, protocol: Protocol, r
     if refusal is None:
         if await _decide(tx, transfer, TransferState.CONFIRMED, None):
             captured = await holds.capture_hold(tx, transfer.saga_id, HOLD_STEP, transfer.amount, peer=transfer.target)
-            tell_account(tx, transfer, transfer.source, captured.account_version, AccountEvent.TRANSFER_SENT)
-            return Decision(Outcome.CONFIRMED)
+            append_account_event(tx, transfer, transfer.source, captured.account_version, AccountEvent.TRANSFER_SENT)
+            return Decision(SagaOutcome.CONFIRMED)
     elif await _decline(tx, transfer, refusal):
-        return Decision(Outcome.ABORTING, refusal)
+        return Decision(SagaOutcome.ABORTING, refusal)
     row = await read(tx, transfer.source, transfer.transfer_id)
     if row is None:
         return await _never_open(tx, transfer, protocol, refusal or ALREADY_COMPENSATED)
     if row.state is TransferState.CONFIRMED:
-        return Decision(Outcome.CONFIRMED)
+        return Decision(SagaOutcome.CONFIRMED)
     if row.state is TransferState.PENDING:
         raise TryAgain("the transfer was opened just now")
-    return Decision(Outcome.ABORTING, row.refusal)
+    return Decision(SagaOutcome.ABORTING, row.refusal)
 
 
 async def confirm_unheld(tx: ShardTransaction, transfer: Transfer) -> bool:
@@ -185,7 +185,9 @@ def transfer_of(row: Any) -> TransferRow:
     )
 
 
-def tell_account(tx: ShardTransaction, transfer: Transfer, account_id: str, version: int, event: AccountEvent) -> None:
+def append_account_event(
+    tx: ShardTransaction, transfer: Transfer, account_id: str, version: int, event: AccountEvent
+) -> None:
     append_event(tx, transfer.saga_id, event, account_id, version, amount=str(transfer.amount))
 
 
@@ -195,7 +197,7 @@ async def _decline(tx: ShardTransaction, transfer: Transfer, refusal: Refusal) -
         return False
     released = await holds.release_hold(tx, transfer.saga_id, HOLD_STEP)
     if released is not None:
-        tell_account(tx, transfer, transfer.source, released.account_version, AccountEvent.TRANSFER_RELEASED)
+        append_account_event(tx, transfer, transfer.source, released.account_version, AccountEvent.TRANSFER_RELEASED)
     return True
 
 
@@ -203,7 +205,7 @@ async def _never_open(tx: ShardTransaction, transfer: Transfer, protocol: Protoc
     if not await _claim(tx, transfer, protocol, TransferState.DECLINED, refusal):
         raise TryAgain("the transfer was opened just now")
     _tell(tx, transfer, 1, TransferEvent.DECLINED, reason=refusal.reason)
-    return Decision(Outcome.ABORTING, refusal)
+    return Decision(SagaOutcome.ABORTING, refusal)
 
 
 async def _decide(tx: ShardTransaction, transfer: Transfer, state: TransferState, refusal: Refusal | None) -> bool:

@@ -25,7 +25,7 @@ from domain.events import AccountEvent
 from domain.sagas import ALREADY_COMPENSATED, Reason, Refusal
 from domain.shard_map import Route, ShardMap
 from domain.transfers import Protocol, Transfer, TransferState
-from domain.two_phase import Ended, Outcome, Participant, Vote, gid_of
+from domain.two_phase import Ended, Participant, ParticipantOutcome, Vote, gid_of
 from shards.accounts import holds, ledger
 from shards.connections.database_errors import IntegrityViolation, LockTimedOut, sqlstate
 from shards.routing.router import Router
@@ -39,7 +39,7 @@ MARKER_LOCK_TIMEOUT = "500ms"
 MARKER_ROUNDS_MAX = 3
 
 YES = Vote()
-COMMITTED = Ended(Outcome.COMMITTED)
+COMMITTED = Ended(ParticipantOutcome.COMMITTED)
 VOTE_LOST = Refusal(Reason.COORDINATOR_LOST, "its prepared transaction was rolled back before it was committed")
 
 _IS_PREPARED = text("SELECT EXISTS (SELECT FROM pg_prepared_xacts WHERE gid = :gid AND database = current_database())")
@@ -95,11 +95,13 @@ async def commit(router: Router, transfer: Transfer, participant: Participant) -
         return COMMITTED
     # It does not exist: committed before, or rolled back. Only its row knows.
     ended = await outcome_of(router, transfer, participant)
-    if ended.outcome is Outcome.COMMITTED:
+    if ended.outcome is ParticipantOutcome.COMMITTED:
         return ended
     if participant is Participant.TARGET:
         return await _credit_unprepared(router, transfer)
-    return ended if ended.outcome is Outcome.ABORTED else await abort(router, transfer, participant, VOTE_LOST)
+    return (
+        ended if ended.outcome is ParticipantOutcome.ABORTED else await abort(router, transfer, participant, VOTE_LOST)
+    )
 
 
 async def abort(router: Router, transfer: Transfer, participant: Participant, refusal: Refusal) -> Ended:
@@ -155,7 +157,7 @@ async def _debit(tx: ShardTransaction, transfer: Transfer) -> Vote | None:
     """None: done, and can be prepared. A vote: nothing is left to prepare."""
     if not await transfer_row.confirm_unheld(tx, transfer):
         ended = await _source_outcome(tx, transfer)
-        if ended.outcome is Outcome.UNKNOWN:
+        if ended.outcome is ParticipantOutcome.UNKNOWN:
             raise TryAgain("the transfer was opened just now")
         return _standing(ended)
     source = await holds.lock(tx, transfer.source)
@@ -163,7 +165,7 @@ async def _debit(tx: ShardTransaction, transfer: Transfer) -> Vote | None:
     if refusal is not None:
         return Vote(refusal)
     version = await ledger.debit(tx, transfer.saga_id, transfer.source, transfer.amount, peer=transfer.target)
-    transfer_row.tell_account(tx, transfer, transfer.source, version, AccountEvent.TRANSFER_SENT)
+    transfer_row.append_account_event(tx, transfer, transfer.source, version, AccountEvent.TRANSFER_SENT)
     return None
 
 
@@ -180,7 +182,7 @@ async def _credit(tx: ShardTransaction, transfer: Transfer) -> Vote | None:
 
 async def _pay(tx: ShardTransaction, transfer: Transfer) -> None:
     version = await ledger.credit(tx, transfer.saga_id, transfer.target, transfer.amount, peer=transfer.source)
-    transfer_row.tell_account(tx, transfer, transfer.target, version, AccountEvent.TRANSFER_RECEIVED)
+    transfer_row.append_account_event(tx, transfer, transfer.target, version, AccountEvent.TRANSFER_RECEIVED)
 
 
 def _standing(ended: Ended) -> Vote:
@@ -227,11 +229,11 @@ async def end_prepared(router: Router, shard: str, gid: str, verb: str) -> bool:
 async def _leave_marker(router: Router, transfer: Transfer, participant: Participant, refusal: Refusal) -> Ended:
     async def decline(tx: ShardTransaction) -> Ended:
         decision = await transfer_row.decide(tx, transfer, Protocol.TWO_PHASE, refusal)
-        return COMMITTED if decision.is_confirmed else Ended(Outcome.ABORTED, decision.refusal)
+        return COMMITTED if decision.is_confirmed else Ended(ParticipantOutcome.ABORTED, decision.refusal)
 
     async def withdraw(tx: ShardTransaction) -> Ended:
         await admissions.withdraw(tx, transfer)
-        return Ended(Outcome.ABORTED, refusal)
+        return Ended(ParticipantOutcome.ABORTED, refusal)
 
     return await _write(router, transfer, participant, decline if participant is Participant.SOURCE else withdraw)
 
@@ -283,9 +285,9 @@ async def _source_outcome(tx: ShardTransaction, transfer: Transfer) -> Ended:
         case TransferState.CONFIRMED:
             return COMMITTED
         case TransferState.DECLINED if row is not None:
-            return Ended(Outcome.ABORTED, row.refusal)
+            return Ended(ParticipantOutcome.ABORTED, row.refusal)
         case _:
-            return Ended(Outcome.UNKNOWN)
+            return Ended(ParticipantOutcome.UNKNOWN)
 
 
 async def _target_outcome(tx: ShardTransaction, transfer: Transfer) -> Ended:
@@ -293,9 +295,9 @@ async def _target_outcome(tx: ShardTransaction, transfer: Transfer) -> Ended:
         case "credited":
             return COMMITTED
         case None:
-            return Ended(Outcome.UNKNOWN)
+            return Ended(ParticipantOutcome.UNKNOWN)
         case _:
-            return Ended(Outcome.ABORTED)
+            return Ended(ParticipantOutcome.ABORTED)
 
 
 async def _is_prepared(connection: AsyncConnection, gid: str) -> bool:

@@ -16,7 +16,7 @@ from typing import IO, Any
 from domain.errors import InvalidInput
 from domain.identifiers import check_identifier
 from domain.sagas import Reason
-from shards.transfers.batch.outcomes import LineOutcome, LineStatus
+from shards.transfers.batch.outcomes import LineResult, LineStatus
 from shardwise.files.transfer_file import InvalidLine
 
 __all__ = ["COLUMNS", "InvalidLines", "LineStatus", "Tally", "outcomes_file", "outcomes_path", "write_outcomes"]
@@ -42,12 +42,12 @@ class InvalidLines:
         json.dump([line.n, _known(line.transfer_id), _known(line.source), line.message], self._file)
         self._file.write("\n")
 
-    def read(self) -> Iterator[LineOutcome]:
+    def read(self) -> Iterator[LineResult]:
         """In the order in which they were added."""
         self._file.seek(0)
         for text in self._file:
             n, transfer_id, source, message = json.loads(text)
-            yield LineOutcome(n, transfer_id, source, LineStatus.INVALID, "", message)
+            yield LineResult(n, transfer_id, source, LineStatus.INVALID, "", message)
 
     def close(self) -> None:
         self._file.close()
@@ -82,8 +82,8 @@ def outcomes_file(path: Path) -> Iterator[IO[str]]:
 
 async def write_outcomes(
     file: IO[str],
-    pages: AsyncIterator[tuple[int, list[LineOutcome]]],
-    invalid: Iterator[LineOutcome],
+    pages: AsyncIterator[tuple[int, list[LineResult]]],
+    invalid: Iterator[LineResult],
     on_conflict: Callable[[int, str], None],
 ) -> Tally:
     """Both in the order of the file, merged into it. `on_conflict` is told the number of each line whose id names
@@ -105,7 +105,7 @@ async def write_outcomes(
     return tally
 
 
-def _write(writer: Any, rows: Sequence[LineOutcome], tally: Tally) -> None:
+def _write(writer: Any, rows: Sequence[LineResult], tally: Tally) -> None:
     writer.writerows((row.transfer_id, row.source, row.status.value, row.reason, row.detail) for row in rows)
     tally.statuses.update(row.status for row in rows)
     tally.by_reason.update(row.reason for row in rows if row.reason)

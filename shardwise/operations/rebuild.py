@@ -44,7 +44,7 @@ class ReadModelRebuilds:
         return await self._workflows.start(ReadModelRebuild.run, rebuild, begun, START_SECONDS)
 
     async def ended(self, handle: Handle, report: Report, quiet_seconds: float) -> Rebuilt | None:
-        """Waits for the end; None when nothing has moved for `quiet_seconds`. Raises `SagaBroke`."""
+        """Waits for the end; None when nothing has moved for `quiet_seconds`. Raises `WorkflowFailed`."""
         total = sum(each.rows for each in await self.to_fill())
         last: object = None
 

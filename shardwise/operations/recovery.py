@@ -25,7 +25,7 @@ from shards.audit.findings import Violation
 from shards.audit.sagas.judgement import judge
 from shards.audit.workflows import Work
 from shards.connections.side_by_side import all_ended
-from shards.orders.reads import OrderBook
+from shards.orders.reads import OrderReads
 from shards.transfers.batch import staging
 from shards.transfers.reads import read_transfers
 from shardwise.connections import Connections
@@ -96,7 +96,7 @@ class Recovery:
 
     def __init__(self, connections: Connections, settings: Settings, progress: Report) -> None:
         self._connections = connections
-        self._book = OrderBook(connections.router)
+        self._reads = OrderReads(connections.router)
         self._styles = OrderStyles(connections.temporal, connections.router, settings)
         self._transfers = TransferSagas(connections.temporal, settings)
         self._progress = progress
@@ -109,7 +109,7 @@ class Recovery:
         audit = Audit(self._connections.cluster, workflows, self._progress)
         await audit.check_sagas()
         order_ids = sorted({dossier.order_id for dossier in audit.abandoned.values() if dossier.order_id is not None})
-        known = await self._book.read(order_ids)
+        known = await self._reads.read(order_ids)
         orders = [AbandonedOrder(each, known[each].status if each in known else None) for each in order_ids]
         transfers = [
             AbandonedTransfer(saga_id, TransferState(dossier.transfers[0].state) if dossier.transfers else None)
@@ -191,7 +191,7 @@ class Recovery:
 
     async def _start_order(self, order: AbandonedOrder) -> None:
         request = await self._request(order.order_id)
-        shard = await self._book.customer_shard(request.customer_id)
+        shard = await self._reads.customer_shard(request.customer_id)
         await self._styles.resume(request, shard, order.is_decided)
 
     async def _start_transfer(self, abandoned: AbandonedTransfer) -> None:
@@ -220,7 +220,7 @@ class Recovery:
 
     async def _request(self, order_id: str) -> Order:
         """What was asked for: by the row, or by the lost workflow's own history where it had not come to write one."""
-        known = await self._book.find(order_id)
+        known = await self._reads.find(order_id)
         if known is not None:
             return known.lookup.request
         asked, _ = await self._asked_for(order_id)

@@ -29,7 +29,7 @@ from shardwise.operations.stack_status import StackReport, stack_report
 from shardwise.operations.watch.documents import WatchDocument
 from shardwise.operations.watch.watcher import Watcher
 from shardwise.orders.service import Orders
-from shardwise.temporal.calls import SagaBroke
+from shardwise.temporal.calls import WorkflowFailed
 from shardwise.temporal.states import TemporalWorkflowStates
 from tracing.documents import TraceDocument
 from tracing.read import trace_order
@@ -132,7 +132,7 @@ class Operations:
         handle = await self._rebuilds.start(Rebuild())
         try:
             rebuilt = await self._rebuilds.ended(handle, progress, stuck_after)
-        except SagaBroke as broke:
+        except WorkflowFailed as broke:
             message = f"the rebuild ended before its end, the same command begins anew: {broke}"
             raise ShardwiseError("rebuild_broke", message) from broke
         return document_of(rebuilt, time.monotonic() - began)

@@ -18,12 +18,12 @@ from domain.choreography import PLACEMENT_TYPE, REACTIONS, Reactor, Service, pla
 from domain.errors import TryAgain
 from domain.identifiers import order_saga_id
 from domain.orders import Order, OrderStatus, closing_state
-from domain.sagas import Decision, Outcome, SagaOptions
+from domain.sagas import Decision, SagaOptions, SagaOutcome
 from shards.orders import decision as orders
 from shards.orders import events as order_events
 from shards.orders import lookup as order_lookup
 from shards.orders.final_rows import FinalRows
-from shards.orders.reads import OrderBook
+from shards.orders.reads import OrderReads
 from shards.routing.router import Router
 from shardwise.orders.sagas import Seen, summary_of
 from shardwise.orders.waiting import waits_for
@@ -43,7 +43,7 @@ class ChoreographedOrders:
     def __init__(self, workflows: Workflows, router: Router, settings: Settings) -> None:
         self._workflows = workflows
         self._router = router
-        self._rows = FinalRows(OrderBook(router))
+        self._rows = FinalRows(OrderReads(router))
         self._options = SagaOptions(settings.activity_mode, settings.stuck_after_seconds)
         self._window_seconds = settings.cancellation_window_seconds
 
@@ -99,13 +99,13 @@ class ChoreographedOrders:
         Whether it won is for the row to say. An order that was not placed yet never will be. Idempotent.
         """
         decision = await self._decide_to_cancel(order)
-        if decision.outcome is Outcome.ABSENT:
+        if decision.outcome is SagaOutcome.ABSENT:
             refusal = decision.refusal or CANCELLED
             await self._router.write(
                 lambda m: m.of_order_id(order.order_id), lambda tx: order_lookup.refuse(tx, order, refusal)
             )
             return
-        if decision.outcome is Outcome.ABORTING:
+        if decision.outcome is SagaOutcome.ABORTING:
             await answered(self._end_window(order.order_id))
         await self._rows.final(order.order_id, order.customer_id, seconds)
 

@@ -12,13 +12,13 @@ from domain.errors import InvalidInput, Unreachable, first_of
 from domain.order_documents import parse_order
 from domain.orders import Order, OrderStatus, Style
 from domain.sagas import Reason, Refusal
-from shards.orders.reads import KnownOrder, OrderBook
+from shards.orders.reads import KnownOrder, OrderReads
 from shardwise.files.order_file import NumberedLine
 from shardwise.orders.styles import OrderStyles
-from shardwise.temporal.calls import SagaBroke
+from shardwise.temporal.calls import WorkflowFailed
 
 
-class Outcome(StrEnum):
+class LineOutcome(StrEnum):
     """What a line is counted as. `pending` is not final within the limit; `failed` is a workflow that ended without
     a decision: a bug, or an operator's terminate. `repeated` is a line that was in this file before."""
 
@@ -39,7 +39,7 @@ class Tally:
     total: int = 0
     unchanged: int = 0
     bytes_done: int = 0
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    outcomes: Counter[LineOutcome] = field(default_factory=Counter)
     by_reason: Counter[Reason] = field(default_factory=Counter)
 
     @property
@@ -58,7 +58,7 @@ class OrderImport:
 
     def __init__(
         self,
-        book: OrderBook,
+        reads: OrderReads,
         styles: OrderStyles,
         style: Style,
         concurrency: int,
@@ -69,7 +69,7 @@ class OrderImport:
         """An order not final `limit_seconds` after its turn came is counted pending. `on_invalid` is told the line's
         number and what is wrong with it."""
         self.tally = tally
-        self._book = book
+        self._reads = reads
         self._styles = styles
         self._style = style
         self._concurrency = concurrency
@@ -108,7 +108,7 @@ class OrderImport:
 
     async def _still_to_do(self, batch: list[NumberedLine]) -> list[_Placed]:
         placed = [each for line in batch if (each := self._parsed(line)) is not None]
-        known = await self._book.read([each.order.order_id for each in placed], skip_unreachable=True)
+        known = await self._reads.read([each.order.order_id for each in placed], skip_unreachable=True)
         return [each for each in placed if not self._is_settled(each, known.get(each.order.order_id))]
 
     def _parsed(self, line: NumberedLine) -> _Placed | None:
@@ -126,7 +126,7 @@ class OrderImport:
         if earlier is not None and earlier != order.content_hash:
             self._conflict(placed)
         elif order.order_id in self._seen:
-            self._count(placed.line, Outcome.REPEATED)
+            self._count(placed.line, LineOutcome.REPEATED)
         else:
             self._seen[order.order_id] = order.content_hash
             if known is None or not known.is_final:
@@ -143,15 +143,15 @@ class OrderImport:
 
     async def _carry_out(self, placed: _Placed) -> None:
         order = placed.order
-        unfinished = Outcome.PENDING
+        unfinished = LineOutcome.PENDING
         try:
-            shard = await self._book.customer_shard(order.customer_id)
+            shard = await self._reads.customer_shard(order.customer_id)
             result = await self._styles.carry_out(order, shard, self._limit_seconds)
         except Unreachable:
             result = None
-        except SagaBroke:
+        except WorkflowFailed:
             result = None
-            unfinished = Outcome.FAILED
+            unfinished = LineOutcome.FAILED
         if result is None:
             await self._settle_by_row(placed, unfinished)
         elif result.content_hash != order.content_hash or _is_conflict(result.refusal):
@@ -159,10 +159,10 @@ class OrderImport:
         else:
             self._settle(placed, result.status, result.refusal)
 
-    async def _settle_by_row(self, placed: _Placed, unfinished: Outcome) -> None:
+    async def _settle_by_row(self, placed: _Placed, unfinished: LineOutcome) -> None:
         """The row can be final while its workflow is not: after the decision, steps may wait for their shards."""
         order = placed.order
-        known = (await self._book.read([order.order_id], skip_unreachable=True)).get(order.order_id)
+        known = (await self._reads.read([order.order_id], skip_unreachable=True)).get(order.order_id)
         if known is not None and known.lookup.content_hash != order.content_hash:
             self._conflict(placed)
         elif known is not None and known.is_final:
@@ -171,8 +171,8 @@ class OrderImport:
             self._count(placed.line, unfinished)
 
     def _settle(self, placed: _Placed, status: OrderStatus, refusal: Refusal | None) -> None:
-        outcome = Outcome(status.value)
-        if refusal is not None and outcome is Outcome.REJECTED:
+        outcome = LineOutcome(status.value)
+        if refusal is not None and outcome is LineOutcome.REJECTED:
             self.tally.by_reason[refusal.reason] += 1
         self._count(placed.line, outcome)
 
@@ -183,9 +183,9 @@ class OrderImport:
 
     def _invalid(self, line: NumberedLine, message: str) -> None:
         self._on_invalid(line.number, message)
-        self._count(line, Outcome.INVALID)
+        self._count(line, LineOutcome.INVALID)
 
-    def _count(self, line: NumberedLine, outcome: Outcome) -> None:
+    def _count(self, line: NumberedLine, outcome: LineOutcome) -> None:
         self.tally.outcomes[outcome] += 1
         self.tally.bytes_done += line.size
 

@@ -20,7 +20,7 @@ from domain.orders import Order, OrderLine, OrderStatus, Style, check_order, mer
 from domain.sagas import Reason
 from shards.audit.sagas.gathering import gather
 from shards.audit.sagas.judgement import judge
-from shards.orders.reads import KnownOrder, OrderBook
+from shards.orders.reads import KnownOrder, OrderReads
 from shardwise.connections import Opened
 from shardwise.files.order_file import opened_orders, read_batches
 from shardwise.new_ids import new_id
@@ -29,7 +29,7 @@ from shardwise.orders.documents import OrderDocument
 from shardwise.orders.importing import OrderImport, Tally
 from shardwise.orders.sagas import Seen
 from shardwise.orders.styles import OrderStyles
-from shardwise.temporal.calls import SagaBroke
+from shardwise.temporal.calls import WorkflowFailed
 
 CURRENCY_OF_UNKNOWN_CUSTOMERS = "USD"
 WAIT_SECONDS = 30.0
@@ -65,8 +65,8 @@ class Orders:
         return OrderStyles(to.temporal, to.router, self._opened.settings)
 
     @property
-    def _book(self) -> OrderBook:
-        return OrderBook(self._opened.usual.router)
+    def _reads(self) -> OrderReads:
+        return OrderReads(self._opened.usual.router)
 
     async def place(
         self,
@@ -107,14 +107,14 @@ class Orders:
         check_seconds(wait, "wait")
         known = None
         with contextlib.suppress(Unreachable):  # The order is taken all the same, and waits for its shard.
-            known = await self._book.find(order.order_id)
+            known = await self._reads.find(order.order_id)
         if known is not None:
             _assert_same_content(order, known.lookup.content_hash)
             if known.is_final:
                 return await self._document(known)
             order = replace(order, style=known.style)
-        shard = await self._book.customer_shard(order.customer_id)
-        with contextlib.suppress(SagaBroke):  # The row says how far it came.
+        shard = await self._reads.customer_shard(order.customer_id)
+        with contextlib.suppress(WorkflowFailed):  # The row says how far it came.
             result = await self._styles.carry_out(order, shard, wait)
             if result is not None:
                 _assert_same_content(order, result.content_hash)
@@ -126,7 +126,7 @@ class Orders:
         """The order as it stands. `NotFound` with `unknown_order`; `Refused` with `invalid_input` where no rule allows
         what it was started with, with `id_held` where a workflow that is none of ours holds its id."""
         check_identifier(order_id, "order_id")
-        known = await self._book.find(order_id)
+        known = await self._reads.find(order_id)
         return await self._document(known) if known is not None else await self._unclaimed(order_id)
 
     async def cancel(self, order_id: str, wait: float = WAIT_SECONDS) -> OrderDocument:
@@ -139,11 +139,11 @@ class Orders:
         before = await self.show(order_id)
         if before.is_final:
             return before
-        known = await self._book.find(order_id)
+        known = await self._reads.find(order_id)
         if known is None:
             await self._styles.cancel_unclaimed(order_id, wait)
         else:
-            shard = await self._book.customer_shard(known.lookup.customer_id)
+            shard = await self._reads.customer_shard(known.lookup.customer_id)
             await self._styles.cancel(known.lookup.request, shard, wait)
         return await self.show(order_id)
 
@@ -158,9 +158,9 @@ class Orders:
         before = await self.show(order_id)
         taken = await self._styles.retry(order_id, before.style, wait)
         if not taken and await self._is_due(order_id):
-            known = await self._book.find(order_id)
+            known = await self._reads.find(order_id)
             if known is not None:
-                shard = await self._book.customer_shard(known.lookup.customer_id)
+                shard = await self._reads.customer_shard(known.lookup.customer_id)
                 is_decided = known.status is not OrderStatus.PENDING
                 await self._styles.resume(known.lookup.request, shard, is_decided)
                 taken = True
@@ -197,7 +197,7 @@ class Orders:
             await asyncio.gather(self._opened.usual.router.map(), self._opened.usual.temporal())
             if say is not None and not await self.has_worker(chosen):
                 say("no worker polls for orders: they will wait for one (`shardwise up` or `shardwise worker`)")
-            work = OrderImport(self._book, self._styles, chosen, concurrency, stuck_after, on_invalid, told)
+            work = OrderImport(self._reads, self._styles, chosen, concurrency, stuck_after, on_invalid, told)
             return await work.run(read_batches(source))
 
     async def has_worker(self, style: Style | str = Style.ORCHESTRATED) -> bool:
@@ -206,7 +206,7 @@ class Orders:
 
     async def _currency_of(self, customer: str) -> str:
         try:
-            return await self._book.customer_currency(customer) or CURRENCY_OF_UNKNOWN_CUSTOMERS
+            return await self._reads.customer_currency(customer) or CURRENCY_OF_UNKNOWN_CUSTOMERS
         except Unreachable as error:
             message = f"{error.message}; nothing was placed"
             raise Unreachable(error.code, message) from error
@@ -214,7 +214,7 @@ class Orders:
     async def _just_placed(self, order: Order, shard: str) -> OrderDocument:
         known = None
         with contextlib.suppress(Unreachable):
-            known = await self._book.find(order.order_id)
+            known = await self._reads.find(order.order_id)
         if known is None or not known.is_final:
             await self._styles.assert_ours(order.order_id, order.style)
         if known is None:
@@ -229,9 +229,9 @@ class Orders:
                 self._styles.seen(order_id, known.style), self._styles.waits_for(order_id, known.style)
             )
             status = OrderStatus.STUCK if seen is not None and seen.is_stuck else status
-        shard = await self._book.customer_shard(known.lookup.customer_id)
+        shard = await self._reads.customer_shard(known.lookup.customer_id)
         if known.row is not None:
-            lines = await self._book.lines([known.row])
+            lines = await self._reads.lines([known.row])
             found = documents.of_row(known.row, status, lines.get(order_id, []), shard)
         else:
             found = documents.of_request(known.lookup.request, status, shard, known.refusal)
@@ -247,7 +247,7 @@ class Orders:
                 raise Unreachable("temporal_unreachable", message)
             if not seen.is_known:
                 continue
-            if not seen.is_running and (known := await self._book.find(order_id)) is not None:
+            if not seen.is_running and (known := await self._reads.find(order_id)) is not None:
                 return await self._document(known)  # It came to its end since the shards were asked.
             await self._styles.assert_ours(order_id, style)
             try:
@@ -265,7 +265,7 @@ class Orders:
         status = OrderStatus.STUCK if seen.is_stuck else OrderStatus.PENDING
         if asked is None:
             raise Unreachable("temporal_unreachable", f"Temporal does not tell what order {order_id} is about")
-        found = documents.of_request(asked, status, await self._book.customer_shard(asked.customer_id))
+        found = documents.of_request(asked, status, await self._reads.customer_shard(asked.customer_id))
         return found.model_copy(update={"waits_for": await self._styles.waits_for(order_id, asked.style)})
 
 

@@ -60,7 +60,7 @@ _HOPELESS = frozenset(
 )
 
 
-class SagaBroke(Exception):
+class WorkflowFailed(Exception):
     """The workflow failed, was terminated or timed out: nothing works on the saga any more."""
 
 
@@ -126,7 +126,7 @@ class Workflows:
         """Starts or joins the workflow: its result, or None when that has not come within `seconds`.
 
         A start that we joined may be somebody else's, and be refused: then the id is free again for ours. Raises
-        `SagaBroke`, `StartRefused` and `Unreachable`.
+        `WorkflowFailed`, `StartRefused` and `Unreachable`.
         """
         deadline = time.monotonic() + seconds
 
@@ -178,7 +178,7 @@ async def started(start: Callable[[], Awaitable[T]], seconds: float) -> T:
 
 
 async def ended(handle: WorkflowHandle[W, R], seconds: float) -> R | None:
-    """The workflow's result; None when it has not come within `seconds`. Raises `SagaBroke` and `StartRefused`."""
+    """The workflow's result; None when it has not come within `seconds`. Raises `WorkflowFailed` and `StartRefused`."""
     try:
         async with asyncio.timeout(seconds):
             while True:
@@ -189,7 +189,7 @@ async def ended(handle: WorkflowHandle[W, R], seconds: float) -> R | None:
                 except WorkflowFailureError as error:
                     if isinstance(error.cause, ApplicationError) and error.cause.type == INVALID_INPUT:
                         raise StartRefused(None, error.cause.message) from error
-                    raise SagaBroke(str(error.cause)) from error
+                    raise WorkflowFailed(str(error.cause)) from error
                 await asyncio.sleep(RETRY_SECONDS)
     except TimeoutError:
         return None
@@ -199,7 +199,7 @@ async def ended_unless_quiet(
     handle: WorkflowHandle[W, R], has_moved: Callable[[], Awaitable[bool]], quiet_seconds: float
 ) -> R | None:
     """The workflow's result, however long it takes; None when nothing `has_moved` for `quiet_seconds`. Raises
-    `SagaBroke`."""
+    `WorkflowFailed`."""
     result = asyncio.create_task(ended(handle, SECONDS_MAX))
     moved_at = time.monotonic()
     try:

@@ -31,7 +31,7 @@ class TransferBatches:
         return await self._workflows.start(TransferBatchWorkflow.run, batch, begun, START_SECONDS)
 
     async def ended(self, handle: Handle, on_progress: Callable[[BatchProgress], None], quiet_seconds: float) -> bool:
-        """Waits for the end; False when nothing has moved for `quiet_seconds`. Raises `SagaBroke`."""
+        """Waits for the end; False when nothing has moved for `quiet_seconds`. Raises `WorkflowFailed`."""
         last: BatchProgress | None = None
 
         async def has_moved() -> bool:

@@ -18,7 +18,7 @@ from shardwise.connections import Connections, Opened
 from shardwise.files.faults import Faults
 from shardwise.files.transfer_file import GoodLine, batch_id_of, open_transfers, read_transfers
 from shardwise.files.transfer_outcomes import InvalidLines, Tally, outcomes_file, outcomes_path, write_outcomes
-from shardwise.temporal.calls import SagaBroke
+from shardwise.temporal.calls import WorkflowFailed
 from shardwise.transfers.batches import TransferBatches
 from workflows.interfaces import BatchProgress, TransferBatch
 
@@ -134,7 +134,7 @@ class _BatchImport:
 
         try:
             ended = await batches.ended(handle, shown, quiet_seconds)
-        except SagaBroke as broke:
+        except WorkflowFailed as broke:
             self._say(f"the batch ended before its end, the same command goes on with it: {broke}")
             return False
         if not ended:

@@ -24,7 +24,7 @@ from shards.transfers.transfer_row import TransferRow
 from shardwise.connections import Opened
 from shardwise.files.order_file import path_of
 from shardwise.new_ids import new_id
-from shardwise.temporal.calls import SagaBroke
+from shardwise.temporal.calls import WorkflowFailed
 from shardwise.transfers.documents import TransferDocument, of_request, of_row
 from shardwise.transfers.importing import ImportedTransfers, import_transfers
 from shardwise.transfers.sagas import TransferSagas
@@ -110,7 +110,7 @@ class Transfers:
                     return document
         shards = await self._shards(transfer)
         result = None
-        with contextlib.suppress(SagaBroke):  # The row says how far it came.
+        with contextlib.suppress(WorkflowFailed):  # The row says how far it came.
             result = await self._sagas.carry_out(transfer, protocol, shards[0], wait)
         if result is not None:
             _assert_own(transfer, result)

@@ -209,7 +209,7 @@ async def begun(shardwise: Shardwise, file: Path) -> AsyncIterator[Handle]:
     """In small chunks, so that there is much to be killed between, and with a history that is soon long."""
     async with connected(load_settings(shardwise.data_dir), long_running=True) as to:
         batch_id, staged = await stage(to, file)
-        options = BatchOptions(chunk_lines=10, stretch_lines=50, heartbeat_seconds=2, events_max=40)
+        options = BatchOptions(chunk_lines=10, range_lines=50, heartbeat_seconds=2, events_max=40)
         yield await TransferBatches(to.temporal).start(TransferBatch(batch_id, dict(staged.lines), options))
 
 

@@ -18,7 +18,7 @@ from temporalio.client import Client
 
 from activities.coordinators import coordinator_of
 from domain.transfers import ProtocolChoice, TransferStatus
-from domain.two_phase import Outcome
+from domain.two_phase import ParticipantOutcome
 from shards.connections.cluster import Cluster
 from shards.transfers.in_doubt import Sweep
 from stack.settings import Databases, Settings
@@ -159,7 +159,9 @@ async def test_the_sweep_ends_those_whose_workflow_was_terminated_by_what_was_de
     for each in stage.doomed:
         if each.workflow_id in outcomes:
             committed = each.border.is_decided and not each.border.votes_no
-            assert outcomes[each.workflow_id] is (Outcome.COMMITTED if committed else Outcome.ABORTED), each.border
+            assert outcomes[each.workflow_id] is (
+                ParticipantOutcome.COMMITTED if committed else ParticipantOutcome.ABORTED
+            ), each.border
             await each.assert_whole(committed)
         assert await each.transfer.prepared() == []
 

@@ -16,7 +16,7 @@ from domain.identifiers import clearing_account_id
 from domain.limits import AMOUNT_MINOR_UNITS_MAX
 from domain.money import Money
 from domain.orders import Order, OrderLine
-from domain.sagas import Outcome, Reason, Refusal
+from domain.sagas import Reason, Refusal, SagaOutcome
 from shards.accounts import holds
 from shards.connections.database_errors import IntegrityViolation
 from tests.support.world import SagaByHand, World
@@ -305,7 +305,7 @@ async def _call(saga: SagaByHand, name: str) -> None:
 async def _finish(saga: SagaByHand) -> None:
     """What the workflow does in the end, whatever happened before."""
     decision = await saga.decide(CANCELLED)
-    if decision.outcome is Outcome.CONFIRMED:
+    if decision.outcome is SagaOutcome.CONFIRMED:
         for share in range(len(saga.shares)):
             await saga.consume(share)
         if saga.total.minor:

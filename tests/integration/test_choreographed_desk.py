@@ -22,12 +22,12 @@ from domain.sagas import Reason
 from shards.audit.audit import Audit
 from shards.audit.findings import Check
 from shards.connections.cluster import Cluster
-from shards.orders.reads import OrderBook
+from shards.orders.reads import OrderReads
 from shardwise.connections import Connections
 from shardwise.files.order_file import NumberedLine
 from shardwise.operations.recovery import Found, Recovery
 from shardwise.orders.documents import OrderDocument
-from shardwise.orders.importing import OrderImport, Outcome, Tally
+from shardwise.orders.importing import LineOutcome, OrderImport, Tally
 from shardwise.orders.sagas import OrderSagas
 from shardwise.orders.service import Orders
 from shardwise.orders.styles import OrderStyles
@@ -224,10 +224,10 @@ async def test_many_orders_of_a_file_are_counted_by_how_they_end(office: Office)
         yield [NumberedLine(number, text.encode(), len(text)) for number, text in enumerate([*lines, lines[0]], 1)]
 
     async def imported(style: Style) -> Tally:
-        book = OrderBook(office.world.router)
+        book = OrderReads(office.world.router)
         return await OrderImport(book, office.styles(), style, 10, SECONDS, lambda *_: None, Tally()).run(batches())
 
-    expected = {Outcome.CONFIRMED: 3, Outcome.REJECTED: 1, Outcome.REPEATED: 1}
+    expected = {LineOutcome.CONFIRMED: 3, LineOutcome.REJECTED: 1, LineOutcome.REPEATED: 1}
     async with office.open():
         for style in (Style.CHOREOGRAPHED, Style.CHOREOGRAPHED, Style.ORCHESTRATED):
             assert (await imported(style)).outcomes == expected

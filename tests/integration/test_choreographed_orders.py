@@ -11,10 +11,10 @@ from activities.interfaces import RefuseOrderId
 from domain.choreography import EventKind, OrderEvent
 from domain.errors import InvalidInput
 from domain.identifiers import order_saga_id
-from domain.sagas import ALREADY_COMPENSATED, Outcome, Reason, Refusal
+from domain.sagas import ALREADY_COMPENSATED, Reason, Refusal, SagaOutcome
 from domain.steps import RECORDS
 from shards.orders import events as order_events
-from shards.outbox.slice import Stretch
+from shards.outbox.slice import Slice
 from tests.support.world import ChoreographyByHand, World
 
 CANCELLED = Refusal(Reason.CANCELLED, "somebody changed their mind")
@@ -76,7 +76,7 @@ async def test_what_the_outbox_carries_is_what_the_row_knows(world: World, order
     await brought_to(order, EventKind.PAYMENT_HELD)
     shard = (await world.customer_route(order.order.customer_id)).shard
     async with world.cluster.primaries[shard].snapshot() as snapshot:
-        everything = Stretch("0", str(2**62))
+        everything = Slice("0", str(2**62))
         events, count = await order_events.read_choreographed(snapshot, everything)
     mine = [event.parsed() for event in events if event.aggregate_id == order.order.order_id]
     assert [(event.version, event.kind) for event in mine] == WAY_TO_THE_DECISION
@@ -87,7 +87,7 @@ async def test_what_the_outbox_carries_is_what_the_row_knows(world: World, order
 async def test_the_whole_way_moves_the_money_and_the_goods(world: World, order: ChoreographyByHand) -> None:
     await brought_to(order, EventKind.PAYMENT_HELD)
     assert await world.money_of(order.order.customer_id) == (10000, 1000)
-    assert (await order.decide()).outcome is Outcome.CONFIRMED
+    assert (await order.decide()).outcome is SagaOutcome.CONFIRMED
     for share in (0, 1):
         await order.consume(share)
     await order.credit()
@@ -109,7 +109,7 @@ async def test_an_order_that_costs_nothing_holds_nothing_and_goes_on(world: Worl
     await order.place()
     await order.join_stock()
     assert await order.hold() is None
-    assert (await order.decide()).outcome is Outcome.CONFIRMED
+    assert (await order.decide()).outcome is SagaOutcome.CONFIRMED
     assert await world.violations() == []
 
 
@@ -156,7 +156,7 @@ async def test_a_stranger_s_order_leaves_no_row_and_its_reason_stays(world: Worl
     refused = await order.place()
     assert refused is not None
     assert refused.reason is Reason.UNKNOWN_CUSTOMER
-    assert (await order.decide(refused)).outcome is Outcome.ABSENT
+    assert (await order.decide(refused)).outcome is SagaOutcome.ABSENT
     await world.orders.refuse_order_id(RefuseOrderId(order.order, refused))
     assert await world.state_of(order.order) is None
     assert await order.newest() is None
@@ -213,7 +213,7 @@ async def test_stock_is_never_released_twice_nor_of_a_confirmed_order(order: Cho
 
 
 async def test_an_order_cancelled_before_it_was_placed_never_is(world: World, order: ChoreographyByHand) -> None:
-    assert (await order.decide(CANCELLED)).outcome is Outcome.ABSENT
+    assert (await order.decide(CANCELLED)).outcome is SagaOutcome.ABSENT
     assert await order.place() == ALREADY_COMPENSATED
     assert await world.state_of(order.order) is None
     assert await order.events() == []

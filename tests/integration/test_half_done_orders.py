@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from domain.sagas import Outcome, Reason, Refusal
+from domain.sagas import Reason, Refusal, SagaOutcome
 from tests.support.world import SagaByHand, World
 
 CANCELLED = Refusal(Reason.CANCELLED, "cancelled before it was confirmed")
@@ -30,7 +30,7 @@ async def test_undone_at_any_border_leaves_money_and_stock_as_before(world: Worl
         assert await step(saga) is None
 
     decision = await saga.decide(CANCELLED)
-    assert decision.outcome is (Outcome.ABORTING if border else Outcome.ABSENT)
+    assert decision.outcome is (SagaOutcome.ABORTING if border else SagaOutcome.ABSENT)
     for _ in range(2):  # every compensation twice: an attempt whose acknowledgement was lost
         await saga.undo_all(CANCELLED)
     for _, step in FORWARD:  # and every step late: a zombie

@@ -10,7 +10,7 @@ import pytest
 from domain.errors import Unreachable
 from domain.in_doubt import InDoubtReport
 from domain.sagas import Reason, Refusal
-from domain.two_phase import Coordinator, Outcome
+from domain.two_phase import Coordinator, ParticipantOutcome
 from shards.connections.cluster import Cluster
 from shards.routing.router import Router
 from shards.transfers.in_doubt import Sweep
@@ -49,7 +49,7 @@ async def _sweep(
     return await Sweep(router or world.router, ask, older_than_seconds, dry_run).run()
 
 
-def _outcomes(report: InDoubtReport, transfer: TransferByHand) -> dict[str, Outcome]:
+def _outcomes(report: InDoubtReport, transfer: TransferByHand) -> dict[str, ParticipantOutcome]:
     """By gid; that all of it is this transfer's."""
     assert {each.saga_id for each in report.resolved} <= {transfer.transfer.saga_id}
     return {each.gid: each.outcome for each in report.resolved}
@@ -69,7 +69,9 @@ async def test_what_nobody_ever_decided_is_aborted(world: World, prepared: list[
             await transfer.prepare(participant)
     report = await _sweep(world)
     assert (report.waiting, report.unreachable) == ([], [])
-    assert _outcomes(report, transfer) == {transfer.gid(each): Outcome.ABORTED for each in BOTH if each in prepared}
+    assert _outcomes(report, transfer) == {
+        transfer.gid(each): ParticipantOutcome.ABORTED for each in BOTH if each in prepared
+    }
     assert (await transfer.prepared(), await transfer.states()) == ([], ("declined", "withdrawn"))
     assert await transfer.money() == (100_00, 0)
     reason = await world.rows("shard-1", "SELECT reason FROM transfer")
@@ -83,14 +85,14 @@ async def test_what_was_decided_is_committed_though_nobody_had_begun_to(world: W
     transfer = await new_transfer(world)
     await transfer.prepare_both()
     report = await _sweep(world, Coordinator.COMMITTING)
-    assert _outcomes(report, transfer) == {transfer.gid(each): Outcome.COMMITTED for each in BOTH}
+    assert _outcomes(report, transfer) == {transfer.gid(each): ParticipantOutcome.COMMITTED for each in BOTH}
     assert (await transfer.states(), await transfer.money()) == (("confirmed", "credited"), (70_00, 30_00))
 
 
 async def test_a_decision_to_abort_is_carried_out(world: World) -> None:
     transfer = await new_transfer(world)
     await transfer.prepare_both()
-    assert set(_outcomes(await _sweep(world, Coordinator.ABORTING), transfer).values()) == {Outcome.ABORTED}
+    assert set(_outcomes(await _sweep(world, Coordinator.ABORTING), transfer).values()) == {ParticipantOutcome.ABORTED}
     assert await transfer.money() == (100_00, 0)
 
 
@@ -100,7 +102,7 @@ async def test_where_the_source_has_committed_the_rest_is_committed(world: World
     await transfer.prepare_both()
     await transfer.by_hand(SOURCE, "COMMIT")
     report = await _sweep(world, known)
-    assert _outcomes(report, transfer) == {transfer.gid(TARGET): Outcome.COMMITTED}
+    assert _outcomes(report, transfer) == {transfer.gid(TARGET): ParticipantOutcome.COMMITTED}
     assert (await transfer.states(), await transfer.money()) == (("confirmed", "credited"), (70_00, 30_00))
 
 
@@ -110,7 +112,7 @@ async def test_where_the_source_was_declined_the_rest_is_rolled_back(world: Worl
     await transfer.prepare(TARGET)
     await transfer.abort(SOURCE, _CANCELLED)
     report = await _sweep(world, known)
-    assert _outcomes(report, transfer) == {transfer.gid(TARGET): Outcome.ABORTED}
+    assert _outcomes(report, transfer) == {transfer.gid(TARGET): ParticipantOutcome.ABORTED}
     assert (await transfer.states(), await transfer.money()) == (("declined", "withdrawn"), (100_00, 0))
 
 
@@ -143,7 +145,7 @@ async def test_what_may_be_committed_where_nobody_answers_waits(
     assert [each.gid for each in report.waiting] == [gid for gid in map(transfer.gid, BOTH) if gid.endswith(prepared)]
     assert await transfer.prepared() == [SOURCE, TARGET]
 
-    assert set(_outcomes(await _sweep(world), transfer).values()) == {Outcome.ABORTED}
+    assert set(_outcomes(await _sweep(world), transfer).values()) == {ParticipantOutcome.ABORTED}
     assert await transfer.prepared() == []
 
 
@@ -155,7 +157,7 @@ async def test_the_source_is_committed_though_the_target_does_not_answer(world: 
     assert [each.gid for each in report.waiting] == [transfer.gid(SOURCE)]
     assert await transfer.states() == ("confirmed", None)
     # Its workflow's history forgotten meanwhile: the source's row knows.
-    assert _outcomes(await _sweep(world), transfer) == {transfer.gid(TARGET): Outcome.COMMITTED}
+    assert _outcomes(await _sweep(world), transfer) == {transfer.gid(TARGET): ParticipantOutcome.COMMITTED}
     assert await transfer.money() == (70_00, 30_00)
 
 
@@ -168,7 +170,9 @@ async def test_what_no_shard_can_explain_is_rolled_back_once_all_of_them_were_as
         report = await _sweep(world, router=Router(cluster))
     assert (report.resolved, [each.gid for each in report.waiting]) == ([], [gid])
     report = await _sweep(world)
-    assert [(each.gid, each.saga_id, each.outcome) for each in report.resolved] == [(gid, None, Outcome.UNKNOWN)]
+    assert [(each.gid, each.saga_id, each.outcome) for each in report.resolved] == [
+        (gid, None, ParticipantOutcome.UNKNOWN)
+    ]
     assert await _sweep(world) == InDoubtReport([], [], [])
 
 
@@ -208,5 +212,5 @@ async def test_one_that_cannot_be_ended_keeps_no_other_from_its_end(world: World
 
     report = await Sweep(world.router, ask, 0).run()
     assert {each.why for each in report.waiting} == {"Temporal does not answer: now"}
-    assert _outcomes(report, other) == {other.gid(each): Outcome.ABORTED for each in BOTH}
+    assert _outcomes(report, other) == {other.gid(each): ParticipantOutcome.ABORTED for each in BOTH}
     assert await stuck.prepared() == [SOURCE, TARGET]

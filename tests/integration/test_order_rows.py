@@ -16,7 +16,7 @@ from domain.errors import TryAgain
 from domain.identifiers import order_saga_id
 from domain.money import Money
 from domain.orders import Order, OrderLine
-from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal
+from domain.sagas import ALREADY_COMPENSATED, Decision, Reason, Refusal, SagaOutcome
 from shards.orders import decision, order_row
 from shards.orders import lookup as order_lookup
 from shards.routing.shard_transaction import ShardTransaction
@@ -136,8 +136,8 @@ async def test_of_twenty_wishes_at_once_one_wins_and_all_are_told_the_same(world
 
 async def test_confirming_captures_exactly_the_hold_and_asks_for_the_shipment(world: World, saga: SagaByHand) -> None:
     await saga.open()
-    assert await saga.decide() == Decision(Outcome.CONFIRMED, None, Money(1000, "USD"))
-    assert await saga.decide(CANCELLED) == Decision(Outcome.CONFIRMED, None, Money(1000, "USD"))
+    assert await saga.decide() == Decision(SagaOutcome.CONFIRMED, None, Money(1000, "USD"))
+    assert await saga.decide(CANCELLED) == Decision(SagaOutcome.CONFIRMED, None, Money(1000, "USD"))
     assert await hold_of(saga) == [(1000, "captured")]
     assert await world.money_of(saga.order.customer_id) == (9000, 0)
     assert await shipments(saga) == 1
@@ -169,21 +169,21 @@ async def test_confirming_without_a_hold_is_damage_and_changes_nothing(world: Wo
     assert failure.value.non_retryable
     assert await world.state_of(saga.order) == "pending"
     assert await shipments(saga) == 0
-    assert (await saga.decide(CANCELLED)).outcome is Outcome.ABORTING
+    assert (await saga.decide(CANCELLED)).outcome is SagaOutcome.ABORTING
 
 
 # ── a decision before, after and while the order is opened ──────────────────────────────────────────────────
 
 
 async def test_a_decision_before_the_opening_bars_it(world: World, saga: SagaByHand) -> None:
-    assert await saga.decide(CANCELLED) == Decision(Outcome.ABSENT, CANCELLED)
+    assert await saga.decide(CANCELLED) == Decision(SagaOutcome.ABSENT, CANCELLED)
     assert await saga.open() == ALREADY_COMPENSATED
     assert await world.state_of(saga.order) is None
     assert await world.money_of(saga.order.customer_id) == (10000, 0)
 
 
 async def test_a_wish_to_confirm_what_is_not_there_bars_the_opening_too(world: World, saga: SagaByHand) -> None:
-    assert await saga.decide() == Decision(Outcome.ABSENT, ALREADY_COMPENSATED)
+    assert await saga.decide() == Decision(SagaOutcome.ABSENT, ALREADY_COMPENSATED)
     assert await saga.open() == ALREADY_COMPENSATED
     assert await world.money_of(saga.order.customer_id) == (10000, 0)
 
@@ -204,9 +204,9 @@ async def test_after_an_unknown_customer_the_decision_answers_at_once(world: Wor
     refusal = await saga.open()
     assert refusal is not None
     assert refusal.reason is Reason.UNKNOWN_CUSTOMER
-    assert await saga.decide(refusal) == Decision(Outcome.ABSENT, refusal)
+    assert await saga.decide(refusal) == Decision(SagaOutcome.ABSENT, refusal)
     await saga.abort(refusal)
-    assert await saga.decide(CANCELLED) == Decision(Outcome.ABSENT, refusal)
+    assert await saga.decide(CANCELLED) == Decision(SagaOutcome.ABSENT, refusal)
 
 
 async def test_an_opening_in_flight_is_waited_for_and_then_decided_in_its_row(world: World, saga: SagaByHand) -> None:
@@ -218,7 +218,7 @@ async def test_an_opening_in_flight_is_waited_for_and_then_decided_in_its_row(wo
     with pytest.raises(ApplicationError, match="opened just now") as failure:
         await deciding
     assert not failure.value.non_retryable
-    assert (await saga.decide(CANCELLED)).outcome is Outcome.ABORTING
+    assert (await saga.decide(CANCELLED)).outcome is SagaOutcome.ABORTING
     await saga.abort(CANCELLED)
     assert await world.money_of(saga.order.customer_id) == (10000, 0)
 
@@ -233,7 +233,7 @@ async def test_an_opening_that_rolls_back_while_it_is_decided_never_comes_back(w
             await world.until_waiting(route.shard)
             raise RolledBack
     assert deciding is not None
-    assert await deciding == Decision(Outcome.ABSENT, CANCELLED)
+    assert await deciding == Decision(SagaOutcome.ABSENT, CANCELLED)
     assert await saga.open() == ALREADY_COMPENSATED
     assert await world.money_of(saga.order.customer_id) == (10000, 0)
 
@@ -294,7 +294,7 @@ async def test_an_abort_gives_the_money_back_once(world: World, saga: SagaByHand
     assert await world.state_of(saga.order) == state
     assert await world.money_of(saga.order.customer_id) == (10000, 0)
     assert await hold_of(saga) == [(1000, "released")]
-    assert await saga.decide() == Decision(Outcome.ABORTING, refusal, Money(1000, "USD"))
+    assert await saga.decide() == Decision(SagaOutcome.ABORTING, refusal, Money(1000, "USD"))
 
 
 async def test_an_abort_after_confirmed_raises_and_changes_nothing(world: World, saga: SagaByHand) -> None:

@@ -20,7 +20,7 @@ from shards.outbox.appending import append_event
 from shards.outbox.cursors import REACTORS, RebuildNeeded, move, read_position, trim, trimmed_to
 from shards.outbox.following import POLL_SECONDS, follow
 from shards.outbox.lag import lag_of
-from shards.outbox.slice import BEGINNING, WITHIN, Stepped, Stretch, more_behind, stretch_after
+from shards.outbox.slice import BEGINNING, WITHIN, Slice, Stepped, more_behind, slice_after
 from shards.outbox.trimming import Trimmer, slowest_position
 from shards.projection.projector import Projector
 from shards.routing.router import Router
@@ -48,11 +48,11 @@ async def append(connection: AsyncConnection, *about: str) -> None:
         await connection.execute(_APPEND, {"about": each})
 
 
-async def taken(shard: Database, after: str, events_max: int = 1000) -> tuple[list[str], Stretch, bool]:
+async def taken(shard: Database, after: str, events_max: int = 1000) -> tuple[list[str], Slice, bool]:
     async with shard.snapshot() as snapshot:
-        stretch = await stretch_after(snapshot, after, events_max)
-        rows = await snapshot.execute(_TAKEN, stretch.bound)
-        return list(rows.scalars()), stretch, await more_behind(snapshot, stretch)
+        slice_ = await slice_after(snapshot, after, events_max)
+        rows = await snapshot.execute(_TAKEN, slice_.bound)
+        return list(rows.scalars()), slice_, await more_behind(snapshot, slice_)
 
 
 @asynccontextmanager
@@ -74,9 +74,9 @@ async def test_who_takes_its_ids_first_and_commits_last_is_read_last_and_not_ski
         await append(early, "slow")
         async with shard.transaction() as late:
             await append(late, "quick")
-        found, stretch, more = await taken(shard, BEGINNING)
+        found, slice_, more = await taken(shard, BEGINNING)
         assert (found, more) == ([], True)
-    found, stretch, more = await taken(shard, stretch.end)
+    found, slice_, more = await taken(shard, slice_.end)
     assert (found, more) == (["slow", "quick"], False)
 
 
@@ -84,13 +84,13 @@ async def test_what_is_prepared_hides_what_came_after_it_and_the_lag_says_so(clu
     async with prepared(shard, "in doubt"):
         async with shard.transaction() as connection:
             await append(connection, "behind")
-        found, stretch, more = await taken(shard, BEGINNING)
+        found, slice_, more = await taken(shard, BEGINNING)
         assert (found, more) == ([], True)
         lag = await lag_of(shard, cluster.read_model)
         assert lag.hidden_events == 1
         assert lag.by_consumer[Version.LIVE].events == 1
         assert lag.by_consumer[Version.LIVE].seconds > 0
-    found, _, more = await taken(shard, stretch.end)
+    found, _, more = await taken(shard, slice_.end)
     assert (found, more) == (["in doubt", "behind"], False)
 
 
@@ -112,9 +112,9 @@ async def test_a_transaction_is_never_cut(shard: Database) -> None:
     position, parts = BEGINNING, []
     more = True
     while more:
-        found, stretch, more = await taken(shard, position, events_max=2)
+        found, slice_, more = await taken(shard, position, events_max=2)
         parts.append(found)
-        position = stretch.end
+        position = slice_.end
     assert [part[0] for part in parts] == ["a", "b", "c"]
     assert {len(part) for part in parts} == {4}
 

@@ -11,10 +11,10 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.interfaces import BatchStretch, DecideTransfer, OpenTransfer
+from activities.interfaces import DecideTransfer, LineRange, OpenTransfer
 from activities.transfers import ShardedTransferActivities
 from domain.money import Money
-from domain.sagas import Outcome
+from domain.sagas import SagaOutcome
 from domain.transfer_batch import Round, batch_workflow_id
 from domain.transfers import Protocol, ProtocolChoice, Transfer
 from shards.audit.audit import Audit
@@ -193,8 +193,8 @@ async def test_any_file_ends_as_the_rules_say_whatever_is_done_twice_or_at_once(
 
 
 async def _attempts(batch: BatchByHand, shard: str, round_: Round, chance: random.Random) -> None:
-    stretch = BatchStretch(batch.batch_id, shard, round_, 0, 1_000_000, chance.randrange(2, 9))
-    attempt = lambda: ActivityEnvironment().run(batch.activities.carry_out_lines, stretch)  # noqa: E731
+    range_ = LineRange(batch.batch_id, shard, round_, 0, 1_000_000, chance.randrange(2, 9))
+    attempt = lambda: ActivityEnvironment().run(batch.activities.carry_out_lines, range_)  # noqa: E731
     await asyncio.gather(_until_nobody_is_in_the_way(attempt), _until_nobody_is_in_the_way(attempt))
 
 
@@ -302,7 +302,7 @@ async def test_a_transfer_that_somebody_else_began_is_left_to_him(world: World) 
     await batch.carry_out()
     assert await batch.outcomes() == [(LineStatus.PENDING, ""), (LineStatus.INVALID, "id_conflict")]
     assert (await single.admit_transfer(same)).refusal is None
-    assert (await single.decide_transfer(DecideTransfer(same, Protocol.SAGA))).outcome is Outcome.CONFIRMED
+    assert (await single.decide_transfer(DecideTransfer(same, Protocol.SAGA))).outcome is SagaOutcome.CONFIRMED
     assert await batch.outcomes() == [(LineStatus.PENDING, ""), (LineStatus.INVALID, "id_conflict")]
     await single.credit_transfer(same)
     assert (await batch.outcomes())[0] == SETTLED

@@ -15,7 +15,7 @@ from domain.errors import TryAgain
 from domain.money import Money
 from domain.sagas import Reason, Refusal
 from domain.transfers import Transfer, TransferState
-from domain.two_phase import Outcome, Participant
+from domain.two_phase import Participant, ParticipantOutcome
 from shards.catalogue.imports import import_customers
 from shards.connections.database import Database
 from shards.connections.database_errors import IntegrityViolation, LockTimedOut
@@ -59,7 +59,7 @@ async def test_what_both_have_voted_for_is_committed_on_both(world: World) -> No
     assert (await transfer.money(), await transfer.states()) == ((100_00, 0), ("pending", None))
 
     for participant in BOTH:
-        assert (await transfer.commit(participant)).outcome is Outcome.COMMITTED
+        assert (await transfer.commit(participant)).outcome is ParticipantOutcome.COMMITTED
     assert await transfer.prepared() == []
     assert (await transfer.money(), await transfer.states()) == ((70_00, 30_00), ("confirmed", "credited"))
     assert await transfer.legs() == [("first", 30_00), ("second", -30_00)]
@@ -115,7 +115,7 @@ async def test_a_retried_prepare_finds_its_own_and_does_not_wait_for_it(world: W
 async def test_a_prepare_after_the_abort_votes_no(world: World, participant: Participant) -> None:
     transfer = await new_transfer(world)
     for each in BOTH:
-        assert (await transfer.abort(each, CANCELLED)).outcome is Outcome.ABORTED
+        assert (await transfer.abort(each, CANCELLED)).outcome is ParticipantOutcome.ABORTED
     vote = await transfer.prepare(participant)
     assert vote.refusal is not None
     assert vote.refusal.reason is (Reason.CANCELLED if participant is SOURCE else Reason.ALREADY_COMPENSATED)
@@ -156,7 +156,7 @@ async def test_a_repeated_commit_answers_the_same(world: World) -> None:
     transfer = await new_transfer(world)
     await transfer.prepare_both()
     for participant in (SOURCE, SOURCE, TARGET, TARGET, SOURCE):
-        assert (await transfer.commit(participant)).outcome is Outcome.COMMITTED
+        assert (await transfer.commit(participant)).outcome is ParticipantOutcome.COMMITTED
     assert await transfer.money() == (70_00, 30_00)
 
 
@@ -165,7 +165,7 @@ async def test_does_not_exist_can_mean_committed(world: World) -> None:
     await transfer.prepare_both()
     for participant in BOTH:
         await transfer.by_hand(participant, "COMMIT")
-        assert (await transfer.commit(participant)).outcome is Outcome.COMMITTED
+        assert (await transfer.commit(participant)).outcome is ParticipantOutcome.COMMITTED
     assert await transfer.money() == (70_00, 30_00)
 
 
@@ -174,10 +174,10 @@ async def test_does_not_exist_can_mean_rolled_back(world: World) -> None:
     await transfer.prepare_both()
     await transfer.by_hand(SOURCE, "ROLLBACK")
     ended = await transfer.commit(SOURCE)
-    assert ended.outcome is Outcome.ABORTED
+    assert ended.outcome is ParticipantOutcome.ABORTED
     assert ended.refusal is not None
     assert ended.refusal.reason is Reason.COORDINATOR_LOST
-    assert (await transfer.abort(TARGET, ended.refusal)).outcome is Outcome.ABORTED
+    assert (await transfer.abort(TARGET, ended.refusal)).outcome is ParticipantOutcome.ABORTED
     assert (await transfer.states(), await transfer.money()) == (("declined", "withdrawn"), (100_00, 0))
 
 
@@ -189,7 +189,7 @@ async def test_a_target_that_was_rolled_back_by_hand_is_credited_all_the_same(wo
     # What the source has paid is paid, whatever became of the target meanwhile.
     await world.rows("shard-2", "UPDATE account SET state = 'frozen' WHERE id = :id", id=transfer.transfer.target)
     for _ in range(2):
-        assert (await transfer.commit(TARGET)).outcome is Outcome.COMMITTED
+        assert (await transfer.commit(TARGET)).outcome is ParticipantOutcome.COMMITTED
     assert (await transfer.states(), await transfer.money()) == (("confirmed", "credited"), (70_00, 30_00))
 
 
@@ -205,7 +205,7 @@ async def test_an_abort_that_comes_after_the_commit_answers_committed(world: Wor
     transfer = await new_transfer(world)
     await transfer.prepare_both()
     await transfer.commit(SOURCE)
-    assert (await transfer.abort(SOURCE, CANCELLED)).outcome is Outcome.COMMITTED
+    assert (await transfer.abort(SOURCE, CANCELLED)).outcome is ParticipantOutcome.COMMITTED
     await transfer.commit(TARGET)
     with pytest.raises(IntegrityViolation, match="was credited"):
         await transfer.abort(TARGET, CANCELLED)
@@ -216,7 +216,7 @@ async def test_of_a_commit_and_an_abort_at_once_one_wins_everywhere(world: World
     transfer = await new_transfer(world)
     await transfer.prepare_both()
 
-    async def coordinator(refusal: Refusal | None) -> Outcome:
+    async def coordinator(refusal: Refusal | None) -> ParticipantOutcome:
         while True:  # As Temporal retries an activity.
             try:
                 source = await (transfer.abort(SOURCE, refusal) if refusal else transfer.commit(SOURCE))
@@ -231,8 +231,8 @@ async def test_of_a_commit_and_an_abort_at_once_one_wins_everywhere(world: World
     outcomes = await asyncio.gather(*(coordinator(each) for each in (None, CANCELLED, None, NO_VOTE)))
     assert len(set(outcomes)) == 1
     expected = {
-        Outcome.COMMITTED: (("confirmed", "credited"), (70_00, 30_00)),
-        Outcome.ABORTED: (("declined", "withdrawn"), (100_00, 0)),
+        ParticipantOutcome.COMMITTED: (("confirmed", "credited"), (70_00, 30_00)),
+        ParticipantOutcome.ABORTED: (("declined", "withdrawn"), (100_00, 0)),
     }
     assert (await transfer.states(), await transfer.money()) == expected[outcomes[0]]
     assert await transfer.prepared() == []
@@ -246,7 +246,7 @@ async def test_a_marker_waits_for_its_own_prepared_transaction_so_that_goes_firs
     await transfer.prepare_both()
     with pytest.raises(LockTimedOut):
         await two_phase._leave_marker(world.router, transfer.transfer, participant, CANCELLED)
-    assert (await transfer.abort(participant, CANCELLED)).outcome is Outcome.ABORTED
+    assert (await transfer.abort(participant, CANCELLED)).outcome is ParticipantOutcome.ABORTED
     assert participant not in await transfer.prepared()
 
 
@@ -262,7 +262,7 @@ async def test_an_attempt_that_prepares_while_it_is_aborted_loses(world: World) 
         aborting = asyncio.create_task(transfer.abort(TARGET, CANCELLED))
         await world.until_waiting("shard-2")
         await zombie.exec_driver_sql(f"PREPARE TRANSACTION '{transfer.gid(TARGET)}'")
-    assert (await aborting).outcome is Outcome.ABORTED
+    assert (await aborting).outcome is ParticipantOutcome.ABORTED
     assert (await transfer.prepared(), await transfer.states()) == ([], ("pending", "withdrawn"))
 
 
@@ -281,7 +281,7 @@ async def test_a_name_that_would_be_too_long_is_hashed_and_found(world: World) -
     await transfer.prepare_both()
     assert await transfer.prepared() == [SOURCE, TARGET]
     for participant in BOTH:
-        assert (await transfer.commit(participant)).outcome is Outcome.COMMITTED
+        assert (await transfer.commit(participant)).outcome is ParticipantOutcome.COMMITTED
     assert await transfer.money() == (70_00, 30_00)
 
 
@@ -307,11 +307,11 @@ async def test_prepared_in_the_order_of_their_shards_one_waits_for_the_other(wor
     await world.until_waiting("shard-1")
     assert (await there.prepare(TARGET)).is_yes
     for participant in BOTH:
-        assert (await there.commit(participant)).outcome is Outcome.COMMITTED
+        assert (await there.commit(participant)).outcome is ParticipantOutcome.COMMITTED
     assert (await waiting).is_yes
     assert (await back.prepare(SOURCE)).is_yes
     for participant in BOTH:
-        assert (await back.commit(participant)).outcome is Outcome.COMMITTED
+        assert (await back.commit(participant)).outcome is ParticipantOutcome.COMMITTED
     assert await there.money() == (100_00, 0)
 
 
@@ -345,7 +345,7 @@ async def test_a_commit_does_not_wait_behind_prepares(world: World) -> None:
     waiting = [asyncio.create_task(other.prepare(SOURCE)) for other in others]
     await _until_waiting(world, "shard-1", POOL_SIZE)
     async with asyncio.timeout(1):
-        assert (await transfer.commit(SOURCE)).outcome is Outcome.COMMITTED
+        assert (await transfer.commit(SOURCE)).outcome is ParticipantOutcome.COMMITTED
     votes = await asyncio.gather(*waiting, return_exceptions=True)
     # One of them is prepared now, and the others wait for that one.
     assert [vote for vote in votes if not isinstance(vote, LockTimedOut)] == [two_phase.YES]

@@ -11,7 +11,7 @@ from domain import currencies
 from domain.catalogue import Customer, Product
 from domain.errors import Refused
 from domain.money import Money
-from domain.sagas import Decision, Outcome, Reason
+from domain.sagas import Decision, Reason, SagaOutcome
 from shards.accounts.states import change_account, close, freeze, unfreeze
 from shards.catalogue.imports import Imported, import_customers, import_products
 from shards.catalogue.opening import open_account
@@ -118,7 +118,7 @@ async def test_an_order_of_before_comes_to_its_end(
     else:
         assert await saga.open() is None
     assert await saga.reserve(0) is None
-    assert await saga.decide() == Decision(Outcome.CONFIRMED, None, Money(100, "BGN"))
+    assert await saga.decide() == Decision(SagaOutcome.CONFIRMED, None, Money(100, "BGN"))
     await saga.consume(0)
     await saga.credit()
     assert await world.money_of(order.customer_id) == (9900, 0)

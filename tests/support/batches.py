@@ -9,12 +9,12 @@ from typing import Any
 
 from temporalio.testing import ActivityEnvironment
 
-from activities.interfaces import BatchCounts, BatchStretch
+from activities.interfaces import BatchCounts, LineRange
 from activities.transfer_batches import ShardedTransferBatchActivities
 from domain.money import Money
 from domain.transfer_batch import Round
 from domain.transfers import Transfer
-from shards.transfers.batch.outcomes import LineOutcome, LineStatus, read_outcomes
+from shards.transfers.batch.outcomes import LineResult, LineStatus, read_outcomes
 from shards.transfers.batch.staging import staging_turn
 from tests.support.world import World
 
@@ -57,8 +57,8 @@ class BatchByHand:
         assert self.lines is not None
         counts = BatchCounts()
         for shard in self.lines:
-            stretch = BatchStretch(self.batch_id, shard, round_, 0, 1_000_000, chunk_lines)
-            done = await ActivityEnvironment().run(self.activities.carry_out_lines, stretch)
+            range_ = LineRange(self.batch_id, shard, round_, 0, 1_000_000, chunk_lines)
+            done = await ActivityEnvironment().run(self.activities.carry_out_lines, range_)
             assert done.last is None
             counts += done.counts
         return counts
@@ -67,7 +67,7 @@ class BatchByHand:
         """(status, reason) by line."""
         return [(each.status, each.reason) for each in await self.told(finished)]
 
-    async def told(self, finished: bool = True) -> list[LineOutcome]:
+    async def told(self, finished: bool = True) -> list[LineResult]:
         last = len(self.transfers) + 1
         shard_map = await self.world.router.map()
         pages = read_outcomes(self.world.cluster, shard_map, self.batch_id, last, finished)

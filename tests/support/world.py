@@ -35,7 +35,7 @@ from domain.choreography import Choreography, OrderEvent
 from domain.identifiers import merchant_account_id, order_saga_id
 from domain.money import Money
 from domain.orders import Order, OrderLine, PricedLine, Style, total_of
-from domain.sagas import Decision, Outcome, Refusal
+from domain.sagas import Decision, Refusal, SagaOutcome
 from domain.shard_map import Route
 from domain.transfers import Protocol, ProtocolChoice, Transfer
 from shards.catalogue.imports import import_customers, import_products
@@ -185,7 +185,7 @@ class World:
     async def cancel(self, order: Order) -> Decision:
         """As the order desk cancels a choreographed order."""
         decision = await self.orders.decide_order(DecideOrder(order.order_id, order.customer_id, CANCELLED))
-        if decision.outcome is Outcome.ABSENT and decision.refusal is not None:
+        if decision.outcome is SagaOutcome.ABSENT and decision.refusal is not None:
             await self.orders.refuse_order_id(RefuseOrderId(order, decision.refusal))
         return decision
 

@@ -37,7 +37,7 @@ STAGE = {
 
 @pytest.mark.parametrize("kind", EventKind)
 def test_every_event_that_does_not_end_an_order_has_somebody_who_brings_the_next_one_about(kind: EventKind) -> None:
-    next_kinds = {outcome for reactor in REACTIONS[kind] for outcome in reactor.tells}
+    next_kinds = {outcome for reactor in REACTIONS[kind] for outcome in reactor.publishes}
     assert bool(next_kinds) is (kind not in ENDS)
 
 
@@ -56,7 +56,7 @@ def test_every_reactor_is_set_off_by_some_event_and_has_a_service_and_a_name_of_
 def test_from_its_first_event_an_order_comes_to_every_end_and_never_back_to_an_earlier_stage() -> None:
     reached = [EventKind.ORDER_PLACED]
     for kind in reached:
-        following = {outcome for reactor in REACTIONS[kind] for outcome in reactor.tells}
+        following = {outcome for reactor in REACTIONS[kind] for outcome in reactor.publishes}
         assert all(STAGE[outcome] > STAGE[kind] for outcome in following)
         reached += sorted(following - set(reached))
     assert set(reached) == set(EventKind)

@@ -105,11 +105,11 @@ def test_what_undoes_a_step_is_a_compensation_of_the_same_parts(step: Step) -> N
 
 @pytest.mark.parametrize("step", Step)
 def test_a_person_reads_a_whole_sentence_whatever_is_known(step: Step) -> None:
-    known = step.told(**dict.fromkeys(step.facts, "5 of it"))
+    known = step.summary(**dict.fromkeys(step.facts, "5 of it"))
     assert ("5 of it" in known) is bool(step.facts)
-    for sentence in (known, step.told()):
+    for sentence in (known, step.summary()):
         assert re.fullmatch(r"[a-z][a-z0-9' ]+", sentence), sentence
-    assert step.told("so it is").endswith(": so it is")
+    assert step.summary("so it is").endswith(": so it is")
 
 
 def test_what_an_answer_lists_are_steps() -> None:
@@ -194,9 +194,9 @@ def test_the_table_of_the_services_says_who_reacts_to_what_by_which_steps() -> N
             reactors = REACTIONS[EventKind(event)]
             assert sorted({reactor.service for reactor in reactors}) == sorted(services.split(", ")), events
             assert [step for reactor in reactors for step in reactor.steps] == named_in(steps), events
-            tells = {event for reactor in reactors for event in reactor.tells}
-            # Who decides tells one of two, each of which has a row of its own.
-            assert set(named_in(told)) <= tells, events
+            published = {event for reactor in reactors for event in reactor.publishes}
+            # The reactor that decides publishes one of two, each of which has a row of its own.
+            assert set(named_in(told)) <= published, events
     assert sorted(reacted_to) == sorted(event for event, reactors in REACTIONS.items() if reactors)
     everything = {event for row in (placing, *rows) for event in named_in(row[3])}
     assert_says_all("ARCHITECTURE.md, 'The same order without a coordinator',", EventKind, everything)

@@ -13,8 +13,8 @@ from domain.limits import IDENTIFIER_CHARS_MAX
 from domain.two_phase import (
     GID_BYTES_MAX,
     Coordinator,
-    Outcome,
     Participant,
+    ParticipantOutcome,
     Resolution,
     gid_of,
     gid_stem,
@@ -24,7 +24,7 @@ from domain.two_phase import (
 )
 
 IDS = st.text("abcXYZ019._-", min_size=1, max_size=IDENTIFIER_CHARS_MAX)
-KNOWN = (Outcome.COMMITTED, Outcome.ABORTED, Outcome.UNKNOWN, None)
+KNOWN = (ParticipantOutcome.COMMITTED, ParticipantOutcome.ABORTED, ParticipantOutcome.UNKNOWN, None)
 
 
 @given(IDS, IDS, st.sampled_from(Participant))
@@ -57,19 +57,21 @@ def test_two_transfers_between_the_same_shards_prepare_in_the_same_order() -> No
 
 
 @pytest.mark.parametrize("outcomes", list(itertools.product(KNOWN, KNOWN)))
-def test_without_a_decision_the_rows_say_what_becomes_of_it(outcomes: tuple[Outcome | None, Outcome | None]) -> None:
+def test_without_a_decision_the_rows_say_what_becomes_of_it(
+    outcomes: tuple[ParticipantOutcome | None, ParticipantOutcome | None],
+) -> None:
     resolution = resolve(None, outcomes)
-    assert (resolution is Resolution.COMMIT) == (Outcome.COMMITTED in outcomes)
+    assert (resolution is Resolution.COMMIT) == (ParticipantOutcome.COMMITTED in outcomes)
     if resolution is Resolution.ABORT:
         assert None not in outcomes
-    assert resolve(Outcome.COMMITTED, outcomes) is Resolution.COMMIT
-    assert resolve(Outcome.ABORTED, outcomes) is Resolution.ABORT
+    assert resolve(ParticipantOutcome.COMMITTED, outcomes) is Resolution.COMMIT
+    assert resolve(ParticipantOutcome.ABORTED, outcomes) is Resolution.ABORT
 
 
 def test_only_a_coordinator_that_is_gone_leaves_a_decision_to_others() -> None:
     assert {each: each.decision for each in Coordinator} == {
         Coordinator.AT_WORK: None,
-        Coordinator.COMMITTING: Outcome.COMMITTED,
-        Coordinator.ABORTING: Outcome.ABORTED,
+        Coordinator.COMMITTING: ParticipantOutcome.COMMITTED,
+        Coordinator.ABORTING: ParticipantOutcome.ABORTED,
         Coordinator.GONE: None,
     }

@@ -24,10 +24,9 @@ from activities.interfaces import (
     TwoPhaseActivities,
 )
 from activities.registry import names_of
-from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal
+from domain.sagas import ALREADY_COMPENSATED, Decision, Reason, Refusal, SagaOutcome
 from domain.transfers import Protocol, ProtocolChoice, Transfer, TransferState
-from domain.two_phase import Ended, Participant, Vote
-from domain.two_phase import Outcome as Ending
+from domain.two_phase import Ended, Participant, ParticipantOutcome, Vote
 from tests.workflow.faults import Fault
 
 R = TypeVar("R")
@@ -111,8 +110,8 @@ class Bank:
             self.held = 0
             self.decline(refusal)
         if self.state is TransferState.CONFIRMED:
-            return Decision(Outcome.CONFIRMED)
-        return Decision(Outcome.ABORTING, self.refusal)
+            return Decision(SagaOutcome.CONFIRMED)
+        return Decision(SagaOutcome.ABORTING, self.refusal)
 
     def decline(self, refusal: Refusal) -> None:
         self.state, self.refusal = TransferState.DECLINED, refusal
@@ -156,7 +155,7 @@ class Bank:
         amount = transfer.amount.minor
         if participant is Participant.SOURCE:
             if self.state is TransferState.DECLINED:
-                return Ended(Ending.ABORTED, self.refusal)
+                return Ended(ParticipantOutcome.ABORTED, self.refusal)
             if self.state is TransferState.PENDING:
                 self.state = TransferState.CONFIRMED
                 self.balances[transfer.source] -= amount
@@ -166,18 +165,18 @@ class Bank:
             self.clearing -= amount
             self.balances[transfer.target] += amount
         self.prepared.discard(participant)
-        return Ended(Ending.COMMITTED)
+        return Ended(ParticipantOutcome.COMMITTED)
 
     def abort(self, participant: Participant, refusal: Refusal) -> Ended:
         self.prepared.discard(participant)
         if participant is Participant.TARGET:
             self.withdraw()
-            return Ended(Ending.ABORTED, refusal)
+            return Ended(ParticipantOutcome.ABORTED, refusal)
         if self.state is TransferState.CONFIRMED:
-            return Ended(Ending.COMMITTED)
+            return Ended(ParticipantOutcome.COMMITTED)
         if self.state is TransferState.PENDING:
             self.decline(refusal)
-        return Ended(Ending.ABORTED, self.refusal)
+        return Ended(ParticipantOutcome.ABORTED, self.refusal)
 
 
 Banks = Mapping[str, Bank]

@@ -38,7 +38,7 @@ from domain.choreography import Choreography, EventKind, OrderEvent
 from domain.identifiers import order_saga_id
 from domain.money import Money
 from domain.orders import Order, OrderState, PricedLine, Style, closing_state, quantities_by_sku
-from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal
+from domain.sagas import ALREADY_COMPENSATED, Decision, Reason, Refusal, SagaOutcome
 from domain.steps import RECORDS, Phase, Step
 from tests.workflow.faults import Fault
 
@@ -276,7 +276,7 @@ def decide(shop: Shop, request: DecideOrder) -> Decision:
     row = shop.rows.get(request.order_id)
     if row is None:
         shop.undo_once(order_saga_id(request.order_id), "open_order", lambda: None)
-        return Decision(Outcome.ABSENT, request.refusal or ALREADY_COMPENSATED)
+        return Decision(SagaOutcome.ABSENT, request.refusal or ALREADY_COMPENSATED)
     if row.state is OrderState.PENDING:
         if request.refusal is None:
             row.state, row.held = OrderState.CONFIRMED, 0
@@ -286,8 +286,8 @@ def decide(shop: Shop, request: DecideOrder) -> Decision:
             row.state, row.refusal = OrderState.ABORTING, request.refusal
             shop.tell(request.order_id, EventKind.ORDER_ABORTING, request.refusal)
     if row.state is OrderState.CONFIRMED:
-        return Decision(Outcome.CONFIRMED, None, row.total)
-    return Decision(Outcome.ABORTING, row.refusal, row.total)
+        return Decision(SagaOutcome.CONFIRMED, None, row.total)
+    return Decision(SagaOutcome.ABORTING, row.refusal, row.total)
 
 
 class FakeStock(StockActivities):

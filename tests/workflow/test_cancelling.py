@@ -11,7 +11,7 @@ from temporalio.client import WorkflowUpdateStage
 
 from domain.money import Money
 from domain.orders import OrderLine, OrderStatus
-from domain.sagas import Outcome, Reason
+from domain.sagas import Reason, SagaOutcome
 from tests.workflow.desk import Desk, Handle, events, only_hangs, until
 from tests.workflow.fakes import Shop
 from tests.workflow.faults import Hangs
@@ -38,7 +38,7 @@ async def test_cancelled_by_update_inside_the_window(desk: Desk) -> None:
     handle = await desk.place(window_seconds=HOUR)
     await window_open(handle)
     decision = await handle.execute_update(OrderSaga.cancel)
-    assert decision.outcome is Outcome.ABORTING
+    assert decision.outcome is SagaOutcome.ABORTING
     assert decision.refusal is not None
     assert decision.refusal.reason is Reason.CANCELLED
     desk.assert_aborted(await handle.result(), Reason.CANCELLED)
@@ -126,7 +126,7 @@ async def test_a_cancel_after_the_decision_is_answered_with_it(desk: Desk) -> No
     handle = await desk.place()
     await slow.reached.wait()
     decision = await handle.execute_update(OrderSaga.cancel)
-    assert decision.outcome is Outcome.CONFIRMED
+    assert decision.outcome is SagaOutcome.CONFIRMED
     slow.release()
     desk.assert_confirmed(await handle.result())
 

@@ -15,7 +15,7 @@ from temporalio.worker import Worker
 
 from activities.interfaces import InDoubtActivities, ResolveInDoubt
 from domain.in_doubt import InDoubtReport, Resolved, Waiting
-from domain.two_phase import Outcome
+from domain.two_phase import ParticipantOutcome
 from tests.support.metadata import current_details
 from tests.workflow.desk import until
 from tests.workflow.driving import Replays
@@ -29,7 +29,7 @@ Handle = WorkflowHandle[InDoubtSweeper, None]
 _queues = (f"sweeps-{n}" for n in itertools.count())
 NOTHING = InDoubtReport([], [], [])
 SOMETHING = InDoubtReport(
-    [Resolved("shardwise:transfer/ada/t1:source", "shard-1", "transfer/ada/t1", Outcome.ABORTED)],
+    [Resolved("shardwise:transfer/ada/t1:source", "shard-1", "transfer/ada/t1", ParticipantOutcome.ABORTED)],
     [Waiting("shardwise:transfer/ada/t2:source", "shard-2", 7.0, "its workflow runs")],
     ["shard-3"],
 )

@@ -1,4 +1,4 @@
-"""The workflow of a batch: rounds, stretches, histories begun anew, and no cancel."""
+"""The workflow of a batch: rounds, line ranges, histories begun anew, and no cancel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from activities.interfaces import BatchCounts, BatchStretch, StretchDone, TransferBatchActivities
+from activities.interfaces import BatchCounts, LineRange, RangeDone, TransferBatchActivities
 from domain.transfer_batch import Round, batch_workflow_id
 from tests.workflow.driving import Replays
 from workers.runner.sandbox import workflow_runner
@@ -29,7 +29,7 @@ class Ledger(TransferBatchActivities):
     """Every fifth line lacks money at first. `fails` is how many attempts do."""
 
     def __init__(self, fails: int = 0) -> None:
-        self.stretches: list[BatchStretch] = []
+        self.ranges: list[LineRange] = []
         self.finished: list[str] = []
         self.fails = fails
         self.reached = asyncio.Event()
@@ -37,18 +37,18 @@ class Ledger(TransferBatchActivities):
         self.go_on.set()
 
     @activity.defn(name="carry_out_lines")
-    async def carry_out_lines(self, stretch: BatchStretch) -> StretchDone:
+    async def carry_out_lines(self, range_: LineRange) -> RangeDone:
         self.reached.set()
         await self.go_on.wait()
         if self.fails:
             self.fails -= 1
             raise ApplicationError("away")
-        self.stretches.append(stretch)
-        postponed = [n for n in range(1, LINES[stretch.shard] + 1) if n % 5 == 0]
-        turn = postponed if stretch.round_ is Round.SECOND else range(1, LINES[stretch.shard] + 1)
-        lines = [n for n in turn if n > stretch.after][: stretch.lines]
-        late = 0 if stretch.round_ is Round.SECOND else sum(n in postponed for n in lines)
-        return StretchDone(lines[-1] if lines else None, BatchCounts(settled=len(lines) - late, postponed=late))
+        self.ranges.append(range_)
+        postponed = [n for n in range(1, LINES[range_.shard] + 1) if n % 5 == 0]
+        turn = postponed if range_.round_ is Round.SECOND else range(1, LINES[range_.shard] + 1)
+        lines = [n for n in turn if n > range_.after][: range_.lines]
+        late = 0 if range_.round_ is Round.SECOND else sum(n in postponed for n in lines)
+        return RangeDone(lines[-1] if lines else None, BatchCounts(settled=len(lines) - late, postponed=late))
 
     @activity.defn(name="finish_batch")
     async def finish_batch(self, batch_id: str) -> None:
@@ -68,7 +68,7 @@ async def at_work(env: WorkflowEnvironment, ledger: Ledger) -> AsyncIterator[str
 
 
 def batch(events_max: int = 10_000) -> TransferBatch:
-    return TransferBatch(f"b{next(_numbers)}", LINES, BatchOptions(stretch_lines=10, events_max=events_max))
+    return TransferBatch(f"b{next(_numbers)}", LINES, BatchOptions(range_lines=10, events_max=events_max))
 
 
 async def test_every_line_has_its_turn_and_the_second_round_waits_for_all_of_the_first(
@@ -83,10 +83,10 @@ async def test_every_line_has_its_turn_and_the_second_round_waits_for_all_of_the
         assert await handle.query(TransferBatchWorkflow.progress) == done
     assert (done.counts.settled, done.counts.postponed) == (71, 14)
     assert done.after == {"shard-1": None, "shard-2": None}
-    rounds = [stretch.round_ for stretch in ledger.stretches]
+    rounds = [range_.round_ for range_ in ledger.ranges]
     assert rounds == sorted(rounds)
     for shard in LINES:
-        after = [each.after for each in ledger.stretches if (each.shard, each.round_) == (shard, Round.FIRST)]
+        after = [each.after for each in ledger.ranges if (each.shard, each.round_) == (shard, Round.FIRST)]
         assert after == sorted(set(after))
     assert ledger.finished == [request.batch_id]
     await replays.add("in two rounds", env.client.get_workflow_handle(handle.id))
@@ -105,7 +105,7 @@ async def test_a_long_history_is_begun_anew_and_nothing_has_its_turn_twice(
         assert last.run_id != handle.first_execution_run_id
         assert last.history_length < 40
     assert (done.counts.settled, done.counts.postponed) == (71, 14)
-    turns = [(stretch.shard, stretch.round_, stretch.after) for stretch in ledger.stretches]
+    turns = [(range_.shard, range_.round_, range_.after) for range_ in ledger.ranges]
     assert len(turns) == len(set(turns))
     await replays.add("begun anew", env.client.get_workflow_handle(handle.id))
 
@@ -130,5 +130,5 @@ async def test_shards_without_lines_are_not_asked(env: WorkflowEnvironment, line
         await env.client.execute_workflow(
             TransferBatchWorkflow.run, request, id=batch_workflow_id(request.batch_id), task_queue=queue
         )
-    assert {stretch.shard for stretch in ledger.stretches} == set(lines)
+    assert {range_.shard for range_ in ledger.ranges} == set(lines)
     assert ledger.finished == [request.batch_id]

@@ -11,7 +11,7 @@ INVALID_INPUT = "invalid_input"
 
 
 @contextmanager
-def bad_input_told() -> Iterator[None]:
+def bad_input_refused() -> Iterator[None]:
     """What only an activity can find wrong with the input, a shard that nobody has, fails the workflow as its entrance
     would: with the code and the field, and not as an activity that has failed."""
     try:

@@ -158,7 +158,7 @@ def _transfer_batch(batch: TransferBatch, workflow_id: str) -> None:
 
 def _check_batch_options(options: BatchOptions) -> None:
     check_whole(options.chunk_lines, "options.chunk_lines", 1, CHUNK_ROWS_MAX)
-    check_whole(options.stretch_lines, "options.stretch_lines", 1, BATCH_LINES_MAX)
+    check_whole(options.range_lines, "options.range_lines", 1, BATCH_LINES_MAX)
     check_seconds(options.heartbeat_seconds, "options.heartbeat_seconds", above_zero=True)
     check_whole(options.events_max, "options.events_max", BATCH_EVENTS_MIN, BATCH_LINES_MAX)
 

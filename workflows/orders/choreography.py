@@ -27,7 +27,7 @@ from activities.interfaces import ChoreographyActivities, OrderActivities, Payme
 from domain.choreography import OrderEvent, Reactor
 from domain.orders import OrderStatus, closing_state
 from domain.sagas import ALREADY_COMPENSATED, Refusal
-from domain.steps import decision_told
+from domain.steps import decision_wanted
 from workflows.interfaces import Reacted, Reaction
 from workflows.orders.reactions import Reacting
 from workflows.orders.saga import CANCELLED, ORDER_STATUS
@@ -90,7 +90,7 @@ class ConfirmOrder(Reacting):
         decision = await self._tell(
             OrderActivities.decide_order,
             interfaces.DecideOrder(event.order_id, self._order.customer_id, refusal),
-            because=decision_told(refusal.reason if refusal else None),
+            because=decision_wanted(refusal.reason if refusal else None),
         )
         if not decision.is_confirmed:
             return self._ended(Reacted.ABORTING, decision.refusal)
@@ -112,7 +112,7 @@ class AbortOrder(Reacting):
         decision = await self._tell(
             OrderActivities.decide_order,
             interfaces.DecideOrder(event.order_id, self._order.customer_id, refusal),
-            because=decision_told(refusal.reason),
+            because=decision_wanted(refusal.reason),
         )
         if decision.is_confirmed:
             return self._ended(Reacted.PASSED_OVER, about="the order is confirmed")

@@ -27,12 +27,12 @@ from activities.interfaces import (
 from domain.choreography import PLACEMENT_TYPE, Choreography
 from domain.identifiers import order_saga_id
 from domain.orders import OrderStatus, closing_state
-from domain.sagas import ALREADY_COMPENSATED, Outcome, Refusal
-from domain.steps import decision_told
+from domain.sagas import ALREADY_COMPENSATED, Refusal, SagaOutcome
+from domain.steps import decision_wanted
 from workflows.interfaces import PlaceChoreographed, Placement
-from workflows.orders.saga import CANCELLED, ORDER_STATUS, price, told
+from workflows.orders.saga import CANCELLED, ORDER_STATUS, goods_of, price
 from workflows.saga_steps import SagaSteps, shielded, why_abort
-from workflows.visibility import of_saga, tell_stuck, why
+from workflows.visibility import of_saga, show_stuck, why
 
 RELEASES_STOCK = "release-stock-of-an-absent-order"
 
@@ -93,9 +93,9 @@ class PlaceChoreographedOrder:
         decision = await self._steps.to_the_end(
             OrderActivities.decide_order,
             DecideOrder(order.order_id, order.customer_id, refusal),
-            because=decision_told(refusal.reason),
+            because=decision_wanted(refusal.reason),
         )
-        if decision.outcome is not Outcome.ABSENT:
+        if decision.outcome is not SagaOutcome.ABSENT:
             return None
         kept = decision.refusal or ALREADY_COMPENSATED
         if workflow.patched(RELEASES_STOCK):
@@ -116,7 +116,7 @@ class PlaceChoreographedOrder:
                     StockActivities.release_stock,
                     StockStep(saga_id, currency, share),
                     part=share.sku_range,
-                    goods=told(share),
+                    goods=goods_of(share),
                 )
                 for share in claimed.stock
             )
@@ -131,7 +131,7 @@ class PlaceChoreographedOrder:
         workflow.set_current_details(details)
 
     def _on_stuck_changed(self, stuck: Sequence[str]) -> None:
-        tell_stuck(stuck, self._details)
+        show_stuck(stuck, self._details)
         status = OrderStatus.STUCK if stuck else OrderStatus.PENDING
         saga = of_saga(order_saga_id(self._order.order_id))
         workflow.upsert_search_attributes([ORDER_STATUS.value_set(status), *saga])

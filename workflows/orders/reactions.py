@@ -13,9 +13,9 @@ from domain.money import Money
 from domain.orders import OrderStatus
 from domain.sagas import Reason, Refusal
 from workflows.interfaces import Reacted, Reaction
-from workflows.orders.saga import ORDER_STATUS, told
+from workflows.orders.saga import ORDER_STATUS, goods_of
 from workflows.saga_steps import SagaSteps, shielded
-from workflows.visibility import tell_stuck, why
+from workflows.visibility import show_stuck, why
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -57,7 +57,7 @@ class Reacting:
     def _shares(self) -> Iterator[tuple[StockStep, str]]:
         """The stock step of each SKU range, and what a person calls it."""
         for share in self._order.stock:
-            yield StockStep(self._event.saga_id, self._order.total.currency, share), told(share)
+            yield StockStep(self._event.saga_id, self._order.total.currency, share), goods_of(share)
 
     @property
     def _goods(self) -> str:
@@ -75,6 +75,6 @@ class Reacting:
         return Reaction(outcome, refusal)
 
     def _on_stuck_changed(self, stuck: Sequence[str]) -> None:
-        tell_stuck(stuck, "")
+        show_stuck(stuck, "")
         status = OrderStatus.STUCK if stuck else OrderStatus.PENDING
         workflow.upsert_search_attributes([ORDER_STATUS.value_set(status)])

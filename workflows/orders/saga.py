@@ -34,11 +34,11 @@ from activities.interfaces import (
 from domain.identifiers import order_saga_id
 from domain.money import Money
 from domain.orders import Order, OrderStatus, PricedLine, closing_state, total_of
-from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal
-from domain.steps import decision_told
+from domain.sagas import ALREADY_COMPENSATED, Decision, Reason, Refusal, SagaOutcome
+from domain.steps import decision_wanted
 from workflows.interfaces import OrderResult, PlaceOrder
 from workflows.saga_steps import SagaSteps, first_refusal, shielded, why_abort
-from workflows.visibility import CANCELLATION_WINDOW, of_saga, tell_stuck, why
+from workflows.visibility import CANCELLATION_WINDOW, of_saga, show_stuck, why
 
 TASK_QUEUE = "orders"
 
@@ -125,7 +125,7 @@ class OrderSaga:
     async def _reserve_stock(self, stock: Sequence[StockShare]) -> Refusal | None:
         return await first_refusal(
             self._steps.attempt(
-                StockActivities.reserve_stock, self._stock_step(share), part=share.sku_range, goods=told(share)
+                StockActivities.reserve_stock, self._stock_step(share), part=share.sku_range, goods=goods_of(share)
             )
             for share in stock
         )
@@ -140,14 +140,14 @@ class OrderSaga:
     async def _end(self, claimed: Claimed, refusal: Refusal | None) -> OrderResult:
         if claimed.refusal is not None:
             # The id names another order, or reactors carry this one out: nothing here is ours to decide or undo.
-            self._decision = Decision(Outcome.ABSENT, claimed.refusal)
+            self._decision = Decision(SagaOutcome.ABSENT, claimed.refusal)
             self._tell(why(OrderStatus.REJECTED, claimed.refusal))
             return self._result(OrderStatus.REJECTED)
         order = self._order
         self._decision = decision = await self._steps.to_the_end(
             OrderActivities.decide_order,
             DecideOrder(order.order_id, order.customer_id, refusal),
-            because=decision_told(refusal.reason if refusal else None),
+            because=decision_wanted(refusal.reason if refusal else None),
         )
         if decision.is_confirmed:
             self._tell(f"confirmed: {decision.total} captured")
@@ -166,7 +166,7 @@ class OrderSaga:
     async def _complete(self, claimed: Claimed, decision: Decision) -> None:
         forward = [
             self._steps.to_the_end(
-                StockActivities.consume_stock, self._stock_step(share), part=share.sku_range, goods=told(share)
+                StockActivities.consume_stock, self._stock_step(share), part=share.sku_range, goods=goods_of(share)
             )
             for share in claimed.stock
         ]
@@ -180,13 +180,13 @@ class OrderSaga:
             )
         await asyncio.gather(*forward)
 
-    async def _compensate(self, claimed: Claimed, outcome: Outcome, refusal: Refusal) -> None:
+    async def _compensate(self, claimed: Claimed, outcome: SagaOutcome, refusal: Refusal) -> None:
         """Undoes every step, reached or not: undoing what never ran is safe, and bars it from running late."""
         order = self._order
         await asyncio.gather(
             *(
                 self._steps.to_the_end(
-                    StockActivities.release_stock, self._stock_step(share), part=share.sku_range, goods=told(share)
+                    StockActivities.release_stock, self._stock_step(share), part=share.sku_range, goods=goods_of(share)
                 )
                 for share in claimed.stock
             )
@@ -196,7 +196,7 @@ class OrderSaga:
             AbortOrder(order.order_id, order.customer_id, refusal),
             because=refusal.reason,
         )
-        if outcome is Outcome.ABSENT:
+        if outcome is SagaOutcome.ABSENT:
             await self._steps.to_the_end(
                 OrderActivities.refuse_order_id,
                 RefuseOrderId(order, refusal),
@@ -214,7 +214,7 @@ class OrderSaga:
             self._forward.cancel()
 
     def _on_stuck_changed(self, stuck: Sequence[str]) -> None:
-        tell_stuck(stuck, self._details)
+        show_stuck(stuck, self._details)
         self._upsert(OrderStatus.STUCK if stuck else self._status)
 
     def _tell(self, details: str) -> None:
@@ -253,7 +253,7 @@ async def _price_lines(steps: SagaSteps, order: Order) -> tuple[PricedLine, ...]
     return priced.refusal or priced.lines
 
 
-def told(share: StockShare) -> str:
+def goods_of(share: StockShare) -> str:
     """A share for a person, as the summaries of its steps carry it."""
     goods = ", ".join(f"{quantity} x {sku}" for sku, quantity in share.quantities.items())
     return f"on {share.shard}: {goods if len(goods) <= 120 else goods[:119] + '…'}"

@@ -14,18 +14,18 @@ from datetime import timedelta
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
-from activities.interfaces import BatchStretch, TransferBatchActivities
+from activities.interfaces import LineRange, TransferBatchActivities
 from domain.transfer_batch import Round
-from workflows.entrance.bad_input import bad_input_told
+from workflows.entrance.bad_input import bad_input_refused
 from workflows.interfaces import BatchProgress, TransferBatch
 from workflows.saga_steps import shielded
 
 TASK_QUEUE = "transfers"
 
-# A stretch is some chunks of some transactions, and is heard of after each of these.
+# A line range is some chunks of some transactions, and is heard of after each of these.
 START_TO_CLOSE = timedelta(minutes=5)
 # Scheduled, started and completed, and a workflow task of its own: at most.
-EVENTS_OF_A_STRETCH = 6
+EVENTS_PER_RANGE = 6
 # Whatever was asked for: Temporal ends a workflow with more than 51,200.
 EVENTS_MAX = 40_000
 RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=5))
@@ -37,12 +37,12 @@ class TransferBatchWorkflow:
     def __init__(self, batch: TransferBatch) -> None:
         self._batch = batch
         self._progress = batch.progress or _beginning(Round.FIRST, batch.lines)
-        self._stretches = 0
+        self._ranges = 0
 
     @workflow.run
     async def run(self, batch: TransferBatch) -> BatchProgress:
         # A cancel is not heard: each line has an outcome of its own, and what has left one account must arrive.
-        with bad_input_told():
+        with bad_input_refused():
             return await shielded(self._carry_out(), lambda: None)
 
     @workflow.query
@@ -74,13 +74,11 @@ class TransferBatchWorkflow:
         """Until the round is done there, or the history is long enough."""
         round_, options = self._progress.round_, self._batch.options
         while (after := self._progress.after[shard]) is not None and not self._history_is_long():
-            self._stretches += 1
-            stretch = BatchStretch(
-                self._batch.batch_id, shard, round_, after, options.stretch_lines, options.chunk_lines
-            )
+            self._ranges += 1
+            range_ = LineRange(self._batch.batch_id, shard, round_, after, options.range_lines, options.chunk_lines)
             done = await workflow.execute_activity_method(
                 TransferBatchActivities.carry_out_lines,
-                stretch,
+                range_,
                 summary=f"round {round_}: lines on {shard} behind line {after}",
                 start_to_close_timeout=START_TO_CLOSE,
                 heartbeat_timeout=timedelta(seconds=options.heartbeat_seconds),
@@ -93,7 +91,7 @@ class TransferBatchWorkflow:
     def _history_is_long(self) -> bool:
         """By what this run has done, and not by what the SDK tells of the history: behind a task that was lost with its
         worker, a replay was told another length than the run itself."""
-        return self._stretches * EVENTS_OF_A_STRETCH >= min(self._batch.options.events_max, EVENTS_MAX)
+        return self._ranges * EVENTS_PER_RANGE >= min(self._batch.options.events_max, EVENTS_MAX)
 
 
 def _beginning(round_: Round, lines: Mapping[str, int]) -> BatchProgress:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 
 from activities.interfaces import DecideTransfer, OpenedTransfer, TransferActivities
-from domain.sagas import Decision, Outcome, Reason, Refusal
+from domain.sagas import Decision, Reason, Refusal, SagaOutcome
 from domain.transfers import Protocol, Transfer, TransferState
 from workflows.saga_steps import SagaSteps, why_abort
 
@@ -85,5 +85,5 @@ def decided(opened: OpenedTransfer) -> Decision | None:
     if opened.state is TransferState.PENDING:
         return None
     if opened.state is TransferState.CONFIRMED:
-        return Decision(Outcome.CONFIRMED)
-    return Decision(Outcome.ABORTING, opened.refusal)
+        return Decision(SagaOutcome.CONFIRMED)
+    return Decision(SagaOutcome.ABORTING, opened.refusal)

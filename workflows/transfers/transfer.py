@@ -20,7 +20,7 @@ from workflows.interfaces import CarryOutTransfer, TransferResult
 from workflows.saga_steps import SagaSteps, shielded
 from workflows.transfers.saga import TransferSaga, decided
 from workflows.transfers.two_phase import commit_across
-from workflows.visibility import of_saga, tell_stuck, why
+from workflows.visibility import of_saga, show_stuck, why
 
 TASK_QUEUE = "transfers"
 
@@ -103,7 +103,7 @@ class TransferWorkflow:
         self._saga.cancel()
 
     def _on_stuck_changed(self, stuck: Sequence[str]) -> None:
-        tell_stuck(stuck, self._details)
+        show_stuck(stuck, self._details)
         status = TransferStatus.STUCK if stuck else self._status
         workflow.upsert_search_attributes([TRANSFER_STATUS.value_set(status), *of_saga(self._transfer.saga_id)])
 

@@ -19,7 +19,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, RetryState
 
 from activities.interfaces import AbortParticipant, ParticipantStep, TwoPhaseActivities
-from domain.sagas import ALREADY_COMPENSATED, Decision, Outcome, Reason, Refusal
+from domain.sagas import ALREADY_COMPENSATED, Decision, Reason, Refusal, SagaOutcome
 from domain.steps import Step
 from domain.transfers import Transfer, TransferState
 from domain.two_phase import Ended, Participant, Vote, in_prepare_order
@@ -76,7 +76,7 @@ class _TwoPhase:
             TwoPhaseActivities.prepare_participant,
             ParticipantStep(self._transfer, participant),
             activity_id=Step.PREPARE_PARTICIPANT.activity_id(participant),
-            summary=Step.PREPARE_PARTICIPANT.told(
+            summary=Step.PREPARE_PARTICIPANT.summary(
                 participant=participant, account=self._account(participant), shard=self._shards[participant]
             ),
             schedule_to_close_timeout=within,
@@ -105,7 +105,7 @@ class _TwoPhase:
         source = await self._end(Participant.SOURCE, refusal)
         refusal = None if source.is_committed else source.refusal or refusal or ALREADY_COMPENSATED
         await self._end(Participant.TARGET, refusal)
-        return Decision(Outcome.ABORTING, refusal) if refusal else Decision(Outcome.CONFIRMED)
+        return Decision(SagaOutcome.ABORTING, refusal) if refusal else Decision(SagaOutcome.CONFIRMED)
 
     async def _end(self, participant: Participant, refusal: Refusal | None) -> Ended:
         if refusal is None:

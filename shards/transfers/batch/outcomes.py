@@ -43,7 +43,7 @@ class LineStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class LineOutcome:
+class LineResult:
     n: int
     transfer_id: str
     source: str
@@ -54,7 +54,7 @@ class LineOutcome:
 
 async def read_outcomes(
     cluster: Cluster, shard_map: ShardMap, batch_id: str, last: int, finished: bool
-) -> AsyncIterator[tuple[int, list[LineOutcome]]]:
+) -> AsyncIterator[tuple[int, list[LineResult]]]:
     """The staged lines up to line `last` in pages, each with the line that it reaches to.
 
     `finished`: the batch has brought its own money to the targets; otherwise they are asked.
@@ -91,16 +91,16 @@ async def _arrived(cluster: Cluster, shard_map: ShardMap, rows: Sequence[Any]) -
     return {saga_id for saga_ids in found for saga_id in saga_ids}
 
 
-def _outcome(row: Any, finished: bool, arrived: set[str]) -> LineOutcome:
+def _outcome(row: Any, finished: bool, arrived: set[str]) -> LineResult:
     if row.state is not None and not row.same:
         detail = f"{row.transfer_id} of account {row.source} already names a transfer with other content"
-        return LineOutcome(row.n, row.transfer_id, row.source, LineStatus.INVALID, Reason.ID_CONFLICT, detail)
+        return LineResult(row.n, row.transfer_id, row.source, LineStatus.INVALID, Reason.ID_CONFLICT, detail)
     if row.repeats is not None:
         detail = f"the same transfer as in line {row.repeats}"
-        return LineOutcome(row.n, row.transfer_id, row.source, LineStatus.REPEATED, "", detail)
+        return LineResult(row.n, row.transfer_id, row.source, LineStatus.REPEATED, "", detail)
     if row.state == TransferState.DECLINED:
-        return LineOutcome(row.n, row.transfer_id, row.source, LineStatus.DECLINED, row.reason, row.detail)
+        return LineResult(row.n, row.transfer_id, row.source, LineStatus.DECLINED, row.reason, row.detail)
     settled = row.state == TransferState.CONFIRMED and (
         not _may_be_on_its_way(row, finished) or transfer_saga_id(row.source, row.transfer_id) in arrived
     )
-    return LineOutcome(row.n, row.transfer_id, row.source, LineStatus.SETTLED if settled else LineStatus.PENDING)
+    return LineResult(row.n, row.transfer_id, row.source, LineStatus.SETTLED if settled else LineStatus.PENDING)
