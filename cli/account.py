@@ -38,22 +38,22 @@ def open_one(
 
     Exit code 1 where the id is there already with other content, or its account is closed.
     """
-    _print(ask(data_dir, lambda shop: shop.accounts.open(account_id, currency, name, email, balance, overdraft)))
+    _print(ask(data_dir, lambda app: app.accounts.open(account_id, currency, name, email, balance, overdraft)))
 
 
 def show(account_id: AccountId, data_dir: DataDir = None) -> None:
     """Balance, held and available money. A customer's account has the customer's id."""
-    _print(ask(data_dir, lambda shop: shop.accounts.show(account_id)))
+    _print(ask(data_dir, lambda app: app.accounts.show(account_id)))
 
 
 def freeze(account_id: AccountId, data_dir: DataDir = None) -> None:
     """Bar an account from anything new. What was promised before is still paid and received. Safe to repeat."""
-    _print(ask(data_dir, lambda shop: shop.accounts.freeze(account_id)))
+    _print(ask(data_dir, lambda app: app.accounts.freeze(account_id)))
 
 
 def unfreeze(account_id: AccountId, data_dir: DataDir = None) -> None:
     """Undo `account freeze`. Safe to repeat."""
-    _print(ask(data_dir, lambda shop: shop.accounts.unfreeze(account_id)))
+    _print(ask(data_dir, lambda app: app.accounts.unfreeze(account_id)))
 
 
 def close(account_id: AccountId, data_dir: DataDir = None) -> None:
@@ -61,7 +61,7 @@ def close(account_id: AccountId, data_dir: DataDir = None) -> None:
 
     Exit code 1 where it is not empty, something is held on it or on its way to it, or it is a merchant's.
     """
-    _print(ask(data_dir, lambda shop: shop.accounts.close(account_id)))
+    _print(ask(data_dir, lambda app: app.accounts.close(account_id)))
 
 
 def statement(account_id: AccountId, limit: Limit = LIMIT, after: After = None, data_dir: DataDir = None) -> None:
@@ -75,7 +75,7 @@ def statement(account_id: AccountId, limit: Limit = LIMIT, after: After = None, 
     other side: who the money went to or came from. merchant.USD is the merchant's account, which orders in USD pay, and
     has a statement of its own. equity/USD is the books' other side of what was paid in, and no account to ask for.
     """
-    found = ask(data_dir, lambda shop: shop.queries.statement(account_id, limit, after))
+    found = ask(data_dir, lambda app: app.queries.statement(account_id, limit, after))
     title = f"account {found.account_id}: {found.balance}"
     columns = ("at", "kind", "saga", "amount", "balance after", "other side")
     rows = table(

@@ -27,6 +27,6 @@ def rename(
 
     An import goes on comparing with what the customer was first imported with.
     """
-    renamed = ask(data_dir, lambda shop: shop.catalogue.rename_customer(customer_id, name, email))
+    renamed = ask(data_dir, lambda app: app.catalogue.rename_customer(customer_id, name, email))
     row = (renamed.customer_id, renamed.name, renamed.email or "", str(renamed.version), renamed.shard)
     output().result(renamed, table(("customer", "name", "email", "version", "shard"), [row]))

@@ -21,7 +21,7 @@ def status(data_dir: DataDir = None) -> int:
     Exit code 3 where a server does not answer, 1 where events wait for longer than SHARDWISE_LAG_ALARM_SECONDS or were
     parked, or where a shard or the read model was restored so that they do not fit any more.
     """
-    found = ask(data_dir, lambda shop: shop.operations.events())
+    found = ask(data_dir, lambda app: app.operations.events())
     output().result(found, Group(*told(found)))
     if any(shard.error for shard in found.shards):
         return 3

@@ -26,6 +26,6 @@ def rename(
 
     An import goes on comparing with what the product was first imported with.
     """
-    renamed = ask(data_dir, lambda shop: shop.catalogue.rename_product(sku, name))
+    renamed = ask(data_dir, lambda app: app.catalogue.rename_product(sku, name))
     row = (renamed.sku, renamed.name, str(renamed.version), renamed.shard)
     output().result(renamed, table(("sku", "name", "version", "shard"), [row]))

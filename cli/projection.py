@@ -47,15 +47,15 @@ def rebuild(
     nothing moves.
     """
     if dry_run:
-        plan = ask(data_dir, lambda shop: shop.operations.plan_rebuild())
+        plan = ask(data_dir, lambda app: app.operations.plan_rebuild())
         output().result(plan, _plan(plan))
         return 1 if plan.refused else 0
 
-    async def rebuilt(shop: Shardwise) -> RebuildDocument:
-        if not await shop.operations.rebuild_has_worker():
+    async def rebuilt(app: Shardwise) -> RebuildDocument:
+        if not await app.operations.rebuild_has_worker():
             output().progress("no worker polls for rebuilds: it waits for one (`shardwise up` or `worker`)")
         async with counted(output()) as progress:
-            return await shop.operations.rebuild(progress, stuck_after)
+            return await app.operations.rebuild(progress, stuck_after)
 
     done = ask(data_dir, rebuilt)
     output().result(done, _rebuilt(done))
@@ -64,7 +64,7 @@ def rebuild(
 
 def confirm(data_dir: DataDir = None) -> None:
     """Drop the version of the read model that was live before the last switch. Cannot be undone; safe to repeat."""
-    dropped = ask(data_dir, lambda shop: shop.operations.confirm_rebuild())
+    dropped = ask(data_dir, lambda app: app.operations.confirm_rebuild())
     told = "the version before is dropped" if dropped else "nothing to confirm: there is no version before"
     output().result({"confirmed": dropped}, told)
 
@@ -72,7 +72,7 @@ def confirm(data_dir: DataDir = None) -> None:
 def revert(data_dir: DataDir = None) -> None:
     """Go back to the version of the read model that was live before the last switch, and drop the new one. Also drops
     what a rebuild has left that did not come to its switch."""
-    switched = ask(data_dir, lambda shop: shop.operations.revert_rebuild())
+    switched = ask(data_dir, lambda app: app.operations.revert_rebuild())
     told = "the version before is live again, up to date" if switched else "what was filled is dropped"
     output().result({"switched_back": switched}, told)
 
@@ -80,7 +80,7 @@ def revert(data_dir: DataDir = None) -> None:
 def retry(data_dir: DataDir = None) -> int:
     """Take once more what was parked, after its reason was mended: into the read model, and to the reactors of
     choreographed orders. Exit code 1 where something still is parked."""
-    parked = ask(data_dir, lambda shop: shop.operations.retry_parked())
+    parked = ask(data_dir, lambda app: app.operations.retry_parked())
     still = sum(parked.values())
     rows = [(shard, str(count)) for shard, count in parked.items()]
     told = Group("still parked:", table(("shard", "parked"), rows)) if still else "nothing is parked"

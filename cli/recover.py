@@ -43,9 +43,9 @@ def recover(
     workflow mends; `verify` looks for all of them. Tells the newest starts that were refused as bad input, too.
     """
 
-    async def recovered(shop: Shardwise) -> RecoverReport:
+    async def recovered(app: Shardwise) -> RecoverReport:
         async with counted(output()) as progress:
-            return await shop.operations.recover(dry_run, progress)
+            return await app.operations.recover(dry_run, progress)
 
     found = ask(data_dir, recovered)
     output().result(found, Group(*in_doubt.told(found.in_doubt, dry_run), _told(found)))

@@ -35,7 +35,7 @@ def sales(
     An order counts to the day that it says it was ordered on, else to the day it was placed, by UTC. From the read
     model, which follows the shards with a delay.
     """
-    report = ask(data_dir, lambda shop: shop.queries.sales(first_day, last_day, sku, by))
+    report = ask(data_dir, lambda app: app.queries.sales(first_day, last_day, sku, by))
     output().result(report, _told(report))
 
 

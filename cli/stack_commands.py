@@ -66,7 +66,7 @@ def status(show_secrets: ShowSecrets = False, data_dir: DataDir = None) -> int:
     Exit code 3 when one is not, 1 where a transaction is in doubt, or events wait, for too long.
     """
     _embedded_settings(data_dir)
-    found = ask(data_dir, lambda shop: shop.operations.status())
+    found = ask(data_dir, lambda app: app.operations.status())
     told = [
         what_runs_where(found.parts, found.beside, show_secrets),
         *([alarm(found.in_doubt)] if found.in_doubt else []),

@@ -29,12 +29,12 @@ def register(app: typer.Typer) -> None:
 
 def show(sku: Sku, data_dir: DataDir = None) -> None:
     """How much is on hand, reserved for orders, and available."""
-    _print(ask(data_dir, lambda shop: shop.catalogue.stock(sku)))
+    _print(ask(data_dir, lambda app: app.catalogue.stock(sku)))
 
 
 def list_levels(limit: Limit = LIMIT, after: After = None, data_dir: DataDir = None) -> None:
     """List the stock of all products by SKU, from the read model, which follows the shards with a delay."""
-    page = ask(data_dir, lambda shop: shop.queries.stock(limit, after))
+    page = ask(data_dir, lambda app: app.queries.stock(limit, after))
     columns = ("sku", "product", "on hand", "reserved", "available", "shard")
     rows = [(x.sku, x.product_name, str(x.on_hand), str(x.reserved), str(x.available), x.shard) for x in page.stock]
     output().result(page, with_next(listed(table(columns, rows), "no products"), page.next))
@@ -55,7 +55,7 @@ def receive(
     if receipt_id is None:
         # Told before it is used: after a lost answer, only a repeat under the same id is safe.
         output().progress(f"receipt {chosen}")
-    _print(ask(data_dir, lambda shop: shop.catalogue.receive(sku, received, chosen)))
+    _print(ask(data_dir, lambda app: app.catalogue.receive(sku, received, chosen)))
 
 
 def _print(level: StockLevel | StockReceipt) -> None:

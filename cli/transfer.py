@@ -77,7 +77,7 @@ def send(
     say = output().progress
     sent = ask(
         data_dir,
-        lambda shop: shop.transfers.move(source, target, amount, protocol, transfer_id, currency, reference, wait, say),
+        lambda app: app.transfers.move(source, target, amount, protocol, transfer_id, currency, reference, wait, say),
     )
     _print(sent)
     return _EXIT_CODES.get(sent.status, 3)
@@ -85,7 +85,7 @@ def send(
 
 def show(source: Source, transfer_id: Annotated[str, typer.Argument(metavar="ID")], data_dir: DataDir = None) -> None:
     """Show a transfer and how it stands."""
-    _print(ask(data_dir, lambda shop: shop.transfers.show(source, transfer_id)))
+    _print(ask(data_dir, lambda app: app.transfers.show(source, transfer_id)))
 
 
 def _print(transfer: TransferDocument) -> None:

@@ -27,9 +27,9 @@ def verify(data_dir: DataDir = None) -> int:
     Exit code 1 where something does not agree, 3 where a server does not answer.
     """
 
-    async def verified(shop: Shardwise) -> VerifyReport:
+    async def verified(app: Shardwise) -> VerifyReport:
         async with counted(output()) as progress:
-            return await shop.operations.verify(progress)
+            return await app.operations.verify(progress)
 
     found = ask(data_dir, verified)
     output().result(found, _told(found))

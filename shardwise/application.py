@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Shardwise:
     """What people and programs may ask of an installation, whatever they ask through.
 
-        async with await Shardwise.connect() as shop:
-            order = await shop.orders.place(customer="ada", lines=[("TEAPOT", 1)], order_id="A-17", wait=30)
+        async with await Shardwise.connect() as app:
+            order = await app.orders.place(customer="ada", lines=[("TEAPOT", 1)], order_id="A-17", wait=30)
 
     For one event loop, and there for any number of tasks at once. What is refused, invalid or out of reach is raised as
     one of the errors in `shardwise.errors`. A service is loaded when it is first asked for: a command that needs one

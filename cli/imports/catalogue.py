@@ -41,7 +41,7 @@ def customers(file: CsvFile, data_dir: DataDir = None) -> None:
     """
     started = time.monotonic()
     rows = read_csv(file, CUSTOMER_COLUMNS, customer_of_row, _customer_id)
-    _report("customers", ask(data_dir, lambda shop: _shown(shop.catalogue.import_customers, rows)), started)
+    _report("customers", ask(data_dir, lambda app: _shown(app.catalogue.import_customers, rows)), started)
 
 
 def products(file: CsvFile, data_dir: DataDir = None) -> None:
@@ -51,7 +51,7 @@ def products(file: CsvFile, data_dir: DataDir = None) -> None:
     """
     started = time.monotonic()
     rows = read_csv(file, PRODUCT_COLUMNS, product_of_row, _sku)
-    _report("products", ask(data_dir, lambda shop: _shown(shop.catalogue.import_products, rows)), started)
+    _report("products", ask(data_dir, lambda app: _shown(app.catalogue.import_products, rows)), started)
 
 
 def _customer_id(customer: Customer) -> str:

@@ -42,14 +42,14 @@ def orders(
     Exit code 2 when lines were invalid, else 3 when orders are pending, else 1 when workflows failed, else 0.
     """
     with opened_orders(file) as source:
-        return ask(data_dir, lambda shop: _import(shop, source, style, concurrency, stuck_after))
+        return ask(data_dir, lambda app: _import(app, source, style, concurrency, stuck_after))
 
 
-async def _import(shop: Shardwise, source: BinaryIO, style: Style, concurrency: int, stuck_after: float) -> int:
+async def _import(app: Shardwise, source: BinaryIO, style: Style, concurrency: int, stuck_after: float) -> int:
     out, tally, started = output(), Tally(), time.monotonic()
     faults = Faults(out.progress)
     async with beside(_shown(out, tally, _size(source), started)):
-        await shop.orders.import_file(source, faults.tell, style, concurrency, stuck_after, tally, out.progress)
+        await app.orders.import_file(source, faults.tell, style, concurrency, stuck_after, tally, out.progress)
     faults.tell_rest()
     seconds = round(time.monotonic() - started, 3)
     out.result(_document(tally, seconds), _summary(tally, seconds))

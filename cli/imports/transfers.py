@@ -38,9 +38,9 @@ def transfers(
     """
     out = output()
 
-    async def imported(shop: Shardwise) -> ImportedTransfers:
+    async def imported(app: Shardwise) -> ImportedTransfers:
         async with counted(out) as report:
-            return await shop.transfers.import_file(file, out.progress, report, stuck_after)
+            return await app.transfers.import_file(file, out.progress, report, stuck_after)
 
     done = ask(data_dir, imported)
     out.result(done.document(), _summary(done))

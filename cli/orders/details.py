@@ -22,7 +22,7 @@ def details(
 
     Exit code 1 where it has no such order, or not yet: `order show` asks the shards.
     """
-    order = ask(data_dir, lambda shop: shop.queries.order_details(order_id))
+    order = ask(data_dir, lambda app: app.queries.order_details(order_id))
     output().result(order, _told(order))
 
 

@@ -37,7 +37,7 @@ def list_orders(
     """
     page = ask(
         data_dir,
-        lambda shop: shop.queries.orders(
+        lambda app: app.queries.orders(
             customer=customer, status=status or (), since=since, until=until, day=day, limit=limit, after=after
         ),
     )

@@ -53,7 +53,7 @@ def place(
     check_identifier(customer, "customer")
     lines = [_split(each) for each in line]
     say = output().progress
-    placed = ask(data_dir, lambda shop: shop.orders.place(customer, lines, order_id, currency, style, wait, say))
+    placed = ask(data_dir, lambda app: app.orders.place(customer, lines, order_id, currency, style, wait, say))
     _print(placed)
     if not placed.is_final:
         return 3
@@ -62,7 +62,7 @@ def place(
 
 def show(order_id: OrderId, data_dir: DataDir = None) -> None:
     """Show an order and how it stands."""
-    _print(ask(data_dir, lambda shop: shop.orders.show(order_id)))
+    _print(ask(data_dir, lambda app: app.orders.show(order_id)))
 
 
 def cancel(order_id: OrderId, wait: Wait = 30.0, data_dir: DataDir = None) -> int:
@@ -70,7 +70,7 @@ def cancel(order_id: OrderId, wait: Wait = 30.0, data_dir: DataDir = None) -> in
 
     Exit code 0 when it is cancelled, 1 when it was confirmed or rejected before, 3 when that is open still.
     """
-    now = ask(data_dir, lambda shop: shop.orders.cancel(order_id, wait))
+    now = ask(data_dir, lambda app: app.orders.cancel(order_id, wait))
     code = 0 if now.status is OrderStatus.CANCELLED else 1 if now.is_final else 3
     # What was asked for did not happen: that comes first.
     if code == 1:
@@ -87,7 +87,7 @@ def retry(order_id: OrderId, wait: Wait = 30.0, data_dir: DataDir = None) -> int
     Exit code 0 when its workflow was told, or when the order is final and nothing waits, which is said; 3 when no
     workflow took it.
     """
-    now, taken = ask(data_dir, lambda shop: shop.orders.retry(order_id, wait))
+    now, taken = ask(data_dir, lambda app: app.orders.retry(order_id, wait))
     if not taken and now.is_final:
         output().progress(f"order {order_id} is final, it ended as {now.status}: nothing waits, nothing is tried again")
     elif not taken:

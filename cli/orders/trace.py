@@ -20,5 +20,5 @@ def trace(
 
     From Temporal's history and the shards' rows; what is away is left out, and said.
     """
-    found = ask(data_dir, lambda shop: shop.operations.trace(order_id))
+    found = ask(data_dir, lambda app: app.operations.trace(order_id))
     output().result(found, TraceTree(found))

@@ -23,5 +23,5 @@ def ask(data_dir: Path | None, question: Callable[[Shardwise], Awaitable[Result]
 async def _asked(settings: Settings, question: Callable[[Shardwise], Awaitable[Result]]) -> Result:
     with hinting_at_up(settings):
         # Not by `connect`: what is wrong with the question is told also where there is nobody to ask.
-        async with Shardwise(Opened(settings)) as shop:
-            return await question(shop)
+        async with Shardwise(Opened(settings)) as app:
+            return await question(app)

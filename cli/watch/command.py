@@ -39,23 +39,23 @@ def watch(
     """
     out = output()
     if once or out.as_json or not out.stdout.is_terminal:
-        look = ask(data_dir, lambda shop: shop.operations.look(interval))
+        look = ask(data_dir, lambda app: app.operations.look(interval))
         out.result(look, page(look))
         if any(part.up is False for part in look.parts):
             tell_how_to_start(load_settings(data_dir))
         return look.exit_code
     with suppress(KeyboardInterrupt):
-        ask(data_dir, lambda shop: _live(shop, interval))
+        ask(data_dir, lambda app: _live(app, interval))
     return 0
 
 
-async def _live(shop: Shardwise, interval: float) -> None:
+async def _live(app: Shardwise, interval: float) -> None:
     """Until it is cancelled: by Ctrl-C, or by SIGTERM, so that the terminal is given back as it was."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     hint = f"every {interval:g} s, Ctrl-C ends"
-    async with shop.operations.watching(interval) as watcher:
+    async with app.operations.watching(interval) as watcher:
         shown = Wrapped(Escaped(page(watcher.document(), hint)))
         with Live(shown, console=output().stdout, screen=True, auto_refresh=False) as live:
             while True:

@@ -62,14 +62,14 @@ async def perform(
     """All scenes at once, and then the books. Needs the stack up, with its schema and one worker."""
     async with AsyncExitStack() as open_till_the_end:
 
-        async def shop(window_seconds: float = 0.0) -> Shardwise:
+        async def app(window_seconds: float = 0.0) -> Shardwise:
             chosen = settings.model_copy(update={"cancellation_window_seconds": window_seconds})
             return await open_till_the_end.enter_async_context(await Shardwise.connect(settings=chosen))
 
-        usual = await shop()
+        usual = await app()
         await usual.catalogue.import_customers(customers)
         await usual.catalogue.import_products(products)
-        stage = _Stage(await connect(settings), shop, stack, say)
+        stage = _Stage(await connect(settings), app, stack, say)
         played = await asyncio.gather(*(_play(scene, stage) for scene in scenes()))
         return Performance(played, await usual.operations.verify(), await _history_address(stage, CANCELLED))
 
@@ -77,20 +77,20 @@ async def perform(
 @dataclass(frozen=True, slots=True)
 class _Stage:
     client: Client
-    shop: Callable[[float], Awaitable[Shardwise]]
+    app: Callable[[float], Awaitable[Shardwise]]
     stack: EmbeddedStack
     say: Callable[[str], None]
 
 
 async def _play(scene: Scene, stage: _Stage) -> Played:
     started = time.monotonic()
-    shop = await stage.shop(scene.window_seconds)
-    placing = asyncio.create_task(shop.orders.place_order(scene.order, WAIT_SECONDS))
+    app = await stage.app(scene.window_seconds)
+    placing = asyncio.create_task(app.orders.place_order(scene.order, WAIT_SECONDS))
     order_id = scene.order.order_id
     if order_id == CANCELLED:
         await _in_its_window(stage, order_id)
         stage.say(f"cancelling {order_id}: its payment is held and its stock reserved")
-        await shop.orders.cancel(order_id, WAIT_SECONDS)
+        await app.orders.cancel(order_id, WAIT_SECONDS)
     if order_id == CRASHED:
         await _in_its_window(stage, order_id)
         await _kill_the_worker(stage)

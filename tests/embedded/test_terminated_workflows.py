@@ -103,7 +103,7 @@ async def test_an_order_terminated_before_its_id_was_claimed_is_an_order_still(s
 
 
 @dataclass(frozen=True)
-class Stage:
+class OrderCase:
     """An order whose merchant is on a shard of its own: with that one away, the rest of the order goes on."""
 
     shardwise: Shardwise
@@ -115,7 +115,7 @@ class Stage:
 
 
 @pytest.fixture
-def stage(shardwise: Shardwise, tmp_path: Path) -> Stage:
+def case(shardwise: Shardwise, tmp_path: Path) -> OrderCase:
     merchant_shard = shardwise.inside("account", "show", "merchant.USD").document["shard"]
     goods = {sku: shardwise.inside("stock", "show", sku).document["shard"] for sku in ("APPLE", "LAMP", "WATCH")}
     sku = next(sku for sku, shard in goods.items() if shard != merchant_shard)
@@ -126,29 +126,29 @@ def stage(shardwise: Shardwise, tmp_path: Path) -> Stage:
     file = tmp_path / "customers.csv"
     file.write_text(f"customer_id,name,email,currency,opening_balance\n{customer},Away,,USD,1000.00\n")
     assert shardwise.inside("import", "customers", str(file)).exit_code == 0
-    return Stage(shardwise, order_id, customer, buckets[bucket_of(customer)], merchant_shard, sku)
+    return OrderCase(shardwise, order_id, customer, buckets[bucket_of(customer)], merchant_shard, sku)
 
 
-async def test_money_whose_workflow_was_terminated_on_its_way_is_named_with_its_leg(stage: Stage) -> None:
-    shardwise = stage.shardwise
-    place = ("order", "place", "--customer", stage.customer, "--line", f"{stage.sku}:1", "--id", stage.order_id)
-    shardwise.kill_server(stage.merchant_shard)
+async def test_money_whose_workflow_was_terminated_on_its_way_is_named_with_its_leg(case: OrderCase) -> None:
+    shardwise = case.shardwise
+    place = ("order", "place", "--customer", case.customer, "--line", f"{case.sku}:1", "--id", case.order_id)
+    shardwise.kill_server(case.merchant_shard)
     try:
         shardwise.inside(*place, "--wait", "1")
         _until(
-            lambda: shardwise.inside("order", "show", stage.order_id).document["decided_at"] is not None,
+            lambda: shardwise.inside("order", "show", case.order_id).document["decided_at"] is not None,
             "it was never decided",
         )
-        await _terminate(shardwise, stage.order_id)
+        await _terminate(shardwise, case.order_id)
     finally:
         assert shardwise("up", "--detach").exit_code == 0
 
     damaged = shardwise.inside("verify")
     assert damaged.exit_code == 1
     [violation] = _violations(damaged)["clearing"]
-    assert violation["shard"] == stage.customer_shard
-    assert violation["row"]["saga_id"] == f"order/{stage.order_id}"  # type: ignore[index]
+    assert violation["shard"] == case.customer_shard
+    assert violation["row"]["saga_id"] == f"order/{case.order_id}"  # type: ignore[index]
     assert "it never arrived and nobody works on it" in str(violation["what"])
 
     # The row is final, so that placing the order again would not start anything. What is decided waits for no window.
-    _recover(shardwise, stage.order_id, cancellation_window_seconds="600")
+    _recover(shardwise, case.order_id, cancellation_window_seconds="600")

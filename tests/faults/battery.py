@@ -22,17 +22,17 @@ from shardwise.connections import Connections
 from shardwise.operations.recovery import Recovery
 from shardwise.temporal.states import TemporalWorkflowStates
 from stack.settings import Databases, Settings
-from tests.faults import shop, town
+from tests.faults import order_cases, transfer_cases
 from tests.faults.cases import Case
 from tests.faults.deaths import Surroundings, batched_by_death, live_through
 from tests.faults.faults import WorkerDies
 from tests.faults.ledger import Ledger, sagas_by_id
+from tests.faults.order_cases import Goods
 from tests.faults.placing import place
 from tests.faults.points import StoppingRouter, intercepted
 from tests.faults.saga import WatchedSaga
 from tests.faults.services import QueuedStarter, Resting, host_every_service
-from tests.faults.shop import Goods
-from tests.faults.town import Payment, payments_of
+from tests.faults.transfer_cases import Payment, payments_of
 from tests.faults.transfer_ledger import PREPARED, TransferLedger
 from tests.support.services import followed
 from tests.support.world import World
@@ -74,8 +74,8 @@ class Battery:
     async def run(self, cases: Sequence[Case], say: Callable[[str], None]) -> Verdict:
         goods = [Goods(case, number) for number, case in enumerate(cases) if not case.is_of_transfers]
         payments = await payments_of(self._world, [case for case in cases if case.is_of_transfers])
-        await shop.fill(self._world, goods)
-        await town.fill(self._world, payments)
+        await order_cases.fill(self._world, goods)
+        await transfer_cases.fill(self._world, payments)
         every: list[Goods | Payment] = [*goods, *payments]
         resting = Resting(self._world.cluster, self._client)
         sagas = [WatchedSaga(each, self._world, self._client, resting, self._ends_within_seconds) for each in every]

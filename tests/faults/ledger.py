@@ -8,8 +8,8 @@ from typing import Any
 from domain.orders import OrderStatus
 from domain.sagas import Reason
 from tests.faults.declared import Ending
+from tests.faults.order_cases import FAR_QUANTITY, NEAR_QUANTITY, TOTAL_MINOR, Goods
 from tests.faults.saga import WatchedSaga
-from tests.faults.shop import FAR_QUANTITY, NEAR_QUANTITY, TOTAL_MINOR, Goods
 from tests.support.world import World
 
 # `has_row`: one refused before it had a row has no events of its own either.

@@ -11,9 +11,9 @@ from domain.choreography import PLACEMENT_TYPE, placement_id
 from domain.orders import Order
 from domain.sagas import SagaOptions
 from domain.transfers import Transfer
+from tests.faults.order_cases import Goods
 from tests.faults.saga import WatchedSaga
-from tests.faults.shop import Goods
-from tests.faults.town import Payment
+from tests.faults.transfer_cases import Payment
 from workflows.interfaces import CarryOutTransfer, PlaceChoreographed, PlaceOrder
 
 STUCK_AFTER_SECONDS = 3.0

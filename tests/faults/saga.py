@@ -34,10 +34,10 @@ from domain.two_phase import Participant, Vote
 from stack.embedded.waiting import attempts
 from tests.faults.cases import Case
 from tests.faults.declared import CHOREOGRAPHED, COMPENSATIONS, DECLARED, OF_TARGET
+from tests.faults.order_cases import Goods
 from tests.faults.points import Attempt, Effect
 from tests.faults.services import EVERY_SERVICE, POLL_SECONDS, Resting
-from tests.faults.shop import Goods
-from tests.faults.town import Payment
+from tests.faults.transfer_cases import Payment
 from tests.support.temporal import course_of
 from tests.support.world import World
 from workflows.interfaces import OrderResult, TransferResult

@@ -55,7 +55,7 @@ class Doomed:
 
 
 @dataclass(frozen=True)
-class Stage:
+class CoordinatorCases:
     databases: Databases
     client: Client
     world: World
@@ -88,7 +88,7 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(cluster_dsns: Databases, fresh_namespace: FreshNamespace) -> AsyncIterator[Stage]:
+async def cases(cluster_dsns: Databases, fresh_namespace: FreshNamespace) -> AsyncIterator[CoordinatorCases]:
     """A transfer for each border; its worker has died when all of them had come there."""
     async with (
         Cluster(cluster_dsns.shards, cluster_dsns.catalog, cluster_dsns.read_model, pool_size=10) as cluster,
@@ -99,26 +99,26 @@ async def stage(cluster_dsns: Databases, fresh_namespace: FreshNamespace) -> Asy
             Doomed(border, await new_transfer(world, balance="10.00" if border.votes_no else "100.00", opened=False))
             for border in BORDERS.values()
         ]
-        made = Stage(cluster_dsns, await fresh_namespace(), world, doomed, next(_queues))
+        made = CoordinatorCases(cluster_dsns, await fresh_namespace(), world, doomed, next(_queues))
         await _die(made)
         yield made
         assert await world.violations() == []
 
 
-async def _die(stage: Stage) -> None:
+async def _die(cases: CoordinatorCases) -> None:
     names = {border: name for name, border in BORDERS.items()}
     plan = {
         "databases": {
-            "shards": stage.databases.shards,
-            "catalog": stage.databases.catalog,
-            "read_model": stage.databases.read_model,
+            "shards": cases.databases.shards,
+            "catalog": cases.databases.catalog,
+            "read_model": cases.databases.read_model,
         },
         "temporal": {
-            "target_host": stage.client.service_client.config.target_host,
-            "namespace": stage.client.namespace,
+            "target_host": cases.client.service_client.config.target_host,
+            "namespace": cases.client.namespace,
         },
-        "queue": stage.queue,
-        "borders": {each.workflow_id: names[each.border] for each in stage.doomed},
+        "queue": cases.queue,
+        "borders": {each.workflow_id: names[each.border] for each in cases.doomed},
     }
     worker = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.faults.dying_coordinator"),
@@ -127,36 +127,36 @@ async def _die(stage: Stage) -> None:
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        for each in stage.doomed:
-            await stage.start(each)
+        for each in cases.doomed:
+            await cases.start(each)
         async with asyncio.timeout(DIES_WITHIN_SECONDS):
             said, _ = await worker.communicate(json.dumps(plan).encode())
     finally:
         if worker.returncode is None:
             worker.kill()
             await worker.wait()
-    assert set(said.decode().split()) == {each.workflow_id for each in stage.doomed}
+    assert set(said.decode().split()) == {each.workflow_id for each in cases.doomed}
     assert worker.returncode == -9
 
 
-async def test_the_next_worker_ends_them_all_with_nobodys_help(stage: Stage) -> None:
-    await stage.end_with_another_worker()
-    for each in stage.doomed:
+async def test_the_next_worker_ends_them_all_with_nobodys_help(cases: CoordinatorCases) -> None:
+    await cases.end_with_another_worker()
+    for each in cases.doomed:
         await each.assert_whole(committed=not each.border.votes_no)
 
 
-async def test_the_sweep_ends_those_whose_workflow_was_terminated_by_what_was_decided(stage: Stage) -> None:
-    ask = partial(coordinator_of, stage.client)
-    running = await Sweep(stage.world.router, ask, older_than_seconds=0).run()
+async def test_the_sweep_ends_those_whose_workflow_was_terminated_by_what_was_decided(cases: CoordinatorCases) -> None:
+    ask = partial(coordinator_of, cases.client)
+    running = await Sweep(cases.world.router, ask, older_than_seconds=0).run()
     assert running.resolved == []
-    await stage.terminate_all()
-    in_doubt = {gid for each in stage.doomed for gid in map(each.transfer.gid, await each.transfer.prepared())}
+    await cases.terminate_all()
+    in_doubt = {gid for each in cases.doomed for gid in map(each.transfer.gid, await each.transfer.prepared())}
     assert len(in_doubt) >= len(BORDERS) / 2
 
-    report = await Sweep(stage.world.router, ask, older_than_seconds=0).run()
+    report = await Sweep(cases.world.router, ask, older_than_seconds=0).run()
     assert (report.waiting, {each.gid for each in report.resolved}) == ([], in_doubt)
     outcomes = {each.saga_id: each.outcome for each in report.resolved}
-    for each in stage.doomed:
+    for each in cases.doomed:
         if each.workflow_id in outcomes:
             committed = each.border.is_decided and not each.border.votes_no
             assert outcomes[each.workflow_id] is (
@@ -166,26 +166,26 @@ async def test_the_sweep_ends_those_whose_workflow_was_terminated_by_what_was_de
         assert await each.transfer.prepared() == []
 
 
-async def test_started_again_from_their_rows_they_come_to_their_ends(stage: Stage) -> None:
-    await stage.terminate_all()
-    for each in stage.doomed:
-        await stage.start(each)
-    await stage.end_with_another_worker()
-    for each in stage.doomed:
+async def test_started_again_from_their_rows_they_come_to_their_ends(cases: CoordinatorCases) -> None:
+    await cases.terminate_all()
+    for each in cases.doomed:
+        await cases.start(each)
+    await cases.end_with_another_worker()
+    for each in cases.doomed:
         await each.assert_whole(committed=not each.border.votes_no)
 
 
-async def test_swept_and_then_started_again_they_are_told_what_the_sweep_decided(stage: Stage) -> None:
-    await stage.terminate_all()
-    await Sweep(stage.world.router, partial(coordinator_of, stage.client), older_than_seconds=0).run()
-    undecided = [each for each in stage.doomed if not each.border.is_decided]
+async def test_swept_and_then_started_again_they_are_told_what_the_sweep_decided(cases: CoordinatorCases) -> None:
+    await cases.terminate_all()
+    await Sweep(cases.world.router, partial(coordinator_of, cases.client), older_than_seconds=0).run()
+    undecided = [each for each in cases.doomed if not each.border.is_decided]
     for each in undecided:
         assert (await each.transfer.states())[0] == "declined"
-        await stage.start(each)
-    HOSTED[stage.queue] = HOSTED[TASK_QUEUE]
-    async with new_worker(stage.client, stage.world.router, Settings(workflow_sandbox=True), stage.queue):
+        await cases.start(each)
+    HOSTED[cases.queue] = HOSTED[TASK_QUEUE]
+    async with new_worker(cases.client, cases.world.router, Settings(workflow_sandbox=True), cases.queue):
         for each in undecided:
-            result = await stage.client.get_workflow_handle_for(TransferWorkflow.run, each.workflow_id).result()
+            result = await cases.client.get_workflow_handle_for(TransferWorkflow.run, each.workflow_id).result()
             assert result.status is TransferStatus.DECLINED
             await each.assert_whole(committed=False)
             vote = await each.transfer.prepare(SOURCE)

@@ -7,7 +7,7 @@ from domain.transfers import TransferState, TransferStatus
 from tests.faults.declared import Ending, Kind
 from tests.faults.ledger import expect
 from tests.faults.saga import WatchedSaga
-from tests.faults.town import AMOUNT_MINOR, Payment
+from tests.faults.transfer_cases import AMOUNT_MINOR, Payment
 from tests.support.world import World
 
 _ROWS = "SELECT 'transfer/' || source || '/' || id, state, reason FROM transfer"

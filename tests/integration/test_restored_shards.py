@@ -27,7 +27,7 @@ from workers.migration.migrate import migrate_databases
 
 
 @pytest.fixture
-async def town(
+async def restored(
     postgres_server: str, migrated_templates: Mapping[str, str], restored_server: RestoredServer
 ) -> AsyncIterator[RestorableWorld]:
     async with restorable_world(postgres_server, migrated_templates, restored_server) as made:
@@ -45,40 +45,40 @@ async def confirmed(world: World) -> SagaByHand:
     return saga
 
 
-async def by_copy(town: RestorableWorld) -> Callable[[], Awaitable[None]]:
-    await town.server.keep_copy()
-    return town.server.go_back_to_copy
+async def by_copy(restored: RestorableWorld) -> Callable[[], Awaitable[None]]:
+    await restored.server.keep_copy()
+    return restored.server.go_back_to_copy
 
 
-async def by_promotion(town: RestorableWorld) -> Callable[[], Awaitable[None]]:
-    await town.server.keep_standby()
-    return town.server.promote_standby
+async def by_promotion(restored: RestorableWorld) -> Callable[[], Awaitable[None]]:
+    await restored.server.keep_standby()
+    return restored.server.promote_standby
 
 
-async def by_an_empty_server(town: RestorableWorld) -> Callable[[], Awaitable[None]]:
+async def by_an_empty_server(restored: RestorableWorld) -> Callable[[], Awaitable[None]]:
     async def empty() -> None:
-        await town.server.start_empty(town.databases.shards[SHARD])
-        await migrate_databases(owner_of(town.databases), lambda _: None, town.databases)
+        await restored.server.start_empty(restored.databases.shards[SHARD])
+        await migrate_databases(owner_of(restored.databases), lambda _: None, restored.databases)
 
     return empty
 
 
 @pytest.mark.parametrize("way_back", [by_copy, by_promotion, by_an_empty_server])
 async def test_a_shard_that_comes_back_older_stops_its_reader_until_a_rebuild(
-    town: RestorableWorld, way_back: Callable[[RestorableWorld], Awaitable[Callable[[], Awaitable[None]]]]
+    restored: RestorableWorld, way_back: Callable[[RestorableWorld], Awaitable[Callable[[], Awaitable[None]]]]
 ) -> None:
-    await confirmed(town.world)
-    await project(town.world)
-    go_back = await way_back(town)
-    world = await town.reopened()
+    await confirmed(restored.world)
+    await project(restored.world)
+    go_back = await way_back(restored)
+    world = await restored.reopened()
     gone = [await confirmed(world) for _ in range(3)]
     await project(world)
     await go_back()
 
-    world = await town.reopened()
+    world = await restored.reopened()
     new = await confirmed(world)
     with pytest.raises(HistoryLost, match=f"{SHARD} .* `shardwise recover`, then `shardwise projection rebuild`"):
-        await town.projector.step()
+        await restored.projector.step()
     assert await orders_of(world, new) == []
     shard, read_model = world.cluster.primaries[SHARD], world.cluster.read_model
     lag = (await lag_of(shard, read_model)).by_consumer[Version.LIVE]
@@ -94,43 +94,43 @@ async def test_a_shard_that_comes_back_older_stops_its_reader_until_a_rebuild(
 
     await rebuilt(world)
     await project(world)
-    assert await town.lost() == {Version.RETIRED}
+    assert await restored.lost() == {Version.RETIRED}
     assert await orders_of(world, new, *gone) == [new.order.order_id]
     assert [what for what in await damage(world) if "read model" in what] == []
     with pytest.raises(Refused, match="another history of shard-2"):
         await revert(read_model, world.cluster.primaries)
     again = await confirmed(world)
-    await town.projector.step()
+    await restored.projector.step()
     assert await orders_of(world, again) == [again.order.order_id]
     assert await confirm(read_model)
-    assert await town.lost() == set()
+    assert await restored.lost() == set()
 
 
 async def test_what_rests_is_restarted_trimmed_rebuilt_or_crashes_is_not_taken_for_restored(
-    town: RestorableWorld,
+    restored: RestorableWorld,
 ) -> None:
-    world = town.world
+    world = restored.world
     for _ in range(2):
         await confirmed(world)
         await project(world)
-        assert await town.lost() == set()
+        assert await restored.lost() == set()
     # A reader that died between its mark and its position, and another that did so at once.
     for _ in range(2):
         await confirmed(world)
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(Projector, "_move", _dies)
             with pytest.raises(RuntimeError, match="killed"):
-                await town.projector._batch(Version.LIVE, careful=False)
-        assert await town.lost() == set()
+                await restored.projector._batch(Version.LIVE, careful=False)
+        assert await restored.lost() == set()
     await project(world)
     await world.rows(SHARD, "INSERT INTO outbox_cursor (consumer, xid) VALUES ('reactors', '9999999')")
     await Trimmer(world.cluster.primaries[SHARD], world.cluster.read_model, keep_seconds=0).step()
     assert await world.rows(SHARD, "SELECT count(*) FROM outbox") == [(0,)]
-    await town.server.restart()
-    world = await town.reopened()
-    assert await town.lost() == set()
+    await restored.server.restart()
+    world = await restored.reopened()
+    assert await restored.lost() == set()
     await rebuilt(world)
-    assert await town.lost() == set()
+    assert await restored.lost() == set()
     await confirm(world.cluster.read_model)
     order = await confirmed(world)
     await project(world)
@@ -139,11 +139,11 @@ async def test_what_rests_is_restarted_trimmed_rebuilt_or_crashes_is_not_taken_f
     assert await world.rows(SHARD, f"{marks} UNION ALL {events}") == [(2,), (0,)]
 
 
-async def test_a_reader_that_was_given_up_does_not_put_away_the_mark_of_the_next(town: RestorableWorld) -> None:
-    await confirmed(town.world)
-    await project(town.world)
-    await confirmed(town.world)
-    late, entered = town.projector, []
+async def test_a_reader_that_was_given_up_does_not_put_away_the_mark_of_the_next(restored: RestorableWorld) -> None:
+    await confirmed(restored.world)
+    await project(restored.world)
+    await confirmed(restored.world)
+    late, entered = restored.projector, []
 
     async def mark_late(cursor: object, seen: object) -> str:
         entered.append((cursor, seen))
@@ -152,26 +152,26 @@ async def test_a_reader_that_was_given_up_does_not_put_away_the_mark_of_the_next
     late._mark = mark_late  # type: ignore[method-assign,assignment]
     with pytest.raises(RuntimeError, match="given up"):
         await late._batch(Version.LIVE, careful=False)
-    await project(town.world)
+    await project(restored.world)
     with pytest.raises(TryAgain, match="another reader has marked"):
         await Projector._mark(late, *entered[0])
-    assert await town.lost() == set()
+    assert await restored.lost() == set()
 
 
-async def test_a_read_model_that_comes_back_older_is_noticed(town: RestorableWorld, postgres_server: str) -> None:
-    await confirmed(town.world)
-    await project(town.world)
-    await town.world.cluster.close()
-    name = town.databases.read_model.rpartition("/")[2]
+async def test_a_read_model_that_comes_back_older_is_noticed(restored: RestorableWorld, postgres_server: str) -> None:
+    await confirmed(restored.world)
+    await project(restored.world)
+    await restored.world.cluster.close()
+    name = restored.databases.read_model.rpartition("/")[2]
     await create_databases(postgres_server, {f"{name}_older": name})
-    world = await town.reopened()
+    world = await restored.reopened()
     for _ in range(2):
         await confirmed(world)
         await project(world)
-    world = await town.reopened(replace(town.databases, read_model=sibling(postgres_server, f"{name}_older")))
+    world = await restored.reopened(replace(restored.databases, read_model=sibling(postgres_server, f"{name}_older")))
     await confirmed(world)
     with pytest.raises(HistoryLost):
-        await town.projector.step()
+        await restored.projector.step()
     await rebuilt(world)
     await project(world)
     assert await read(world, "SELECT count(*) FROM live.order_details") == [(4,)]

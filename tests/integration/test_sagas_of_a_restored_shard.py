@@ -25,10 +25,10 @@ pytestmark = pytest.mark.timeout(300)
 class RestorableOffice(Office):
     """On a world whose one shard can be set back."""
 
-    town: RestorableWorld
+    restored: RestorableWorld
 
     async def reopened(self) -> None:
-        self.world = await self.town.reopened()
+        self.world = await self.restored.reopened()
 
     async def has_recovered(self) -> bool:
         """The shards agree; the read model waits for a rebuild."""
@@ -42,8 +42,8 @@ async def office(
     restored_server: RestoredServer,
     fresh_namespace: FreshNamespace,
 ) -> AsyncIterator[RestorableOffice]:
-    async with restorable_world(postgres_server, migrated_templates, restored_server) as town:
-        yield RestorableOffice(town.world, await fresh_namespace(), town)
+    async with restorable_world(postgres_server, migrated_templates, restored_server) as restored:
+        yield RestorableOffice(restored.world, await fresh_namespace(), restored)
 
 
 async def orders_of(world: World, customer: str) -> list[Order]:
@@ -67,7 +67,7 @@ async def test_what_is_placed_again_ends_as_it_did_and_nothing_waits(office: Res
     kept, new = await orders_of(world, customer), await orders_of(world, customer)
     async with office.at_work():
         assert [await office.place(each) for each in kept] == [OrderStatus.CONFIRMED] * 2
-    await office.town.server.keep_copy()
+    await office.restored.server.keep_copy()
     await office.reopened()
     async with office.at_work():
         assert [await office.place(each) for each in gone_orders] == [OrderStatus.CONFIRMED] * 2
@@ -75,7 +75,7 @@ async def test_what_is_placed_again_ends_as_it_did_and_nothing_waits(office: Res
         await until(office.has_caught_up)
         assert await office.alarms() == []
         assert await office.damage() == []
-    await office.town.server.go_back_to_copy()
+    await office.restored.server.go_back_to_copy()
     await office.reopened()
 
     async with office.at_work():
@@ -95,7 +95,7 @@ async def test_what_is_placed_again_ends_as_it_did_and_nothing_waits(office: Res
 
 async def test_recover_carries_out_again_what_other_shards_know_of(office: RestorableOffice) -> None:
     customer = await office.world.customer(shard=SHARD)
-    await office.town.server.keep_copy()
+    await office.restored.server.keep_copy()
     await office.reopened()
     world = office.world
     orders = await orders_of(world, customer)
@@ -104,7 +104,7 @@ async def test_recover_carries_out_again_what_other_shards_know_of(office: Resto
         assert [await office.place(each) for each in orders] == [OrderStatus.CONFIRMED] * 2
         assert [await office.send(*each) for each in transfers] == [TransferStatus.SETTLED] * 2
         await until(lambda: office.have_ended(orders))
-    await office.town.server.go_back_to_copy()
+    await office.restored.server.go_back_to_copy()
     await office.reopened()
     async with office.at_work():
         assert await office.recover() == {each.order_id for each in orders}
@@ -123,14 +123,14 @@ async def claimed_on(world: World, shard: str, order: Order) -> Order:
 async def test_an_id_whose_claim_is_gone_is_claimed_again_by_recover(office: RestorableOffice) -> None:
     """Of an order whose rows are on other shards: until then another order could be placed under it."""
     customer = await office.world.customer(shard="shard-1")
-    await office.town.server.keep_copy()
+    await office.restored.server.keep_copy()
     await office.reopened()
     world = office.world
     orders = [await claimed_on(world, SHARD, each) for each in await orders_of(world, customer)]
     async with office.at_work():
         assert [await office.place(each) for each in orders] == [OrderStatus.CONFIRMED] * 2
         await until(lambda: office.have_ended(orders))
-    await office.town.server.go_back_to_copy()
+    await office.restored.server.go_back_to_copy()
     await office.reopened()
     async with office.at_work():
         assert await office.recover() == {each.order_id for each in orders}
@@ -142,7 +142,7 @@ async def test_an_order_that_waited_in_its_window_gives_its_goods_back(office: R
     """Its shard goes back to before it; its claim and the goods that it has reserved are on others."""
     customer = await office.world.customer(shard=SHARD)
     goods = [await office.world.product(near) for near in "az"]
-    await office.town.server.keep_copy()
+    await office.restored.server.keep_copy()
     await office.reopened()
     world = office.world
     orders = [
@@ -159,16 +159,16 @@ async def test_an_order_that_waited_in_its_window_gives_its_goods_back(office: R
     async with office.at_work():
         for each in orders:
             settings = SETTINGS.model_copy(update={"cancellation_window_seconds": 600.0})
-            desk = Orders(OpenedWith(office.connections, settings))
-            assert (await desk.place_order(each, 0)).status is OrderStatus.PENDING
+            service = Orders(OpenedWith(office.connections, settings))
+            assert (await service.place_order(each, 0)).status is OrderStatus.PENDING
         await until(wait_in_their_windows)
-    await office.town.server.go_back_to_copy()
+    await office.restored.server.go_back_to_copy()
     await office.reopened()
     assert await reserved() == [2, 2]
     async with office.at_work():
-        desk = Orders(OpenedWith(office.connections, SETTINGS))
+        service = Orders(OpenedWith(office.connections, SETTINGS))
         for each in orders:
-            assert (await desk.cancel(each.order_id, SECONDS_MAX)).status is OrderStatus.CANCELLED
+            assert (await service.cancel(each.order_id, SECONDS_MAX)).status is OrderStatus.CANCELLED
         assert await office.recover() == {each.order_id for each in orders if each.style is Style.CHOREOGRAPHED}
         await until(office.has_recovered)
         assert await reserved() == [0, 0]

@@ -51,7 +51,7 @@ OUT_OF_STOCK = Refusal(Reason.OUT_OF_STOCK, "there is none left")
 ORDERS_MAX = 40
 
 
-class Shop:
+class OrderCases:
     """Every order gets a customer and goods of its own, so that no damage hides another."""
 
     def __init__(self, world: World) -> None:
@@ -122,8 +122,8 @@ async def _bring(saga: SagaByHand, state: str) -> None:
 
 
 @pytest.fixture
-async def shop(cluster: Cluster) -> Shop:
-    made = Shop(World(cluster))
+async def cases(cluster: Cluster) -> OrderCases:
+    made = OrderCases(World(cluster))
     await made.open()
     return made
 
@@ -156,12 +156,12 @@ async def told_of(fresh_cluster: Callable[[], AbstractAsyncContextManager[Databa
 
 async def _tell(fresh_cluster: Callable[[], AbstractAsyncContextManager[Databases]], damages: Sequence[Damage]) -> Told:
     async with fresh_cluster() as at, Cluster(at.shards, at.catalog, at.read_model, pool_size=5) as cluster:
-        shop = Shop(World(cluster))
-        await shop.open()
-        bystanders = [await shop.order(CONFIRMED), await shop.order(REJECTED), await shop.order(PENDING, Work.OPEN)]
-        planted = [(each, await shop.order(each.state, each.work, each.status)) for each in damages]
-        expected = [await _plant(shop, damage, saga) for damage, saga in planted]
-        audit = await shop.audit(forgotten_after_seconds=0)
+        cases = OrderCases(World(cluster))
+        await cases.open()
+        bystanders = [await cases.order(CONFIRMED), await cases.order(REJECTED), await cases.order(PENDING, Work.OPEN)]
+        planted = [(each, await cases.order(each.state, each.work, each.status)) for each in damages]
+        expected = [await _plant(cases, damage, saga) for damage, saga in planted]
+        audit = await cases.audit(forgotten_after_seconds=0)
         for dsn in at.shards.values():
             await _roll_back_prepared(dsn)
     return Told(audit, expected, bystanders)
@@ -199,7 +199,7 @@ async def test_no_sentence_of_the_source_is_overlooked(told_of: dict[Check, Told
     assert [what for what in sorted(spoken) if sentence_of(what, sentences) is None] == []
 
 
-async def _plant(shop: Shop, damage: Damage, saga: SagaByHand) -> str:
+async def _plant(cases: OrderCases, damage: Damage, saga: SagaByHand) -> str:
     a, z = sorted(line.sku for line in saga.order.lines)
     names = {
         "saga": saga.saga_id,
@@ -209,24 +209,24 @@ async def _plant(shop: Shop, damage: Damage, saga: SagaByHand) -> str:
         "a": a,
         "z": z,
     }
-    shard_map = await shop.world.router.map()
+    shard_map = await cases.world.router.map()
     merchant_shard = shard_map.of_account(saga.merchant).shard
     lookup_shard = shard_map.of_order_id(saga.order.order_id).shard
     shards = {
         CUSTOMER: "shard-2",
         LOOKUP: lookup_shard,
-        NOT_LOOKUP: next(name for name in shop.world.cluster.primaries if name != lookup_shard),
+        NOT_LOOKUP: next(name for name in cases.world.cluster.primaries if name != lookup_shard),
         MERCHANT: merchant_shard,
         A: shard_map.of_sku(a).shard,
         Z: shard_map.of_sku(z).shard,
-        ELSEWHERE: next(name for name in shop.world.cluster.primaries if name not in ("shard-2", merchant_shard)),
+        ELSEWHERE: next(name for name in cases.world.cluster.primaries if name not in ("shard-2", merchant_shard)),
     }
-    await shop.damage(shards[damage.at], damage.sql.format(**names))
+    await cases.damage(shards[damage.at], damage.sql.format(**names))
     return damage.said.format(**names)
 
 
-async def test_an_empty_installation_is_ok(shop: Shop) -> None:
-    audit = await shop.audit()
+async def test_an_empty_installation_is_ok(cases: OrderCases) -> None:
+    audit = await cases.audit()
 
     assert said(audit) == []
     assert audit.findings.ok
@@ -238,15 +238,15 @@ async def test_an_empty_installation_is_ok(shop: Shop) -> None:
     }
 
 
-async def test_every_state_of_a_healthy_order_is_quiet(shop: Shop) -> None:
+async def test_every_state_of_a_healthy_order_is_quiet(cases: OrderCases) -> None:
     for state in (CLAIMED, PENDING, CAPTURED, CAPTURED, ABORTING, NOWHERE):
-        await shop.order(state, Work.OPEN)
+        await cases.order(state, Work.OPEN)
     for work in Work:
-        await shop.order(CONFIRMED, work)
-        await shop.order(REJECTED, work)
-        await shop.order(CONFIRMED, work, price="0.00")
+        await cases.order(CONFIRMED, work)
+        await cases.order(REJECTED, work)
+        await cases.order(CONFIRMED, work, price="0.00")
 
-    audit = await shop.audit()
+    audit = await cases.audit()
 
     assert said(audit) == []
     document = report_of(audit).document()
@@ -256,48 +256,50 @@ async def test_every_state_of_a_healthy_order_is_quiet(shop: Shop) -> None:
     assert document["expired"] == 3
 
 
-async def test_an_order_refused_before_it_had_a_row_is_quiet(shop: Shop) -> None:
-    order = shop.world.order("nobody", {await shop.world.product(): 1})
-    saga = await shop.world.saga(order)
+async def test_an_order_refused_before_it_had_a_row_is_quiet(cases: OrderCases) -> None:
+    order = cases.world.order("nobody", {await cases.world.product(): 1})
+    saga = await cases.world.saga(order)
     refusal = await saga.open()
     assert refusal is not None
-    shop.workflows.put(saga.saga_id, Work.OPEN)
-    assert said(await shop.audit()) == []
+    cases.workflows.put(saga.saga_id, Work.OPEN)
+    assert said(await cases.audit()) == []
 
     await saga.decide(refusal)
-    assert said(await shop.audit()) == []
+    assert said(await cases.audit()) == []
     await saga.undo_all(refusal)
-    await shop.world.orders.refuse_order_id(RefuseOrderId(order, refusal))
-    shop.workflows.put(saga.saga_id, Work.CLOSED)
+    await cases.world.orders.refuse_order_id(RefuseOrderId(order, refusal))
+    cases.workflows.put(saga.saga_id, Work.CLOSED)
 
-    audit = await shop.audit()
+    audit = await cases.audit()
     assert said(audit) == []
     assert audit.in_flight.sagas == set()
 
 
-async def test_an_order_whose_workflow_was_lost_twice_is_told_once(shop: Shop) -> None:
-    saga = await shop.order(NOWHERE)
-    shop.workflows.put(saga.saga_id, Work.CLOSED, runs=2)
+async def test_an_order_whose_workflow_was_lost_twice_is_told_once(cases: OrderCases) -> None:
+    saga = await cases.order(NOWHERE)
+    cases.workflows.put(saga.saga_id, Work.CLOSED, runs=2)
 
-    assert len(said(await shop.audit())) == 1
+    assert len(said(await cases.audit())) == 1
 
 
-async def test_an_order_refused_for_lack_of_money_is_quiet(shop: Shop) -> None:
-    saga = await shop.world.saga(shop.world.order(await shop.world.customer("1.00"), {await shop.world.product(): 2}))
+async def test_an_order_refused_for_lack_of_money_is_quiet(cases: OrderCases) -> None:
+    saga = await cases.world.saga(
+        cases.world.order(await cases.world.customer("1.00"), {await cases.world.product(): 2})
+    )
     refusal = await saga.open()
     assert refusal is not None
-    shop.workflows.put(saga.saga_id, Work.OPEN)
-    assert said(await shop.audit()) == []
+    cases.workflows.put(saga.saga_id, Work.OPEN)
+    assert said(await cases.audit()) == []
 
     await saga.decide(refusal)
     await saga.undo_all(refusal)
-    shop.workflows.put(saga.saga_id, Work.CLOSED)
+    cases.workflows.put(saga.saga_id, Work.CLOSED)
 
-    assert said(await shop.audit()) == []
+    assert said(await cases.audit()) == []
 
 
-async def test_an_order_that_finishes_between_two_looks_is_no_damage(shop: Shop) -> None:
-    saga = await shop.order(CAPTURED, Work.OPEN)
+async def test_an_order_that_finishes_between_two_looks_is_no_damage(cases: OrderCases) -> None:
+    saga = await cases.order(CAPTURED, Work.OPEN)
     looks = 0
 
     async def finish(saga_id: str) -> None:
@@ -307,10 +309,10 @@ async def test_an_order_that_finishes_between_two_looks_is_no_damage(shop: Shop)
             await saga.consume(0)
             await saga.consume(1)
             await saga.credit()
-            shop.workflows.put(saga_id, Work.CLOSED)
+            cases.workflows.put(saga_id, Work.CLOSED)
 
-    shop.workflows.before_state_of = finish
-    audit = await shop.audit()
+    cases.workflows.before_state_of = finish
+    audit = await cases.audit()
 
     assert looks > 2
     assert said(audit) == []
@@ -318,15 +320,15 @@ async def test_an_order_that_finishes_between_two_looks_is_no_damage(shop: Shop)
 
 
 async def test_a_prepared_transaction_that_is_still_being_decided_is_in_flight(
-    shop: Shop, cluster_dsns: Databases
+    cases: OrderCases, cluster_dsns: Databases
 ) -> None:
-    await shop.damage(
+    await cases.damage(
         "shard-1",
         "INSERT INTO stock_receipt (id, sku, quantity) VALUES ('r', 'a', 1);"
         "PREPARE TRANSACTION 'shardwise:transfer-1:source'",
     )
     try:
-        audit = await shop.audit(forgotten_after_seconds=60)
+        audit = await cases.audit(forgotten_after_seconds=60)
     finally:
         await _roll_back_prepared(cluster_dsns.shards["shard-1"])
 
@@ -344,14 +346,14 @@ async def _roll_back_prepared(dsn: str) -> None:
         await connection.close()
 
 
-async def test_many_violations_are_counted_and_the_first_are_shown(shop: Shop) -> None:
-    await shop.damage(
+async def test_many_violations_are_counted_and_the_first_are_shown(cases: OrderCases) -> None:
+    await cases.damage(
         "shard-1",
         "INSERT INTO reservation (saga_id, sku, quantity, state) SELECT 'ghost/' || n, 'a', 1, 'released'"
         " FROM generate_series(1, 1500) AS n",
     )
 
-    audit = await shop.audit()
+    audit = await cases.audit()
 
     stock = next(check for check in report_of(audit).document()["checks"] if check["name"] == "stock")
     assert stock["violation_count"] == 1500

@@ -44,7 +44,7 @@ SHARD_OF = {SOURCE: "shard-1", TARGET: "shard-2", ELSEWHERE: "shard-3"}
 TRANSFERS_MAX = 40
 
 
-class Town:
+class TransferCases:
     """Every transfer has two accounts of its own: its source on shard-1, its target on shard-2 or beside it."""
 
     def __init__(self, world: World) -> None:
@@ -109,22 +109,22 @@ class Told:
 @pytest.fixture(scope="module")
 async def told(fresh_cluster: Callable[[], AbstractAsyncContextManager[Databases]]) -> Told:
     async with fresh_cluster() as at, Cluster(at.shards, at.catalog, at.read_model, pool_size=5) as cluster:
-        town = Town(World(cluster))
-        await town.open()
-        bystanders = [await town.transfer(state) for state in (SETTLED, WITHDRAWN, LOCAL)]
-        bystanders += [await town.transfer(state, Work.OPEN) for state in (PENDING, ADMITTED, CAPTURED, DECLINED)]
-        planted = [(damage, await town.transfer(damage.state, damage.work)) for damage in TRANSFER_DAMAGES]
-        expected = [await _plant(town, damage, made) for damage, made in planted]
-        audit = await town.audit()
+        cases = TransferCases(World(cluster))
+        await cases.open()
+        bystanders = [await cases.transfer(state) for state in (SETTLED, WITHDRAWN, LOCAL)]
+        bystanders += [await cases.transfer(state, Work.OPEN) for state in (PENDING, ADMITTED, CAPTURED, DECLINED)]
+        planted = [(damage, await cases.transfer(damage.state, damage.work)) for damage in TRANSFER_DAMAGES]
+        expected = [await _plant(cases, damage, made) for damage, made in planted]
+        audit = await cases.audit()
     violations = [violation for finding in audit.findings.by_check.values() for violation in finding.violations]
     return Told(violations, expected, bystanders)
 
 
-async def _plant(town: Town, damage: TransferDamage, made: TransferByHand) -> str:
+async def _plant(cases: TransferCases, damage: TransferDamage, made: TransferByHand) -> str:
     transfer = made.transfer
     names = {"saga": made.saga_id, "source": transfer.source, "target": transfer.target, "id": transfer.transfer_id}
     at = SOURCE if damage.state == LOCAL else damage.at
-    await town.damage(SHARD_OF[at], damage.sql.format(**names))
+    await cases.damage(SHARD_OF[at], damage.sql.format(**names))
     return damage.said.format(**names)
 
 
@@ -149,14 +149,14 @@ async def test_every_sentence_of_the_source_is_said_about_damage_planted_for_it(
 
 
 async def test_every_state_of_a_healthy_transfer_is_quiet_and_what_is_on_its_way_is_counted(cluster: Cluster) -> None:
-    town = Town(World(cluster))
-    await town.open()
+    cases = TransferCases(World(cluster))
+    await cases.open()
     for state in (SETTLED, WITHDRAWN, LOCAL):
-        await town.transfer(state)
-        await town.transfer(state, Work.ABSENT)
+        await cases.transfer(state)
+        await cases.transfer(state, Work.ABSENT)
     for state in (PENDING, ADMITTED, CAPTURED, DECLINED, NOWHERE):
-        await town.transfer(state, Work.OPEN)
-    document = report_of(await town.audit()).document()
+        await cases.transfer(state, Work.OPEN)
+    document = report_of(await cases.audit()).document()
     assert document["ok"], document
     assert document["in_flight"]["transfers"] == 5
     assert document["in_flight"]["orders"] == 0
@@ -165,19 +165,19 @@ async def test_every_state_of_a_healthy_transfer_is_quiet_and_what_is_on_its_way
 
 
 async def test_a_workflow_that_says_settled_beside_a_row_that_does_not_is_told(cluster: Cluster) -> None:
-    town = Town(World(cluster))
-    await town.open()
-    made = await town.transfer(WITHDRAWN, Work.CLOSED, status="settled")
-    audit = await town.audit()
+    cases = TransferCases(World(cluster))
+    await cases.open()
+    made = await cases.transfer(WITHDRAWN, Work.CLOSED, status="settled")
+    audit = await cases.audit()
     said = [violation.what for finding in audit.findings.by_check.values() for violation in finding.violations]
     source, transfer_id = made.transfer.source, made.transfer.transfer_id
     assert said == [f"the workflow of transfer {source}/{transfer_id} ended as settled, but its row is declined"]
 
 
 async def test_what_workflows_and_rows_both_lead_to_is_counted_once(cluster: Cluster) -> None:
-    town = Town(World(cluster))
-    await town.open()
-    made = await town.transfer(SETTLED, Work.CLOSED)
+    cases = TransferCases(World(cluster))
+    await cases.open()
+    made = await cases.transfer(SETTLED, Work.CLOSED)
     of_it = f"saga_id = '{made.saga_id}'"
     # As after a restore of its source's shard.
     for statement in (
@@ -185,8 +185,8 @@ async def test_what_workflows_and_rows_both_lead_to_is_counted_once(cluster: Clu
         f"DELETE FROM clearing_leg WHERE {of_it}",
         f"DELETE FROM hold WHERE {of_it}",
     ):
-        await town.damage("shard-1", statement)
-    audit = await town.audit()
+        await cases.damage("shard-1", statement)
+    audit = await cases.audit()
     said = [violation.what for finding in audit.findings.by_check.values() for violation in finding.violations]
     assert len([what for what in said if "but no shard sent it" in what]) == 1, said
     assert len(said) == len(set(said))

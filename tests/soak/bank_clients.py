@@ -1,6 +1,6 @@
 """Clients of the bank: each asks for one transfer after the other, in every way that people ask; and what they heard.
 
-They use the transfer desk, as the command `transfer` does, since a process of Python for each would be most of the
+They use the transfer service, as the command `transfer` does, since a process of Python for each would be most of the
 load; now and then the command itself is asked.
 """
 

@@ -183,7 +183,7 @@ class World:
         return ChoreographyByHand(self, wanted, claimed.stock)
 
     async def cancel(self, order: Order) -> Decision:
-        """As the order desk cancels a choreographed order."""
+        """As the order service cancels a choreographed order."""
         decision = await self.orders.decide_order(DecideOrder(order.order_id, order.customer_id, CANCELLED))
         if decision.outcome is SagaOutcome.ABSENT and decision.refusal is not None:
             await self.orders.refuse_order_id(RefuseOrderId(order, decision.refusal))

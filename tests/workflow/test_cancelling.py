@@ -12,10 +12,10 @@ from temporalio.client import WorkflowUpdateStage
 from domain.money import Money
 from domain.orders import OrderLine, OrderStatus
 from domain.sagas import Reason, SagaOutcome
-from tests.workflow.desk import Desk, Handle, events, only_hangs, until
 from tests.workflow.fakes import Shop
 from tests.workflow.faults import Hangs
 from tests.workflow.modes import OTHERS, Mode
+from tests.workflow.order_driver import Handle, OrderDriver, events, only_hangs, until
 from workflows.orders.saga import OrderSaga
 
 HOUR = 3600.0
@@ -34,28 +34,28 @@ async def window_open(handle: Handle) -> None:
 
 
 @pytest.mark.parametrize("mode", OTHERS, ids=str)
-async def test_cancelled_by_update_inside_the_window(desk: Desk) -> None:
-    handle = await desk.place(window_seconds=HOUR)
+async def test_cancelled_by_update_inside_the_window(orders: OrderDriver) -> None:
+    handle = await orders.place(window_seconds=HOUR)
     await window_open(handle)
     decision = await handle.execute_update(OrderSaga.cancel)
     assert decision.outcome is SagaOutcome.ABORTING
     assert decision.refusal is not None
     assert decision.refusal.reason is Reason.CANCELLED
-    desk.assert_aborted(await handle.result(), Reason.CANCELLED)
+    orders.assert_aborted(await handle.result(), Reason.CANCELLED)
 
 
 @pytest.mark.parametrize("mode", OTHERS, ids=str)
-async def test_cancelled_by_temporal_inside_the_window(desk: Desk) -> None:
-    handle = await desk.place(window_seconds=HOUR)
+async def test_cancelled_by_temporal_inside_the_window(orders: OrderDriver) -> None:
+    handle = await orders.place(window_seconds=HOUR)
     await window_open(handle)
     await handle.cancel()
-    desk.assert_aborted(await handle.result(), Reason.CANCELLED)
+    orders.assert_aborted(await handle.result(), Reason.CANCELLED)
 
 
 @pytest.mark.parametrize("mode", OTHERS, ids=str)
-async def test_a_window_nobody_uses_ends_in_a_confirmation(desk: Desk) -> None:
-    handle = await desk.place(window_seconds=HOUR)
-    desk.assert_confirmed(await handle.result())
+async def test_a_window_nobody_uses_ends_in_a_confirmation(orders: OrderDriver) -> None:
+    handle = await orders.place(window_seconds=HOUR)
+    orders.assert_confirmed(await handle.result())
 
 
 async def cancel_by_temporal(handle: Handle) -> None:
@@ -73,69 +73,73 @@ UNDOABLE = ("price_lines", "open_order", "reserve_stock/a", "reserve_stock/b")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("step", UNDOABLE)
 async def test_cancelled_while_a_step_hangs_that_commits_long_after_its_undo(
-    desk: Desk, shop: Shop, step: str, way: str
+    orders: OrderDriver, shop: Shop, step: str, way: str
 ) -> None:
     """Temporal does not kill an attempt: it commits late, and the barrier makes it nothing."""
-    zombie = desk.hang_durably(step)
-    handle = await desk.place(LINES)
+    zombie = orders.hang_durably(step)
+    handle = await orders.place(LINES)
     await only_hangs(handle, zombie)
     await WAYS[way](handle)
     result = await handle.result()
     zombie.release()
     await zombie.ended.wait()
-    desk.assert_aborted(result, Reason.CANCELLED)
+    orders.assert_aborted(result, Reason.CANCELLED)
 
 
 @pytest.mark.parametrize("step", UNDOABLE)
-async def test_cancelled_while_a_step_hangs_that_commits_at_the_same_time_as_its_undo(desk: Desk, step: str) -> None:
-    zombie = desk.hang_durably(step)
-    handle = await desk.place(LINES)
+async def test_cancelled_while_a_step_hangs_that_commits_at_the_same_time_as_its_undo(
+    orders: OrderDriver, step: str
+) -> None:
+    zombie = orders.hang_durably(step)
+    handle = await orders.place(LINES)
     await only_hangs(handle, zombie)
     await handle.cancel()
     await until(lambda: events(handle, EventType.EVENT_TYPE_ACTIVITY_TASK_CANCEL_REQUESTED))
     zombie.release()
     result = await handle.result()
     await zombie.ended.wait()
-    desk.assert_aborted(result, Reason.CANCELLED)
+    orders.assert_aborted(result, Reason.CANCELLED)
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_cancelled_while_the_id_is_claimed(desk: Desk, shop: Shop, way: str) -> None:
-    slow = desk.hang_durably("claim_order_id")
-    handle = await desk.place()
+async def test_cancelled_while_the_id_is_claimed(orders: OrderDriver, shop: Shop, way: str) -> None:
+    slow = orders.hang_durably("claim_order_id")
+    handle = await orders.place()
     await slow.reached.wait()
     await WAYS[way](handle)
     slow.release()
-    desk.assert_aborted(await handle.result(), Reason.CANCELLED)
+    orders.assert_aborted(await handle.result(), Reason.CANCELLED)
     assert "open_order" not in shop.calls
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("step", ["decide_order", "consume_stock/a", "credit_merchant"])
-async def test_a_cancel_after_the_workflow_asked_to_confirm_is_too_late(desk: Desk, step: str, way: str) -> None:
-    slow = desk.hang_durably(step)
-    handle = await desk.place()
+async def test_a_cancel_after_the_workflow_asked_to_confirm_is_too_late(
+    orders: OrderDriver, step: str, way: str
+) -> None:
+    slow = orders.hang_durably(step)
+    handle = await orders.place()
     await slow.reached.wait()
     await WAYS[way](handle)
     slow.release()
-    desk.assert_confirmed(await handle.result())
+    orders.assert_confirmed(await handle.result())
 
 
-async def test_a_cancel_after_the_decision_is_answered_with_it(desk: Desk) -> None:
-    slow = desk.hang_durably("credit_merchant")
-    handle = await desk.place()
+async def test_a_cancel_after_the_decision_is_answered_with_it(orders: OrderDriver) -> None:
+    slow = orders.hang_durably("credit_merchant")
+    handle = await orders.place()
     await slow.reached.wait()
     decision = await handle.execute_update(OrderSaga.cancel)
     assert decision.outcome is SagaOutcome.CONFIRMED
     slow.release()
-    desk.assert_confirmed(await handle.result())
+    orders.assert_confirmed(await handle.result())
 
 
 @pytest.mark.parametrize("mode", OTHERS, ids=str)
 @pytest.mark.parametrize("step", ["release_stock/a", "abort_order"])
-async def test_more_cancels_do_not_interrupt_the_undoing(desk: Desk, step: str) -> None:
-    slow = desk.hang_durably(step)
-    handle = await desk.place(window_seconds=HOUR)
+async def test_more_cancels_do_not_interrupt_the_undoing(orders: OrderDriver, step: str) -> None:
+    slow = orders.hang_durably(step)
+    handle = await orders.place(window_seconds=HOUR)
     await window_open(handle)
     first = await handle.execute_update(OrderSaga.cancel)
     await slow.reached.wait()
@@ -144,50 +148,52 @@ async def test_more_cancels_do_not_interrupt_the_undoing(desk: Desk, step: str) 
     await handle.cancel()
     assert again == first
     slow.release()
-    desk.assert_aborted(await handle.result(), Reason.CANCELLED)
+    orders.assert_aborted(await handle.result(), Reason.CANCELLED)
 
 
-async def test_two_cancels_in_the_same_moment_cancel_once(desk: Desk) -> None:
-    handle = await desk.place(window_seconds=HOUR)
+async def test_two_cancels_in_the_same_moment_cancel_once(orders: OrderDriver) -> None:
+    handle = await orders.place(window_seconds=HOUR)
     await window_open(handle)
     decision, again, _ = await asyncio.gather(
         handle.execute_update(OrderSaga.cancel), handle.execute_update(OrderSaga.cancel), handle.cancel()
     )
     assert decision == again
-    desk.assert_aborted(await handle.result(), Reason.CANCELLED)
+    orders.assert_aborted(await handle.result(), Reason.CANCELLED)
 
 
 @pytest.mark.parametrize("mode", [Mode("local_first"), Mode("local_first", cached_workflows=0)], ids=str)
 @pytest.mark.parametrize("step", ["open_order", "reserve_stock/b", "decide_order", "credit_merchant"])
-async def test_a_cancel_during_local_activities_ends_as_the_row_says(desk: Desk, shop: Shop, step: str) -> None:
+async def test_a_cancel_during_local_activities_ends_as_the_row_says(
+    orders: OrderDriver, shop: Shop, step: str
+) -> None:
     """The workflow task that holds them all is thrown away and runs again from its start, remembering nothing."""
     slow = Hangs()
     shop.inject(step, slow)
-    handle = await desk.place()
+    handle = await orders.place()
     await slow.reached.wait()
     await handle.cancel()
     slow.release()
     result = await handle.result()
     shop.assert_whole()
     assert result.status in (OrderStatus.CONFIRMED, OrderStatus.CANCELLED)
-    assert result.status is desk.status()
+    assert result.status is orders.status()
 
 
 @pytest.mark.parametrize("mode", [Mode("local_first")], ids=str)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("step", ["open_order", "reserve_stock/b"])
 async def test_a_local_activity_sees_a_cancel_at_its_tasks_heartbeat(
-    desk: Desk, shop: Shop, step: str, way: str
+    orders: OrderDriver, shop: Shop, step: str, way: str
 ) -> None:
     """It is not tried again as a regular activity, and a cancel is not taken for a failure."""
-    desk.task_timeout = timedelta(seconds=1)
+    orders.task_timeout = timedelta(seconds=1)
     zombie = Hangs()
     shop.inject(step, zombie)
-    handle = await desk.place()
+    handle = await orders.place()
     await zombie.reached.wait()
     await WAYS[way](handle)
     result = await handle.result()
     zombie.release()
     await zombie.ended.wait()
-    desk.assert_aborted(result, Reason.CANCELLED)
+    orders.assert_aborted(result, Reason.CANCELLED)
     assert shop.calls.count(step) == 1

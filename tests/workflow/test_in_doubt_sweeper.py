@@ -17,8 +17,8 @@ from activities.interfaces import InDoubtActivities, ResolveInDoubt
 from domain.in_doubt import InDoubtReport, Resolved, Waiting
 from domain.two_phase import ParticipantOutcome
 from tests.support.metadata import current_details
-from tests.workflow.desk import until
 from tests.workflow.driving import Replays
+from tests.workflow.order_driver import until
 from workers.runner.sandbox import workflow_runner
 from workflows.interfaces import SWEEP_EVERY_SECONDS, SweepInDoubt
 from workflows.transfers import in_doubt_sweeper

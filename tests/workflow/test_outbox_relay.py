@@ -13,8 +13,8 @@ from temporalio.worker import Worker
 
 from activities.interfaces import Followed, FollowShard, RelayActivities, Standing
 from tests.support.metadata import current_details
-from tests.workflow.desk import until
 from tests.workflow.driving import Replays
+from tests.workflow.order_driver import until
 from workers.runner.sandbox import workflow_runner
 from workflows.interfaces import FollowOutbox
 from workflows.outbox_relay import OutboxRelay, workflow_id

@@ -11,11 +11,11 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from domain.sagas import Reason
-from tests.workflow.desk import Desk, new_worker
 from tests.workflow.driving import Driver
 from tests.workflow.fakes import Shop
 from tests.workflow.faults import Hangs
 from tests.workflow.modes import WITHOUT_CACHE, Mode
+from tests.workflow.order_driver import OrderDriver, new_worker
 from tests.workflow.test_cancelling import HOUR, window_open
 from workflows.orders.saga import OrderSaga, workflow_id
 
@@ -25,26 +25,26 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture
-def desk(env: WorkflowEnvironment, driven: list[Driver], shop: Shop, mode: Mode) -> Desk:
+def orders(env: WorkflowEnvironment, driven: list[Driver], shop: Shop, mode: Mode) -> OrderDriver:
     """With a task queue of its own, where no worker polls yet."""
     name = f"restarting-{next(_numbers)}"
-    made = Desk(env, shop, mode, order_id=name, queue=name, task_timeout=timedelta(seconds=1))
+    made = OrderDriver(env, shop, mode, order_id=name, queue=name, task_timeout=timedelta(seconds=1))
     driven.append(made)
     return made
 
 
-def worker_of(desk: Desk) -> Worker:
-    shops = {workflow_id(desk.order_id): desk.shop}
-    return new_worker(desk.env.client, desk.order_id, shops, desk.mode.cached_workflows)
+def worker_of(orders: OrderDriver) -> Worker:
+    shops = {workflow_id(orders.order_id): orders.shop}
+    return new_worker(orders.env.client, orders.order_id, shops, orders.mode.cached_workflows)
 
 
 @in_both_modes
-async def test_a_new_worker_takes_an_order_over_inside_its_window(desk: Desk, shop: Shop) -> None:
-    async with worker_of(desk):
-        handle = await desk.place(window_seconds=HOUR)
+async def test_a_new_worker_takes_an_order_over_inside_its_window(orders: OrderDriver, shop: Shop) -> None:
+    async with worker_of(orders):
+        handle = await orders.place(window_seconds=HOUR)
         await window_open(handle)
-    async with worker_of(desk):
-        desk.assert_confirmed(await handle.result())
+    async with worker_of(orders):
+        orders.assert_confirmed(await handle.result())
     assert shop.calls.count("open_order") == 1
 
 
@@ -63,31 +63,33 @@ LOCAL, REGULAR = WITHOUT_CACHE
     ],
     ids=str,
 )
-async def test_a_worker_that_stops_inside_a_step_does_not_cancel_the_order(desk: Desk, shop: Shop, step: str) -> None:
+async def test_a_worker_that_stops_inside_a_step_does_not_cancel_the_order(
+    orders: OrderDriver, shop: Shop, step: str
+) -> None:
     cut_off = Hangs()
     shop.inject(step, cut_off)
-    async with worker_of(desk):
-        handle = await desk.place()
+    async with worker_of(orders):
+        handle = await orders.place()
         await cut_off.reached.wait()
-    async with worker_of(desk):
-        desk.assert_confirmed(await handle.result())
+    async with worker_of(orders):
+        orders.assert_confirmed(await handle.result())
 
 
 @in_both_modes
-async def test_a_cancel_by_temporal_before_the_first_step_leaves_nothing(desk: Desk, shop: Shop) -> None:
-    handle = await desk.place()
+async def test_a_cancel_by_temporal_before_the_first_step_leaves_nothing(orders: OrderDriver, shop: Shop) -> None:
+    handle = await orders.place()
     await handle.cancel()
-    async with worker_of(desk):
-        desk.assert_aborted(await handle.result(), Reason.CANCELLED)
+    async with worker_of(orders):
+        orders.assert_aborted(await handle.result(), Reason.CANCELLED)
     assert "open_order" not in shop.calls
 
 
 @in_both_modes
-async def test_a_cancel_by_update_before_the_first_step_leaves_nothing(desk: Desk, shop: Shop) -> None:
-    handle = await desk.place()
+async def test_a_cancel_by_update_before_the_first_step_leaves_nothing(orders: OrderDriver, shop: Shop) -> None:
+    handle = await orders.place()
     asked = asyncio.create_task(handle.execute_update(OrderSaga.cancel))
     try:
-        async with worker_of(desk):
+        async with worker_of(orders):
             decision = await asked
             result = await handle.result()
     finally:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.workflow.desk import Desk, scheduled
 from tests.workflow.fakes import Shop
 from tests.workflow.faults import Fails, Hangs
 from tests.workflow.modes import WITHOUT_CACHE, Mode
+from tests.workflow.order_driver import OrderDriver, scheduled
 
 LOCAL_FIRST, _ = WITHOUT_CACHE
 
@@ -15,10 +15,10 @@ LOCAL_FIRST, _ = WITHOUT_CACHE
 @pytest.mark.parametrize("mode", [LOCAL_FIRST], ids=str)
 @pytest.mark.parametrize("step", ["open_order", "credit_merchant"])
 async def test_a_step_that_timed_out_locally_goes_on_durably_when_it_is_replayed(
-    desk: Desk, shop: Shop, mode: Mode, step: str
+    orders: OrderDriver, shop: Shop, mode: Mode, step: str
 ) -> None:
     """One step before the decision, which may fail the saga, and one behind it, which must not."""
     shop.inject(step, Fails(), Hangs())
-    handle = await desk.place()
-    desk.assert_confirmed(await handle.result())
+    handle = await orders.place()
+    orders.assert_confirmed(await handle.result())
     assert await scheduled(handle, step) == 1

@@ -57,7 +57,7 @@ class Office:
 
         self.connections = Connections(world.cluster, world.router, temporal)
 
-    def desk(self, window_seconds: float = 0, stuck_after_seconds: float = 30) -> Orders:
+    def service(self, window_seconds: float = 0, stuck_after_seconds: float = 30) -> Orders:
         return Orders(OpenedWith(self.connections, self._settings(window_seconds, stuck_after_seconds)))
 
     def styles(self) -> OrderStyles:
@@ -75,7 +75,7 @@ class Office:
         """Of 2.00, over goods on two shards."""
         goods = {await self.world.product(near): 1 for near in "az"}
         wanted = self.world.order(await self.world.customer(balance), goods)
-        return replace(wanted, order_id=f"desk-{next(_numbers)}", style=style)
+        return replace(wanted, order_id=f"service-{next(_numbers)}", style=style)
 
     async def audit(self) -> Audit:
         audit = Audit(self.world.cluster, TemporalWorkflowStates(self.client), lambda *_: None)
@@ -146,11 +146,11 @@ def _said(document: OrderDocument) -> tuple[OrderStatus, Reason | None, Style]:
 async def test_an_order_is_placed_shown_and_placed_again(office: Office) -> None:
     order = await office.order()
     async with office.open():
-        placed = await office.desk().place_order(order, SECONDS)
+        placed = await office.service().place_order(order, SECONDS)
         assert _said(placed) == (OrderStatus.CONFIRMED, None, Style.CHOREOGRAPHED)
         assert placed.workflow_id == placement_id(order.order_id)
-        assert await office.desk().show(order.order_id) == placed
-        assert await office.desk().place_order(order, SECONDS) == placed
+        assert await office.service().show(order.order_id) == placed
+        assert await office.service().place_order(order, SECONDS) == placed
 
 
 @pytest.mark.parametrize("first", Style)
@@ -158,9 +158,9 @@ async def test_the_first_style_under_an_id_stays(office: Office, first: Style) -
     order = await office.order(style=first)
     other = replace(order, style=first.other)
     async with office.open():
-        placed = await office.desk().place_order(order, SECONDS)
+        placed = await office.service().place_order(order, SECONDS)
         assert placed.style is first
-        assert await office.desk().place_order(other, SECONDS) == placed
+        assert await office.service().place_order(other, SECONDS) == placed
         shard = placed.customer_shard or ""
         joined = await office.styles().carry_out(other, shard, SECONDS)
         assert joined is not None
@@ -170,9 +170,9 @@ async def test_the_first_style_under_an_id_stays(office: Office, first: Style) -
 async def test_other_content_under_an_id_is_refused(office: Office) -> None:
     order = await office.order()
     async with office.open():
-        await office.desk().place_order(order, SECONDS)
+        await office.service().place_order(order, SECONDS)
         with pytest.raises(Refused, match="other content"):
-            await office.desk().place_order(replace(order, lines=order.lines[:1]), SECONDS)
+            await office.service().place_order(replace(order, lines=order.lines[:1]), SECONDS)
         other = await office.styles().carry_out(replace(order, lines=order.lines[:1]), "shard-1", SECONDS)
         assert other is not None
         assert other.refusal is not None
@@ -185,25 +185,25 @@ async def test_refused_before_and_after_it_had_a_row_an_order_tells_why(office: 
     greedy = await office.order()
     greedy = replace(greedy, lines=(*greedy.lines[:1], replace(greedy.lines[1], quantity=11)))
     async with office.open():
-        refused = await office.desk().place_order(poor, SECONDS)
+        refused = await office.service().place_order(poor, SECONDS)
         assert _said(refused)[:2] == (OrderStatus.REJECTED, Reason.INSUFFICIENT_FUNDS)
-        refused = await office.desk().place_order(greedy, SECONDS)
+        refused = await office.service().place_order(greedy, SECONDS)
         assert _said(refused)[:2] == (OrderStatus.REJECTED, Reason.OUT_OF_STOCK)
-        refused = await office.desk().place_order(strange, SECONDS)
+        refused = await office.service().place_order(strange, SECONDS)
         assert _said(refused) == (OrderStatus.REJECTED, Reason.UNKNOWN_CUSTOMER, Style.CHOREOGRAPHED)
-        assert await office.desk().show(strange.order_id) == refused
+        assert await office.service().show(strange.order_id) == refused
 
 
 async def test_a_caller_who_does_not_wait_is_told_so_and_the_order_goes_on(office: Office) -> None:
     order = await office.order()
-    assert (await office.desk().place_order(order, 0)).status is OrderStatus.PENDING
-    assert (await office.desk().show(order.order_id)).style is Style.CHOREOGRAPHED
+    assert (await office.service().place_order(order, 0)).status is OrderStatus.PENDING
+    assert (await office.service().show(order.order_id)).style is Style.CHOREOGRAPHED
     async with office.open():
         await until(lambda: _is(office, order, OrderStatus.CONFIRMED))
 
 
 async def _is(office: Office, order: Order, status: OrderStatus) -> bool:
-    return (await office.desk().show(order.order_id)).status is status
+    return (await office.service().show(order.order_id)).status is status
 
 
 async def test_many_orders_of_a_file_are_counted_by_how_they_end(office: Office) -> None:
@@ -231,7 +231,7 @@ async def test_many_orders_of_a_file_are_counted_by_how_they_end(office: Office)
     async with office.open():
         for style in (Style.CHOREOGRAPHED, Style.CHOREOGRAPHED, Style.ORCHESTRATED):
             assert (await imported(style)).outcomes == expected
-    assert {(await office.desk().show(each.order_id)).style for each in orders} == {Style.CHOREOGRAPHED}
+    assert {(await office.service().show(each.order_id)).style for each in orders} == {Style.CHOREOGRAPHED}
 
 
 # ── its path ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -240,7 +240,7 @@ async def test_many_orders_of_a_file_are_counted_by_how_they_end(office: Office)
 async def test_the_path_of_an_order_goes_from_hand_to_hand(office: Office) -> None:
     order = await office.order()
     async with office.open():
-        await office.desk().place_order(order, SECONDS)
+        await office.service().place_order(order, SECONDS)
         await until(lambda: _at_rest(office))
         await until(lambda: _nobody_runs(office, order))
         # Asked for once more, to be led by a workflow: which finds that it is not, and is no part of its path.
@@ -276,7 +276,7 @@ async def test_the_path_of_an_order_goes_from_hand_to_hand(office: Office) -> No
 async def test_the_path_of_a_refused_order_goes_back_again(office: Office) -> None:
     order = await office.order(balance="1.99")
     async with office.open():
-        await office.desk().place_order(order, SECONDS)
+        await office.service().place_order(order, SECONDS)
         await until(lambda: _nobody_runs(office, order))
     trace = await trace_order(office.connections.cluster, office.connections.temporal, order.order_id)
     events = [event.kind for event in trace.events]
@@ -303,15 +303,15 @@ async def test_the_path_of_a_refused_order_goes_back_again(office: Office) -> No
 async def test_cancelled_in_its_window_an_order_is_undone_and_nobody_waits_any_more(office: Office) -> None:
     order = await office.order()
     async with office.open():
-        desk = office.desk(window_seconds=600)
-        assert (await desk.place_order(order, 0)).status is OrderStatus.PENDING
+        service = office.service(window_seconds=600)
+        assert (await service.place_order(order, 0)).status is OrderStatus.PENDING
         confirming = reactor_id(Reactor.CONFIRM_ORDER, order.order_id, 3)
         await until(lambda: _runs(office, order, confirming))
         assert (await office.world.money_of(order.customer_id))[1] == 200
-        cancelled = await desk.cancel(order.order_id, SECONDS)
+        cancelled = await service.cancel(order.order_id, SECONDS)
         assert _said(cancelled)[:2] == (OrderStatus.CANCELLED, Reason.CANCELLED)
         assert await office.world.money_of(order.customer_id) == (10000, 0)
-        assert await desk.cancel(order.order_id, SECONDS) == cancelled
+        assert await service.cancel(order.order_id, SECONDS) == cancelled
         await until(lambda: _nobody_runs(office, order))
 
 
@@ -331,26 +331,26 @@ async def _is_over(office: Office, order: Order) -> bool:
 async def test_a_confirmed_order_cannot_be_cancelled(office: Office) -> None:
     order = await office.order()
     async with office.open():
-        await office.desk().place_order(order, SECONDS)
-        assert (await office.desk().cancel(order.order_id, SECONDS)).status is OrderStatus.CONFIRMED
+        await office.service().place_order(order, SECONDS)
+        assert (await office.service().cancel(order.order_id, SECONDS)).status is OrderStatus.CONFIRMED
 
 
 async def test_an_order_that_nobody_has_begun_is_cancelled_when_somebody_does(office: Office) -> None:
     order = await office.order()
-    await office.desk().place_order(order, 0)
-    assert (await office.desk().cancel(order.order_id, 0.1)).status is OrderStatus.PENDING
+    await office.service().place_order(order, 0)
+    assert (await office.service().cancel(order.order_id, 0.1)).status is OrderStatus.PENDING
     async with office.open():
         await until(lambda: _is(office, order, OrderStatus.CANCELLED))
-    assert (await office.desk().show(order.order_id)).reason is Reason.CANCELLED
+    assert (await office.service().show(order.order_id)).reason is Reason.CANCELLED
 
 
 async def test_an_order_cancelled_between_its_claim_and_its_row_never_has_one(office: Office) -> None:
     order = await office.order()
     await office.world.orders.claim_order_id(order)
-    cancelled = await office.desk().cancel(order.order_id, SECONDS)
+    cancelled = await office.service().cancel(order.order_id, SECONDS)
     assert _said(cancelled) == (OrderStatus.CANCELLED, Reason.CANCELLED, Style.CHOREOGRAPHED)
     async with office.open():
-        assert await office.desk().place_order(order, SECONDS) == cancelled
+        assert await office.service().place_order(order, SECONDS) == cancelled
 
 
 async def _is_listed_as_stuck(office: Office, order: Order) -> bool:
@@ -364,34 +364,34 @@ async def test_a_stuck_order_is_listed_and_goes_on_when_it_is_prodded(office: Of
     async with office.open():
         for shard in shards:
             await office.world.as_owner(shard, "ALTER TABLE reservation RENAME TO mislaid")
-        desk = office.desk(stuck_after_seconds=0.5)
-        await desk.place_order(order, 0)
+        service = office.service(stuck_after_seconds=0.5)
+        await service.place_order(order, 0)
         await until(lambda: _is(office, order, OrderStatus.STUCK))
         await until(lambda: _is_listed_as_stuck(office, order))
         for shard in shards:
             await office.world.as_owner(shard, "ALTER TABLE mislaid RENAME TO reservation")
-        _, taken = await desk.retry(order.order_id, SECONDS)
+        _, taken = await service.retry(order.order_id, SECONDS)
         assert taken
         await until(lambda: _is(office, order, OrderStatus.CONFIRMED))
         await until(lambda: _is_over(office, order))
-        assert (await desk.retry(order.order_id, 1))[1] is False
+        assert (await service.retry(order.order_id, 1))[1] is False
 
 
 async def test_an_order_that_nobody_works_on_goes_on_from_its_row_when_it_is_prodded(office: Office) -> None:
     order = await office.order()
-    await office.desk().place_order(order, 0)
+    await office.service().place_order(order, 0)
     async with services(office.client, office.world.router, Settings()):
         await until(lambda: _has_row(office, order))
         await until(lambda: _nobody_runs(office, order))
     for starter in office.starters():
         await starter.step()
     await office.client.get_workflow_handle(reactor_id(Reactor.RESERVE_STOCK, order.order_id, 1)).terminate("lost")
-    _, taken = await office.desk().retry(order.order_id, 1)
+    _, taken = await office.service().retry(order.order_id, 1)
     assert taken
     async with office.open():
         await until(lambda: _is(office, order, OrderStatus.CONFIRMED))
         await until(lambda: _is_over(office, order))
-        assert (await office.desk().retry(order.order_id, 1))[1] is False
+        assert (await office.service().retry(order.order_id, 1))[1] is False
 
 
 # ── verify and recover ──────────────────────────────────────────────────────────────────────────────────────
@@ -405,7 +405,7 @@ async def _in_flight(office: Office) -> tuple[bool, set[str]]:
 async def test_from_its_acceptance_to_its_end_an_order_is_in_flight_and_nothing_is_damaged(office: Office) -> None:
     order = await office.order()
     saga_id = f"order/{order.order_id}"
-    await office.desk().place_order(order, 0)
+    await office.service().place_order(order, 0)
     assert await _in_flight(office) == (True, {saga_id})
     async with services(office.client, office.world.router, Settings()):
         # Nobody reads the events: what is at work is what is unread.
@@ -505,7 +505,7 @@ async def test_an_order_whose_event_was_parked_is_recovered_from_its_row(office:
 async def test_an_order_whose_placement_was_terminated_is_placed_again(office: Office) -> None:
     before_claim, after_claim = await office.order(), await office.order()
     for order in (before_claim, after_claim):
-        await office.desk().place_order(order, 0)
+        await office.service().place_order(order, 0)
     await office.world.orders.claim_order_id(after_claim)
     for order in (before_claim, after_claim):
         await office.client.get_workflow_handle(placement_id(order.order_id)).terminate("an operator's mistake")

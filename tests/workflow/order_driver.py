@@ -50,7 +50,7 @@ def new_worker(client: Client, queue: str, shops: Shops, cached_workflows: int) 
     )
 
 
-class Desk(Driver):
+class OrderDriver(Driver):
     def __init__(
         self,
         env: WorkflowEnvironment,

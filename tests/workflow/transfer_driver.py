@@ -13,10 +13,10 @@ from domain.money import Money
 from domain.sagas import Reason, Refusal, SagaOptions
 from domain.transfers import Protocol, ProtocolChoice, Transfer, TransferStatus
 from tests.workflow.bank import Bank, Banks, activities_of
-from tests.workflow.desk import events
 from tests.workflow.driving import Driver
 from tests.workflow.faults import Hangs
 from tests.workflow.modes import Mode
+from tests.workflow.order_driver import events
 from workers.runner.sandbox import workflow_runner
 from workflows.interfaces import CarryOutTransfer, TransferResult
 from workflows.transfers.transfer import TransferWorkflow, workflow_id
@@ -29,7 +29,7 @@ Handle = WorkflowHandle[TransferWorkflow, TransferResult]
 _numbers = itertools.count(1)
 
 
-class Teller(Driver):
+class TransferDriver(Driver):
     """One transfer of ten dollars from ada, and the bank that it happens in."""
 
     def __init__(self, env: WorkflowEnvironment, bank: Bank, mode: Mode) -> None:

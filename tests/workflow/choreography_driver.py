@@ -1,4 +1,4 @@
-"""A choreographed order on a stage: its events start its reactors, one at a time, by hand."""
+"""A choreographed order on a choreography: its events start its reactors, one at a time, by hand."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from activities.reactors import start_reactor
 from domain.choreography import REACTIONS, EventKind, OrderEvent, Reactor, placement_id, reactor_id
 from domain.orders import Order, OrderLine, OrderStatus, Style
 from domain.sagas import Reason, SagaOptions
-from tests.workflow.desk import TWO_APPLES_AND_A_BEET, USD
 from tests.workflow.driving import Driver
 from tests.workflow.fakes import Shop
 from tests.workflow.modes import Mode
+from tests.workflow.order_driver import TWO_APPLES_AND_A_BEET, USD
 from workflows.interfaces import PlaceChoreographed, Placement
 from workflows.orders.placement import PlaceChoreographedOrder
 
 CONFIRMED = [EventKind.ORDER_PLACED, EventKind.STOCK_RESERVED, EventKind.PAYMENT_HELD, EventKind.ORDER_CONFIRMED]
 
 
-class Stage(Driver):
+class ChoreographyDriver(Driver):
     def __init__(self, env: WorkflowEnvironment, shop: Shop, mode: Mode, order_id: str) -> None:
         super().__init__(env, mode, shop)
         self.shop = shop
