@@ -34,7 +34,7 @@ assert transfer_batches.metadata is transfers.metadata
 MIGRATE = """
 import asyncio, json, sys
 from stack.settings import Databases
-from workers.migrate import migrate_databases
+from workers.migration.migrate import migrate_databases
 asyncio.run(migrate_databases(Databases(**json.load(sys.stdin)), print))
 """
 

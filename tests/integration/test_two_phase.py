@@ -458,10 +458,10 @@ async def test_a_prepare_that_fails_or_is_cancelled_leaves_nothing_open(
     async def fails(*_: object) -> None:
         raise LookupError
 
-    monkeypatch.setattr("shards.routing.router.shard_transaction.ShardTransaction.finish", fails)
+    monkeypatch.setattr("shards.routing.shard_transaction.ShardTransaction.finish", fails)
     with pytest.raises(LookupError):
         await transfer.prepare(participant)
-    monkeypatch.setattr("shards.routing.router.shard_transaction.ShardTransaction.finish", never_ends)
+    monkeypatch.setattr("shards.routing.shard_transaction.ShardTransaction.finish", never_ends)
     task = asyncio.create_task(transfer.prepare(participant))
     await reached.wait()
     task.cancel()

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 import shards.audit
-import shards.audit.audit
 
 # Where a sentence is written: first of what is given to a rule, anywhere in what is given to a fault, or in a variable.
 _RULES = {"Violation", "Rule", "_without_barrier"}
@@ -39,8 +38,7 @@ Subject = Literal["orders", "transfers", "read model"]
 
 def all_sentences(of: Subject) -> list[Sentence]:
     """Those of the modules that are about transfers, about the read model, or about anything else."""
-    files = [Path(str(shards.audit.audit.__file__)), *sorted(Path(shards.audit.__path__[0]).glob("*.py"))]
-    files = [file for file in files if _subject(file) == of]
+    files = [file for file in sorted(Path(shards.audit.__path__[0]).rglob("*.py")) if _subject(file) == of]
     return [sentence for file in files for sentence in _sentences_of(ast.parse(file.read_text()))]
 
 
