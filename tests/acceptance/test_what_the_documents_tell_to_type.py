@@ -17,12 +17,17 @@ from typing import Any
 
 import pytest
 
+from cli.main import run
 from tests.conftest import FreshCluster, FreshNamespace
 from tests.support.command import Answer, Shardwise, on_own_servers
-from tests.support.documents import ROOT, Typed, all_typed, shape
+from tests.support.documents import ROOT, Typed, all_typed, block_of, shape
 from tests.support.installation import Installation
 
-README = ROOT / "README.md"
+COMMANDS = ROOT / "docs" / "commands.md"
+# What the programs print that stand among the commands, each run where it stands.
+PRINTED = {"README.md": ["rejected out_of_stock GRINDER: 4 wanted, 3 available"]}
+# The order whose trace the README shows.
+TRACED = "A-17"
 # Patterns of whole lines, and who runs them.
 ELSEWHERE = {
     r"make .*": "the targets of the Makefile: `test_every_target_is_there`; CI runs check and test",
@@ -81,6 +86,15 @@ class Typist:
                 self._ids["TRANSFER_ID"] = answer.document["transfer_id"]
 
 
+def run_program(shardwise: Shardwise, program: str) -> list[str]:
+    """The lines that it prints."""
+    out = io.StringIO()
+    with shardwise.led(), contextlib.redirect_stdout(out), ThreadPoolExecutor(1) as thread:
+        # A thread of its own, which has no event loop yet.
+        thread.submit(exec, program, {}).result()
+    return out.getvalue().splitlines()
+
+
 @pytest.fixture(scope="module")
 async def fresh(
     fresh_cluster: FreshCluster, fresh_namespace: FreshNamespace, installation: Installation
@@ -100,6 +114,10 @@ def test_whatever_is_told_to_be_typed_does_what_is_told(fresh: Shardwise, monkey
     for typed in all_typed():
         if is_elsewhere(typed):
             continue
+        if typed.is_program:
+            if (printed := run_program(fresh, typed.line)) != PRINTED[typed.document]:
+                wrong.append((typed, printed))
+            continue
         assert typed.words[0] == "shardwise", f"{typed}: it is neither run nor known"
         if typed.line in BEFORE:
             assert fresh.inside(*BEFORE[typed.line]).exit_code == 0
@@ -110,27 +128,41 @@ def test_whatever_is_told_to_be_typed_does_what_is_told(fresh: Shardwise, monkey
             wrong.append((typed, answer.document))
     assert wrong == []
     refused = fresh.inside("order", "show", "sample-4").document
-    assert f"(of `order/sample-4`: `rejected: {refused['reason']}, {refused['detail']}`)" in README.read_text()
+    assert f"(of `order/sample-4`: `rejected: {refused['reason']}, {refused['detail']}`)" in COMMANDS.read_text()
     outcomes = Path("cli/sample/payroll.outcomes.csv").read_text().splitlines()
     assert [line.split(",")[2] for line in outcomes[1:]].count("declined") == 1, outcomes
 
 
 def test_the_program_of_the_documents_does_what_is_told(fresh: Shardwise) -> None:
     """Behind the commands, whose customers and products it needs."""
-    [program] = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "from-your-code.md").read_text(), re.M | re.S)
-    out = io.StringIO()
-    with fresh.led(), contextlib.redirect_stdout(out), ThreadPoolExecutor(1) as thread:
-        # A thread of its own, which has no event loop yet.
-        thread.submit(exec, program, {}).result()
-    order, *transfers, orders, refused = out.getvalue().splitlines()
+    order, *transfers, orders, refused = run_program(fresh, block_of("docs/from-your-code.md", "python"))
     assert order.startswith("confirmed ")
     assert transfers == ["settled", "settled"]
     assert len(orders) > len("[]")
     assert refused.startswith("account_not_empty ")
 
 
+def test_the_readme_shows_the_trace_that_one_gets(fresh: Shardwise) -> None:
+    """Of the order that its program has placed, behind the commands. Shortened, so each line that it shows is there."""
+    with fresh.led(), ThreadPoolExecutor(1) as thread:
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            assert thread.submit(run, ["order", "trace", TRACED]).result() == 0
+    shown, traced = steps_of(block_of("README.md", "text")), steps_of(out.getvalue())
+    assert len(shown) > 10
+    assert [line for line in shown if line not in traced] == []
+
+
+def steps_of(tree: str) -> list[str]:
+    """Without times and branches, which are others in each run."""
+    lines = [re.sub(r"( \+[0-9.]+ s|began ).*", "", line).strip("│├└─ ,") for line in tree.splitlines()]
+    return [line for line in lines if line]
+
+
 def test_the_exceptions_are_still_there() -> None:
     lines = {each.line for each in all_typed()}
+    assert PRINTED.keys() == {each.document for each in all_typed() if each.is_program}
+    assert f"shardwise order trace {TRACED}" in lines
     assert (EXIT_CODES.keys() | BEFORE.keys()) <= lines
     assert [pattern for pattern in ELSEWHERE if not any(re.fullmatch(pattern, line) for line in lines)] == []
 

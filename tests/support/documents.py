@@ -17,7 +17,8 @@ DOCUMENTS = tuple(
     ROOT / name
     for name in (
         *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"),
-        *("docs/contract.md", "docs/runbook.md", "docs/contrast.md"),
+        *("docs/commands.md", "docs/concepts.md", "docs/operating.md"),
+        *("docs/contract.md", "docs/contrast.md", "docs/testing.md"),
         *sorted(str(each.relative_to(ROOT)) for each in (ROOT / "docs" / "decisions").glob("*.md")),
     )
 )
@@ -31,12 +32,14 @@ _PICTURE = re.compile("[─▶]")
 
 @dataclass(frozen=True)
 class Typed:
-    """A line to type. `inline`: in running text. `shown`: the JSON that the document shows below it; None: none."""
+    """A line to type. `inline`: in running text. `shown`: the JSON that the document shows below it; None: none.
+    `is_program`: a whole program in Python, which is run instead."""
 
     document: str
     line: str
     inline: bool = False
     shown: Any = None
+    is_program: bool = False
 
     @property
     def settings(self) -> dict[str, str]:
@@ -46,6 +49,8 @@ class Typed:
     @property
     def words(self) -> list[str]:
         """The program and its arguments. What it says goes into no file."""
+        if self.is_program:
+            return ["python"]
         return list(dropwhile(_SETTING.match, shlex.split(self.line.partition(" > ")[0])))
 
 
@@ -63,6 +68,8 @@ def typed_in(document: Path) -> Iterator[Typed]:
                     waiting += [Typed(name, line) for line in _lines(block["text"])]
             case "text":  # A picture too.
                 pass
+            case "python":
+                waiting.append(Typed(name, block["text"], is_program=True))
             case "json":
                 last = waiting.pop()
                 waiting.append(replace(last, shown=json.loads(block["text"])))
@@ -92,6 +99,13 @@ def _lines(block: str) -> Iterator[str]:
         command = re.split(r"(?:^|\s)#", line)[0].strip()
         if command:
             yield command
+
+
+def block_of(document: str, language: str) -> str:
+    """The text of the only block in this language."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    [block] = [each["text"] for each in _FENCED.finditer(text) if each["language"] == language]
+    return block
 
 
 def shape(document: Any) -> Any:

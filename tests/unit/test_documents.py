@@ -1,8 +1,9 @@
-"""What the documents tell people to type exists; the runbook knows every check and every code of a log line."""
+"""What the documents tell people to type exists; the README leads to each page; the runbook knows checks and codes."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from typer.main import get_command
@@ -17,7 +18,9 @@ from shards.outbox.cursors import RebuildNeeded
 from shards.projection.switching import Superseded
 from tests.support.documents import ROOT, all_typed
 
-RUNBOOK = ROOT / "docs" / "runbook.md"
+README = ROOT / "README.md"
+RUNBOOK = ROOT / "docs" / "operating.md"
+PAGES = sorted((ROOT / "docs").glob("*.md"))
 SHARDWISE = get_command(build_app())
 
 
@@ -60,9 +63,35 @@ def test_the_runbook_explains_every_code_of_a_log_line(error: ShardwiseError) ->
     assert f"| `{error.code}` |" in RUNBOOK.read_text()
 
 
-def test_the_links_of_the_runbook_lead_somewhere() -> None:
-    text = RUNBOOK.read_text()
-    anchors = {
-        re.sub(r"[^a-z -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^## (.+)$", text, re.M)
-    }
-    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= anchors
+@pytest.mark.parametrize("document", [*sorted(ROOT.glob("*.md")), *PAGES], ids=lambda path: path.name)
+def test_the_links_of_a_document_lead_somewhere(document: Path) -> None:
+    """Within the checkout, to a heading where one is named."""
+    for link in re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8")):
+        if link.startswith(("http://", "https://")):
+            continue
+        name, _, heading = link.partition("#")
+        target = (document.parent / name).resolve() if name else document
+        assert target.exists(), link
+        assert not heading or heading in anchors_of(target), link
+
+
+def anchors_of(document: Path) -> set[str]:
+    titles = re.findall(r"^##+ (.+)$", document.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^a-z0-9_ -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_the_readme_leads_to_every_page(page: Path) -> None:
+    assert f"](docs/{page.name})" in README.read_text(encoding="utf-8")
+
+
+def test_the_readme_is_short() -> None:
+    lines = README.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 150
+    assert [line for line in lines if len(line) > 100] == []
+
+
+def test_the_pictures_of_the_readme_are_small() -> None:
+    pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README.read_text(encoding="utf-8"))
+    assert pictures
+    assert all((ROOT / picture).stat().st_size < 200_000 for picture in pictures)

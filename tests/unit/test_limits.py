@@ -1,4 +1,4 @@
-"""The README tells users the limits that hold."""
+"""docs/commands.md shows users the limits that hold."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from domain import limits
 
-README = Path(__file__).parents[2] / "README.md"
+COMMANDS = Path(__file__).parents[2] / "docs" / "commands.md"
 ROWS = {
     "IDENTIFIER_CHARS_MAX": "ids",
     "NAME_CHARS_MAX": "names",
@@ -25,8 +25,8 @@ ROWS = {
 }
 
 
-def test_every_limit_stands_in_its_row_of_the_readme_and_no_other_number_does() -> None:
-    section = README.read_text(encoding="utf-8").partition("## Files and limits")[2].partition("\n## ")[0]
+def test_every_limit_stands_in_its_row_of_the_page_and_no_other_number_does() -> None:
+    section = COMMANDS.read_text(encoding="utf-8").partition("## Files and limits")[2].partition("\n## ")[0]
     rows = [line for line in section.splitlines() if line.startswith("| ")][2:]
     told = {start: _numbers(row) for start in ROWS.values() for row in rows if row.startswith(f"| {start}")}
     held: dict[str, set[int]] = {}

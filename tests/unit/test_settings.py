@@ -246,8 +246,8 @@ UNTOLD = {"temporal_test_server_bin"}
 
 
 @pytest.mark.parametrize("name", sorted(Settings.model_fields.keys() - UNTOLD))
-def test_the_readme_tells_every_setting_and_its_default(name: str) -> None:
-    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+def test_the_page_for_operators_shows_every_setting_and_its_default(name: str) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
     default, variable = Settings.model_fields[name].get_default(), f"SHARDWISE_{name.upper()}"
     if default in (None, PydanticUndefined):
         assert variable in text
