@@ -34,8 +34,8 @@ from shards.connections.database_errors import blames_the_data
 from shards.orders.events import StoredEvent, newest, newest_versions, read_choreographed
 from shards.outbox import cursors
 from shards.outbox.cursors import REACTORS, ParkedEvent
-from shards.outbox.slice import Slice, Stepped, more_behind, slice_after
-from shards.routing.shard_transaction import failures_on
+from shards.outbox.slice import Slice, StepResult, more_behind, slice_after
+from shards.routing.shard_transaction import translating_errors
 
 SAGA = SearchAttributeKey.for_keyword("Saga")
 """The saga id, on every workflow of a choreographed order: what `order/<id>` is to an orchestrated one."""
@@ -68,13 +68,13 @@ class ReactorStarter:
         self._client = client
         self._turns = asyncio.Semaphore(STARTED_AT_ONCE_MAX)
 
-    async def step(self) -> Stepped:
+    async def step(self) -> StepResult:
         """Takes the next slice. An event that no reactor could take is parked, with its reason; the others go on.
 
         Idempotent. A crash anywhere leaves the position where it was. Raises `Unreachable` where the shard or Temporal
         does not answer.
         """
-        with failures_on(self._shard.name):
+        with translating_errors(self._shard.name):
             async with self._shard.snapshot() as snapshot:
                 position = await cursors.read_position(snapshot, self.name)
                 slice_ = await slice_after(snapshot, position, EVENTS_MAX)
@@ -85,13 +85,13 @@ class ReactorStarter:
             # An idle shard's horizon moves too: without events there is nothing to note.
             if count:
                 await self._move(slice_, [each for each in taken if isinstance(each, _Poison)])
-        return Stepped(count, more)
+        return StepResult(count, more)
 
     async def retry_parked(self) -> int:
         """Starts what is due by the rows of orders whose events were parked: how many events still are. One whose order
         has gone on since, or is gone, is parked no longer. Raises `Unreachable`."""
         still, after = 0, None
-        with failures_on(self._shard.name):
+        with translating_errors(self._shard.name):
             while page := await self._parked_behind(after):
                 for parked in page:
                     still += not await self._is_unparked(parked)
@@ -161,7 +161,7 @@ class ReactorStarter:
                 told = f"{each.event.kind} of order {each.event.aggregate_id} is left aside: {each.reason}"
                 log.error(told, extra={"shard": self._shard.name, "code": "event_parked"})
                 await cursors.park(connection, self.name, each.event, each.reason)
-            await cursors.move(connection, self.name, slice_.end)
+            await cursors.move_position(connection, self.name, slice_.end)
 
 
 async def start_reactor(

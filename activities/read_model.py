@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from shards.tables.versions import Version
 from temporalio import activity
 
 from activities.effects import failures_translated
@@ -20,6 +19,7 @@ from shards.connections.database import Database
 from shards.projection import switching
 from shards.projection.filling import Filling
 from shards.routing.router import Router
+from shards.tables.versions import Version
 
 HEARTBEAT_SECONDS = 1.0
 EXAMPLES_MAX = 5

@@ -18,12 +18,12 @@ from domain.sagas import Refusal
 from domain.shard_map import ShardMap
 from domain.transfer_batch import Decisions, Line
 from shards.connections.cluster import Cluster
-from shards.connections.side_by_side import all_ended
+from shards.connections.concurrency import gather_all
 from shards.routing.bulk_transaction import bulk_on
 from shards.routing.router import Router
 from shards.transfers.batch import admissions as batch_admissions
 from shards.transfers.batch import staging
-from shards.transfers.batch.debits import Turn, debit
+from shards.transfers.batch.debits import BatchRound, debit
 from shards.transfers.batch.lines import Routes, read_chunk
 
 T = TypeVar("T")
@@ -96,7 +96,7 @@ class _ChunkWork:
         self._shards = cluster.shards
         self._routes = routes
         self._range = range_
-        self._turn = Turn(range_.batch_id, range_.round_)
+        self._turn = BatchRound(range_.batch_id, range_.round_)
 
     async def decide(self, after: int) -> _DecidedChunk:
         """Reads the next lines, has them admitted, decides them. Those of an earlier attempt stay as they are."""
@@ -128,14 +128,14 @@ class _ChunkWork:
                 if shard in to_forget:
                     await batch_admissions.forget(tx, to_forget[shard], self._routes)
 
-        await all_ended(end(shard) for shard in {*to_credit, *to_withdraw, *to_forget})
+        await gather_all(end(shard) for shard in {*to_credit, *to_withdraw, *to_forget})
 
     async def _admit(self, lines: Sequence[Line]) -> Mapping[int, Refusal]:
         async def admit(shard: str, of_shard: Sequence[Line]) -> dict[int, Refusal]:
             async with bulk_on(self._shards[shard]) as tx:
                 return await batch_admissions.admit(tx, self._range.batch_id, of_shard, self._routes)
 
-        refused = await all_ended(admit(shard, group) for shard, group in self._elsewhere(lines).items())
+        refused = await gather_all(admit(shard, group) for shard, group in self._elsewhere(lines).items())
         return {n: refusal for of_shard in refused for n, refusal in of_shard.items()}
 
     async def _debit(self, lines: Sequence[Line], not_admitted: Mapping[int, Refusal]) -> Decisions:

@@ -2,7 +2,7 @@
 
 No workflow carried them out, so Temporal knows none of them, as after its retention. Nine in ten are confirmed; the
 others were rejected when the stock on their second shard was refused, and were undone. `planted_orders.sql` has the
-rows. Their events were trimmed, so the read model knows nothing of them before it is rebuilt: see `rebuilt_by_hand`.
+rows. Their events were trimmed, so the read model knows nothing of them before it is rebuilt: see `rebuild_directly`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _STAGE = """
 
 
 @dataclass(frozen=True)
-class Planting:
+class Planter:
     """A shop with customers and goods, in which orders are planted by number."""
 
     shard_map: ShardMap
@@ -82,13 +82,13 @@ def customer_id_of(number: int) -> str:
     return f"C{number % CUSTOMERS:04}"
 
 
-async def open_shop(router: Router, dsns: Mapping[str, str]) -> Planting:
+async def import_catalogue(router: Router, dsns: Mapping[str, str]) -> Planter:
     """On an empty installation."""
     names = [customer_id_of(number) for number in range(CUSTOMERS)]
     skus = [f"SKU-{number:03}" for number in range(PRODUCTS)]
     await import_customers(router, [Customer(name, f"Customer {name}", None, RICH) for name in names])
     await import_products(router, [Product(sku, f"Product {sku}", PRICE, 1_000_000) for sku in skus])
-    return Planting(await router.map(), dsns)
+    return Planter(await router.map(), dsns)
 
 
 async def _plant_on(dsn: str, rows: list[tuple[Any, ...]]) -> None:

@@ -21,18 +21,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shards.tables.versions import Version
 from sqlalchemy import text
 
 from bench.bulk import worker
-from bench.planted_orders import PRICE, PRODUCTS, customer_id_of, open_shop
-from bench.real_orders import Clerk
-from bench.rebuilt_by_hand import rebuilt_by_hand
+from bench.direct_orders import DirectOrders
+from bench.direct_rebuild import rebuild_directly
+from bench.planted_orders import PRICE, PRODUCTS, customer_id_of, import_catalogue
 from domain.orders import Order, OrderLine
 from shards.connections.cluster import Cluster
 from shards.connections.database import Database
 from shards.projection.comparable import COMPARABLES
 from shards.projection.projector import Projector
+from shards.tables.versions import Version
 from shardwise.connections import Connections, connected
 from stack.embedded.stack import EmbeddedStack
 from stack.settings import load_settings, resolve_owner_databases
@@ -77,12 +77,12 @@ async def main(orders: int, rebuilt: int, rounds: int) -> None:
             await stack.start_servers(3, usual_ports=False)
             await migrate(settings, lambda _: None)
             async with connected(settings, long_running=True) as to:
-                planting = await open_shop(to.router, resolve_owner_databases(settings).shards)
+                planter = await import_catalogue(to.router, resolve_owner_databases(settings).shards)
                 await _project_all(to.cluster)
                 measured = [await measure(to, orders) for _ in range(rounds)]
-                await planting.plant(range(rebuilt))
+                await planter.plant(range(rebuilt))
                 started = time.perf_counter()
-                await rebuilt_by_hand(to.cluster)
+                await rebuild_directly(to.cluster)
                 quiet = time.perf_counter() - started
                 beside = await rebuild_under_load(to, data_dir)
         finally:
@@ -94,11 +94,11 @@ async def main(orders: int, rebuilt: int, rounds: int) -> None:
 
 
 async def measure(to: Connections, orders: int) -> Measured:
-    clerk, gate = Clerk(to.router), asyncio.Semaphore(AT_ONCE)
+    direct, gate = DirectOrders(to.router), asyncio.Semaphore(AT_ONCE)
 
     async def one() -> None:
         async with gate:
-            await clerk.carry_out(new_order())
+            await direct.carry_out(new_order())
 
     first, before = next(_numbers) + 1, await _orders(to.cluster.read_model)
     await asyncio.gather(*(one() for _ in range(orders)))
@@ -194,9 +194,9 @@ async def rebuild_under_load(to: Connections, data_dir: Path) -> Beside:
 
 
 async def _order(to: Connections, beside: Beside, over: asyncio.Event) -> None:
-    clerk = Clerk(to.router)
+    direct = DirectOrders(to.router)
     while not over.is_set():
-        await clerk.carry_out(new_order())
+        await direct.carry_out(new_order())
         beside.orders += 1
 
 

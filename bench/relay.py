@@ -24,12 +24,12 @@ from pathlib import Path
 
 import asyncpg
 import psutil  # type: ignore[import-untyped]
-from shards.tables.versions import Version
 
 from bench.orders import CUSTOMERS, PRICE, PRODUCTS, RICH, order_of, run_ours, worker
 from domain.catalogue import Customer, Product
 from shards.catalogue.imports import import_customers, import_products
 from shards.outbox.lag import lag_of
+from shards.tables.versions import Version
 from shardwise.connections import Connections, connected
 from stack.embedded.stack import EmbeddedStack
 from stack.embedded.waiting import attempts
@@ -71,7 +71,7 @@ async def main(orders: int, concurrency: int, idle_seconds: int) -> None:
             # What is watched with is no business of the workers' role.
             databases = resolve_owner_databases(settings)
             async with connected(settings) as to:
-                await open_shop(to)
+                await import_catalogue(to)
                 await _each([databases.read_model], _WATCH)
                 with worker(command):
                     loaded = await delays(to, databases, "loaded", orders, concurrency)
@@ -94,7 +94,7 @@ async def main(orders: int, concurrency: int, idle_seconds: int) -> None:
         print(f"{each.name:34}{each.worker_seconds:>15.2f}{each.postgres_seconds:>16.2f}{each.transactions:>14}")
 
 
-async def open_shop(to: Connections) -> None:
+async def import_catalogue(to: Connections) -> None:
     await import_customers(to.router, [Customer(f"C{n}", f"Customer {n}", None, RICH) for n in range(CUSTOMERS)])
     products = [Product(f"SKU-{n:03}", f"Product {n}", PRICE, 1_000_000) for n in range(PRODUCTS)]
     await import_products(to.router, products)

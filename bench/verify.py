@@ -25,8 +25,8 @@ from typing import Any
 import asyncpg
 import psutil  # type: ignore[import-untyped]
 
-from bench.planted_orders import Planting, is_confirmed, open_shop, order_id_of
-from bench.rebuilt_by_hand import rebuilt_by_hand
+from bench.direct_rebuild import rebuild_directly
+from bench.planted_orders import Planter, import_catalogue, is_confirmed, order_id_of
 from domain.identifiers import order_saga_id
 from shardwise.connections import connected
 from stack.embedded.stack import EmbeddedStack
@@ -68,26 +68,26 @@ async def main(orders: int) -> None:
             await stack.start_servers(3, usual_ports=False)
             await migrate(settings, lambda _: None)
             async with connected(settings, long_running=True) as to:
-                planting = await open_shop(to.router, resolve_owner_databases(settings).shards)
+                planter = await import_catalogue(to.router, resolve_owner_databases(settings).shards)
             empty = await verify(data_dir)
             assert (empty.exit_code, empty.document["expired"]) == (0, 0), empty.document
             quarter = orders // 4
             measured = [
-                await measure(data_dir, planting, range(quarter), quarter),
-                await measure(data_dir, planting, range(quarter, orders), orders),
+                await measure(data_dir, planter, range(quarter), quarter),
+                await measure(data_dir, planter, range(quarter, orders), orders),
             ]
         finally:
             await stack.stop()
     report(empty, measured)
 
 
-async def measure(data_dir: Path, planting: Planting, new: range, orders: int) -> Measured:
+async def measure(data_dir: Path, planter: Planter, new: range, orders: int) -> Measured:
     started = time.perf_counter()
-    await planting.plant(new)
+    await planter.plant(new)
     _say(f"{len(new)} orders planted in {time.perf_counter() - started:.0f} s")
     started = time.perf_counter()
     async with connected(load_settings(data_dir)) as to:
-        await rebuilt_by_hand(to.cluster)
+        await rebuild_directly(to.cluster)
     _say(f"the read model of {orders} filled in {time.perf_counter() - started:.0f} s")
     healthy = await verify(data_dir)
     assert (healthy.exit_code, healthy.document["ok"]) == (0, True), healthy.document
@@ -95,7 +95,7 @@ async def measure(data_dir: Path, planting: Planting, new: range, orders: int) -
     assert healthy.check("read_model")["checked"] > 4 * orders, healthy.document
     assert healthy.check("orders")["checked"] == healthy.document["expired"] == orders, healthy.document
     assert healthy.document["in_flight"] == {"orders": 0, "transfers": 0, "money": {}, "prepared_transactions": 0}
-    async with damaged(planting, next(filter(is_confirmed, range(orders // 2, orders)))) as expected:
+    async with damaged(planter, next(filter(is_confirmed, range(orders // 2, orders)))) as expected:
         found = await verify(data_dir)
     told = [violation["what"] for violation in found.check("clearing")["violations"]]
     assert found.exit_code == 1, found.document
@@ -104,14 +104,14 @@ async def measure(data_dir: Path, planting: Planting, new: range, orders: int) -
 
 
 @asynccontextmanager
-async def damaged(planting: Planting, number: int) -> AsyncIterator[str]:
+async def damaged(planter: Planter, number: int) -> AsyncIterator[str]:
     """A cent of this order's payment is missing where it arrived; what must be said of it. Healed afterwards."""
     saga_id = order_saga_id(order_id_of(number))
     change = "UPDATE clearing_leg SET amount = amount + $1 WHERE saga_id = $2 AND role = 'second'"
-    connection = await asyncpg.connect(planting.dsns[planting.merchant_shard()])
+    connection = await asyncpg.connect(planter.dsns[planter.merchant_shard()])
     try:
         assert await connection.execute(change, 1, saga_id) == "UPDATE 1"
-        yield f"{saga_id} sent 15.00 USD from {planting.customer_shard(number)}, but 14.99 USD arrived"
+        yield f"{saga_id} sent 15.00 USD from {planter.customer_shard(number)}, but 14.99 USD arrived"
         await connection.execute(change, -1, saga_id)
     finally:
         await connection.close()

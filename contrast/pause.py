@@ -16,7 +16,7 @@ from domain.money import Money
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus
 from shards.accounts.reads import read_account
 from shards.connections.database import Database
-from shards.outbox.horizon import Horizon, Vacuumed, look, vacuum_accounts
+from shards.outbox.horizon import Horizon, Vacuumed, read_horizon, vacuum_accounts
 from shards.routing.router import Router
 from shardwise.transfers.sagas import TransferSagas
 from workflows.interfaces import TransferResult
@@ -138,7 +138,7 @@ class Watch:
 
     async def _server(self, border: Border, part: Part) -> Server:
         database = self.router.cluster.primaries[part.shard]
-        before = await look(database)
+        before = await read_horizon(database)
         for number in range(UNRELATED_TRANSFERS):
             await self._send(self._id(border, f"unrelated-{part.side}-{number}"), *part.strangers)
         after = await self._rested_horizon(part.shard)
@@ -155,7 +155,7 @@ class Watch:
 
     async def _rested_horizon(self, shard: str) -> Horizon:
         for _ in range(LOOKS_MAX):
-            horizon = await look(self.router.cluster.primaries[shard])
+            horizon = await read_horizon(self.router.cluster.primaries[shard])
             if horizon.hidden_events == 0:
                 break
             await asyncio.sleep(LOOK_EVERY_SECONDS)

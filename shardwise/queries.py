@@ -117,21 +117,21 @@ class Queries:
         wanted = order_filter(customer, statuses, since, until, day)
         page = page_after(_ORDERS, limit, after)
         known = replace(wanted, stuck=await self._stuck(wanted.statuses))
-        found = await self._opened.usual.read_model.ask(lambda connection: list_orders(connection, known, page))
+        found = await self._opened.usual.read_model.run(lambda connection: list_orders(connection, known, page))
         return OrderPage(orders=tuple(of_listed(each) for each in found.rows), next=next_token(_ORDERS, found.next))
 
     async def order_details(self, order_id: str) -> OrderDetails:
         """An order with its customer, its products and all its times. `NotFound` with `unknown_order` where there is
         none, or not yet."""
         check_identifier(order_id, "order_id")
-        return await self._opened.usual.read_model.ask(lambda connection: read_order_details(connection, order_id))
+        return await self._opened.usual.read_model.run(lambda connection: read_order_details(connection, order_id))
 
     async def statement(self, account_id: str, limit: int = LIMIT, after: str | None = None) -> Statement:
         """An account's movements, each with the balance that it left behind. `NotFound` with `unknown_account`."""
         check_identifier(account_id, "account_id")
         token: PageToken[int] = PageToken(f"statement/{account_id}", TypeAdapter(KeyNumber))
         page = page_after(token, limit, after)
-        found = await self._opened.usual.read_model.ask(
+        found = await self._opened.usual.read_model.run(
             lambda connection: read_statement_page(connection, account_id, page)
         )
         return Statement(
@@ -145,7 +145,7 @@ class Queries:
     async def stock(self, limit: int = LIMIT, after: str | None = None) -> StockPage:
         """The stock of all products."""
         page = page_after(_STOCK, limit, after)
-        found = await self._opened.usual.read_model.ask(lambda connection: list_stock(connection, page))
+        found = await self._opened.usual.read_model.run(lambda connection: list_stock(connection, page))
         return StockPage(stock=found.rows, next=next_token(_STOCK, found.next))
 
     async def sales(
@@ -158,7 +158,7 @@ class Queries:
         """What was confirmed, added up. Without time limits: a report of years takes longer than any page."""
         wanted = sales_filter(first_day, last_day, sku)
         chosen = choice(SalesBy, by, "by")
-        found = await self._opened.without_timeouts.read_model.ask(
+        found = await self._opened.without_timeouts.read_model.run(
             lambda connection: report_sales(connection, wanted, chosen)
         )
         return SalesReport(

@@ -27,7 +27,7 @@ async def wait_for_account(router: Router, account_id: str, lock_timeout_ms: int
         nonlocal began
         await tx.connection.exec_driver_sql(f"SET LOCAL lock_timeout = {lock_timeout_ms:d}")
         began = time.perf_counter()
-        await holds.lock(tx, account_id)
+        await holds.lock_account(tx, account_id)
 
     try:
         await router.read(lambda m: m.of_account(account_id), take)

@@ -55,12 +55,12 @@ class ClosedHold:
     account_version: int
 
 
-async def lock(tx: ShardTransaction, account_id: str) -> LockedAccount | None:
+async def lock_account(tx: ShardTransaction, account_id: str) -> LockedAccount | None:
     """None where neither a customer nor a merchant has this account."""
-    return (await lock_all(tx, [account_id])).get(account_id)
+    return (await lock_accounts(tx, [account_id])).get(account_id)
 
 
-async def lock_all(tx: ShardTransaction, account_ids: Sequence[str]) -> dict[str, LockedAccount]:
+async def lock_accounts(tx: ShardTransaction, account_ids: Sequence[str]) -> dict[str, LockedAccount]:
     """Those of these accounts that there are, locked in the one order of their ids."""
     rows = await tx.execute(_LOCK_ACCOUNTS, ids=list(account_ids))
     return {

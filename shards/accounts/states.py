@@ -50,12 +50,12 @@ async def change_account(router: Router, account_id: str, change: Change) -> Acc
 
 async def freeze(tx: ShardTransaction, account_id: str) -> AccountBalance | Refused:
     """From now on nothing new: no hold, no debit, no admission. Idempotent. Undone by `unfreeze`."""
-    return await _become(tx, account_id, AccountState.FROZEN, AccountEvent.FROZEN)
+    return await _change_state(tx, account_id, AccountState.FROZEN, AccountEvent.FROZEN)
 
 
 async def unfreeze(tx: ShardTransaction, account_id: str) -> AccountBalance | Refused:
     """Undoes `freeze`. Idempotent."""
-    return await _become(tx, account_id, AccountState.OPEN, AccountEvent.UNFROZEN)
+    return await _change_state(tx, account_id, AccountState.OPEN, AccountEvent.UNFROZEN)
 
 
 async def close(tx: ShardTransaction, account_id: str) -> AccountBalance | Refused:
@@ -63,10 +63,10 @@ async def close(tx: ShardTransaction, account_id: str) -> AccountBalance | Refus
 
     Refuses `merchant_account`, `account_has_holds`, `account_has_open_admissions`, `account_not_empty`.
     """
-    return await _become(tx, account_id, AccountState.CLOSED, AccountEvent.CLOSED, _why_not_close)
+    return await _change_state(tx, account_id, AccountState.CLOSED, AccountEvent.CLOSED, _why_not_close)
 
 
-async def _become(
+async def _change_state(
     tx: ShardTransaction,
     account_id: str,
     state: AccountState,
@@ -78,7 +78,7 @@ async def _become(
         return unknown_account(account_id)
     if account.state != state:
         if account.state == AccountState.CLOSED:
-            return closed(account_id)
+            return account_closed(account_id)
         refused = await why_not(tx, account_id) if why_not is not None else None
         if refused is not None:
             return refused
@@ -93,5 +93,5 @@ async def _why_not_close(tx: ShardTransaction, account_id: str) -> Refused | Non
     return why_not_close(account_id, account.kind == "merchant", balance, held, account.holds, account.admissions)
 
 
-def closed(account_id: str) -> Refused:
+def account_closed(account_id: str) -> Refused:
     return Refused("account_closed", f"account {account_id} is closed, and stays so", "account_id")

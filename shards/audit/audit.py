@@ -20,8 +20,8 @@ from shards.audit.local.check import check_shard
 from shards.audit.local.prepared import FORGOTTEN_AFTER_SECONDS
 from shards.audit.placement import check_placement
 from shards.audit.read_model import Projected, check_projected, check_version
-from shards.audit.sagas.facts import TRANSFER_PREFIX, Dossier
-from shards.audit.sagas.gathering import count_sagas, gather_still, known_states, read_all
+from shards.audit.sagas.facts import TRANSFER_PREFIX, SagaFacts
+from shards.audit.sagas.gathering import count_sagas, gather_consistent, known_states, read_all
 from shards.audit.sagas.judgement import judge, unpaired_first
 from shards.audit.workflows import ListedWorkflow, Work, WorkflowState, WorkflowStates, together
 from shards.connections.cluster import Cluster
@@ -37,7 +37,7 @@ _SUCCEEDED = frozenset({OrderStatus.CONFIRMED, TransferStatus.SETTLED})
 
 
 @dataclass(slots=True)
-class MoneyOnTheWay:
+class MoneyInFlight:
     """Of one currency, in minor units: it has left one shard and not arrived on another."""
 
     count: int = 0
@@ -49,7 +49,7 @@ class InFlight:
     """Sagas whose workflows still work on them; the money on its way by currency."""
 
     sagas: set[str] = field(default_factory=set)
-    money: dict[str, MoneyOnTheWay] = field(default_factory=dict)
+    money: dict[str, MoneyInFlight] = field(default_factory=dict)
     prepared_transactions: int = 0
 
     @property
@@ -60,11 +60,11 @@ class InFlight:
     def orders(self) -> int:
         return len(self.sagas) - self.transfers
 
-    def add(self, dossier: Dossier) -> None:
-        self.sagas.add(dossier.saga_id)
-        leg = unpaired_first(dossier)
+    def add(self, saga: SagaFacts) -> None:
+        self.sagas.add(saga.saga_id)
+        leg = unpaired_first(saga)
         if leg is not None:
-            on_the_way = self.money.setdefault(leg.currency, MoneyOnTheWay())
+            on_the_way = self.money.setdefault(leg.currency, MoneyInFlight())
             on_the_way.count += 1
             on_the_way.minor += leg.amount
 
@@ -86,7 +86,7 @@ class Audit:
         self.findings = Findings()
         self.in_flight = InFlight()
         self.expired = 0
-        self.abandoned: dict[str, Dossier] = {}
+        self.abandoned: dict[str, SagaFacts] = {}
         self.projected: dict[str, Projected] = {}
         self._cluster = cluster
         self._workflows = workflows
@@ -101,8 +101,8 @@ class Audit:
         await self._check_shards()
         await self._check_read_model()
         await self.check_sagas()
-        for dossier in self.abandoned.values():
-            self._add([fault for fault in judge(dossier) if fault.while_open])
+        for saga in self.abandoned.values():
+            self._add([fault for fault in judge(saga) if fault.while_open])
 
     async def check_sagas(self) -> None:
         """Every saga that Temporal or a shard knows, across the shards and against its workflow. That nobody works on
@@ -135,7 +135,7 @@ class Audit:
         unknown: dict[str, tuple[str, ...]] = {}
         for workflow in page:
             if workflow.saga_id not in known:
-                unknown[workflow.saga_id] = Dossier(workflow.saga_id).workflow_ids
+                unknown[workflow.saga_id] = SagaFacts(workflow.saga_id).workflow_ids
             if workflow.work is Work.CLOSED and workflow.status in _SUCCEEDED:
                 self._check_success(workflow.saga_id, workflow.status, known.get(workflow.saga_id))
         await self._settle(unknown)
@@ -171,11 +171,11 @@ class Audit:
     async def _check_rows(self, claimed: int) -> None:
         suspects: dict[str, tuple[str, ...]] = {}
         done = 0
-        async with aclosing(read_all(self._cluster)) as dossiers:
-            async for dossier in dossiers:
+        async with aclosing(read_all(self._cluster)) as sagas:
+            async for saga in sagas:
                 done += 1
-                if judge(dossier):
-                    suspects[dossier.saga_id] = dossier.workflow_ids
+                if judge(saga):
+                    suspects[saga.saga_id] = saga.workflow_ids
                 if len(suspects) == BATCH:
                     await self._settle(suspects)
                     suspects = {}
@@ -193,28 +193,27 @@ class Audit:
             if not unsettled:
                 return
             before = await self._states(unsettled)
-            still = await gather_still(self._cluster, list(unsettled))
+            still = await gather_consistent(self._cluster, list(unsettled))
             after = await self._states({saga_id: unsettled[saga_id] for saga_id in still})
             settled = {
                 saga_id
-                for saga_id, dossier in still.items()
-                if dossier.workflow_ids == unsettled[saga_id]
-                and self._settled(dossier, before[saga_id], after[saga_id])
+                for saga_id, saga in still.items()
+                if saga.workflow_ids == unsettled[saga_id] and self._settled(saga, before[saga_id], after[saga_id])
             }
-            workflows = unsettled | {saga_id: dossier.workflow_ids for saga_id, dossier in still.items()}
+            workflows = unsettled | {saga_id: saga.workflow_ids for saga_id, saga in still.items()}
             unsettled = {saga_id: workflows[saga_id] for saga_id in unsettled if saga_id not in settled}
         self.in_flight.sagas.update(unsettled)
 
-    def _settled(self, dossier: Dossier, before: WorkflowState, after: WorkflowState) -> bool:
+    def _settled(self, saga: SagaFacts, before: WorkflowState, after: WorkflowState) -> bool:
         """False where the workflow ended or began between the looks: its rows may not show that yet."""
-        faults = judge(dossier)
-        at_work = after.work is Work.OPEN or dossier.is_unread
+        faults = judge(saga)
+        at_work = after.work is Work.OPEN or saga.is_unread
         damage = [fault for fault in faults if not fault.while_open]
         if not at_work and len(damage) < len(faults):
             if before != after:
                 return False
-            without_trace = dossier.is_empty and (after.completed or after.refused)
-            if without_trace and (dossier.is_transfer or after.refused):
+            without_trace = saga.is_empty and (after.completed or after.refused)
+            if without_trace and (saga.is_transfer or after.refused):
                 return True  # Refused before it had a row.
             # An order that came to its own end has claimed its id: one without is of other databases than these, or
             # all that knew of it was restored to before it.
@@ -222,11 +221,11 @@ class Audit:
                 damage = faults
             else:
                 # Once, however many runs of its workflow are listed.
-                self.abandoned[dossier.saga_id] = dossier
-        if at_work and (faults or not dossier.is_known):
-            self.in_flight.add(dossier)
-        if damage and dossier.saga_id not in self._damaged:
-            self._damaged.add(dossier.saga_id)
+                self.abandoned[saga.saga_id] = saga
+        if at_work and (faults or not saga.is_known):
+            self.in_flight.add(saga)
+        if damage and saga.saga_id not in self._damaged:
+            self._damaged.add(saga.saga_id)
             self._add(damage)
         return True
 

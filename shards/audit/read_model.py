@@ -19,7 +19,7 @@ from shards.audit.findings import Check, Findings, Violation
 from shards.audit.local.rules import Rule
 from shards.connections.database import Database
 from shards.outbox.cursors import trimmed_to
-from shards.outbox.lag import lost_positions, positions_in
+from shards.outbox.lag import lost_versions, positions_in
 from shards.outbox.marks import HistoryLost
 from shards.outbox.slice import BEGINNING
 from shards.projection.comparing import Comparison, Difference
@@ -108,7 +108,7 @@ async def check_projected(
         parked = await _parked(view, shard.name, version)
     async with shard.snapshot() as view:
         gone = await trimmed_to(view)
-    if version in await lost_positions(shard, read_model):
+    if version in await lost_versions(shard, read_model):
         # What differs is told all the same: what the read model has and the shard has not is what was lost.
         about = {"version": version.value, "position": position}
         findings.add_violations(Check.READ_MODEL, [Violation(HistoryLost(shard.name).message, shard.name, about)])
@@ -124,7 +124,7 @@ async def check_projected(
     comparison, projected = Comparison(shard, read_model, version), Projected()
     async with aclosing(comparison.differences()) as differences:
         async for difference in differences:
-            findings.add_violations(Check.READ_MODEL, [_told(difference, shard.name)])
+            findings.add_violations(Check.READ_MODEL, [_difference_violation(difference, shard.name)])
             projected.wrong[difference.kind.table] += 1
     findings.add_checked(Check.READ_MODEL, comparison.compared.rows)
     projected.moving = comparison.compared.moving
@@ -149,7 +149,7 @@ async def _parked(view: AsyncConnection, shard: str, version: Version) -> Sequen
     return found
 
 
-def _told(difference: Difference, shard: str) -> Violation:
+def _difference_violation(difference: Difference, shard: str) -> Violation:
     name, ours, told = f"{difference.kind.name} {difference.key}", difference.ours, difference.told
     row: dict[str, object] = {"kind": difference.kind.name, "key": difference.key}
     if ours is None or told is None:

@@ -8,13 +8,13 @@ from typing import Any
 from domain.documents import Document
 from shards.audit.audit import Audit
 from shards.audit.findings import Check, Violation
-from shards.audit.local.rules import told_amount
+from shards.audit.local.rules import amount_text
 
 __all__ = [
     "Check",
     "CheckedDocument",
     "InFlightNow",
-    "MoneyOnItsWay",
+    "MoneyInFlightNow",
     "ReadModelNow",
     "VerifyReport",
     "Violation",
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-class MoneyOnItsWay(Document):
+class MoneyInFlightNow(Document):
     """Of one currency: in how many payments, and how much, as a decimal string."""
 
     count: int
@@ -34,7 +34,7 @@ class InFlightNow(Document):
 
     orders: int
     transfers: int
-    money: Mapping[str, MoneyOnItsWay]
+    money: Mapping[str, MoneyInFlightNow]
     prepared_transactions: int
 
 
@@ -72,7 +72,7 @@ class VerifyReport(Document):
 def report_of(audit: Audit) -> VerifyReport:
     """Of an audit that has run."""
     money = {
-        currency: MoneyOnItsWay(count=each.count, amount=told_amount(each.minor, currency))
+        currency: MoneyInFlightNow(count=each.count, amount=amount_text(each.minor, currency))
         for currency, each in sorted(audit.in_flight.money.items())
     }
     return VerifyReport(

@@ -35,7 +35,7 @@ T = TypeVar("T")
 BATCH_ROWS = 1_000
 CONFLICTS_SHOWN_MAX = 5
 
-_TAKE_TURN = text("SELECT pg_advisory_xact_lock(hashtextextended('shardwise/catalogue_import', 0))")
+_TAKE_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('shardwise/catalogue_import', 0))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ async def import_customers(
         lambda row: row.customer_id,
         "customer_id",
     )
-    async with _turn(router.cluster.catalog):
+    async with _import_lock(router.cluster.catalog):
         rows = _Import(router, _CUSTOMERS, by_id, on_progress)
         await rows.refuse_conflicts()
         await rows.refuse_withdrawn_currencies()
@@ -81,7 +81,7 @@ async def import_products(
     by_sku = _by_key(
         (check_product(each) for each in check_collection(products, "products", "products")), lambda row: row.sku, "sku"
     )
-    async with _turn(router.cluster.catalog):
+    async with _import_lock(router.cluster.catalog):
         rows = _Import(router, _PRODUCTS, by_sku, on_progress)
         await rows.refuse_conflicts()
         await rows.refuse_withdrawn_currencies()
@@ -112,10 +112,10 @@ async def _open_merchant(router: Router, currency: str) -> None:
 
 
 @asynccontextmanager
-async def _turn(catalog: Database) -> AsyncIterator[None]:
+async def _import_lock(catalog: Database) -> AsyncIterator[None]:
     """One import at a time. A crash gives the turn back with the connection."""
     async with catalog.transaction() as connection:
-        await connection.execute(_TAKE_TURN)
+        await connection.execute(_TAKE_LOCK)
         yield
 
 
@@ -142,7 +142,7 @@ class _Import(Generic[R]):
     async def refuse_conflicts(self) -> None:
         """Compares with every shard before any writes: all or nothing."""
         shards = self._by_shard(await self.router.map())
-        found = await _all_ended(self._conflicts_on(shard, list(rows)) for shard, rows in shards.items())
+        found = await _gather_all(self._conflicts_on(shard, list(rows)) for shard, rows in shards.items())
         _refuse(self.kind.noun, sorted(key for keys in found for key in keys))
 
     async def refuse_withdrawn_currencies(self) -> None:
@@ -152,7 +152,7 @@ class _Import(Generic[R]):
         if not withdrawn:
             return
         shards = self._by_shard(await self.router.map())
-        found = await _all_ended(self._known_on(shard, list(rows)) for shard, rows in shards.items())
+        found = await _gather_all(self._known_on(shard, list(rows)) for shard, rows in shards.items())
         new = sorted(withdrawn.keys() - {key for keys in found for key in keys})
         if new:
             message = f"{withdrawn[new[0]]}, nothing was changed: {_a_few(new)}"
@@ -169,7 +169,7 @@ class _Import(Generic[R]):
 
     async def _write_pending(self, shard_map: ShardMap) -> None:
         shards = self._by_shard(shard_map)
-        await _all_ended(self._write_on(shard, rows) for shard, rows in shards.items())
+        await _gather_all(self._write_on(shard, rows) for shard, rows in shards.items())
 
     def _by_shard(self, shard_map: ShardMap) -> dict[str, dict[str, Route]]:
         """Sorted by id, the one order in which rows are locked."""
@@ -224,7 +224,7 @@ def _a_few(keys: Sequence[str]) -> str:
     return ", ".join(keys[:CONFLICTS_SHOWN_MAX]) + more
 
 
-async def _all_ended(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+async def _gather_all(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """All results; or, when all have ended, the first error, a stale route last since that one can be mended."""
     results = await asyncio.gather(*work, return_exceptions=True)
     errors = [result for result in results if isinstance(result, BaseException)]

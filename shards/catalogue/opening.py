@@ -6,7 +6,7 @@ from domain.accounts import AccountState
 from domain.catalogue import Customer
 from domain.errors import Refused
 from shards.accounts.reads import AccountBalance, read_account
-from shards.accounts.states import closed
+from shards.accounts.states import account_closed
 from shards.catalogue.imports import import_customers
 from shards.routing.router import Router
 
@@ -30,7 +30,7 @@ async def open_account(router: Router, customer: Customer) -> AccountBalance:
         conflict = Refused("id_conflict", message, "account_id")
     account = await read_account(router, account_id)
     if account.state == AccountState.CLOSED:
-        raise closed(account_id)
+        raise account_closed(account_id)
     if conflict is not None:
         raise conflict
     return account

@@ -1,4 +1,4 @@
-"""A circuit breaker per server: a dead shard costs its callers nothing, and the other shards' callers no slot."""
+"""A circuit breaker per server: callers of a dead shard fail at once and take no slot from other shards' callers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from domain.errors import Unreachable
 
 class CircuitBreaker:
     """Closed: calls pass. After `failures_max` connection failures in a row it opens: calls fail at once for
-    `open_seconds`; then one call is let through to try, and its success closes the breaker.
+    `open_seconds`; then one call is let through, and its success closes the breaker.
 
     The wait is short on purpose: work must be final within seconds of a shard's return.
     """
@@ -23,7 +23,7 @@ class CircuitBreaker:
         self._cause = ""
 
     def check(self) -> None:
-        """Raises `Unreachable` while open. Passing through when the wait is over lets exactly one caller try."""
+        """Raises `Unreachable` while open. Once the wait is over, exactly one caller is let through."""
         if self._failures < self._failures_max:
             return
         now = time.monotonic()
@@ -35,7 +35,7 @@ class CircuitBreaker:
         self._failures = 0
 
     def failed(self, cause: str) -> None:
-        """`cause` is what callers are told while the breaker is open."""
+        """`cause` goes into the error that callers get while the breaker is open."""
         self._failures += 1
         self._cause = cause
         self._retry_at = time.monotonic() + self._open_seconds

@@ -21,17 +21,17 @@ class Cluster:
         read_model: str,
         pool_size: int = 10,
         long_running: bool = False,
-        ask_names: bool = True,
+        check_names: bool = True,
         login: str | None = None,
         no_superuser: bool = False,
     ) -> None:
         """DSNs in plain form, `postgresql://user:password@host:port/database`. Connects to nothing yet.
 
-        `ask_names` is false for the migration that gives the shards their names. `no_superuser` refuses to work as one.
-        `login` as of a `Database`.
+        `check_names` is false for the migration that gives the shards their names. The other arguments are those of a
+        `Database`.
         """
         self.shards = {
-            name: Shard(name, dsn, pool_size, long_running, ask_names, login, no_superuser)
+            name: Shard(name, dsn, pool_size, long_running, check_names, login, no_superuser)
             for name, dsn in shards.items()
         }
         how = (pool_size, long_running, False, login, no_superuser)

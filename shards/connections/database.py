@@ -1,10 +1,10 @@
 """One database: a small pool of connections, with a circuit breaker and time limits.
 
-Driver errors are translated here, once: above this file there is only `Unreachable` for a server that does not answer,
-`Busy` where none of our connections is free, `NotMigrated` for a database without our tables, and `InvalidInput` for an
-address that leads to none. What a server says no to is translated by `failures_on` of `shards.routing`. A COMMIT whose
-acknowledgement is lost is `Unreachable` too, which says nothing about its outcome: the caller runs its step again and
-the barrier decides.
+Connection errors of the driver are translated here and nowhere else: `Unreachable` if a server does not answer, `Busy`
+if none of our connections is free, `NotMigrated` if a database lacks our tables, `InvalidInput` if the address or the
+login is wrong. Statements that a server rejects are translated by
+`shards.routing.shard_transaction.translating_errors`. A COMMIT whose acknowledgement is lost is `Unreachable` too, and
+its outcome is unknown: the caller runs its step again, and the barrier decides.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from domain.errors import Busy, InvalidInput, NotMigrated, ShardwiseError, Unrea
 from shards.connections.breaker import CircuitBreaker
 from shards.connections.identity import assert_is_shard, superuser_refused
 from shards.connections.server_errors import cause, driver_error, first_line, has_no_tls, server_gone
-from shards.connections.tls import connecting
+from shards.connections.tls import driver_arguments
 
 log = logging.getLogger("shardwise.databases")
 
-# All below an activity's start-to-close: an attempt that Temporal has given up must not commit much later.
+# All shorter than an activity's start-to-close: an attempt that Temporal has given up must not commit much later.
 CONNECT_SECONDS = 2.0
 COMMAND_SECONDS = 4.0
 _SERVER_SETTINGS = {
@@ -50,7 +50,7 @@ _OTHER_SCHEMA = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
 
 
 class Database:
-    """One Postgres database. `transaction()` is the way to it, and `autocommit()` for what can be in no transaction."""
+    """One Postgres database. Use `transaction()`, or `autocommit()` for statements that cannot run in a transaction."""
 
     def __init__(
         self,
@@ -58,18 +58,18 @@ class Database:
         dsn: str,
         pool_size: int = 10,
         long_running: bool = False,
-        ask_name: bool = False,
+        check_name: bool = False,
         login: str | None = None,
         no_superuser: bool = False,
     ) -> None:
-        """`long_running` lifts the time limits, for migrations and audits. `ask_name`: before its first use the
-        database is asked whether it is the shard of this name, so that swapped addresses answer nothing wrongly.
-        `login`: the variables that user and password are from, where these are not of the address. `no_superuser`: a
-        connection as one is refused with `InvalidInput`."""
+        """`long_running` lifts the time limits, for migrations and audits. `check_name` checks at the first use that
+        the database is the shard of this name, so that swapped addresses never return another shard's rows. `login`
+        names the variables that hold user and password, if the address does not. `no_superuser` refuses to connect as
+        a superuser, with `InvalidInput`."""
         self.name = name
         self._login = login
         self._dsn = dsn
-        self._ask_name = ask_name
+        self._check_name = check_name
         self._no_superuser = no_superuser
         url = make_url(dsn)
         self._place, self._user = f"{url.host}:{url.port or POSTGRES_PORT}", url.username or ""
@@ -80,7 +80,7 @@ class Database:
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """Commits when the block ends, rolls back when it raises. READ COMMITTED.
 
-        A crash anywhere before the commit leaves nothing; one during it leaves all or nothing.
+        A crash before the commit leaves nothing; a crash during it leaves all or nothing.
         """
         async with self._connected() as connection, connection.begin():
             yield connection
@@ -95,10 +95,11 @@ class Database:
 
     @asynccontextmanager
     async def autocommit(self) -> AsyncIterator[AsyncConnection]:
-        """Each statement by itself, for `PREPARE TRANSACTION` after a `BEGIN` of one's own, and for what ends it.
+        """Each statement commits by itself. For a hand-written `BEGIN … PREPARE TRANSACTION`, and for the
+        `COMMIT PREPARED` or `ROLLBACK PREPARED` that ends it.
 
-        The pool's reset does not see such a BEGIN: a connection that still is in a transaction when the block ends,
-        however it ends, is closed, which rolls back on the server.
+        The pool's reset does not notice a hand-written BEGIN. So a connection that is still in a transaction when the
+        block ends, normally or by an error, is closed, which rolls back on the server.
         """
         async with self._connected() as connection:
             await connection.execution_options(isolation_level="AUTOCOMMIT")
@@ -118,14 +119,14 @@ class Database:
                 await self._assert_name(connection)
                 yield connection
         except PoolTimeoutError as error:
-            # Nobody asked the server anything: the breaker has learned nothing of it.
+            # The server was not contacted, so this says nothing to the breaker.
             raise Busy(self.name) from error
         except Exception as error:
             fault = self._fault_of_settings(error)
             if fault is None and server_gone(error):
                 reason = cause(error, self._place)
                 if has_no_tls(error):
-                    reason += f". TLS is asked of it by ssl in {self.setting}"
+                    reason += f". TLS is required of it by ssl in {self.setting}"
                 log.debug("%s does not answer", self.name, exc_info=error)
                 self._breaker.failed(reason)
                 raise Unreachable("shard_unreachable", f"{self.name} does not answer: {reason}") from error
@@ -136,18 +137,18 @@ class Database:
         self._breaker.succeeded()
 
     async def _assert_name(self, connection: AsyncConnection) -> None:
-        if self._ask_name:
+        if self._check_name:
             await assert_is_shard(connection, self.name)
             await connection.rollback()
-            self._ask_name = False
+            self._check_name = False
 
     def _fault_of_settings(self, error: Exception) -> ShardwiseError | None:
         fault = driver_error(error)
         if isinstance(fault, ssl.SSLCertVerificationError):
             return InvalidInput(
                 self.name,
-                f"{self.name}: the server's certificate was refused: {fault.verify_message.rstrip('.')}. What is asked "
-                f"of it stands in {self.setting}: ssl and sslrootcert",
+                f"{self.name}: the server's certificate was refused: {fault.verify_message.rstrip('.')}. What it must "
+                f"satisfy is set in {self.setting}: ssl and sslrootcert",
             )
         if isinstance(fault, asyncpg.InvalidAuthorizationSpecificationError) and self._login:
             return InvalidInput(self._login, f"{self.name}: {first_line(fault)}: see {self._login}")
@@ -157,22 +158,22 @@ class Database:
 
     @property
     def setting(self) -> str:
-        """The variable that holds its address, for servers of one's own."""
+        """The environment variable that holds its address, if the servers are not the embedded ones."""
         return _setting_of(self.name)
 
     @property
     def events(self) -> Engine:
-        """Where SQLAlchemy's events of this database are listened to: see `contrast.probes.sent_statements`."""
+        """For listening to this database's SQLAlchemy events: see `contrast.probes.sent_statements`."""
         return self._engine.sync_engine
 
     def without_timeouts(self, pool_size: int = 2) -> Database:
-        """The same database by connections of their own, without time limits: for long looks, which change nothing.
-        Close it."""
-        how = (pool_size, True, self._ask_name, self._login, self._no_superuser)
+        """The same database through connections of its own without time limits, for long reads. The caller closes
+        it."""
+        how = (pool_size, True, self._check_name, self._login, self._no_superuser)
         return Database(self.name, self._dsn, *how)
 
     async def ping(self) -> None:
-        """Returns once it has answered a query; raises `Unreachable`."""
+        """Returns once the database has answered a query; raises `Unreachable`."""
         async with self._connected() as connection:
             await connection.execute(_PING)
 
@@ -182,11 +183,11 @@ class Database:
 
 def _engine(name: str, dsn: str, pool_size: int, long_running: bool) -> AsyncEngine:
     try:
-        to = connecting(dsn)
+        to = driver_arguments(dsn)
     except (OSError, ValueError) as error:
         raise InvalidInput(
             name,
-            f"{name}: sslrootcert cannot be read as certificates of authorities: {error}. It stands in "
+            f"{name}: sslrootcert cannot be read as certificates of authorities: {error}. It is set in "
             f"{_setting_of(name)}",
         ) from error
     return create_async_engine(
@@ -209,7 +210,7 @@ def _setting_of(name: str) -> str:
 
 
 def _is_superuser(connection: AsyncConnection) -> bool:
-    """As the server told when it let the connection in: nothing is asked."""
+    """As the server reported when it accepted the connection; no query is sent."""
     if connection.sync_connection is None:
         return False
     driver = connection.sync_connection.connection.driver_connection
@@ -217,7 +218,7 @@ def _is_superuser(connection: AsyncConnection) -> bool:
 
 
 def _in_transaction(connection: AsyncConnection) -> bool:
-    """By the server's last word to this connection. Awaits nothing, so that no cancel can come between."""
+    """As of the server's last message on this connection. Awaits nothing, so no cancellation can interrupt it."""
     if connection.invalidated or connection.sync_connection is None:
         return False
     driver = connection.sync_connection.connection.driver_connection

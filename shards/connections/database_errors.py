@@ -1,4 +1,4 @@
-"""What the database says no to, as errors of ours: no SQL, no parameters, those are the customers' data."""
+"""Errors of the database as errors of our own, without SQL and parameters: those are the customers' data."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from domain.text import first_line
 
 
 class IntegrityViolation(ShardwiseError):
-    """What must never be found in the tables. The transaction was rolled back, and no retry can mend it: a person
-    has to look."""
+    """The tables hold something that must never be there. The transaction was rolled back, and no retry can mend it: a
+    person has to look."""
 
     def __init__(self, message: str) -> None:
         super().__init__("integrity_violation", message)
@@ -27,41 +27,41 @@ class DatabaseFailure(ShardwiseError):
 
 
 class LockTimedOut(DatabaseFailure):
-    """Somebody else holds what the transaction waited for, perhaps a prepared one."""
+    """Another transaction, perhaps a prepared one, holds a lock that this one waited for."""
 
 
 _LOCK_NOT_AVAILABLE = "55P03"
-# Classes of SQLSTATE that blame the rows, and neither the server nor the moment: cardinality, data, integrity, a row's
-# size, RAISE in our own functions, and what Postgres itself cannot read. Another attempt ends the same way.
+# Classes of SQLSTATE that mean that the rows are wrong, whatever the state of the server: cardinality, data, integrity,
+# a row's size, RAISE in our own functions, and rows that Postgres cannot read. Another attempt ends the same way.
 _DATA_AT_FAULT = frozenset({"21", "22", "23", "54", "P0", "XX"})
 
 
-# SQLAlchemy's, and the driver's own where it is asked directly, as for COPY.
+# SQLAlchemy's errors, and the driver's own if it is called directly, as for COPY.
 DATABASE_ERRORS = (DBAPIError, asyncpg.PostgresError)
 
 
 def translated(error: Exception) -> IntegrityViolation | DatabaseFailure:
-    """One of `DATABASE_ERRORS` in the database's own first line, without the statement and its parameters."""
-    said = first_line(str(_said(error)))
+    """One of `DATABASE_ERRORS` with the first line of the database's message, without statement and parameters."""
+    message = first_line(str(_original(error)))
     if isinstance(error, IntegrityError | asyncpg.IntegrityConstraintViolationError):
-        return IntegrityViolation(said)
-    return LockTimedOut(said) if sqlstate(error) == _LOCK_NOT_AVAILABLE else DatabaseFailure(said)
+        return IntegrityViolation(message)
+    return LockTimedOut(message) if sqlstate(error) == _LOCK_NOT_AVAILABLE else DatabaseFailure(message)
 
 
 def sqlstate(error: Exception) -> str | None:
-    """Of one of `DATABASE_ERRORS`; None where it was not the server that said so."""
-    state: str | None = getattr(_said(error), "sqlstate", None)
+    """Of one of `DATABASE_ERRORS`; None if the error did not come from the server."""
+    state: str | None = getattr(_original(error), "sqlstate", None)
     return state
 
 
-def _said(error: Exception) -> BaseException | None:
+def _original(error: Exception) -> BaseException | None:
     return error.orig if isinstance(error, DBAPIError) else error
 
 
 def blames_the_data(error: Exception) -> bool:
-    """Whether the rows are what is wrong, whoever says so: a server, the driver, or a bug of ours that they show.
+    """Whether the rows are at fault, as reported by a server, by the driver, or by a bug of ours that they trigger.
 
-    Not where a server is away, slow or full, two transactions met, or this process may not do it at all.
+    False if a server is away, slow or full, if two transactions conflicted, or if this process lacks a permission.
     """
     if isinstance(error, DATABASE_ERRORS):
         return (sqlstate(error) or "")[:2] in _DATA_AT_FAULT

@@ -1,4 +1,4 @@
-"""Is a database the one that the settings take it for, and are we there who we may be?"""
+"""Checks that a database is the shard that the settings say, and that we do not connect as a superuser."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ITS_NAME = text("SELECT name FROM shard_identity")
 
 
 async def assert_is_shard(connection: AsyncConnection, name: str) -> None:
-    """`InvalidInput` where the database is a shard of another name, `NotMigrated` where it has none yet."""
+    """Raises `InvalidInput` if the database is another shard, `NotMigrated` if it has no name yet."""
     found = await connection.scalar(_ITS_NAME)
     if found is None:
         raise NotMigrated(f"{name} does not know its name")
@@ -22,6 +22,6 @@ async def assert_is_shard(connection: AsyncConnection, name: str) -> None:
 
 def superuser_refused(name: str) -> str:
     return (
-        f"the role {name} is a superuser, as whom no worker and no command runs: name another role in the addresses, "
+        f"the role {name} is a superuser, and no worker or command runs as one: name another role in the addresses, "
         "and the owner in SHARDWISE_MIGRATION_USER; `shardwise migrate` then makes and grants it"
     )

@@ -1,8 +1,8 @@
 """Wakes the readers of a shard's outbox after a commit, by NOTIFY and LISTEN. Only a hint: they poll as well.
 
-NOTIFY is a statement of its own after the commit: a transaction that executed NOTIFY cannot be prepared, and one that
-is not prepared would take a server-wide lock for it while it commits. A crash before it costs the readers a poll's
-delay and nothing else.
+NOTIFY is a statement of its own after the commit: a transaction that executed NOTIFY cannot be prepared, and an
+ordinary one would take a server-wide lock while it commits. A crash before the NOTIFY costs the readers one poll
+interval, nothing else.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.errors import ShardwiseError
 
 CHANNEL = "shardwise_outbox"
-# The first notification goes out at once; those that follow it closely are one.
+# The first notification is sent at once; those that follow within this time are sent as one.
 NOTIFY_EVERY_SECONDS = 0.05
 CLOSE_SECONDS = 1.0
 
@@ -30,7 +30,7 @@ Connect = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
 
 
 class Notifier:
-    """One shard's, for the writers of one process."""
+    """Sends the notifications of one shard, for all writers in this process."""
 
     def __init__(self, connect: Connect) -> None:
         """`connect` gives a connection in autocommit mode."""
@@ -40,7 +40,7 @@ class Notifier:
         self._closing = asyncio.Event()
 
     def notify(self) -> None:
-        """Events were committed. Returns at once and never fails; a lost notification costs a poll's delay."""
+        """Events were committed. Returns at once and never fails; a lost notification costs one poll interval."""
         self._wanted = True
         if self._sending is None or self._sending.done():
             self._sending = asyncio.get_running_loop().create_task(self._send())
@@ -55,7 +55,7 @@ class Notifier:
                 await asyncio.wait_for(self._closing.wait(), NOTIFY_EVERY_SECONDS)
 
     async def close(self) -> None:
-        """Sends what is still to be sent, where the server answers soon."""
+        """Sends a notification that is still pending, if the server answers soon."""
         self._closing.set()
         if self._sending is not None:
             with contextlib.suppress(TimeoutError):
@@ -65,8 +65,11 @@ class Notifier:
 
 @asynccontextmanager
 async def listening(connect: Connect, on_notify: Callable[[], None]) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """Inside the block `on_notify` is called at each notification. The yielded function asks the server over the same
-    connection, and raises where that is lost: a server that went away does not say so. Raises `Unreachable`."""
+    """Inside the block `on_notify` is called at each notification. Raises `Unreachable`.
+
+    The yielded function sends a query over the same connection and raises if that is lost. Call it now and then: a
+    connection that only listens does not notice that its server is gone.
+    """
 
     def listen(*_: Any) -> None:
         on_notify()

@@ -1,4 +1,4 @@
-"""What the driver raises where a server does not answer, and how that is said to a person."""
+"""Recognises the driver's errors for a server that does not answer, and describes them for a person."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from domain.text import first_line as first_line_of
 
 _GONE = (
     OSError,
-    # Asked directly, the driver says so of a connection that was closed underneath it.
+    # Called directly, the driver raises it for a connection that was closed underneath it.
     asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
@@ -29,7 +29,7 @@ _LOST = (
 
 
 def has_no_tls(error: BaseException) -> bool:
-    """By the driver's words: it has no error of its own for a server that was asked for TLS and said no."""
+    """Judged by the message: the driver has no error class for a server that refuses TLS."""
     return "rejected SSL upgrade" in str(driver_error(error))
 
 
@@ -37,7 +37,7 @@ def server_gone(error: BaseException) -> bool:
     if isinstance(error, DBAPIError):
         cause = driver_error(error) if error.orig is not None else None
         if isinstance(cause, asyncpg.InterfaceError) and isinstance(cause, ValueError):
-            return False  # The driver could not even write down what is asked.
+            return False  # The driver could not encode a parameter.
         if error.connection_invalidated or isinstance(error, InterfaceError):
             return True
         return isinstance(cause, _GONE) or (isinstance(error, OperationalError) and cause is None)
@@ -45,23 +45,23 @@ def server_gone(error: BaseException) -> bool:
 
 
 def cause(error: BaseException, place: str) -> str:
-    """For a person: the driver's own words are for the log."""
+    """For a person; the driver's own message goes to the log."""
     original = driver_error(error) or error
     if isinstance(original, TimeoutError):
         return "no answer in time"
     if isinstance(original, socket.gaierror):
         return f"the host of {place} is not known"
-    # For a name with several addresses asyncio tells of all of them in one error without a number.
+    # For a name with several addresses asyncio raises one error for all of them, without an errno.
     if isinstance(original, ConnectionRefusedError) or "Connect call failed" in str(original):
         return f"nothing listens on {place}"
     if isinstance(original, _LOST) or "connection_lost" in str(original):
         return "the connection was lost"
-    told = original.strerror if isinstance(original, OSError) else None
-    return (told or first_line(original))[:200]
+    reason = original.strerror if isinstance(original, OSError) else None
+    return (reason or first_line(original))[:200]
 
 
 def driver_error(error: BaseException) -> BaseException | None:
-    """asyncpg's own error. SQLAlchemy 2.0 lets it through while it connects, otherwise wraps it twice."""
+    """asyncpg's own error. While connecting, SQLAlchemy 2.0 lets it through; otherwise it wraps it twice."""
     if isinstance(error, DBAPIError):
         return error.orig.__cause__ if error.orig is not None else None
     return error

@@ -1,4 +1,4 @@
-"""TLS to Postgres as an address asks for it (`domain.tls`), in the driver's terms."""
+"""Translates the TLS settings of an address (`domain.tls`) into arguments of the driver."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from domain.tls import VERIFYING
 
 
 @dataclass(frozen=True)
-class Connecting:
-    """`dsn` for SQLAlchemy, and what the driver is given beside it."""
+class DriverArguments:
+    """`dsn` for SQLAlchemy, and the further arguments of the driver's `connect`."""
 
     dsn: str = field(repr=False)
     arguments: dict[str, Any]
 
 
-def connecting(dsn: str) -> Connecting:
-    """Raises OSError where the authorities' file cannot be read, or is none."""
+def driver_arguments(dsn: str) -> DriverArguments:
+    """Raises OSError if the file of the certificate authorities cannot be read or holds no certificates."""
     url = make_url(dsn).set(drivername="postgresql+asyncpg")
     query = dict(url.query)
     mode, authorities = query.pop("ssl", None), query.pop("sslrootcert", None)
     plain = url.set(query=query).render_as_string(hide_password=False)
     if mode is None:
-        return Connecting(plain, {})
+        return DriverArguments(plain, {})
     if mode not in VERIFYING:
-        return Connecting(plain, {"ssl": mode})
+        return DriverArguments(plain, {"ssl": mode})
     context = ssl.create_default_context(cafile=str(authorities) if authorities else None)
     context.check_hostname = mode == "verify-full"
-    return Connecting(plain, {"ssl": context})
+    return DriverArguments(plain, {"ssl": context})

@@ -1,4 +1,4 @@
-"""Waiting with a limit that holds."""
+"""A timeout that holds even if the work ignores its cancellation."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ Result = TypeVar("Result")
 
 
 async def within(work: Coroutine[Any, Any, Result], seconds: float) -> Result:
-    """`work`'s result, or TimeoutError after `seconds`, whether or not it lets itself be cancelled.
+    """`work`'s result, or TimeoutError after `seconds`, whether or not the work reacts to its cancellation.
 
-    A task of its own: the Temporal client turns its cancellation into errors of other kinds, which `asyncio.timeout`
+    It runs as a task of its own: the Temporal client turns a cancellation into other errors, which `asyncio.timeout`
     would take for failures.
     """
     task = asyncio.ensure_future(work)

@@ -12,8 +12,8 @@ from domain.errors import Unreachable
 from domain.in_doubt import InDoubt
 from domain.timestamps import Timestamp
 from shards.connections.cluster import Cluster
+from shards.connections.concurrency import gather_all
 from shards.connections.database import Database
-from shards.connections.side_by_side import all_ended
 from shards.outbox.cursors import REACTORS, ParkedEvent, list_parked
 from shards.outbox.lag import lag_of
 from shards.outbox.marks import HistoryLost
@@ -88,7 +88,9 @@ async def events_document(cluster: Cluster, seconds_max: float) -> EventsDocumen
     async with cluster.read_model.transaction() as connection:
         versions = await existing(connection)
         aggregates = await list_parked_aggregates(connection)
-    shards = await all_ended(_ask(shard, cluster.read_model, aggregates) for shard in cluster.primaries.values())
+    shards = await gather_all(
+        _shard_events(shard, cluster.read_model, aggregates) for shard in cluster.primaries.values()
+    )
     differ = []
     # With one of them away nothing can be said, and that is told already.
     with suppress(Unreachable):
@@ -97,7 +99,7 @@ async def events_document(cluster: Cluster, seconds_max: float) -> EventsDocumen
     return EventsDocument(versions=[each.value for each in versions], alarm=alarm, shards=shards, map=differ)
 
 
-async def _ask(shard: Database, read_model: Database, aggregates: Sequence[ParkedAggregate]) -> ShardEvents:
+async def _shard_events(shard: Database, read_model: Database, aggregates: Sequence[ParkedAggregate]) -> ShardEvents:
     try:
         lag = await lag_of(shard, read_model)
         in_doubt, _ = await in_doubt_on([shard])

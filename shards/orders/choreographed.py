@@ -75,7 +75,7 @@ async def hold_payment(tx: ShardTransaction, order_id: str, refusal: Refusal | N
 
 
 async def _place_hold(tx: ShardTransaction, order_id: str, order: Any) -> Refusal | None:
-    account = await holds.lock(tx, order.customer_id)
+    account = await holds.lock_account(tx, order.customer_id)
     if account is None:
         return unknown_account(order.customer_id)
     saga_id, total = order_saga_id(order_id), Money(order.total, order.currency)

@@ -15,7 +15,7 @@ POLL_SECONDS = 0.05
 
 
 @dataclass(slots=True)
-class _Waited:
+class _Awaited:
     customer_id: str
     final: asyncio.Future[OrderRow]
     callers: int = 0
@@ -26,14 +26,14 @@ class FinalRows:
 
     def __init__(self, reads: OrderReads) -> None:
         self._reads = reads
-        self._waited: dict[str, _Waited] = {}
+        self._waited: dict[str, _Awaited] = {}
         self._polling: asyncio.Task[None] | None = None
 
     async def final(self, order_id: str, customer_id: str, seconds: float) -> OrderRow | None:
         """The order's row once it is final; None when it is not within `seconds`. Waits for a shard that is away."""
         waited = self._waited.get(order_id)
         if waited is None:
-            waited = self._waited[order_id] = _Waited(customer_id, asyncio.get_running_loop().create_future())
+            waited = self._waited[order_id] = _Awaited(customer_id, asyncio.get_running_loop().create_future())
         waited.callers += 1
         if self._polling is None:
             self._polling = asyncio.create_task(self._poll())
@@ -45,9 +45,9 @@ class FinalRows:
             waited.callers -= 1
             if waited.callers == 0:
                 self._waited.pop(order_id, None)
-            await self._rest()
+            await self._stop_polling_if_unused()
 
-    async def _rest(self) -> None:
+    async def _stop_polling_if_unused(self) -> None:
         """Where nobody waits any more: nothing goes on behind the callers' backs, on connections that they close."""
         if self._waited or self._polling is None:
             return

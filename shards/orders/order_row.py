@@ -81,7 +81,7 @@ async def open_order(tx: ShardTransaction, order: Order, lines: Sequence[PricedL
     An unknown customer leaves no row, nor does a currency that was withdrawn. Any other refusal leaves the row,
     undecided and without a hold. Undone by `abort_order`.
     """
-    account = await holds.lock(tx, order.customer_id)
+    account = await holds.lock_account(tx, order.customer_id)
     if account is None or account.kind != "customer":
         return unknown_customer(order.customer_id)
     withdrawn = why_not_in(order.currency)

@@ -11,7 +11,7 @@ from domain.errors import Unreachable
 from domain.orders import OrderStatus, PricedLine, Style, closing_state
 from domain.sagas import Refusal
 from domain.shard_map import Route, ShardMap
-from shards.connections.side_by_side import all_ended
+from shards.connections.concurrency import gather_all
 from shards.orders import lookup as order_lookup
 from shards.orders import order_row, queries
 from shards.orders.lookup import Lookup
@@ -128,5 +128,5 @@ class OrderReads:
                 return await self._router.read(lambda m: owner(m, part[0]), lambda tx: read(tx, part))
             return {}
 
-        found = await all_ended(read_part(part) for part in by_shard.values())
+        found = await gather_all(read_part(part) for part in by_shard.values())
         return {key: value for part in found for key, value in part.items()}

@@ -90,7 +90,7 @@ async def read_position(connection: AsyncConnection, consumer: str) -> str:
     return BEGINNING if found is None else str(found)
 
 
-async def move(connection: AsyncConnection, consumer: str, position: str) -> None:
+async def move_position(connection: AsyncConnection, consumer: str, position: str) -> None:
     """Never backwards, whoever was quicker. Idempotent."""
     await connection.execute(_MOVE, {"consumer": consumer, "xid": position})
 

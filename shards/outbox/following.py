@@ -8,7 +8,7 @@ import logging
 from typing import Protocol
 
 from domain.errors import ShardwiseError
-from shards.outbox.slice import Stepped
+from shards.outbox.slice import StepResult
 
 log = logging.getLogger("shardwise.relay")
 
@@ -26,7 +26,7 @@ class Consumer(Protocol):
 
     name: str
 
-    async def step(self) -> Stepped: ...
+    async def step(self) -> StepResult: ...
 
 
 async def follow(consumer: Consumer, shard: str, notified: asyncio.Event, taken: dict[str, int]) -> None:

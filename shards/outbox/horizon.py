@@ -43,12 +43,12 @@ class Vacuumed:
     cutoff_age: int | None
 
 
-async def look(database: Database) -> Horizon:
+async def read_horizon(database: Database) -> Horizon:
     async with database.transaction() as connection:
-        return await look_from(connection)
+        return await read_horizon_on(connection)
 
 
-async def look_from(connection: AsyncConnection) -> Horizon:
+async def read_horizon_on(connection: AsyncConnection) -> Horizon:
     """As its next statement sees it."""
     row = (await connection.execute(_LOOK)).one()
     return Horizon(row.watermark, row.hidden_events)

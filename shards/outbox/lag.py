@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shards.connections.database import Database
 from shards.outbox.cursors import REACTORS, read_position, trimmed_to
-from shards.outbox.horizon import look_from
+from shards.outbox.horizon import read_horizon_on
 from shards.outbox.marks import read_mark
 from shards.outbox.slice import BEGINNING
 from shards.tables.versions import Version, existing
@@ -71,7 +71,7 @@ async def positions_in(connection: AsyncConnection, shard: str) -> dict[Version,
     return positions
 
 
-async def lost_positions(shard: Database, read_model: Database) -> Collection[Version]:
+async def lost_versions(shard: Database, read_model: Database) -> Collection[Version]:
     """The versions that stand in another history than the shard's. Raises `Unreachable`.
 
     Marks move while they are looked at: a position is lost only if it is the same before and after the shard was asked.
@@ -98,7 +98,7 @@ async def _positions(shard: Database, read_model: Database) -> dict[Version, Pos
 
 async def lag_of(shard: Database, read_model: Database) -> ShardLag:
     """Raises `Unreachable`. A version that has not begun has every event before it."""
-    lost = await lost_positions(shard, read_model)
+    lost = await lost_versions(shard, read_model)
     standing = await _positions(shard, read_model)
     positions = {Version.LIVE.value: BEGINNING}
     positions |= {each.value: BEGINNING if each in lost else standing[each].xid for each in standing}
@@ -106,7 +106,7 @@ async def lag_of(shard: Database, read_model: Database) -> ShardLag:
         positions[REACTORS] = await read_position(connection, REACTORS)
         about = {"consumers": list(positions), "positions": list(positions.values())}
         found = {row.consumer: row for row in await connection.execute(_LAG, about)}
-        hidden = (await look_from(connection)).hidden_events
+        hidden = (await read_horizon_on(connection)).hidden_events
         trimmed = await trimmed_to(connection)
     lags = {
         name: Lag(position, found[name].events, float(found[name].seconds or 0), is_lost=name in lost)

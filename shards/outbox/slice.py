@@ -44,7 +44,7 @@ WITHIN = f"xid >= {_XID.format('begin')} AND xid < {_XID.format('end')}"
 
 
 @dataclass(frozen=True, slots=True)
-class Stepped:
+class StepResult:
     """`events` that a consumer took, and whether `more` lie behind, perhaps ones that an open transaction hides."""
 
     events: int

@@ -6,10 +6,10 @@ import time
 
 from shards.connections.database import Database
 from shards.outbox.cursors import REACTORS, read_position, trim
-from shards.outbox.lag import lost_positions, positions_in
+from shards.outbox.lag import lost_versions, positions_in
 from shards.outbox.marks import forget_marks
-from shards.outbox.slice import Stepped
-from shards.routing.shard_transaction import failures_on
+from shards.outbox.slice import StepResult
+from shards.routing.shard_transaction import translating_errors
 from shards.tables.versions import Version
 
 EVERY_SECONDS = 10.0
@@ -26,13 +26,13 @@ class Trimmer:
         self._keep_seconds = keep_seconds
         self._looked_at = -EVERY_SECONDS
 
-    async def step(self) -> Stepped:
+    async def step(self) -> StepResult:
         """Answers no events: what is trimmed was counted by who took it."""
         if time.monotonic() - self._looked_at >= EVERY_SECONDS:
-            with failures_on(self._shard.name):
+            with translating_errors(self._shard.name):
                 await self._trim()
             self._looked_at = time.monotonic()
-        return Stepped(0, False)
+        return StepResult(0, False)
 
     async def _trim(self) -> None:
         below = await slowest_position(self._shard, self._read_model)
@@ -52,7 +52,7 @@ async def slowest_position(shard: Database, read_model: Database) -> str | None:
     """Everything below has been taken by everybody; None where somebody has not begun, or stands in another history of
     the shard: what that one has seen is not known. What is kept from before the last switch holds nothing up that it
     can never take. Raises `Unreachable`."""
-    lost = await lost_positions(shard, read_model)
+    lost = await lost_versions(shard, read_model)
     async with read_model.transaction() as connection:
         standing = await positions_in(connection, shard.name)
     if Version.LIVE not in standing or set(lost) - {Version.RETIRED}:

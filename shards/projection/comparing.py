@@ -39,7 +39,7 @@ _POSITION = "SELECT CAST(xid AS text) FROM {s}.projection_cursor WHERE shard = :
 _PARKED = "SELECT aggregate, aggregate_id FROM {s}.parked_aggregate WHERE shard = :shard"
 # Behind everything that this snapshot shows.
 _SEEN = text("SELECT CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text)")
-_TOLD_BEHIND = text("""
+_EVENTS_BEHIND = text("""
     SELECT aggregate, aggregate_id FROM outbox
     WHERE xid >= CAST(CAST(:position AS text) AS xid8) AND aggregate_id = ANY(:ids) AND aggregate = ANY(:aggregates)
 """)
@@ -173,7 +173,7 @@ class Comparison:
         async with self._shard_view() as view:
             seen = (await view.execute(_SEEN)).scalar_one()
             ours = await self._documents(view, kind.of_shard, suspects)
-            behind = await self._told_behind(view, kind, position or "0", [*told.values(), *ours.values()])
+            behind = await self._with_events_behind(view, kind, position or "0", [*told.values(), *ours.values()])
         different, moving = [], []
         for suspect in suspects:
             mine, other = ours.get(suspect.key), told.get(suspect.key)
@@ -185,14 +185,14 @@ class Comparison:
                 different.append(Difference(kind, suspect.key, mine, other))
         return seen, different, moving
 
-    async def _told_behind(
+    async def _with_events_behind(
         self, view: AsyncConnection, kind: Comparable, position: str, documents: Sequence[Document]
     ) -> set[tuple[str, str]]:
         """Of which aggregates events lie at or behind the position."""
         customers = {key for document in documents for _, key in _customers(document)}
         ids = {str(document["owner"]) for document in documents} | customers
         about = {"position": position, "ids": list(ids), "aggregates": [kind.aggregate, Aggregate.CUSTOMER]}
-        return {(row.aggregate, row.aggregate_id) for row in await view.execute(_TOLD_BEHIND, about)}
+        return {(row.aggregate, row.aggregate_id) for row in await view.execute(_EVENTS_BEHIND, about)}
 
     async def _has_passed(self, seen: str) -> bool:
         """Waits until the version stands behind all that was seen; False where that takes too long, as behind a

@@ -20,7 +20,7 @@ from shards.outbox.marks import HistoryLost, read_mark, renew_mark
 from shards.projection.projector import Chunk, Projector
 from shards.projection.reading import DOCUMENTS, LINE_DOCUMENTS
 from shards.projection.switching import assert_is_next
-from shards.routing.shard_transaction import failures_on
+from shards.routing.shard_transaction import translating_errors
 from shards.tables.versions import Version
 
 # A chunk is read, carried over and written within the time limits of a transaction, on a busy machine too.
@@ -138,7 +138,7 @@ class Filling:
         newer.
         """
         shard = {"shard": self._shard.name}
-        with failures_on(self._shard.name):
+        with translating_errors(self._shard.name):
             async with self._read_model.transaction() as to:
                 await assert_is_next(to, self._rebuild_id)
                 opened = (await to.execute(_OPEN, shard)).one_or_none() is not None
@@ -148,14 +148,14 @@ class Filling:
                     marked = await read_mark(snapshot, cursor.reader)
                     if not marked.vouches_for(cursor.mark):
                         raise HistoryLost(self._shard.name)
-                    if not opened and await self._is_told_from(snapshot, cursor.position):
+                    if not opened and await self._has_events_from(snapshot, cursor.position):
                         return
                 async with self._shard.transaction() as connection:
                     mark = await renew_mark(connection, cursor.reader, marked, cursor.mark)
                 await to.execute(_START_AT, {**shard, "position": horizon, "mark": mark})
                 await to.execute(_FORGET, shard)
 
-    async def _is_told_from(self, snapshot: AsyncConnection, position: str) -> bool:
+    async def _has_events_from(self, snapshot: AsyncConnection, position: str) -> bool:
         try:
             await assert_untrimmed(snapshot, position, self._shard.name)
         except RebuildNeeded:
@@ -164,9 +164,9 @@ class Filling:
 
     async def step(self) -> bool:
         """The next chunk, as a whole or not at all. False where all is filled. Raises errors of ours."""
-        return await self._projector.write_more(Version.NEXT, self._next_chunk)
+        return await self._projector.write_chunk(Version.NEXT, self._next_chunk)
 
-    async def _next_chunk(self, to: AsyncConnection, snapshot: AsyncConnection, careful: bool) -> Chunk | None:
+    async def _next_chunk(self, to: AsyncConnection, snapshot: AsyncConnection, isolate: bool) -> Chunk | None:
         progress = {row.part: row for row in await to.execute(_PROGRESS, {"shard": self._shard.name})}
         part = next((each for each in Part if each not in progress or not progress[each].done), None)
         if part is None:
@@ -174,7 +174,7 @@ class Filling:
         source = SOURCES[part]
         after = progress[part].after if part in progress else source.beginning
         chosen = {"after": after, "rows": self._chunk_rows}
-        if careful and source.aggregate is not None:
+        if isolate and source.aggregate is not None:
             found = (await snapshot.execute(_KEYS[part], chosen)).one()
             chunk = Chunk(source.aggregate, keys=found.keys or [])
         else:

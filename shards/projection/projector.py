@@ -17,12 +17,12 @@ from shards.connections.database import Database
 from shards.connections.database_errors import blames_the_data
 from shards.outbox.cursors import RebuildNeeded, assert_untrimmed, trimmed_to
 from shards.outbox.marks import HistoryLost, Marked, read_mark, renew_mark
-from shards.outbox.slice import BEGINNING, Slice, Stepped, is_anything_behind, more_behind, slice_after
-from shards.projection.carrying import Carrier
+from shards.outbox.slice import BEGINNING, Slice, StepResult, is_anything_behind, more_behind, slice_after
+from shards.projection.copying import Copier
 from shards.projection.parked import park, parked_among, parked_page, unpark
 from shards.projection.reading import ALL_LINES, Documents, Touched, Unfit, lines_within, read_documents, read_touched
 from shards.projection.writing import lock_names
-from shards.routing.shard_transaction import failures_on
+from shards.routing.shard_transaction import translating_errors
 from shards.tables.versions import Version, existing
 
 log = logging.getLogger("shardwise.projection")
@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Chunk:
-    """What to write beside the events. `rows` and `lines` as in `Documents`; in careful hands `keys` instead of
+    """What to write beside the events. `rows` and `lines` as in `Documents`; in isolate hands `keys` instead of
     `rows`: of one kind of aggregate, without lines."""
 
     aggregate: Aggregate | None = None
@@ -59,9 +59,9 @@ class Chunk:
     lines: str | None = None
 
 
-# From the version's transaction, a snapshot of the shard, and whether careful hands ask: what to write next, None where
+# From the version's transaction, a snapshot of the shard, and whether isolate hands ask: what to write next, None where
 # there is no more.
-More = Callable[[AsyncConnection, AsyncConnection, bool], Awaitable[Chunk | None]]
+NextChunk = Callable[[AsyncConnection, AsyncConnection, bool], Awaitable[Chunk | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +87,16 @@ class Projector:
         self._read_model = read_model
         self._positions: dict[Version, str] = {}
 
-    async def step(self) -> Stepped:
+    async def step(self) -> StepResult:
         """One batch into every version that is there. Raises an error of ours, after what could be done is done. A
         version that is kept from before the last switch, and is of another history, is left as it is."""
         if await self._is_idle():
-            return Stepped(0, False)
-        with failures_on(self._shard.name):
+            return StepResult(0, False)
+        with translating_errors(self._shard.name):
             async with self._read_model.transaction() as connection:
                 versions = await existing(connection)
         self._positions = {each: self._positions[each] for each in versions if each in self._positions}
-        steps, failures = [Stepped(0, False)], []
+        steps, failures = [StepResult(0, False)], []
         for version in versions:
             try:
                 steps.append(await self.project(version))
@@ -106,35 +106,35 @@ class Projector:
                     failures.append(failure)
         if failures:
             raise failures[0]
-        return Stepped(max(each.events for each in steps), any(each.more for each in steps))
+        return StepResult(max(each.events for each in steps), any(each.more for each in steps))
 
     async def _is_idle(self) -> bool:
         if Version.LIVE not in self._positions:
             return False
         oldest = min(self._positions.values(), key=int)
-        with failures_on(self._shard.name):
+        with translating_errors(self._shard.name):
             async with self._shard.transaction() as connection:
                 return not await is_anything_behind(connection, oldest)
 
-    async def project(self, version: Version) -> Stepped:
+    async def project(self, version: Version) -> StepResult:
         """One batch into one version, as a whole or not at all. Nothing where `next` is not being filled from here.
 
         What cannot be projected is parked with its reason, and the rest goes on. `RebuildNeeded` where the shard has
         trimmed events that this version lacks, `HistoryLost` where its position is of another history; `TryAgain`
         where the read model was switched meanwhile.
         """
-        return await self._whole_or_careful(version, lambda careful: self._batch(version, careful))
+        return await self._isolating_failures(version, lambda isolate: self._batch(version, isolate))
 
-    async def write_more(self, version: Version, more: More) -> bool:
+    async def write_chunk(self, version: Version, more: NextChunk) -> bool:
         """What `more` answers, written under the cursor's lock as an event's aggregates are; the position stays. What
         `more` writes into the version shares the transaction. False where there was nothing to write.
 
         What cannot be projected is parked. Raises errors of ours, after which nothing was done.
         """
-        return await self._whole_or_careful(version, lambda careful: self._more(version, more, careful))
+        return await self._isolating_failures(version, lambda isolate: self._write_chunk(version, more, isolate))
 
-    async def _whole_or_careful(self, version: Version, attempt: Callable[[bool], Awaitable[T]]) -> T:
-        with failures_on(self._shard.name):
+    async def _isolating_failures(self, version: Version, attempt: Callable[[bool], Awaitable[T]]) -> T:
+        with translating_errors(self._shard.name):
             try:
                 return await attempt(False)
             except NotMigrated as error:
@@ -148,36 +148,36 @@ class Projector:
                 log.warning("%s: down to the one at fault", type(error).__name__, extra={"shard": self._shard.name})
                 return await attempt(True)
 
-    async def _more(self, version: Version, more: More, careful: bool) -> bool:
+    async def _write_chunk(self, version: Version, more: NextChunk, isolate: bool) -> bool:
         async with self._read_model.transaction() as to:
             cursor = await self._lock(to, version)
             if cursor is None:
                 return False
-            carrier, unfit = Carrier(to, version, self._shard.name), []
+            copier, unfit = Copier(to, version, self._shard.name), []
             async with self._shard.snapshot() as snapshot:
                 await self._assert_same_history(snapshot, cursor)
-                chunk = await more(to, snapshot, careful)
+                chunk = await more(to, snapshot, isolate)
                 if chunk is None:
                     return False
                 if chunk.aggregate is not None:
                     await _lock_names(to, cursor, {chunk.aggregate})
                 if chunk.aggregate is not None and chunk.keys:
-                    unfit += await carrier.carry(snapshot, chunk.aggregate, dict.fromkeys(chunk.keys, 0), None)
+                    unfit += await copier.copy(snapshot, chunk.aggregate, dict.fromkeys(chunk.keys, 0), None)
             if chunk.aggregate is not None and chunk.rows is not None:
-                await carrier.write(chunk.aggregate, Documents(chunk.rows))
-            if chunk.lines is not None and careful:
-                unfit += await carrier.write_each_line(json.loads(chunk.lines))
+                await copier.write(chunk.aggregate, Documents(chunk.rows))
+            if chunk.lines is not None and isolate:
+                unfit += await copier.write_lines_isolated(json.loads(chunk.lines))
             elif chunk.lines is not None:
-                await carrier.write(Aggregate.ACCOUNT, Documents(lines=chunk.lines))
+                await copier.write(Aggregate.ACCOUNT, Documents(lines=chunk.lines))
             await park(to, version, self._shard.name, unfit)
         return True
 
-    async def _batch(self, version: Version, careful: bool) -> Stepped:
+    async def _batch(self, version: Version, isolate: bool) -> StepResult:
         async with self._read_model.transaction() as to:
             cursor = await self._lock(to, version)
             if cursor is None:
-                return Stepped(0, False)
-            carrier = Carrier(to, version, self._shard.name)
+                return StepResult(0, False)
+            copier = Copier(to, version, self._shard.name)
             async with self._shard.snapshot() as snapshot:
                 marked = await self._assert_same_history(snapshot, cursor)
                 await assert_untrimmed(snapshot, cursor.position, self._shard.name)
@@ -185,59 +185,59 @@ class Projector:
                 touched = await read_touched(snapshot, slice_)
                 more = await more_behind(snapshot, slice_)
                 parked = await parked_among(to, version, self._shard.name, touched) if cursor.has_parked else {}
-                if careful or parked:
-                    unfit = await self._carefully(snapshot, carrier, cursor, touched, parked, slice_)
+                if isolate or parked:
+                    unfit = await self._copy_isolated(snapshot, copier, cursor, touched, parked, slice_)
                 else:
                     lines = lines_within(slice_)
                     documents = {
                         aggregate: await read_documents(snapshot, aggregate, versions, lines)
                         for aggregate, versions in touched.in_order
                     }
-            if not (careful or parked):
+            if not (isolate or parked):
                 await _lock_names(to, cursor, documents)
                 for aggregate, each in documents.items():
-                    await carrier.write(aggregate, each)
+                    await copier.write(aggregate, each)
                 unfit = [unfit for each in documents.values() for unfit in each.unfit]
             await park(to, version, self._shard.name, [*touched.unfit, *unfit])
             if touched.events:
                 mark = await self._mark(cursor, marked)
                 await self._move(to, version, cursor, slice_.end, mark, touched.events)
         self._positions[version] = slice_.end if touched.events else cursor.position
-        return Stepped(touched.events, more)
+        return StepResult(touched.events, more)
 
-    async def _carefully(
+    async def _copy_isolated(
         self,
         snapshot: AsyncConnection,
-        carrier: Carrier,
+        copier: Copier,
         cursor: Cursor,
         touched: Touched,
         parked: Mapping[Aggregate, set[str]],
         slice_: Slice,
     ) -> list[Unfit]:
         """What was parked is tried again with everything that it lacks."""
-        await _lock_names(carrier.to, cursor, touched.versions)
+        await _lock_names(copier.to, cursor, touched.versions)
         unfit = []
         for aggregate, versions in touched.in_order:
             again = parked.get(aggregate, set())
-            unfit += await self._unparked(snapshot, carrier, aggregate, {key: versions[key] for key in again})
+            unfit += await self._unparked(snapshot, copier, aggregate, {key: versions[key] for key in again})
             fresh = {key: version for key, version in versions.items() if key not in again}
             if fresh:
-                unfit += await carrier.carry(snapshot, aggregate, fresh, lines_within(slice_))
+                unfit += await copier.copy(snapshot, aggregate, fresh, lines_within(slice_))
         return unfit
 
     async def _unparked(
-        self, snapshot: AsyncConnection, carrier: Carrier, aggregate: Aggregate, versions: Mapping[str, int]
+        self, snapshot: AsyncConnection, copier: Copier, aggregate: Aggregate, versions: Mapping[str, int]
     ) -> list[Unfit]:
         """What is unfit still is parked again behind this."""
         if not versions:
             return []
-        await unpark(carrier.to, carrier.version, self._shard.name, aggregate, versions)
-        return await carrier.carry(snapshot, aggregate, versions, ALL_LINES)
+        await unpark(copier.to, copier.version, self._shard.name, aggregate, versions)
+        return await copier.copy(snapshot, aggregate, versions, ALL_LINES)
 
     async def retry_parked(self, version: Version) -> int:
         """Tries what is parked again: how many aggregates still are."""
         still, after = 0, ("", "")
-        with failures_on(self._shard.name):
+        with translating_errors(self._shard.name):
             while True:
                 page, unfit = await self._retry_page(version, after)
                 still += unfit
@@ -253,13 +253,13 @@ class Projector:
                 return [], 0
             rows = await parked_page(to, version, self._shard.name, after, _RETRIED_AT_ONCE)
             known = [row for row in rows if row.aggregate in PROJECTED]
-            carrier, unfit = Carrier(to, version, self._shard.name), []
+            copier, unfit = Copier(to, version, self._shard.name), []
             await _lock_names(to, cursor, {Aggregate(row.aggregate) for row in known})
             async with self._shard.snapshot() as snapshot:
                 await self._assert_same_history(snapshot, cursor)
                 for aggregate in PROJECTED:
                     versions = {row.aggregate_id: row.version for row in known if row.aggregate == aggregate}
-                    unfit += await self._unparked(snapshot, carrier, aggregate, versions)
+                    unfit += await self._unparked(snapshot, copier, aggregate, versions)
             await park(to, version, self._shard.name, unfit)
             return [(row.aggregate, row.aggregate_id) for row in rows], len(unfit) + len(rows) - len(known)
 

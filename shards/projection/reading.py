@@ -15,7 +15,7 @@ from domain.events import PROJECTED, Aggregate
 from domain.limits import IDENTIFIER_CHARS_MAX
 from shards.outbox.parked_keys import is_too_long, parked_key
 from shards.outbox.slice import WITHIN, Slice
-from shards.routing.bulk_transaction import listed, numbers, texts
+from shards.routing.bulk_transaction import array_literal, bigint_array, text_array
 
 # Documents of all that a shard has, to be narrowed by their `key`.
 DOCUMENTS: Mapping[Aggregate, str] = {
@@ -66,7 +66,7 @@ def _read_named(documents: str) -> TextClause:
     in `found` the version of the row that each has, NULL where there is none."""
     return text(f"""
         WITH chosen AS MATERIALIZED (
-            SELECT key, wanted FROM unnest({texts("keys")}, {numbers("versions")}) AS c (key, wanted)
+            SELECT key, wanted FROM unnest({text_array("keys")}, {bigint_array("versions")}) AS c (key, wanted)
         ), found AS MATERIALIZED (SELECT d.* FROM ({documents}) AS d JOIN chosen USING (key)),
         unfit AS (
             SELECT chosen.key, found.version FROM chosen LEFT JOIN found USING (key)
@@ -85,14 +85,14 @@ def _read_lines(movements: str) -> TextClause:
     return text(f"""
         SELECT CAST(json_agg(line) AS text) FROM (
             SELECT * FROM ({LINE_DOCUMENTS.format(movements=f"({movements})")}) AS of_both
-            WHERE account_id = ANY({texts("keys")})
+            WHERE account_id = ANY({text_array("keys")})
         ) AS line
     """)
 
 
 _LINES_WITHIN = _read_lines(f"SELECT * FROM movement WHERE {WITHIN}")
 _ALL_LINES = _read_lines(f"""
-    SELECT * FROM movement WHERE id IN (SELECT movement_id FROM entry WHERE account_id = ANY({texts("keys")}))
+    SELECT * FROM movement WHERE id IN (SELECT movement_id FROM entry WHERE account_id = ANY({text_array("keys")}))
 """)
 
 
@@ -171,8 +171,10 @@ async def read_documents(
 ) -> Documents:
     """These aggregates as they are in this snapshot, each at least of its version, or why it is unfit. Accounts come
     with `lines`; None: without. Changes nothing."""
-    keys = listed(versions)
-    row = (await snapshot.execute(_NAMED[aggregate], {"keys": keys, "versions": listed(versions.values())})).one()
+    keys = array_literal(versions)
+    row = (
+        await snapshot.execute(_NAMED[aggregate], {"keys": keys, "versions": array_literal(versions.values())})
+    ).one()
     documents = Documents(row.docs)
     for key, found in zip(row.unfit or (), row.found or (), strict=True):
         has = "there is no such row" if found is None else f"its row is of version {found}"

@@ -16,14 +16,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import Refused, ShardwiseError
 from shards.connections.database import Database
-from shards.outbox.lag import lost_positions
+from shards.outbox.lag import lost_versions
 from shards.outbox.marks import HistoryLost
 from shards.projection.projector import Projector
 from shards.tables.read_model import LIVE, metadata
-from shards.tables.versions import Version, marks
+from shards.tables.versions import Version, rebuild_ids
 
 # Who renames, makes or drops versions takes turns.
-_TURN = text("SELECT pg_advisory_xact_lock(1, 1)")
+_TAKE_LOCK = text("SELECT pg_advisory_xact_lock(1, 1)")
 _BEHIND = """
     SELECT given.shard, behind.xid IS NULL AS is_unknown
     FROM unnest(CAST(:shards AS text[])) AS given (shard)
@@ -47,18 +47,18 @@ async def begin(read_model: Database, rebuild_id: str) -> None:
     version before the last switch is kept.
     """
     async with read_model.transaction() as to:
-        await to.execute(_TURN)
-        known = await marks(to)
+        await to.execute(_TAKE_LOCK)
+        known = await rebuild_ids(to)
         if rebuild_id in known.values():
             return
-        if refused := why_not(known):
+        if refused := why_not_begin(known):
             raise refused
         if Version.NEXT in known:
             await _drop(to, Version.NEXT)
         await _create_next(to, rebuild_id)
 
 
-def why_not(versions: Iterable[Version]) -> Refused | None:
+def why_not_begin(versions: Iterable[Version]) -> Refused | None:
     """Why no rebuild may begin beside these versions."""
     if Version.RETIRED not in versions:
         return None
@@ -79,7 +79,7 @@ async def _create_next(to: AsyncConnection, rebuild_id: str) -> None:
 
 async def assert_is_next(connection: AsyncConnection, rebuild_id: str) -> None:
     """Raises `Superseded`."""
-    if (await marks(connection)).get(Version.NEXT) != rebuild_id:
+    if (await rebuild_ids(connection)).get(Version.NEXT) != rebuild_id:
         raise Superseded
 
 
@@ -92,8 +92,8 @@ async def switch(read_model: Database, shards: Mapping[str, Database], rebuild_i
     `not_filled` where a shard has not been filled from.
     """
     async with read_model.transaction() as to:
-        await to.execute(_TURN)
-        known = await marks(to)
+        await to.execute(_TAKE_LOCK)
+        known = await rebuild_ids(to)
         if known.get(Version.LIVE) == rebuild_id:
             return
         if known.get(Version.NEXT) != rebuild_id:
@@ -107,8 +107,8 @@ async def switch(read_model: Database, shards: Mapping[str, Database], rebuild_i
 async def confirm(read_model: Database) -> bool:
     """Drops what was live before the last switch: cannot be undone. False where nothing was kept. Idempotent."""
     async with read_model.transaction() as to:
-        await to.execute(_TURN)
-        if Version.RETIRED not in await marks(to):
+        await to.execute(_TAKE_LOCK)
+        if Version.RETIRED not in await rebuild_ids(to):
             return False
         await _drop(to, Version.RETIRED)
         return True
@@ -123,8 +123,8 @@ async def revert(read_model: Database, shards: Mapping[str, Database]) -> bool:
     `next`, which another call drops.
     """
     async with read_model.transaction() as to:
-        await to.execute(_TURN)
-        known = await marks(to)
+        await to.execute(_TAKE_LOCK)
+        known = await rebuild_ids(to)
         if Version.RETIRED in known:
             try:
                 unknown = await _catch_up(to, read_model, shards, Version.RETIRED)
@@ -139,8 +139,8 @@ async def revert(read_model: Database, shards: Mapping[str, Database]) -> bool:
         elif Version.NEXT not in known:
             raise Refused("nothing_to_revert", "there is no version of the read model beside the live one")
     async with read_model.transaction() as to:
-        await to.execute(_TURN)
-        if Version.NEXT in await marks(to):
+        await to.execute(_TAKE_LOCK)
+        if Version.NEXT in await rebuild_ids(to):
             await _drop(to, Version.NEXT)
     return Version.RETIRED in known
 
@@ -150,8 +150,8 @@ async def _catch_up(
 ) -> Sequence[str]:
     """From here on live stands still, and this version stands where live does or behind it; not for the shards that are
     answered, of which it knows nothing. Raises `HistoryLost` where this version is of another history than a shard."""
-    await _alone_with(to, Version.LIVE, "EXCLUSIVE")
-    lost = {name: await lost_positions(shard, read_model) for name, shard in shards.items()}
+    await _lock_version(to, Version.LIVE, "EXCLUSIVE")
+    lost = {name: await lost_versions(shard, read_model) for name, shard in shards.items()}
     for name, versions in lost.items():
         if version in versions:
             raise HistoryLost(name)
@@ -173,7 +173,7 @@ async def _catch_up(
 
 async def _drop(to: AsyncConnection, version: Version) -> None:
     # Cursors first, as every writer takes them: table by table, it would meet one in the middle and deadlock.
-    await _alone_with(to, version, "ACCESS EXCLUSIVE")
+    await _lock_version(to, version, "ACCESS EXCLUSIVE")
     await to.exec_driver_sql(f"DROP SCHEMA {version} CASCADE")
 
 
@@ -181,5 +181,5 @@ async def _rename(to: AsyncConnection, version: Version, name: Version) -> None:
     await to.exec_driver_sql(f"ALTER SCHEMA {version} RENAME TO {name}")
 
 
-async def _alone_with(to: AsyncConnection, version: Version, mode: str) -> None:
+async def _lock_version(to: AsyncConnection, version: Version, mode: str) -> None:
     await to.exec_driver_sql(f"LOCK TABLE {version}.projection_cursor IN {mode} MODE")

@@ -13,7 +13,7 @@ from domain.money import Amount, Money
 from domain.orders import OrderState, OrderStatus
 from domain.sagas import Reason
 from domain.timestamps import Timestamp
-from shards.read_model.read_model import not_there
+from shards.read_model.read_model import not_in_read_model
 
 # One row a line of the order; an order whose lines are missing is one row without a line.
 _READ = text("""
@@ -68,7 +68,7 @@ async def read_order_details(connection: AsyncConnection, order_id: str) -> Orde
     """`Refused` with `unknown_order` for one that the read model does not have, or not yet."""
     rows = (await connection.execute(_READ, {"id": order_id})).all()
     if not rows:
-        raise not_there("unknown_order", f"order {order_id}", f"order show {order_id}", "order_id")
+        raise not_in_read_model("unknown_order", f"order {order_id}", f"order show {order_id}", "order_id")
     first = rows[0]
     return OrderDetails(
         first.id,

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import NotFound
 from shards.connections.database import Database
-from shards.routing.shard_transaction import failures_on
+from shards.routing.shard_transaction import translating_errors
 
 T = TypeVar("T")
 
@@ -25,17 +25,17 @@ class ReadModel:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def ask(self, query: Query[T]) -> T:
+    async def run(self, query: Query[T]) -> T:
         """The query's answer. Changes nothing. `Unreachable` with the read model away.
 
         A query is one statement: between two of them a rebuilt version may have taken the place of the one before.
         """
-        with failures_on(self._database.name):
+        with translating_errors(self._database.name):
             async with self._database.transaction() as connection:
                 return await query(connection)
 
 
-def not_there(code: str, what: str, where_else: str, field: str) -> NotFound:
+def not_in_read_model(code: str, what: str, where_else: str, field: str) -> NotFound:
     """`where_else` asks the shards, which know it already if anybody does."""
     message = f"the read model knows no {what}; it may not have it yet (`{where_else}` asks the shards)"
     return NotFound(code, message, field)

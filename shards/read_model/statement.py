@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.money import Money
 from shards.accounts.statement import StatementLine
 from shards.read_model.pages import Page, PageAfter, page_of
-from shards.read_model.read_model import not_there
+from shards.read_model.read_model import not_in_read_model
 
 _BEFORE_THE_NEWEST = 2**63 - 1
 # What the account states, less all that came after a line, is what the line left behind: sums over the index alone,
@@ -51,7 +51,7 @@ async def read_statement_page(connection: AsyncConnection, account_id: str, page
     parameters = {"id": account_id, "after": after, "limit": page.rows_read}
     rows = (await connection.execute(_READ, parameters)).all()
     if not rows:
-        raise not_there("unknown_account", f"account {account_id}", f"account show {account_id}", "account_id")
+        raise not_in_read_model("unknown_account", f"account {account_id}", f"account show {account_id}", "account_id")
     # An account without movements is one row without a line.
     found = page_of([row for row in rows if row.position is not None], page, lambda row: int(row.position))
     lines = Page(tuple(_line(row) for row in found.rows), found.next)

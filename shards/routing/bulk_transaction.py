@@ -1,4 +1,4 @@
-"""One transaction for many rows of one shard: each statement takes the whole batch, so 10,000 rows are a few calls."""
+"""One transaction for many rows of one shard: each statement takes the whole batch, so 10,000 rows need a few calls."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from domain.events import Event, aggregate_of
 from domain.shard_map import Route
 from shards.connections.shard import Shard
 from shards.routing.fence import is_owned
-from shards.routing.shard_transaction import failures_on
+from shards.routing.shard_transaction import translating_errors
 
-# Everything here is found by its key. A plan that was kept from when its table was empty, also one of a foreign key's
-# check, would go on reading it whole while the batch fills it.
+# Every row here is found by its key. A cached plan from when the table was empty, including that of a foreign key's
+# check, would go on scanning the whole table while the batch fills it.
 _BY_KEY = text("SELECT set_config('enable_seqscan', 'off', true)")
-# Only for what reads: a check of a foreign key would be planned anew for each row, which costs more than the check.
+# Only for reads: otherwise a foreign key's check is planned anew for each row, which costs more than the check.
 _PLAN_EACH = text("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
 _NOT_OWNED = text(f"""
     SELECT keyspace, slot
@@ -48,26 +48,29 @@ class FirstEvent:
     payload: dict[str, Any]
 
 
-def listed(values: Iterable[object]) -> str:
-    """Values as the text of one Postgres array, whatever they contain; `texts` and `numbers` read it. The driver looks
-    at each element of an array several times, which in a large one costs more than the statement."""
+def array_literal(values: Iterable[object]) -> str:
+    """Any values as the literal of a Postgres array, for a parameter that `text_array` or `bigint_array` reads.
+
+    Passing a list is slower: the driver examines each element several times, which for a large array costs more than
+    the statement.
+    """
     quoted = [str(value).replace("\\", "\\\\").replace('"', '\\"') for value in values]
     return '{"' + '","'.join(quoted) + '"}' if quoted else "{}"
 
 
-def texts(name: str) -> str:
-    """The SQL of a parameter that `listed` has written."""
+def text_array(name: str) -> str:
+    """SQL that reads the parameter `name`, an `array_literal`, as `text[]`."""
     return f"CAST(CAST(:{name} AS text) AS text[])"
 
 
-def numbers(name: str) -> str:
-    """The same, of whole numbers."""
+def bigint_array(name: str) -> str:
+    """The same as `bigint[]`."""
     return f"CAST(CAST(:{name} AS text) AS bigint[])"
 
 
 @dataclass(frozen=True, slots=True)
 class BulkTransaction:
-    """A transaction on `shard` about keys of many slots, unlike `ShardTransaction`, which is about one."""
+    """A transaction on `shard` about keys of many slots. A `ShardTransaction` is about one."""
 
     connection: AsyncConnection
     shard: str
@@ -76,11 +79,11 @@ class BulkTransaction:
         return await self.connection.execute(statement, parameters)
 
     async def plan_each_time(self) -> None:
-        """For joins of whole pages: how large tables are changes while a batch runs. Not before a write."""
+        """For joins of whole pages: the tables grow while a batch runs. Do not call it before a write."""
         await self.execute(_PLAN_EACH)
 
     async def assert_owned(self, routes: Iterable[Route]) -> None:
-        """Raises `StaleRoute` where this shard does not own all the slots at the caller's map version.
+        """Raises `StaleRoute` unless this shard owns all the slots at the caller's map version.
 
         Call it after the transaction's first write: see `shards.routing.fence`.
         """
@@ -110,9 +113,9 @@ class BulkTransaction:
 
 @asynccontextmanager
 async def bulk_on(shard: Shard) -> AsyncIterator[BulkTransaction]:
-    """One transaction of few and large statements: committed when the block ends, rolled back when it raises. Raises
+    """One transaction of a few large statements: committed when the block ends, rolled back when it raises. Raises only
     errors of ours."""
-    with failures_on(shard.name):
+    with translating_errors(shard.name):
         async with shard.primary.transaction() as connection:
             await connection.execute(_BY_KEY)
             yield BulkTransaction(connection, shard.name)

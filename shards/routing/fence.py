@@ -1,8 +1,8 @@
-"""The fence: a shard refuses a write about a slot that it does not own at the map version by which the writer came.
+"""The fence: a shard refuses a write about a slot that it does not own at the writer's map version.
 
-The check is part of the write's own transaction, and follows its first write or row lock. Whoever moves a slot away
-changes its `ownership` row and then waits for every transaction that began before: one without a transaction id is
-invisible to that wait, and its stale write would commit behind it.
+The check is part of the write's own transaction and comes after its first write or row lock. Code that moves a slot
+away changes the `ownership` row and then waits for all transactions that began earlier. A transaction without a
+transaction id is invisible to that wait, so its stale write could commit afterwards.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Do the catalog and the shards agree on who owns what? Either may have been restored to before a slot was given."""
+"""Compares the shard map in the catalog with the shards' own records. A restored server may have forgotten a change."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from sqlalchemy import text
 
 from shards.connections.cluster import Cluster
+from shards.connections.concurrency import gather_all
 from shards.connections.database import Database
-from shards.connections.side_by_side import all_ended
 
 # A change of the map commits in the catalog first, and a moment later on the shards.
 LOOK_AGAIN_SECONDS = 0.5
@@ -27,8 +27,8 @@ _OWNED = text("SELECT coalesce(max(map_version), 0) FROM ownership")
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """`given`: the newest map version at which the catalog gave this shard something; `owned`: the same by the
-    shard."""
+    """The newest map version at which this shard was given a slot: `given` by the catalog's record, `owned` by the
+    shard's."""
 
     shard: str
     given: int
@@ -44,23 +44,23 @@ class Disagreement:
 
 
 async def disagreements(cluster: Cluster) -> Sequence[Disagreement]:
-    """None where all fit. Changes nothing. Raises `Unreachable`."""
-    found = await _look(cluster)
+    """One for each shard that disagrees with the catalog. Changes nothing. Raises `Unreachable`."""
+    found = await _compare(cluster)
     if not found:
         return []
     await asyncio.sleep(LOOK_AGAIN_SECONDS)
-    again = await _look(cluster)
+    again = await _compare(cluster)
     return [each for each in again if each in found]
 
 
-async def _look(cluster: Cluster) -> list[Disagreement]:
+async def _compare(cluster: Cluster) -> list[Disagreement]:
     async def owned_by(shard: Database) -> int:
         async with shard.transaction() as connection:
             return int((await connection.execute(_OWNED)).scalar_one())
 
     async with cluster.catalog.transaction() as connection:
         given = {row.shard: row.version for row in await connection.execute(_GIVEN)}
-    owned = await all_ended(owned_by(shard) for shard in cluster.primaries.values())
+    owned = await gather_all(owned_by(shard) for shard in cluster.primaries.values())
     return [
         Disagreement(name, given.get(name, 0), version)
         for name, version in zip(cluster.primaries, owned, strict=True)

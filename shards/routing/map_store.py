@@ -1,8 +1,8 @@
-"""The shard map in the catalog, and each shard's own record of what it gives that shard.
+"""The shard map in the catalog, and each shard's own record of the slots that it was given.
 
-The catalog decides; a shard's `ownership` rows are what its writers are checked against. Every change here commits in
-the catalog first and then writes the shards: a crash between the two is mended by making the same call again, whatever
-it finds already done. Until then the shards refuse what the change was about, and accept nothing wrongly.
+The catalog decides; writers are checked against the shard's `ownership` rows. Every change here commits in the catalog
+first and then writes the shards. After a crash between the two, make the same call again: it completes what is missing.
+Until then the shards refuse writes to the changed slots, and accept no wrong ones.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.errors import InvalidInput, NotMigrated, Unreachable
 from domain.shard_map import Keyspace, ShardMap, bucket_of, cut_ranges, spread_buckets
 from shards.connections.cluster import Cluster
+from shards.connections.concurrency import gather_all
 from shards.connections.database import Database
-from shards.connections.side_by_side import all_ended
 
 _READ_HEAD = text("SELECT version, ranges_cut FROM shard_map")
 _LOCK_TO_CHANGE = text("SELECT version, ranges_cut FROM shard_map FOR UPDATE")
@@ -48,7 +48,7 @@ _ADD_PINS = text("""
     SELECT account_id, shard, :version
     FROM unnest(CAST(:account_ids AS text[]), CAST(:shards AS text[])) AS given (account_id, shard)
 """)
-# What a shard was given at a later version than the catalog knows.
+# Slots that a shard was given at a later version than the catalog's.
 _OWNED_LATER = text("""
     SELECT keyspace, slot, map_version AS version FROM ownership WHERE map_version > :version ORDER BY keyspace, slot
 """)
@@ -77,11 +77,11 @@ _GIVEN = """
     UNION ALL SELECT shard, 'sku_range', lower_bound, version FROM map_sku_range
     UNION ALL SELECT shard, 'pin', account_id, version FROM map_pin
 """
-# Of any order. Servers that hash otherwise seem to differ, which costs an installation of what is there and no more.
+# Independent of order. If two servers hash differently, all slots are needlessly installed again, nothing worse.
 _DIGEST = "count(*) AS slots, coalesce(sum(hashtextextended(concat_ws('/', keyspace, slot, version), 0)), 0) AS digest"
 _DIGESTS_GIVEN = text(f"SELECT shard, {_DIGEST} FROM ({_GIVEN}) AS given GROUP BY shard")
 _DIGEST_OWNED = text(f"SELECT {_DIGEST} FROM (SELECT keyspace, slot, map_version AS version FROM ownership) AS owned")
-# One order of slots for everybody: two of these at once then queue up instead of deadlocking.
+# All callers lock slots in this one order: two of them at once queue up instead of deadlocking.
 _SLOTS = text(f"""
     SELECT shard, array_agg(keyspace) AS keyspaces, array_agg(slot) AS slots, array_agg(version) AS versions
     FROM (SELECT * FROM ({_GIVEN}) AS given WHERE shard = ANY(:shards) ORDER BY keyspace, slot) AS ordered
@@ -98,8 +98,8 @@ _INSTALL = text("""
 
 
 async def load_whole_map(cluster: Cluster) -> ShardMap:
-    """The map, all of whose shards are in the cluster; `InvalidInput` where the settings do not name them all: what
-    is on the others would seem not to exist."""
+    """The map. `InvalidInput` if the settings do not name all of its shards: rows on the others would seem not to
+    exist."""
     shard_map = await load_map(cluster.catalog)
     if not shard_map.shards <= cluster.shards.keys():
         needed, named = ", ".join(sorted(shard_map.shards)), ", ".join(sorted(cluster.primaries))
@@ -108,7 +108,7 @@ async def load_whole_map(cluster: Cluster) -> ShardMap:
 
 
 async def load_map(catalog: Database) -> ShardMap:
-    """One consistent version of the whole map. `NotMigrated` where none was seeded."""
+    """One consistent version of the whole map. `NotMigrated` if none was seeded."""
     async with catalog.snapshot() as connection:
         head = await _head(connection, _READ_HEAD)
         # As one value: thousands of rows take longer to fetch than to read.
@@ -126,11 +126,11 @@ async def load_map(catalog: Database) -> ShardMap:
 
 
 async def seed_map(cluster: Cluster) -> None:
-    """Have a map: at first all buckets spread evenly, one SKU range, no pins, version 1.
+    """Creates the map if there is none: all buckets spread evenly, one SKU range, no pins, version 1.
 
-    Of a map that is there nothing is changed but what the shards know better: a catalog that was restored from an older
-    copy, or is a new one, takes from them what they were given later. Of two at once, one seeds and the other waits for
-    it. `InvalidInput` where the map names other shards than the cluster has.
+    An existing map only adopts slots that the shards were given later, in case the catalog was restored from an older
+    copy or is a new one. Idempotent; if two run at once, one seeds and the other waits for it. `InvalidInput` if the
+    map names other shards than the cluster has.
     """
     names = sorted(cluster.primaries)
     async with cluster.catalog.transaction() as connection:
@@ -139,11 +139,11 @@ async def seed_map(cluster: Cluster) -> None:
             await connection.execute(_SEED_BUCKETS, {"shards": spread_buckets(names)})
             await connection.execute(_ADD_RANGES, {"bounds": [""], "shards": names[:1], "version": 1})
         _check_names(await _shard_names(connection), names)
-    await _adopt_what_shards_own(cluster)
+    await _adopt_newer_ownership(cluster)
     await install_ownership(cluster)
 
 
-async def _adopt_what_shards_own(cluster: Cluster) -> None:
+async def _adopt_newer_ownership(cluster: Cluster) -> None:
     """One transaction in the catalog, under the map's lock. Idempotent."""
     async with cluster.catalog.transaction() as connection:
         head = await _head(connection, _LOCK_TO_CHANGE)
@@ -159,7 +159,7 @@ async def _adopt_what_shards_own(cluster: Cluster) -> None:
 
 
 async def _owned_later(cluster: Cluster, version: int, skip_unreachable: bool = False) -> dict[str, Sequence[Row[Any]]]:
-    """By shard, the slots that it was given at a later version than this one."""
+    """By shard, the slots that it was given at a later version than `version`."""
 
     async def read(shard: Database) -> Sequence[Row[Any]]:
         with contextlib.suppress(Unreachable) if skip_unreachable else contextlib.nullcontext():
@@ -167,12 +167,13 @@ async def _owned_later(cluster: Cluster, version: int, skip_unreachable: bool = 
                 return (await connection.execute(_OWNED_LATER, {"version": version})).all()
         return []
 
-    found = await all_ended(read(shard) for shard in cluster.primaries.values())
+    found = await gather_all(read(shard) for shard in cluster.primaries.values())
     return dict(zip(cluster.primaries, found, strict=True))
 
 
 async def _assert_newest(cluster: Cluster, version: int) -> None:
-    """A change of an older map would give slots away twice. `NotMigrated` where a shard that answers says it is one."""
+    """Raises `NotMigrated` if a reachable shard has a later version: changing an old map would give slots away
+    twice."""
     later = [name for name, rows in (await _owned_later(cluster, version, skip_unreachable=True)).items() if rows]
     if later:
         raise NotMigrated(f"the catalog's shard map is older than what {', '.join(later)} own: it was restored")
@@ -182,7 +183,7 @@ async def cut_sku_ranges(cluster: Cluster, skus: Collection[str]) -> None:
     """Cut the SKU ranges at the quantiles of `skus`, so that stock spreads over the shards. Once for all time.
 
     A second call, or one without SKUs, cuts nothing. Call it before the first product is written, and route products
-    by a map loaded after it: SKUs stored earlier would be left behind on the first shard.
+    by a map loaded after it: SKUs stored earlier would stay behind on the first shard.
     """
     async with cluster.catalog.transaction() as connection:
         head = await _head(connection, _LOCK_TO_CHANGE)
@@ -199,9 +200,10 @@ async def cut_sku_ranges(cluster: Cluster, skus: Collection[str]) -> None:
 
 
 async def pin_accounts(cluster: Cluster, account_ids: Collection[str]) -> None:
-    """Have each account in the directory: new ones on a shard chosen by the hash of the id, known ones where they are.
+    """Adds accounts to the directory: a new one on a shard chosen by the hash of its id. Known ones stay where they
+    are.
 
-    Safe to repeat.
+    Idempotent.
     """
     async with cluster.catalog.transaction() as connection:
         head = await _head(connection, _LOCK_TO_CHANGE)
@@ -218,25 +220,25 @@ async def pin_accounts(cluster: Cluster, account_ids: Collection[str]) -> None:
 
 
 async def install_ownership(cluster: Cluster) -> None:
-    """Have every shard know the slots that the map gives it, each with the map version at which it was given.
+    """Writes to every shard the slots that the map gives it, each with the map version at which it was given.
 
-    Safe to repeat: it never lowers a version, never opens a fenced slot and never touches slots of others. A crash
-    leaves some shards behind, which refuse writers until it runs again. The map cannot change underneath it.
+    Idempotent: it never lowers a version, never opens a fenced slot and never touches another shard's slots. After a
+    crash some shards lack slots and refuse writes to them until it runs again. The map cannot change meanwhile.
     """
     async with cluster.catalog.transaction() as connection:
         await _head(connection, _LOCK_AGAINST_CHANGE)
         _check_names(await _shard_names(connection), sorted(cluster.primaries))
         given = {row.shard: (row.slots, row.digest) for row in await connection.execute(_DIGESTS_GIVEN)}
-        # Who does not answer is written to as well, which fails once all others know theirs.
+        # A shard that does not answer counts as differing: writing to it fails, but only after all others are written.
         owned = await asyncio.gather(*(_owned(cluster.primaries[name]) for name in given), return_exceptions=True)
         differing = [name for name, own in zip(given, owned, strict=True) if own != given[name]]
         if differing:
             slots = await connection.execute(_SLOTS, {"shards": differing})
-            await all_ended(_install(cluster.primaries[row.shard], row) for row in slots)
+            await gather_all(_install(cluster.primaries[row.shard], row) for row in slots)
 
 
 async def _owned(shard: Database) -> tuple[int, Decimal]:
-    """How many slots the shard knows, and a digest of them. Most calls find that it knows all."""
+    """How many slots the shard has, and a digest of them. Usually nothing is missing."""
     async with shard.transaction() as connection:
         row = (await connection.execute(_DIGEST_OWNED)).one()
         return row.slots, row.digest

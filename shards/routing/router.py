@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Router:
-    """Runs work on the shard that owns a key. The map is cached: with the catalog away, orders go on."""
+    """Runs work on the shard that owns a key. The map is cached, so orders go on while the catalog is away."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
@@ -27,18 +27,18 @@ class Router:
         return self._map or await self.refreshed(than=0)
 
     async def refreshed(self, than: int) -> ShardMap:
-        """A map newer than version `than` if the catalog has one; asked once however many callers want it."""
+        """A map newer than version `than` if the catalog has one. Concurrent callers share one query."""
         async with self._loading:
             if self._map is None or self._map.version <= than:
                 self._map = await load_whole_map(self.cluster)
             return self._map
 
     async def write(self, route_of: Callable[[ShardMap], Route], work: Callable[[ShardTransaction], Awaitable[T]]) -> T:
-        """`work` in one transaction on the owner of the key; once more with a fresh map if ours was stale."""
+        """Runs `work` in one transaction on the owner of the key; once more with a fresh map if ours was stale."""
         return await self.routed(route_of, lambda route: self._attempt(route, work))
 
     async def routed(self, route_of: Callable[[ShardMap], Route], attempt: Callable[[Route], Awaitable[T]]) -> T:
-        """`attempt` where the key lives; once more by a fresh map where that raises `StaleRoute`."""
+        """Calls `attempt` with the key's route; once more with a fresh map if it raises `StaleRoute`."""
         shard_map = await self.map()
         try:
             return await attempt(route_of(shard_map))

@@ -1,4 +1,4 @@
-"""One transaction on the shard that owns a key. Before it commits, the shard itself checks that it still does."""
+"""One transaction on the shard that owns a key. Before it commits, the shard checks that it still owns the key."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from shards.connections.database_errors import DATABASE_ERRORS, translated
 from shards.connections.shard import Shard
 from shards.routing.fence import is_owned
 
-# One statement ends every write: are the slots still ours, the step's stored result, the events. It comes after the
-# transaction's first write or row lock, as the fence demands.
+# One statement ends every write: it checks the fence, stores the step's result and appends the events. It comes after
+# the transaction's first write or row lock, as the fence requires.
 _FINISH = text(f"""
     WITH not_owned AS (
         SELECT keyspace, slot FROM unnest(CAST(:keyspaces AS text[]), CAST(:slots AS text[])) AS wanted (keyspace, slot)
@@ -54,17 +54,18 @@ class ShardTransaction:
         return await self.connection.execute(statement, parameters)
 
     def also_on(self, route: Route) -> None:
-        """The write is about this slot too, which must then be the same shard's, by the same map."""
+        """Declares that the write concerns this slot too. `StaleRoute` unless the same map gives it to the same
+        shard."""
         if (route.shard, route.version) != (self.route.shard, self.route.version):
             raise StaleRoute(f"{route} does not lie beside {self.route}")
         self._also.append(route)
 
     def keep_result(self, saga_id: str, step: str, result: object) -> None:
-        """What the barrier row of this step will answer from now on."""
+        """Stores the result that the barrier row of this step returns from now on."""
         self._results.append({"saga_id": saga_id, "step": step, "result": result})
 
     def append_event(self, event: dict[str, Any]) -> None:
-        """An event for the outbox, with all its columns but the shard: see `shards.outbox.appending`."""
+        """Adds an event to the outbox, given all columns but the shard: see `shards.outbox.appending`."""
         self._events.append(event)
 
     @property
@@ -72,8 +73,8 @@ class ShardTransaction:
         return bool(self._events)
 
     async def finish(self) -> None:
-        """Writes the results and events that were kept. Raises `StaleRoute`, so that all is rolled back, where this
-        shard does not own the slot at the caller's map version."""
+        """Writes the kept results and events. Raises `StaleRoute`, which rolls everything back, if this shard does not
+        own the slots at the caller's map version."""
         slots = [self.route, *self._also]
         not_owned = await self.execute(
             _FINISH,
@@ -92,8 +93,8 @@ class ShardTransaction:
 
 @asynccontextmanager
 async def write_on(shard: Shard, route: Route, pool: Database | None = None) -> AsyncIterator[ShardTransaction]:
-    """One write: finished and committed when the block ends, rolled back when it raises. Raises errors of ours. `pool`
-    is the primary's usual one if none is given."""
+    """One write: finished and committed when the block ends, rolled back when it raises. Raises only errors of ours.
+    `pool` is the primary's usual one if none is given."""
     async with read_on(pool or shard.primary, route) as tx:
         yield tx
         await tx.finish()
@@ -104,14 +105,14 @@ async def write_on(shard: Shard, route: Route, pool: Database | None = None) -> 
 @asynccontextmanager
 async def read_on(database: Database, route: Route) -> AsyncIterator[ShardTransaction]:
     """One transaction that only reads, and therefore needs no fence."""
-    with failures_on(route.shard):
+    with translating_errors(route.shard):
         async with database.transaction() as connection:
             yield ShardTransaction(connection, route)
 
 
 @contextmanager
-def failures_on(shard: str) -> Iterator[None]:
-    """Only errors of ours leave the block, with the shard where they happened."""
+def translating_errors(shard: str) -> Iterator[None]:
+    """Only errors of ours leave the block, each with the shard where it happened."""
     try:
         yield
     except DATABASE_ERRORS as error:

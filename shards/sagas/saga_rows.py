@@ -15,8 +15,8 @@ from domain.money import Money
 from domain.orders import OrderState, Style
 from domain.sagas import Reason, Refusal
 from shards.connections.cluster import Cluster
+from shards.connections.concurrency import gather_all
 from shards.connections.database import Database
-from shards.connections.side_by_side import all_ended
 
 _BARRIER = text("""
     SELECT step, op, result, created_at FROM barrier WHERE saga_id = :saga_id ORDER BY created_at, step, op
@@ -113,7 +113,7 @@ async def count_events(cluster: Cluster, saga_id: str) -> int:
         async with shard.snapshot() as connection:
             return int((await connection.execute(_COUNT_EVENTS, {"saga_id": saga_id})).scalar_one())
 
-    return sum(await all_ended(count(shard) for shard in cluster.primaries.values()))
+    return sum(await gather_all(count(shard) for shard in cluster.primaries.values()))
 
 
 def _lookup_of(row: Any) -> LookupRow:

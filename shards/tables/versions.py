@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 _EXISTING = text("SELECT nspname FROM pg_namespace WHERE nspname = ANY(:names)")
 
-_MARKS = text("""
+_REBUILD_IDS = text("""
     SELECT nspname AS name, obj_description(oid, 'pg_namespace') AS mark FROM pg_namespace WHERE nspname = ANY(:names)
 """)
 
@@ -33,7 +33,7 @@ async def existing(connection: AsyncConnection) -> Sequence[Version]:
     return [version for version in Version if version in found]
 
 
-async def marks(connection: AsyncConnection) -> Mapping[Version, str | None]:
+async def rebuild_ids(connection: AsyncConnection) -> Mapping[Version, str | None]:
     """The versions that are there, each with the id of the rebuild that made it; None where a migration did."""
-    rows = await connection.execute(_MARKS, {"names": [version.value for version in Version]})
+    rows = await connection.execute(_REBUILD_IDS, {"names": [version.value for version in Version]})
     return {Version(row.name): row.mark for row in rows}

@@ -42,7 +42,7 @@ async def admit(tx: ShardTransaction, transfer: Transfer) -> Refusal | None:
     by `withdraw`, kept by `credit`. A crash leaves all of it or nothing.
     """
     if not await _claim(tx, transfer, "open"):
-        return await _standing(tx, transfer)
+        return await _stored_refusal(tx, transfer)
     account = (await tx.execute(_LOOK_AT_ACCOUNT, id=transfer.target)).one_or_none()
     refusal = why_not_receive(transfer.target, account, transfer.amount.currency)
     if refusal is not None:
@@ -92,7 +92,7 @@ async def state_of(tx: ShardTransaction, transfer: Transfer) -> str | None:
     return str(row.state) if row is not None else None
 
 
-async def _standing(tx: ShardTransaction, transfer: Transfer) -> Refusal | None:
+async def _stored_refusal(tx: ShardTransaction, transfer: Transfer) -> Refusal | None:
     row = (await tx.execute(_READ, saga_id=transfer.saga_id)).one()
     amount = transfer.amount
     if (row.account_id, row.currency, row.amount) != (transfer.target, amount.currency, amount.minor):

@@ -17,13 +17,13 @@ from domain.in_doubt import InDoubt, InDoubtReport, Resolved, Waiting
 from domain.sagas import Reason, Refusal
 from domain.transfers import Transfer
 from domain.two_phase import Coordinator, Participant, ParticipantOutcome, Resolution, parse_gid, resolve
+from shards.connections.concurrency import gather_all
 from shards.connections.database import Database
-from shards.connections.side_by_side import all_ended
 from shards.routing.router import Router
-from shards.routing.shard_transaction import failures_on
+from shards.routing.shard_transaction import translating_errors
 from shards.transfers import transfer_row, two_phase
 
-Ask = Callable[[str], Awaitable[Coordinator]]
+FindCoordinator = Callable[[str], Awaitable[Coordinator]]
 """What is known of the coordinator of a saga. Raises `Unreachable`."""
 
 # A pool's first connection after its server's restart is a dead one.
@@ -41,14 +41,14 @@ _FIND = text(f"SELECT {transfer_row.COLUMNS} FROM transfer WHERE gid_stem = :ste
 async def in_doubt_on(shards: Iterable[Database]) -> tuple[list[InDoubt], list[str]]:
     """Our prepared transactions, the oldest of each shard first, and the names of the shards that do not answer."""
     asked = list(shards)
-    answers = await all_ended(_in_doubt_on(shard) for shard in asked)
+    answers = await gather_all(_in_doubt_on(shard) for shard in asked)
     unreachable = [shard.name for shard, found in zip(asked, answers, strict=True) if found is None]
     return [each for found in answers for each in found or []], unreachable
 
 
 async def _in_doubt_on(shard: Database) -> list[InDoubt] | None:
     try:
-        with failures_on(shard.name):
+        with translating_errors(shard.name):
             async with shard.autocommit() as connection:
                 return [InDoubt(row.gid, shard.name, row.seconds) for row in await connection.execute(_LIST)]
     except Unreachable:
@@ -58,10 +58,12 @@ async def _in_doubt_on(shard: Database) -> list[InDoubt] | None:
 class Sweep:
     """One look at all shards. What cannot be ended now waits for the next one, and keeps no other from its end."""
 
-    def __init__(self, router: Router, ask: Ask, older_than_seconds: float, dry_run: bool = False) -> None:
+    def __init__(
+        self, router: Router, coordinator_of: FindCoordinator, older_than_seconds: float, dry_run: bool = False
+    ) -> None:
         """A younger transaction is left to whoever has prepared it. `dry_run`: only say what would be done."""
         self._router = router
-        self._ask = ask
+        self._coordinator_of = coordinator_of
         self._older_than_seconds = older_than_seconds
         self._dry_run = dry_run
         self._resolved: list[Resolved] = []
@@ -81,18 +83,18 @@ class Sweep:
             if max(each.seconds for each in group) < self._older_than_seconds:
                 continue
             try:
-                await self._settle(stem, group)
+                await self._resolve(stem, group)
             except ShardwiseError as error:
                 self._wait(group, error.message)
         return InDoubtReport(self._resolved, self._waiting, unreachable)
 
-    async def _settle(self, stem: str, group: Sequence[InDoubt]) -> None:
+    async def _resolve(self, stem: str, group: Sequence[InDoubt]) -> None:
         """`group`: what is in doubt of one transfer."""
         transfer = await self._find(stem)
         if transfer is None:
             await self._roll_back(group)
             return
-        coordinator = await self._ask(transfer.saga_id)
+        coordinator = await self._coordinator_of(transfer.saga_id)
         if coordinator is Coordinator.AT_WORK:
             self._wait(group, f"workflow {transfer.saga_id} is at work on it")
             return
@@ -137,10 +139,10 @@ class Sweep:
         if self._dry_run:
             outcome = ParticipantOutcome.ABORTED if refusal else ParticipantOutcome.COMMITTED
         else:
-            outcome = await self._insist(transfer, refusal)
+            outcome = await self._end_with_retries(transfer, refusal)
         self._resolved += [Resolved(each.gid, each.shard, transfer.saga_id, outcome) for each in group]
 
-    async def _insist(self, transfer: Transfer, refusal: Refusal | None) -> ParticipantOutcome:
+    async def _end_with_retries(self, transfer: Transfer, refusal: Refusal | None) -> ParticipantOutcome:
         """Once begun it is not left to the next sweep at the first failure: that finds only what is still prepared, and
         not the marker that is missing."""
         for _ in range(ATTEMPTS_MAX - 1):
@@ -153,7 +155,7 @@ class Sweep:
 
 
 async def _find_on(shard: Database, stem: str) -> Transfer | None:
-    with failures_on(shard.name):
+    with translating_errors(shard.name):
         async with shard.autocommit() as connection:
             row = (await connection.execute(_FIND, {"stem": stem})).one_or_none()
     return transfer_row.transfer_of(row).transfer if row is not None else None

@@ -80,7 +80,7 @@ async def open_transfer(tx: ShardTransaction, transfer: Transfer, protocol: Prot
     if found is not None:
         return found
     if await _claim(tx, transfer, protocol, TransferState.PENDING):
-        _tell(
+        _append_transfer_event(
             tx,
             transfer,
             1,
@@ -101,7 +101,7 @@ async def open_transfer(tx: ShardTransaction, transfer: Transfer, protocol: Prot
 
 async def _move(tx: ShardTransaction, transfer: Transfer) -> None:
     """Both accounts are here: one movement, no clearing, nothing in flight."""
-    found = await holds.lock_all(tx, [transfer.source, transfer.target])
+    found = await holds.lock_accounts(tx, [transfer.source, transfer.target])
     source, target = found.get(transfer.source), found.get(transfer.target)
     refusal = why_not_spend(transfer.source, source, transfer.amount)
     if refusal is None:
@@ -117,7 +117,7 @@ async def _move(tx: ShardTransaction, transfer: Transfer) -> None:
 
 
 async def _hold(tx: ShardTransaction, transfer: Transfer) -> None:
-    source = await holds.lock(tx, transfer.source)
+    source = await holds.lock_account(tx, transfer.source)
     if source is None:
         await _decline(tx, transfer, unknown_account(transfer.source))
         return
@@ -204,7 +204,7 @@ async def _decline(tx: ShardTransaction, transfer: Transfer, refusal: Refusal) -
 async def _never_open(tx: ShardTransaction, transfer: Transfer, protocol: Protocol, refusal: Refusal) -> Decision:
     if not await _claim(tx, transfer, protocol, TransferState.DECLINED, refusal):
         raise TryAgain("the transfer was opened just now")
-    _tell(tx, transfer, 1, TransferEvent.DECLINED, reason=refusal.reason)
+    _append_transfer_event(tx, transfer, 1, TransferEvent.DECLINED, reason=refusal.reason)
     return Decision(SagaOutcome.ABORTING, refusal)
 
 
@@ -222,7 +222,7 @@ async def _decide(tx: ShardTransaction, transfer: Transfer, state: TransferState
         return False
     reason = {"reason": refusal.reason} if refusal else {}
     event = TransferEvent.CONFIRMED if state is TransferState.CONFIRMED else TransferEvent.DECLINED
-    _tell(tx, transfer, version, event, **reason)
+    _append_transfer_event(tx, transfer, version, event, **reason)
     return True
 
 
@@ -253,6 +253,8 @@ async def _claim(
     return claimed.rowcount == 1
 
 
-def _tell(tx: ShardTransaction, transfer: Transfer, version: int, event: TransferEvent, **payload: Any) -> None:
+def _append_transfer_event(
+    tx: ShardTransaction, transfer: Transfer, version: int, event: TransferEvent, **payload: Any
+) -> None:
     aggregate_id = f"{transfer.source}/{transfer.transfer_id}"
     append_event(tx, transfer.saga_id, event, aggregate_id, version, **payload)

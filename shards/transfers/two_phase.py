@@ -29,7 +29,7 @@ from domain.two_phase import Ended, Participant, ParticipantOutcome, Vote, gid_o
 from shards.accounts import holds, ledger
 from shards.connections.database_errors import IntegrityViolation, LockTimedOut, sqlstate
 from shards.routing.router import Router
-from shards.routing.shard_transaction import ShardTransaction, failures_on, write_on
+from shards.routing.shard_transaction import ShardTransaction, translating_errors, write_on
 from shards.transfers import admissions, transfer_row
 
 # The effects wait for two rows at most, the transfer's and the account's, and stay below `transaction_timeout`.
@@ -65,7 +65,7 @@ async def prepare(router: Router, transfer: Transfer, participant: Participant) 
     effect = _debit if participant is Participant.SOURCE else _credit
 
     async def attempt(route: Route) -> Vote:
-        with failures_on(route.shard):
+        with translating_errors(route.shard):
             async with router.cluster.primaries[route.shard].autocommit() as connection:
                 # First, since the attempt that prepared it holds the locks that this one would wait for.
                 if await _is_prepared(connection, gid):
@@ -142,7 +142,7 @@ async def outcome_of(router: Router, transfer: Transfer, participant: Participan
     """What the participant's own row says. Only reads, and waits for no lock."""
 
     async def attempt(route: Route) -> Ended:
-        with failures_on(route.shard):
+        with translating_errors(route.shard):
             async with router.cluster.shards[route.shard].phase_two.autocommit() as connection:
                 tx = ShardTransaction(connection, route)
                 return await (_source_outcome if participant is Participant.SOURCE else _target_outcome)(tx, transfer)
@@ -159,8 +159,8 @@ async def _debit(tx: ShardTransaction, transfer: Transfer) -> Vote | None:
         ended = await _source_outcome(tx, transfer)
         if ended.outcome is ParticipantOutcome.UNKNOWN:
             raise TryAgain("the transfer was opened just now")
-        return _standing(ended)
-    source = await holds.lock(tx, transfer.source)
+        return _vote_of(ended)
+    source = await holds.lock_account(tx, transfer.source)
     refusal = why_not_spend(transfer.source, source, transfer.amount)
     if refusal is not None:
         return Vote(refusal)
@@ -171,8 +171,8 @@ async def _debit(tx: ShardTransaction, transfer: Transfer) -> Vote | None:
 
 async def _credit(tx: ShardTransaction, transfer: Transfer) -> Vote | None:
     if not await admissions.credit_unadmitted(tx, transfer):
-        return _standing(await _target_outcome(tx, transfer))
-    target = await holds.lock(tx, transfer.target)
+        return _vote_of(await _target_outcome(tx, transfer))
+    target = await holds.lock_account(tx, transfer.target)
     refusal = why_not_receive(transfer.target, target, transfer.amount.currency)
     if refusal is not None:
         return Vote(refusal)
@@ -185,7 +185,7 @@ async def _pay(tx: ShardTransaction, transfer: Transfer) -> None:
     transfer_row.append_account_event(tx, transfer, transfer.target, version, AccountEvent.TRANSFER_RECEIVED)
 
 
-def _standing(ended: Ended) -> Vote:
+def _vote_of(ended: Ended) -> Vote:
     return YES if ended.is_committed else Vote(ended.refusal or ALREADY_COMPENSATED)
 
 
@@ -207,7 +207,7 @@ async def end_prepared(router: Router, shard: str, gid: str, verb: str) -> bool:
 
     False where there is none of this name; `TryAgain` where somebody else is at it. A crash ends it or not.
     """
-    with failures_on(shard):
+    with translating_errors(shard):
         async with router.cluster.shards[shard].phase_two.autocommit() as connection:
             # A rollback mostly finds nothing; the server would log each as an error.
             if verb == "ROLLBACK" and not await _is_prepared(connection, gid):

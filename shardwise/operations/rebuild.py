@@ -10,7 +10,7 @@ from temporalio.service import RPCError
 from domain.errors import ShardwiseError
 from domain.progress import Report
 from shards.connections.cluster import Cluster
-from shards.connections.side_by_side import all_ended
+from shards.connections.concurrency import gather_all
 from shards.projection.filling import Rows, filled, to_fill
 from shardwise.temporal.calls import Begun, Workflows, answered, ended_unless_quiet, no_answer
 from workflows.interfaces import Phase, Rebuild, Rebuilt
@@ -63,7 +63,7 @@ class ReadModelRebuilds:
 
     async def to_fill(self) -> Sequence[Rows]:
         """Raises `Unreachable`."""
-        counts = await all_ended(to_fill(shard) for shard in self._cluster.primaries.values())
+        counts = await gather_all(to_fill(shard) for shard in self._cluster.primaries.values())
         return [each for of_shard in counts for each in of_shard]
 
     async def _filled(self) -> dict[str, int]:

@@ -24,7 +24,7 @@ from shards.audit.audit import Audit
 from shards.audit.findings import Violation
 from shards.audit.sagas.judgement import judge
 from shards.audit.workflows import Work
-from shards.connections.side_by_side import all_ended
+from shards.connections.concurrency import gather_all
 from shards.orders.reads import OrderReads
 from shards.transfers.batch import staging
 from shards.transfers.reads import read_transfers
@@ -187,7 +187,7 @@ class Recovery:
             *map(self._start_batch, found.batches),
             *(self._start_as_given(each.workflow_id) for each in found.refused if each.started_again),
         ]
-        await all_ended(in_turn(each) for each in work)
+        await gather_all(in_turn(each) for each in work)
 
     async def _start_order(self, order: AbandonedOrder) -> None:
         request = await self._request(order.order_id)

@@ -113,7 +113,7 @@ class Operations:
         to = self._opened.without_timeouts
         async with to.cluster.read_model.transaction() as connection:
             versions = await existing(connection)
-        refused = switching.why_not(versions)
+        refused = switching.why_not_begin(versions)
         return plan_of(
             await self._rebuilds.to_fill(),
             [each.value for each in versions],

@@ -13,7 +13,7 @@ from typing import IO, Any
 from domain.errors import InvalidInput
 from domain.progress import Report
 from shards.transfers.batch.outcomes import LineStatus, read_outcomes
-from shards.transfers.batch.staging import Staged, Staging, staging_turn
+from shards.transfers.batch.staging import Staged, Staging, exclusive_staging
 from shardwise.connections import Connections, Opened
 from shardwise.files.faults import Faults
 from shardwise.files.transfer_file import GoodLine, batch_id_of, open_transfers, read_transfers
@@ -94,7 +94,7 @@ class _BatchImport:
 
     async def _stage(self, report: Report) -> Staged:
         cluster, shard_map = self._to.cluster, await self._to.router.map()
-        async with staging_turn(cluster, shard_map, self.batch_id) as staging:
+        async with exclusive_staging(cluster, shard_map, self.batch_id) as staging:
             await staging.drop_old()
             found = await staging.found()
             if found is None:

@@ -17,7 +17,7 @@ from temporalio.client import Client
 from domain.money import Money
 from domain.transfer_batch import batch_workflow_id
 from domain.transfers import Transfer
-from shards.transfers.batch.staging import Staged, staging_turn
+from shards.transfers.batch.staging import Staged, exclusive_staging
 from shardwise.connections import Connections, connected
 from shardwise.files.transfer_file import GoodLine, batch_id_of, open_transfers, read_transfers
 from shardwise.transfers.batches import Handle, TransferBatches
@@ -197,7 +197,7 @@ async def good_lines(file: Path) -> list[GoodLine]:
 async def stage(to: Connections, file: Path) -> tuple[str, Staged]:
     with open_transfers(file) as source:
         batch_id = batch_id_of(source)
-    async with staging_turn(to.cluster, await to.router.map(), batch_id) as staging:
+    async with exclusive_staging(to.cluster, await to.router.map(), batch_id) as staging:
         await staging.begin()
         for line in await good_lines(file):
             await staging.add(line.n, line.transfer)

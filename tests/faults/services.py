@@ -10,7 +10,7 @@ from temporalio.common import WorkflowIDReusePolicy
 
 from activities.reactors import ReactorStarter, start_reactor
 from domain.choreography import OrderEvent, Reactor, Service
-from shards.audit.sagas.gathering import gather, gather_still
+from shards.audit.sagas.gathering import gather, gather_consistent
 from shards.audit.sagas.judgement import judge
 from shards.audit.workflows import Work, together
 from shards.connections.cluster import Cluster
@@ -75,7 +75,7 @@ class Resting:
         """As `verify` finds it out: a cut between two looks at the workflows."""
         looked_at = await self.workflow_ids(saga_id)
         before = together([await self._states.state_of(each) for each in looked_at])
-        still = (await gather_still(self._cluster, [saga_id])).get(saga_id)
+        still = (await gather_consistent(self._cluster, [saga_id])).get(saga_id)
         if still is None or still.workflow_ids != looked_at or still.is_unread:
             return True
         after = together([await self._states.state_of(each) for each in looked_at])

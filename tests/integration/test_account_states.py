@@ -61,7 +61,7 @@ async def transfer_across(world: World, source_balance: str = "5.00") -> Transfe
 
 async def hold(world: World, account_id: str, saga_id: str) -> Refusal | int | None:
     async with world.transaction(await world.customer_route(account_id)) as tx:
-        account = await holds.lock(tx, account_id)
+        account = await holds.lock_account(tx, account_id)
         assert account is not None
         return await holds.place_hold(tx, saga_id, "test", account, DOLLAR)
 
@@ -338,7 +338,7 @@ async def test_who_holds_first_keeps_the_account_from_closing(world: World) -> N
     name = asked.customer_id
     route = await world.customer_route(name)
     async with world.transaction(route) as tx:
-        account = await holds.lock(tx, name)
+        account = await holds.lock_account(tx, name)
         assert account is not None
         assert isinstance(await holds.place_hold(tx, f"test/{name}", "test", account, DOLLAR), int)
         closing = asyncio.create_task(change_account(world.router, name, close))
@@ -371,7 +371,7 @@ async def test_a_change_that_does_not_get_its_turn_is_told_and_changes_nothing(w
     """Behind whoever keeps the account's row, as a prepared transaction does."""
     name = await world.customer()
     async with world.transaction(await world.customer_route(name)) as tx:
-        await holds.lock(tx, name)
+        await holds.lock_account(tx, name)
         with pytest.raises(Unreachable) as unreachable:
             await change_account(world.router, name, freeze)
     assert (unreachable.value.code, unreachable.value.exit_code) == ("account_busy", 3)

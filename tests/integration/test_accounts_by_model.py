@@ -151,7 +151,7 @@ class Story:
         self.holds[saga_id] = account_id, money
 
         async def place(tx: ShardTransaction) -> str:
-            account = await holds.lock(tx, account_id)
+            account = await holds.lock_account(tx, account_id)
             assert account is not None
             placed = await holds.place_hold(tx, saga_id, HOLD_STEP, account, money)
             return placed.reason if isinstance(placed, Refusal) else _word(placed)

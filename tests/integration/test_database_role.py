@@ -203,7 +203,7 @@ async def landlord(fresh_database: FreshDatabase, owners: Cluster) -> AsyncItera
         for dsn in empty.all:
             await connection.exec_driver_sql(f'ALTER DATABASE "{make_url(dsn).database}" OWNER TO {owner}')
     yield as_user(empty, owner, "owns"), as_user(empty, role, "p@ss 'word'")
-    async with Cluster(empty.shards, empty.catalog, empty.read_model, pool_size=1, ask_names=False) as cluster:
+    async with Cluster(empty.shards, empty.catalog, empty.read_model, pool_size=1, check_names=False) as cluster:
         for database in cluster.databases:
             async with database.transaction() as connection:
                 await connection.exec_driver_sql(f"DROP OWNED BY {role}, {owner} CASCADE")

@@ -162,7 +162,7 @@ async def test_a_database_without_our_tables_is_one_to_migrate(fresh_database: F
 
 
 async def test_another_shards_database_answers_nothing(cluster_dsns: Databases) -> None:
-    swapped = Database("shard-1", cluster_dsns.shards["shard-2"], pool_size=1, ask_name=True)
+    swapped = Database("shard-1", cluster_dsns.shards["shard-2"], pool_size=1, check_name=True)
     for transaction in (swapped.transaction, swapped.snapshot, swapped.transaction):
         with pytest.raises(InvalidInput, match=r"shard-1 that is shard-2"):
             async with transaction():
@@ -171,7 +171,7 @@ async def test_another_shards_database_answers_nothing(cluster_dsns: Databases) 
 
 
 async def test_a_shard_is_asked_for_its_name_once(cluster_dsns: Databases) -> None:
-    shard = Database("shard-1", cluster_dsns.shards["shard-1"], pool_size=1, ask_name=True)
+    shard = Database("shard-1", cluster_dsns.shards["shard-1"], pool_size=1, check_name=True)
     async with shard.snapshot() as connection:
         assert await connection.scalar(text("SHOW transaction_isolation")) == "repeatable read"
     async with shard.transaction() as connection:

@@ -17,10 +17,10 @@ from domain.events import TransferEvent
 from shards.connections.cluster import Cluster
 from shards.connections.database import Database
 from shards.outbox.appending import append_event
-from shards.outbox.cursors import REACTORS, RebuildNeeded, move, read_position, trim, trimmed_to
+from shards.outbox.cursors import REACTORS, RebuildNeeded, move_position, read_position, trim, trimmed_to
 from shards.outbox.following import POLL_SECONDS, follow
 from shards.outbox.lag import lag_of
-from shards.outbox.slice import BEGINNING, WITHIN, Slice, Stepped, more_behind, slice_after
+from shards.outbox.slice import BEGINNING, WITHIN, Slice, StepResult, more_behind, slice_after
 from shards.outbox.trimming import Trimmer, slowest_position
 from shards.projection.projector import Projector
 from shards.routing.router import Router
@@ -97,7 +97,7 @@ async def test_what_is_prepared_hides_what_came_after_it_and_the_lag_says_so(clu
 async def test_a_call_of_the_relay_answers_where_everybody_stands(cluster: Cluster, shard: Database) -> None:
     async with shard.transaction() as connection:
         await append(connection, "one", "two")
-        await move(connection, REACTORS, str(2**40))
+        await move_position(connection, REACTORS, str(2**40))
     relay = ShardedRelayActivities(Router(cluster), keep_seconds=3600)
     followed = await ActivityEnvironment().run(relay.trim_outbox, FollowShard(SHARD, 0.05))
     told = {each.consumer: (each.position, each.events, each.is_lost) for each in followed.standing}
@@ -122,8 +122,8 @@ async def test_a_transaction_is_never_cut(shard: Database) -> None:
 async def test_a_position_goes_only_forward(shard: Database) -> None:
     async with shard.transaction() as connection:
         assert await read_position(connection, REACTORS) == BEGINNING
-        await move(connection, REACTORS, "100")
-        await move(connection, REACTORS, "99")
+        await move_position(connection, REACTORS, "100")
+        await move_position(connection, REACTORS, "99")
         assert await read_position(connection, REACTORS) == "100"
 
 
@@ -141,7 +141,7 @@ async def test_what_the_slowest_needs_is_kept(cluster: Cluster, shard: Database)
     assert (await taken(shard, BEGINNING))[0] == ["one"], "the reactors have not seen it"
 
     async with shard.transaction() as connection:
-        await move(connection, REACTORS, str(2**40))
+        await move_position(connection, REACTORS, str(2**40))
     await Trimmer(shard, cluster.read_model, keep_seconds=3600).step()
     assert (await taken(shard, BEGINNING))[0] == ["one"], "it is too young"
     await Trimmer(shard, cluster.read_model, keep_seconds=0).step()
@@ -186,9 +186,9 @@ async def test_a_write_notifies_once_it_is_committed(cluster: Cluster) -> None:
     class Asked:
         name = "asked"
 
-        async def step(self) -> Stepped:
+        async def step(self) -> StepResult:
             asked.release()
-            return Stepped(0, False)
+            return StepResult(0, False)
 
     async def write(tx: ShardTransaction) -> None:
         append_event(tx, "a saga", TransferEvent.OPENED, "anybody/1", 1)

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.sagas import Reason, Refusal
 from shards.connections.database_errors import DatabaseFailure
-from shards.projection import carrying, reading
+from shards.projection import copying, reading
 from shards.projection.projector import Projector
 from shards.projection.reading import DOCUMENTS, Aggregate, read_documents
 from shards.projection.writing import write_documents
@@ -148,7 +148,7 @@ async def test_what_dies_between_read_and_write_is_read_again(world: World, monk
 
     for nth in ("write_documents", "write_lines"):
         with monkeypatch.context() as patched:
-            patched.setattr(f"shards.projection.carrying.{nth}", die)
+            patched.setattr(f"shards.projection.copying.{nth}", die)
             with pytest.raises(Died):
                 await projector.project(Version.LIVE)
         assert await everything(world) == before
@@ -338,14 +338,14 @@ async def test_what_its_shard_cannot_tell_is_found_and_parked_alone(
         SELECT d.*, 1 / CASE WHEN key = '{bad}' THEN 0 ELSE 1 END AS one FROM ({DOCUMENTS[Aggregate.ORDER]}) AS d
     """
     monkeypatch.setitem(reading._NAMED, Aggregate.ORDER, reading._read_named(documents))
-    write = carrying.write_documents
+    write = copying.write_documents
 
     async def stumbles(to: AsyncConnection, version: Version, shard: str, kind: Aggregate, rows: str) -> None:
         if odd in rows:
             raise KeyError(odd)
         await write(to, version, shard, kind, rows)
 
-    monkeypatch.setattr(carrying, "write_documents", stumbles)
+    monkeypatch.setattr(copying, "write_documents", stumbles)
     await project(world)
     assert await parked(world, bad) == [("order", 2, "shard-1 refuses it: division by zero")]
     assert await parked(world, odd) == [("order", 2, f"it cannot be projected: KeyError: '{odd}'")]

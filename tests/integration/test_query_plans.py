@@ -133,7 +133,7 @@ def executed(database: Database) -> Iterator[list[tuple[str, Any]]]:
 async def plan_of(database: Database, query: Query[Any]) -> dict[str, Any]:
     """As the planner makes it for the query's one statement, when it is asked with these values."""
     with executed(database) as seen:
-        await ReadModel(database).ask(query)
+        await ReadModel(database).run(query)
     [(statement, parameters)] = seen
     async with database.transaction() as connection:
         explained = await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters)

@@ -45,7 +45,7 @@ async def database(databases: Databases) -> AsyncIterator[Database]:
 
 
 async def orders(database: Database, wanted: OrderFilter = EVERYTHING, limit: int = 100) -> list[ListedOrder]:
-    page = await ReadModel(database).ask(lambda connection: list_orders(connection, wanted, PageAfter(limit)))
+    page = await ReadModel(database).run(lambda connection: list_orders(connection, wanted, PageAfter(limit)))
     return list(page.rows)
 
 
@@ -59,7 +59,7 @@ async def paged(database: Database, wanted: OrderFilter, limit: int) -> list[lis
     after: OrderKey | None = None
     while True:
         wanted_page = PageAfter(limit, after)
-        page = await ReadModel(database).ask(lambda connection, p=wanted_page: list_orders(connection, wanted, p))
+        page = await ReadModel(database).run(lambda connection, p=wanted_page: list_orders(connection, wanted, p))
         pages.append([each.order_id for each in page.rows])
         if page.next is None:
             return pages
@@ -68,7 +68,7 @@ async def paged(database: Database, wanted: OrderFilter, limit: int) -> list[lis
 
 async def statement(database: Database, account_id: str, limit: int = 100, after: int | None = None) -> StatementPage:
     page = PageAfter(limit, after)
-    return await ReadModel(database).ask(lambda connection: read_statement_page(connection, account_id, page))
+    return await ReadModel(database).run(lambda connection: read_statement_page(connection, account_id, page))
 
 
 # ── lists of orders ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -123,10 +123,10 @@ async def test_pages_tell_each_order_once_also_where_times_are_equal(
 async def test_what_comes_in_meanwhile_shifts_no_later_page(database: Database) -> None:
     await fill(database, order_details=[order(f"O{n}", placed_at=T0 + n * MINUTE) for n in range(6)])
     wanted: PageAfter[OrderKey] = PageAfter(3)
-    first = await ReadModel(database).ask(lambda connection: list_orders(connection, EVERYTHING, wanted))
+    first = await ReadModel(database).run(lambda connection: list_orders(connection, EVERYTHING, wanted))
     await fill(database, order_details=[order("NEW", placed_at=T0 + 9 * MINUTE)])
     behind = PageAfter(3, first.next)
-    second = await ReadModel(database).ask(lambda connection: list_orders(connection, EVERYTHING, behind))
+    second = await ReadModel(database).run(lambda connection: list_orders(connection, EVERYTHING, behind))
     assert [each.order_id for each in (*first.rows, *second.rows)] == ["O5", "O4", "O3", "O2", "O1", "O0"]
     assert second.next is None
 
@@ -195,7 +195,7 @@ async def test_the_details_of_an_order_are_all_there_is(database: Database) -> N
         order_details=[order("A", ship_to={"city": "Turin"}, decided_at=T0 + MINUTE, day=MARCH[4])],
         order_item=[item("A", 2, "CUP"), item("A", 1, "TEA", product_name="Tea, green", quantity=3)],
     )
-    found = await ReadModel(database).ask(lambda connection: read_order_details(connection, "A"))
+    found = await ReadModel(database).run(lambda connection: read_order_details(connection, "A"))
     assert found.items == (
         OrderItem("TEA", "Tea, green", 3, Money(700, "USD"), Money(2100, "USD")),
         OrderItem("CUP", "CUP", 2, Money(700, "USD"), Money(1400, "USD")),
@@ -207,13 +207,13 @@ async def test_the_details_of_an_order_are_all_there_is(database: Database) -> N
 
 async def test_an_order_without_items_yet_is_told_without(database: Database) -> None:
     await fill(database, order_details=[order("A", state="aborting", reason="cancelled", detail=None)])
-    found = await ReadModel(database).ask(lambda connection: read_order_details(connection, "A"))
+    found = await ReadModel(database).run(lambda connection: read_order_details(connection, "A"))
     assert (found.items, found.status, found.reason) == ((), OrderStatus.COMPENSATING, Reason.CANCELLED)
 
 
 async def test_an_order_that_is_not_there_may_not_be_there_yet(database: Database) -> None:
     with pytest.raises(Refused, match="may not have it yet") as refused:
-        await ReadModel(database).ask(lambda connection: read_order_details(connection, "A"))
+        await ReadModel(database).run(lambda connection: read_order_details(connection, "A"))
     assert (refused.value.code, refused.value.field) == ("unknown_order", "order_id")
 
 
@@ -283,7 +283,7 @@ async def test_stock_is_listed_by_sku_and_named_by_its_product(database: Databas
     after: str | None = None
     while True:
         wanted = PageAfter(2, after)
-        found = await ReadModel(database).ask(lambda connection, page=wanted: list_stock(connection, page))
+        found = await ReadModel(database).run(lambda connection, page=wanted: list_stock(connection, page))
         told += [(each.sku, each.product_name, each.available) for each in found.rows]
         if (after := found.next) is None:
             break
@@ -319,7 +319,7 @@ async def sales(database: Database) -> Database:
 
 
 async def report(database: Database, by: SalesBy, **wanted: Any) -> Told:
-    found = await ReadModel(database).ask(lambda connection: report_sales(connection, SalesFilter(**wanted), by))
+    found = await ReadModel(database).run(lambda connection: report_sales(connection, SalesFilter(**wanted), by))
     return [
         (each.day, each.sku, each.product_name, each.orders, each.units, each.amount.minor, each.amount.currency)
         for each in found

@@ -16,7 +16,7 @@ from shards.outbox.trimming import Trimmer
 from shards.projection.filling import Filling, Part, filled, to_fill
 from shards.projection.projector import Projector
 from shards.projection.switching import Superseded, begin, confirm, revert, switch
-from shards.tables.versions import Version, marks
+from shards.tables.versions import Version, rebuild_ids
 from tests.support.projecting import project, read
 from tests.support.rebuilding import begun, content, fill, fillings, rebuilt
 from tests.support.world import World, lasting_world
@@ -54,7 +54,7 @@ async def make_orders(world: World, count: int) -> None:
 
 async def versions(world: World) -> set[str]:
     async with world.cluster.read_model.transaction() as connection:
-        return {version.value for version in await marks(connection)}
+        return {version.value for version in await rebuild_ids(connection)}
 
 
 async def test_what_is_filled_from_the_tables_is_what_events_have_built(world: World) -> None:

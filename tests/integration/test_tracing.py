@@ -17,7 +17,7 @@ from domain.money import Money
 from domain.transfers import Protocol, ProtocolChoice, Transfer
 from domain.two_phase import Participant
 from shards.connections.cluster import Cluster
-from shards.outbox.horizon import look, vacuum_accounts
+from shards.outbox.horizon import read_horizon, vacuum_accounts
 from shards.transfers import two_phase
 from stack.settings import Databases
 from tests.support.two_phase import nothing_left_prepared
@@ -150,12 +150,12 @@ async def test_a_prepared_row_ends_the_wait_for_it_and_holds_the_horizon(
     assert (await wait_for_account(world.router, source, LOCK_TIMEOUT_MS)).got_it
     async with nothing_left_prepared(world.cluster):
         assert (await two_phase.prepare(world.router, transfer, Participant.SOURCE)).is_yes
-        before = await look(database)
+        before = await read_horizon(database)
         waited = await wait_for_account(world.router, source, LOCK_TIMEOUT_MS)
         assert (waited.got_it, waited.seconds * 1000 >= LOCK_TIMEOUT_MS) == (False, True)
         other = await world.customer(shard="shard-1")
         await carry_out(world, Transfer("beside", neighbour, other, CENT), Protocol.LOCAL)
-        after, vacuumed = await look(database), await vacuum_accounts(database)
+        after, vacuumed = await read_horizon(database), await vacuum_accounts(database)
         assert after.watermark == before.watermark
         assert after.hidden_events > before.hidden_events
         assert (vacuumed.dead_rows_kept or 0) > 0
@@ -163,4 +163,4 @@ async def test_a_prepared_row_ends_the_wait_for_it_and_holds_the_horizon(
         assert (await two_phase.commit(world.router, transfer, Participant.SOURCE)).is_committed
         assert (await two_phase.prepare(world.router, transfer, Participant.TARGET)).is_yes
         assert (await two_phase.commit(world.router, transfer, Participant.TARGET)).is_committed
-    assert (await look(database)).watermark > after.watermark
+    assert (await read_horizon(database)).watermark > after.watermark

@@ -22,7 +22,7 @@ from shards.audit.report import report_of
 from shards.audit.workflows import Work
 from shards.connections.cluster import Cluster
 from shards.transfers.batch.outcomes import LineStatus
-from shards.transfers.batch.staging import finish, staging_turn
+from shards.transfers.batch.staging import exclusive_staging, finish
 from tests.support.batches import BatchByHand, settled_by_the_rules, transfer
 from tests.support.workflow_states import WorkflowsInMemory
 from tests.support.world import World
@@ -225,7 +225,7 @@ async def test_a_batch_whose_lines_were_thrown_away_is_staged_again_and_moves_no
     await batch.carry_out()
     before = await batch.rows()
     await finish(world.cluster, batch.batch_id)
-    async with staging_turn(world.cluster, await world.router.map(), batch.batch_id) as staging:
+    async with exclusive_staging(world.cluster, await world.router.map(), batch.batch_id) as staging:
         await staging.drop_old(days=-1)
         assert await staging.found() is None
     for table in ("batch_line", "batch_postponed", "batch_credit"):
@@ -345,7 +345,7 @@ async def test_two_files_with_the_same_transfer_move_it_once(world: World) -> No
 async def test_an_unfinished_staging_is_replaced_and_decides_nothing(world: World) -> None:
     ada, bob = await accounts(world, "10.00", "0.00")
     batch = BatchByHand(world, [transfer(ada, bob, "4.00")])
-    async with staging_turn(world.cluster, await world.router.map(), batch.batch_id) as staging:
+    async with exclusive_staging(world.cluster, await world.router.map(), batch.batch_id) as staging:
         await staging.begin()
         for n in (2, 3):
             await staging.add(n, transfer(ada, bob, "9.00"))

@@ -15,7 +15,7 @@ from domain.money import Money
 from domain.transfer_batch import Round
 from domain.transfers import Transfer
 from shards.transfers.batch.outcomes import LineResult, LineStatus, read_outcomes
-from shards.transfers.batch.staging import staging_turn
+from shards.transfers.batch.staging import exclusive_staging
 from tests.support.world import World
 
 _numbers = itertools.count(1)
@@ -35,7 +35,7 @@ class BatchByHand:
         self.activities = ShardedTransferBatchActivities(self.world.router)
 
     async def stage(self) -> None:
-        async with staging_turn(self.world.cluster, await self.world.router.map(), self.batch_id) as staging:
+        async with exclusive_staging(self.world.cluster, await self.world.router.map(), self.batch_id) as staging:
             found = await staging.found()
             if found is None:
                 await staging.begin()

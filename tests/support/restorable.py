@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from shards.connections.cluster import Cluster
-from shards.outbox.lag import lost_positions
+from shards.outbox.lag import lost_versions
 from shards.projection.projector import Projector
 from shards.tables.versions import Version
 from stack.settings import Databases
@@ -37,7 +37,7 @@ class RestorableWorld:
 
     async def lost(self) -> set[Version]:
         cluster = self.world.cluster
-        return set(await lost_positions(cluster.primaries[SHARD], cluster.read_model))
+        return set(await lost_versions(cluster.primaries[SHARD], cluster.read_model))
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ import shards
 import shardwise
 from domain.periods import parse_start
 from domain.timestamps import Timestamp, short_timestamp, timestamp
-from shards.audit.local.rules import told_row
+from shards.audit.local.rules import json_row
 
 AT = datetime(2026, 1, 31, 16, 30, tzinfo=timezone(timedelta(hours=2)))
 
@@ -32,7 +32,7 @@ def test_it_is_utc_with_a_z_and_always_as_exact() -> None:
     assert timestamp(AT.replace(microsecond=120)) == "2026-01-31T14:30:00.000120Z"
     assert short_timestamp(AT.replace(microsecond=999_999)) == "2026-01-31T14:30:00Z"
     assert Document(at=AT).model_dump(mode="json") == {"at": "2026-01-31T14:30:00.000000Z", "until": None}
-    assert told_row({"created_at": AT}) == {"created_at": "2026-01-31T14:30:00.000000Z"}
+    assert json_row({"created_at": AT}) == {"created_at": "2026-01-31T14:30:00.000000Z"}
 
 
 @pytest.mark.parametrize("form", [timestamp, short_timestamp])

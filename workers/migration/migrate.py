@@ -16,11 +16,11 @@ from activities.coordinators import coordinator_of
 from domain.errors import InvalidInput, NotMigrated, ShardwiseError
 from domain.two_phase import Coordinator
 from shards.connections.cluster import Cluster
+from shards.connections.concurrency import gather_all
 from shards.connections.database import Database
 from shards.connections.identity import assert_is_shard
-from shards.connections.side_by_side import all_ended
 from shards.routing.map_store import load_map, load_whole_map, seed_map
-from shards.transfers.in_doubt import Ask
+from shards.transfers.in_doubt import FindCoordinator
 from stack.settings import Databases, Settings, resolve_databases, resolve_owner_databases
 from stack.temporal_client import connect
 from workers.lasting.in_doubt_sweeper import replace_schedule
@@ -73,7 +73,10 @@ async def migrate(settings: Settings, report: Callable[[str], None]) -> Migrated
 
 
 async def migrate_databases(
-    owners: Databases, report: Callable[[str], None], addresses: Databases | None = None, ask: Ask | None = None
+    owners: Databases,
+    report: Callable[[str], None],
+    addresses: Databases | None = None,
+    ask: FindCoordinator | None = None,
 ) -> list[Upgrade]:
     """The part of `migrate` that is about Postgres, with the same promises.
 
@@ -88,11 +91,11 @@ async def migrate_databases(
             await assert_role_fits(cluster, addresses)
         targets = [Target(*each) for each in zip(_kinds(cluster), cluster.databases, dsns, strict=True)]
         slots = asyncio.Semaphore(os.cpu_count() or 1)
-        upgrades = await all_ended(_upgrade(target, slots, report) for target in targets)
+        upgrades = await gather_all(_upgrade(target, slots, report) for target in targets)
         if addresses is not None:
             await end_what_others_prepared(cluster, addresses, ask, report)
             await have_role(cluster, _kinds(cluster), addresses, report)
-        await all_ended(_claim_name(shard) for shard in cluster.primaries.values())
+        await gather_all(_claim_name(shard) for shard in cluster.primaries.values())
         await seed_map(cluster)
     return upgrades
 
@@ -110,10 +113,10 @@ async def assert_ready(cluster: Cluster, client: Client) -> None:
 
 async def assert_databases_ready(cluster: Cluster) -> None:
     """The part of `assert_ready` that is about Postgres."""
-    await all_ended(
+    await gather_all(
         _assert_at_head(kind, database) for kind, database in zip(_kinds(cluster), cluster.databases, strict=True)
     )
-    await all_ended(_assert_name(shard) for shard in cluster.primaries.values())
+    await gather_all(_assert_name(shard) for shard in cluster.primaries.values())
     await load_whole_map(cluster)
 
 
@@ -192,7 +195,7 @@ def _cluster(addresses: Databases) -> Cluster:
         addresses.read_model,
         pool_size=2,
         long_running=True,
-        ask_names=False,
+        check_names=False,
         login=addresses.login,
     )
 

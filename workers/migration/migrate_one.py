@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from shards.connections.tls import connecting
+from shards.connections.tls import driver_arguments
 from workers.migration.schema import Kind, upgrade
 
 CONNECT_SECONDS = 10.0
@@ -23,7 +23,7 @@ LOCK_TIMEOUT = "60s"
 
 
 async def _upgrade(kind: Kind, dsn: str) -> None:
-    to = connecting(dsn)
+    to = driver_arguments(dsn)
     engine = create_async_engine(
         to.dsn,
         poolclass=NullPool,

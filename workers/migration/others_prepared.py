@@ -15,7 +15,7 @@ from domain.two_phase import Coordinator, parse_gid
 from shards.connections.cluster import Cluster
 from shards.connections.database import Database
 from shards.routing.router import Router
-from shards.transfers.in_doubt import Ask, Sweep
+from shards.transfers.in_doubt import FindCoordinator, Sweep
 from stack.settings import Databases
 
 _BY_OTHERS = text("""
@@ -31,7 +31,7 @@ class _Prepared(NamedTuple):
 
 
 async def end_what_others_prepared(
-    owners: Cluster, addresses: Databases, ask: Ask | None, say: Callable[[str], None]
+    owners: Cluster, addresses: Databases, ask: FindCoordinator | None, say: Callable[[str], None]
 ) -> None:
     """Ends what is in doubt, where any of it was prepared by another role than the addresses name.
 

@@ -45,7 +45,7 @@ class Rule:
         rows = (await connection.execute(statement)).mappings().all()
         if not rows:
             return [], 0
-        shown = [told_row({str(name): value for name, value in row.items()}) for row in rows]
+        shown = [json_row({str(name): value for name, value in row.items()}) for row in rows]
         return [Violation(self.what.format_map(row), shard, row) for row in shown], int(rows[0]["violation_count"])
 
 
@@ -58,7 +58,7 @@ class LocalCheck:
     rules: tuple[Rule, ...]
 
 
-def told_row(row: Mapping[str, object]) -> dict[str, object]:
+def json_row(row: Mapping[str, object]) -> dict[str, object]:
     """A row as JSON can hold it, amounts as decimal strings."""
     currency = row.get("currency")
     told = {}
@@ -66,7 +66,7 @@ def told_row(row: Mapping[str, object]) -> dict[str, object]:
         if name == "violation_count":
             continue
         if name.endswith(_MINOR):
-            told[name.removesuffix(_MINOR)] = told_amount(value, currency)
+            told[name.removesuffix(_MINOR)] = amount_text(value, currency)
         elif isinstance(value, datetime):
             told[name] = timestamp(value)
         else:
@@ -74,7 +74,7 @@ def told_row(row: Mapping[str, object]) -> dict[str, object]:
     return told
 
 
-def told_amount(minor: object, currency: object) -> object:
+def amount_text(minor: object, currency: object) -> object:
     """A decimal string; in damaged rows also what has none, as it is."""
     if not isinstance(minor, int | Decimal):
         return minor

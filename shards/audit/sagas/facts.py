@@ -88,7 +88,7 @@ class StepFact(NamedTuple):
 
 
 @dataclass(slots=True)
-class Dossier:
+class SagaFacts:
     """Everything the shards know of one saga. Empty where none knows it."""
 
     saga_id: str
@@ -146,7 +146,7 @@ class Dossier:
         return not any(parts)
 
     def add(self, shard: str, facts: Sequence[Mapping[str, Any]]) -> None:
-        """Facts of one shard, as the query answers them; sorted, so that equal dossiers compare equal."""
+        """Facts of one shard, as the query answers them; sorted, so that equal sagas compare equal."""
         for fact in facts:
             match fact["kind"]:
                 case "lookup":

@@ -15,10 +15,10 @@ from sqlalchemy import text
 
 from domain.identifiers import order_saga_id, transfer_saga_id
 from shards.audit.local.rules import PART_ROWS
-from shards.audit.sagas.facts import ORDER_PREFIX, TRANSFER_PREFIX, Dossier
+from shards.audit.sagas.facts import ORDER_PREFIX, TRANSFER_PREFIX, SagaFacts
 from shards.connections.cluster import Cluster
+from shards.connections.concurrency import gather_all
 from shards.connections.database import Database
-from shards.connections.side_by_side import all_ended
 from shards.outbox.cursors import REACTORS
 
 
@@ -96,7 +96,7 @@ _STATES = text("SELECT id, state FROM orders WHERE id = ANY(:order_ids)")
 _TRANSFER_STATES = text(f"SELECT source, id, state FROM transfer WHERE (source, id) IN ({_TRANSFER_KEYS})")
 
 
-async def read_all(cluster: Cluster) -> AsyncGenerator[Dossier, None]:
+async def read_all(cluster: Cluster) -> AsyncGenerator[SagaFacts, None]:
     """Every saga that any shard knows, one by one in the order of their ids, in bounded memory.
 
     Each shard is read in one snapshot; the snapshots are not of one instant. Close it when it is left early.
@@ -109,12 +109,12 @@ async def read_all(cluster: Cluster) -> AsyncGenerator[Dossier, None]:
             saga_id = min((stream.saga_id for stream in streams if stream.saga_id is not None), default=None)
             if saga_id is None:
                 return
-            dossier = Dossier(saga_id)
+            saga = SagaFacts(saga_id)
             for stream in streams:
                 if stream.saga_id == saga_id:
-                    dossier.add(stream.shard.name, stream.facts)
+                    saga.add(stream.shard.name, stream.facts)
                     await stream.advance()
-            yield dossier
+            yield saga
 
 
 class _Stream:
@@ -141,28 +141,28 @@ class _Stream:
         self.saga_id, self.facts = (None, ()) if row is None else (row.saga_id, row.facts)
 
 
-async def gather(cluster: Cluster, saga_ids: Sequence[str]) -> dict[str, Dossier]:
-    """These sagas' dossiers as they are now, empty ones included."""
+async def gather(cluster: Cluster, saga_ids: Sequence[str]) -> dict[str, SagaFacts]:
+    """These sagas' sagas as they are now, empty ones included."""
     keys = _keys(saga_ids)
-    dossiers = {saga_id: Dossier(saga_id) for saga_id in saga_ids}
+    sagas = {saga_id: SagaFacts(saga_id) for saga_id in saga_ids}
 
     async def read(shard: Database) -> None:
         async with shard.snapshot() as connection:
             rows = await connection.execute(_SOME, {"saga_ids": list(saga_ids), **keys})
             for row in rows:
-                dossiers[row.saga_id].add(shard.name, row.facts)
+                sagas[row.saga_id].add(shard.name, row.facts)
 
     # In one order, so that two gatherings of the same rows are equal.
     for shard in cluster.primaries.values():
         await read(shard)
-    return dossiers
+    return sagas
 
 
-async def gather_still(cluster: Cluster, saga_ids: Sequence[str]) -> dict[str, Dossier]:
+async def gather_consistent(cluster: Cluster, saga_ids: Sequence[str]) -> dict[str, SagaFacts]:
     """Those of these sagas whose rows stand still, each as a consistent cut; the others moved meanwhile."""
     before = await gather(cluster, saga_ids)
     after = await gather(cluster, saga_ids)
-    return {saga_id: dossier for saga_id, dossier in after.items() if dossier == before[saga_id]}
+    return {saga_id: saga for saga_id, saga in after.items() if saga == before[saga_id]}
 
 
 async def known_states(cluster: Cluster, saga_ids: Sequence[str]) -> dict[str, str | None]:
@@ -180,7 +180,7 @@ async def known_states(cluster: Cluster, saga_ids: Sequence[str]) -> dict[str, s
             return known | {transfer_saga_id(row.source, row.id): row.state for row in rows}
 
     found: dict[str, str | None] = {}
-    for part in await all_ended(read(shard) for shard in cluster.primaries.values()):
+    for part in await gather_all(read(shard) for shard in cluster.primaries.values()):
         for saga_id, state in part.items():
             found[saga_id] = state or found.get(saga_id)
     return found
@@ -191,7 +191,7 @@ async def count_sagas(cluster: Cluster) -> Counted:
         async with shard.snapshot() as connection:
             return Counted(*(await connection.execute(_COUNT_SAGAS)).one())
 
-    counts = await all_ended(count(shard) for shard in cluster.primaries.values())
+    counts = await gather_all(count(shard) for shard in cluster.primaries.values())
     return Counted(sum(each.sagas for each in counts), sum(each.with_workflow for each in counts))
 
 

@@ -17,38 +17,38 @@ from domain.identifiers import transfer_saga_id
 from domain.sagas import ALREADY_COMPENSATED, Reason, Refusal
 from domain.transfer_batch import Line, batch_workflow_id
 from shards.connections.database_errors import IntegrityViolation
-from shards.routing.bulk_transaction import BulkTransaction, listed, numbers, texts
-from shards.transfers.batch.debits import Turn, open_clearing, unit_of
+from shards.routing.bulk_transaction import BulkTransaction, array_literal, bigint_array, text_array
+from shards.transfers.batch.debits import BatchRound, open_clearing, unit_of
 from shards.transfers.batch.lines import Routes
 
 _LOOK_AT_ACCOUNTS = text(f"""
     SELECT id, currency, state FROM account
-    WHERE id = ANY({texts("ids")}) AND kind IN ('customer', 'merchant') ORDER BY id FOR KEY SHARE
+    WHERE id = ANY({text_array("ids")}) AND kind IN ('customer', 'merchant') ORDER BY id FOR KEY SHARE
 """)
 _ADMIT = text(f"""
     INSERT INTO admission (saga_id, account_id, keyspace, slot, currency, amount, state, reason, detail, batch_id)
     SELECT saga_id, account_id, keyspace, slot, currency, amount,
            CASE WHEN reason IS NULL THEN 'open' ELSE 'refused' END, reason, detail, :batch_id
-    FROM unnest({texts("saga_ids")}, {texts("account_ids")}, {texts("currencies")},
-                {numbers("amounts")}) AS given (saga_id, account_id, currency, amount)
-    JOIN unnest({texts("accounts")}, {texts("keyspaces")}, {texts("slots")})
+    FROM unnest({text_array("saga_ids")}, {text_array("account_ids")}, {text_array("currencies")},
+                {bigint_array("amounts")}) AS given (saga_id, account_id, currency, amount)
+    JOIN unnest({text_array("accounts")}, {text_array("keyspaces")}, {text_array("slots")})
         AS slots (account_id, keyspace, slot) USING (account_id)
     LEFT JOIN unnest(CAST(:refused AS text[]), CAST(:reasons AS text[]), CAST(:details AS text[]))
         AS refused (saga_id, reason, detail) USING (saga_id)
     ON CONFLICT DO NOTHING
 """)
-_STANDING = text(f"""
+_STORED = text(f"""
     SELECT saga_id, account_id, currency, amount, state, reason, detail FROM admission
-    WHERE saga_id = ANY({texts("saga_ids")})
+    WHERE saga_id = ANY({text_array("saga_ids")})
 """)
-_ADMITTED = text(f"SELECT saga_id FROM admission WHERE saga_id = ANY({texts('saga_ids')})")
+_ADMITTED = text(f"SELECT saga_id FROM admission WHERE saga_id = ANY({text_array('saga_ids')})")
 _LOCK_ACCOUNTS = text(f"""
-    SELECT id FROM account WHERE id = ANY({texts("ids")}) ORDER BY id FOR NO KEY UPDATE
+    SELECT id FROM account WHERE id = ANY({text_array("ids")}) ORDER BY id FOR NO KEY UPDATE
 """)
 _CREDIT = text(f"""
     WITH credited AS (
         UPDATE admission SET state = 'credited'
-        WHERE saga_id = ANY({texts("saga_ids")}) AND state = 'open'
+        WHERE saga_id = ANY({text_array("saga_ids")}) AND state = 'open'
         RETURNING saga_id, account_id, currency, amount, nextval('movement_id_seq') AS movement_id
     ), moved AS (
         INSERT INTO movement (id, saga_id, kind, currency) OVERRIDING SYSTEM VALUE
@@ -82,21 +82,21 @@ _CREDIT = text(f"""
     SELECT count(*) FROM credited
 """)
 _NOT_CREDITED = text(f"""
-    SELECT saga_id FROM unnest({texts("saga_ids")}) AS given (saga_id)
+    SELECT saga_id FROM unnest({text_array("saga_ids")}) AS given (saga_id)
     WHERE NOT EXISTS (SELECT FROM admission AS a WHERE a.saga_id = given.saga_id AND state = 'credited') LIMIT 1
 """)
 # Not one that another transfer of the same id left open.
 _WITHDRAW = text(f"""
     UPDATE admission SET state = 'withdrawn'
-    FROM unnest({texts("saga_ids")}, {texts("account_ids")}, {texts("currencies")},
-                {numbers("amounts")}) AS given (saga_id, account_id, currency, amount)
+    FROM unnest({text_array("saga_ids")}, {text_array("account_ids")}, {text_array("currencies")},
+                {bigint_array("amounts")}) AS given (saga_id, account_id, currency, amount)
     WHERE admission.saga_id = given.saga_id AND admission.account_id = given.account_id
       AND admission.currency = given.currency AND admission.amount = given.amount AND state = 'open'
 """)
 _FORGET = text(f"""
     DELETE FROM admission
-    USING unnest({texts("saga_ids")}, {texts("account_ids")}, {texts("currencies")},
-                 {numbers("amounts")}) AS given (saga_id, account_id, currency, amount)
+    USING unnest({text_array("saga_ids")}, {text_array("account_ids")}, {text_array("currencies")},
+                 {bigint_array("amounts")}) AS given (saga_id, account_id, currency, amount)
     WHERE admission.saga_id = given.saga_id AND admission.account_id = given.account_id
       AND admission.currency = given.currency AND admission.amount = given.amount AND state IN ('open', 'refused')
 """)
@@ -108,7 +108,7 @@ async def admit(tx: BulkTransaction, batch_id: str, lines: Sequence[Line], route
     Undone by `withdraw`, kept by `credit`.
     """
     accounts = sorted({line.target for line in lines})
-    found = {row.id: row for row in await tx.execute(_LOOK_AT_ACCOUNTS, ids=listed(accounts))}
+    found = {row.id: row for row in await tx.execute(_LOOK_AT_ACCOUNTS, ids=array_literal(accounts))}
     refused = {
         line.n: refusal
         for line in lines
@@ -122,17 +122,17 @@ async def admit(tx: BulkTransaction, batch_id: str, lines: Sequence[Line], route
         refused=saga_ids,
         reasons=[refusal.reason.value for refusal in refused.values()],
         details=[refusal.detail for refusal in refused.values()],
-        accounts=listed(accounts),
-        keyspaces=listed(routes[account].keyspace.value for account in accounts),
-        slots=listed(routes[account].slot for account in accounts),
+        accounts=array_literal(accounts),
+        keyspaces=array_literal(routes[account].keyspace.value for account in accounts),
+        slots=array_literal(routes[account].slot for account in accounts),
     )
     if admitted.rowcount != len(lines):
-        refused = await _standing(tx, lines)
+        refused = await _stored_refusals(tx, lines)
     await tx.assert_owned([routes[account] for account in accounts])
     return refused
 
 
-async def credit(tx: BulkTransaction, turn: Turn, lines: Sequence[Line], routes: Routes) -> None:
+async def credit(tx: BulkTransaction, batch_round: BatchRound, lines: Sequence[Line], routes: Routes) -> None:
     """clearing -amount, target +amount, for lines that were confirmed. Forward only, cannot be refused.
 
     Idempotent by saga id. What an account has received is kept beside it by round, for `debit`. What is not admitted is
@@ -141,21 +141,21 @@ async def credit(tx: BulkTransaction, turn: Turn, lines: Sequence[Line], routes:
     currencies = sorted({line.currency for line in lines})
     await open_clearing(tx, currencies)
     accounts = sorted({line.target for line in lines})
-    if len((await tx.execute(_LOCK_ACCOUNTS, ids=listed(accounts))).all()) < len(accounts):
+    if len((await tx.execute(_LOCK_ACCOUNTS, ids=array_literal(accounts))).all()) < len(accounts):
         raise StaleRoute(f"an account of the batch is not on {tx.shard}")
-    saga_ids = listed(transfer_saga_id(line.source, line.transfer_id) for line in lines)
+    saga_ids = array_literal(transfer_saga_id(line.source, line.transfer_id) for line in lines)
     wanted = {
         "shard": tx.shard,
-        "saga_id": batch_workflow_id(turn.batch_id),
+        "saga_id": batch_workflow_id(batch_round.batch_id),
         "saga_ids": saga_ids,
-        "batch_id": turn.batch_id,
-        "round": int(turn.round),
+        "batch_id": batch_round.batch_id,
+        "round": int(batch_round.round),
         "currencies": currencies,
         "units": [unit_of(currency) for currency in currencies],
     }
     if (await tx.execute(_CREDIT, **wanted)).scalar_one() != len(lines):
         if forgotten := await _without_admission(tx, lines):
-            await admit(tx, turn.batch_id, forgotten, routes)
+            await admit(tx, batch_round.batch_id, forgotten, routes)
             await tx.execute(_CREDIT, **wanted)
         missing = (await tx.execute(_NOT_CREDITED, saga_ids=saga_ids)).scalar_one_or_none()
         if missing is not None:
@@ -180,9 +180,9 @@ async def forget(tx: BulkTransaction, lines: Sequence[Line], routes: Routes) -> 
     await tx.assert_owned([routes[line.target] for line in lines])
 
 
-async def _standing(tx: BulkTransaction, lines: Sequence[Line]) -> dict[int, Refusal]:
+async def _stored_refusals(tx: BulkTransaction, lines: Sequence[Line]) -> dict[int, Refusal]:
     """What the rows say, for whom some were there already."""
-    rows = {row.saga_id: row for row in await tx.execute(_STANDING, saga_ids=_given(lines)["saga_ids"])}
+    rows = {row.saga_id: row for row in await tx.execute(_STORED, saga_ids=_given(lines)["saga_ids"])}
     refused = {}
     for line in lines:
         refusal = _refusal_of(line, rows[transfer_saga_id(line.source, line.transfer_id)])
@@ -202,8 +202,8 @@ def _refusal_of(line: Line, row: Any) -> Refusal | None:
 
 def _given(lines: Sequence[Line]) -> dict[str, str]:
     return {
-        "saga_ids": listed(transfer_saga_id(line.source, line.transfer_id) for line in lines),
-        "account_ids": listed(line.target for line in lines),
-        "currencies": listed(line.currency for line in lines),
-        "amounts": listed(line.amount for line in lines),
+        "saga_ids": array_literal(transfer_saga_id(line.source, line.transfer_id) for line in lines),
+        "account_ids": array_literal(line.target for line in lines),
+        "currencies": array_literal(line.currency for line in lines),
+        "amounts": array_literal(line.amount for line in lines),
     }

@@ -20,7 +20,7 @@ from domain.events import AccountEvent, Aggregate, TransferEvent
 from domain.identifiers import clearing_account_id
 from domain.sagas import Refusal
 from domain.transfer_batch import Decided, Decisions, Line, Round, batch_workflow_id, decide
-from shards.routing.bulk_transaction import BulkTransaction, listed, numbers, texts
+from shards.routing.bulk_transaction import BulkTransaction, array_literal, bigint_array, text_array
 from shards.transfers.batch.lines import Routes
 
 _OPEN_CLEARING = text("""
@@ -30,13 +30,13 @@ _OPEN_CLEARING = text("""
 """)
 _LOCK_ACCOUNTS = text(f"""
     SELECT id, currency, state, posted - held + overdraft AS available FROM account
-    WHERE id = ANY({texts("ids")}) AND kind IN ('customer', 'merchant') ORDER BY id FOR NO KEY UPDATE
+    WHERE id = ANY({text_array("ids")}) AND kind IN ('customer', 'merchant') ORDER BY id FOR NO KEY UPDATE
 """)
 # Apart from the lock: a statement that waited for it would see the account as it is now, and this as it was before. A
 # late attempt of the first round must not spend what the second has brought either.
 _CREDITS = text(f"""
     SELECT account_id, CAST(sum(amount) AS bigint) AS amount FROM batch_credit
-    WHERE batch_id = :batch_id AND round >= :round AND account_id = ANY({texts("ids")}) GROUP BY account_id
+    WHERE batch_id = :batch_id AND round >= :round AND account_id = ANY({text_array("ids")}) GROUP BY account_id
 """)
 _WRITE_TRANSFERS = text(f"""
     WITH decided AS MATERIALIZED (
@@ -44,11 +44,11 @@ _WRITE_TRANSFERS = text(f"""
                CASE WHEN refused.n IS NULL THEN 'confirmed' ELSE 'declined' END AS state,
                CASE WHEN local.n IS NULL THEN 'bulk' ELSE 'local' END AS protocol,
                CAST(line.amount * unit AS text) || ' ' || line.currency AS written
-        FROM unnest({numbers("ns")}) AS given (n)
+        FROM unnest({bigint_array("ns")}) AS given (n)
         JOIN batch_line AS line ON line.batch_id = :batch_id AND line.n = given.n AND line.n BETWEEN :first AND :last
-        JOIN unnest({texts("sources")}, {texts("keyspaces")}, {texts("slots")})
+        JOIN unnest({text_array("sources")}, {text_array("keyspaces")}, {text_array("slots")})
             AS slots (source, keyspace, slot) USING (source)
-        LEFT JOIN unnest({numbers("local")}) AS local (n) ON local.n = given.n
+        LEFT JOIN unnest({bigint_array("local")}) AS local (n) ON local.n = given.n
         LEFT JOIN unnest(CAST(:refused AS bigint[]), CAST(:reasons AS text[]), CAST(:details AS text[]))
             AS refused (n, reason, detail) ON refused.n = given.n
         JOIN unnest(CAST(:currencies AS text[]), CAST(:units AS numeric[])) AS units (currency, unit) USING (currency)
@@ -72,9 +72,9 @@ _MOVE = text(f"""
     WITH confirmed AS MATERIALIZED (
         SELECT line.*, local.n IS NOT NULL AS is_local, 'transfer/' || source || '/' || transfer_id AS saga_id,
                nextval('movement_id_seq') AS movement_id
-        FROM unnest({numbers("ns")}) AS given (n)
+        FROM unnest({bigint_array("ns")}) AS given (n)
         JOIN batch_line AS line ON line.batch_id = :batch_id AND line.n = given.n AND line.n BETWEEN :first AND :last
-        LEFT JOIN unnest({numbers("local")}) AS local (n) ON local.n = given.n
+        LEFT JOIN unnest({bigint_array("local")}) AS local (n) ON local.n = given.n
     ), moved AS (
         INSERT INTO movement (id, saga_id, kind, currency) OVERRIDING SYSTEM VALUE
         SELECT movement_id, saga_id, CASE WHEN is_local THEN 'transfer' ELSE 'debit' END, currency FROM confirmed
@@ -92,7 +92,7 @@ _MOVE = text(f"""
 _POST = text(f"""
     WITH posted AS (
         UPDATE account SET posted = posted + net.amount, version = version + 1
-        FROM unnest({texts("ids")}, {numbers("amounts")})
+        FROM unnest({text_array("ids")}, {bigint_array("amounts")})
             AS net (account_id, amount)
         WHERE account.id = net.account_id RETURNING account.id, currency, version, net.amount
     )
@@ -105,7 +105,7 @@ _POST = text(f"""
 _NOTE_CREDITS = text(f"""
     INSERT INTO batch_credit (batch_id, round, account_id, amount)
     SELECT :batch_id, :round, *
-    FROM unnest({texts("ids")}, {numbers("amounts")})
+    FROM unnest({text_array("ids")}, {bigint_array("amounts")})
     ON CONFLICT (batch_id, round, account_id) DO UPDATE SET amount = batch_credit.amount + excluded.amount
 """)
 _POSTPONE = text("""
@@ -114,7 +114,7 @@ _POSTPONE = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class BatchRound:
     """Whose turn it is: a round of a batch."""
 
     batch_id: str
@@ -123,7 +123,7 @@ class Turn:
 
 async def debit(
     tx: BulkTransaction,
-    turn: Turn,
+    batch_round: BatchRound,
     lines: Sequence[Line],
     not_admitted: Mapping[int, Refusal],
     routes: Routes,
@@ -138,13 +138,13 @@ async def debit(
     # The first write: what follows is fenced by it.
     await open_clearing(tx, currencies)
     accounts = {line.source for line in lines} | {line.target for line in lines if line.n in local}
-    ids = listed(accounts)
+    ids = array_literal(accounts)
     found = {row.id: row for row in await tx.execute(_LOCK_ACCOUNTS, ids=ids)}
-    credits = {row.account_id: row.amount for row in await tx.execute(_CREDITS, ids=ids, **_key(turn))}
+    credits = {row.account_id: row.amount for row in await tx.execute(_CREDITS, ids=ids, **_key(batch_round))}
     refused = _refused(lines, found, local, not_admitted)
     spendable = {key: account.available - credits.get(key, 0) for key, account in found.items()}
-    decisions = decide(lines, spendable, refused, turn.round)
-    await _write(tx, turn, decisions, local, routes, currencies)
+    decisions = decide(lines, spendable, refused, batch_round.round)
+    await _write(tx, batch_round, decisions, local, routes, currencies)
     await tx.assert_owned(routes[account] for account in accounts)
     return decisions
 
@@ -175,7 +175,7 @@ def _refused(
 
 async def _write(
     tx: BulkTransaction,
-    turn: Turn,
+    batch_round: BatchRound,
     decisions: Decisions,
     local: set[int],
     routes: Routes,
@@ -183,18 +183,18 @@ async def _write(
 ) -> None:
     units = {"currencies": list(currencies), "units": [unit_of(currency) for currency in currencies]}
     if decisions.decided:
-        await _write_transfers(tx, turn, decisions.decided, local, routes, units)
+        await _write_transfers(tx, batch_round, decisions.decided, local, routes, units)
     confirmed = [each.line for each in decisions.decided if each.refusal is None]
     if confirmed:
-        await tx.execute(_MOVE, batch_id=turn.batch_id, local=listed(local), **_numbers(confirmed))
-        await _post(tx, turn, confirmed, local, units)
+        await tx.execute(_MOVE, batch_id=batch_round.batch_id, local=array_literal(local), **_numbers(confirmed))
+        await _post(tx, batch_round, confirmed, local, units)
     if decisions.postponed:
-        await tx.execute(_POSTPONE, batch_id=turn.batch_id, ns=[line.n for line in decisions.postponed])
+        await tx.execute(_POSTPONE, batch_id=batch_round.batch_id, ns=[line.n for line in decisions.postponed])
 
 
 async def _write_transfers(
     tx: BulkTransaction,
-    turn: Turn,
+    batch_round: BatchRound,
     decided: Sequence[Decided],
     local: set[int],
     routes: Routes,
@@ -205,15 +205,15 @@ async def _write_transfers(
     written = await tx.execute(
         _WRITE_TRANSFERS,
         shard=tx.shard,
-        batch_id=turn.batch_id,
-        local=listed(local),
+        batch_id=batch_round.batch_id,
+        local=array_literal(local),
         **_numbers([each.line for each in decided]),
         refused=[n for n, _ in refused],
         reasons=[refusal.reason.value for _, refusal in refused],
         details=[refusal.detail for _, refusal in refused],
-        sources=listed(sources),
-        keyspaces=listed(routes[source].keyspace.value for source in sources),
-        slots=listed(routes[source].slot for source in sources),
+        sources=array_literal(sources),
+        keyspaces=array_literal(routes[source].keyspace.value for source in sources),
+        slots=array_literal(routes[source].slot for source in sources),
         **units,
     )
     if written.rowcount != len(decided):
@@ -221,7 +221,7 @@ async def _write_transfers(
 
 
 async def _post(
-    tx: BulkTransaction, turn: Turn, confirmed: Sequence[Line], local: set[int], units: Mapping[str, Any]
+    tx: BulkTransaction, batch_round: BatchRound, confirmed: Sequence[Line], local: set[int], units: Mapping[str, Any]
 ) -> None:
     net: dict[str, int] = {}
     received: dict[str, int] = {}
@@ -230,16 +230,20 @@ async def _post(
         if line.n in local:
             net[line.target] = net.get(line.target, 0) + line.amount
             received[line.target] = received.get(line.target, 0) + line.amount
-    saga_id = batch_workflow_id(turn.batch_id)
-    await tx.execute(_POST, shard=tx.shard, saga_id=saga_id, ids=listed(net), amounts=listed(net.values()), **units)
+    saga_id = batch_workflow_id(batch_round.batch_id)
+    await tx.execute(
+        _POST, shard=tx.shard, saga_id=saga_id, ids=array_literal(net), amounts=array_literal(net.values()), **units
+    )
     if received:
-        await tx.execute(_NOTE_CREDITS, ids=listed(received), amounts=listed(received.values()), **_key(turn))
+        await tx.execute(
+            _NOTE_CREDITS, ids=array_literal(received), amounts=array_literal(received.values()), **_key(batch_round)
+        )
 
 
 def _numbers(lines: Sequence[Line]) -> dict[str, Any]:
     """Between them lies no more of the batch than must be read."""
-    return {"ns": listed(line.n for line in lines), "first": lines[0].n, "last": lines[-1].n}
+    return {"ns": array_literal(line.n for line in lines), "first": lines[0].n, "last": lines[-1].n}
 
 
-def _key(turn: Turn) -> dict[str, Any]:
-    return {"batch_id": turn.batch_id, "round": int(turn.round)}
+def _key(batch_round: BatchRound) -> dict[str, Any]:
+    return {"batch_id": batch_round.batch_id, "round": int(batch_round.round)}

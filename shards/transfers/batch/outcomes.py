@@ -15,7 +15,7 @@ from domain.sagas import Reason
 from domain.shard_map import ShardMap
 from domain.transfers import Protocol, TransferState
 from shards.connections.cluster import Cluster
-from shards.connections.side_by_side import all_ended
+from shards.connections.concurrency import gather_all
 from shards.routing.bulk_transaction import bulk_on
 
 PAGE_LINES = 10_000
@@ -61,7 +61,7 @@ async def read_outcomes(
     """
     for after in range(0, last, PAGE_LINES):
         end = min(after + PAGE_LINES, last)
-        pages = await all_ended(_read(cluster, shard, batch_id, after, end) for shard in cluster.primaries)
+        pages = await gather_all(_read(cluster, shard, batch_id, after, end) for shard in cluster.primaries)
         rows = sorted((row for page in pages for row in page), key=lambda row: row.n)
         arrived = await _arrived(cluster, shard_map, [row for row in rows if _may_be_on_its_way(row, finished)])
         yield end, [_outcome(row, finished, arrived) for row in rows]
@@ -87,7 +87,7 @@ async def _arrived(cluster: Cluster, shard_map: ShardMap, rows: Sequence[Any]) -
         async with bulk_on(cluster.shards[shard]) as tx:
             return (await tx.execute(_CREDITED, saga_ids=saga_ids)).scalars().all()
 
-    found = await all_ended(read(shard, saga_ids) for shard, saga_ids in by_shard.items())
+    found = await gather_all(read(shard, saga_ids) for shard, saga_ids in by_shard.items())
     return {saga_id for saga_ids in found for saga_id in saga_ids}
 
 

@@ -17,9 +17,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 from domain.shard_map import ShardMap
 from domain.transfers import Transfer
 from shards.connections.cluster import Cluster
-from shards.connections.side_by_side import all_ended
+from shards.connections.concurrency import gather_all
 from shards.routing.bulk_transaction import BulkTransaction, bulk_on
-from shards.routing.shard_transaction import failures_on
+from shards.routing.shard_transaction import translating_errors
 from shards.transfers.batch.lines import Routes
 
 # One COPY and one transaction: short ones, because a long one would hold back the outbox.
@@ -30,7 +30,7 @@ _COLUMNS = ("batch_id", "n", "source", "transfer_id", "target", "currency", "amo
 # What COPY's text format gives a meaning to. Of all our fields only a reference can hold it.
 _ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
-_TAKE_TURN = text("SELECT pg_advisory_xact_lock(hashtextextended('shardwise/transfer_batch', 0))")
+_TAKE_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('shardwise/transfer_batch', 0))")
 _READ = text("SELECT lines FROM transfer_batch WHERE id = :id AND staged_at IS NOT NULL")
 _BEGIN = text("""
     INSERT INTO transfer_batch (id) VALUES (:id)
@@ -74,7 +74,7 @@ class Staged:
 
 
 class Staging:
-    """The turn of one batch: see `staging_turn`. Needs a cluster without time limits."""
+    """The turn of one batch: see `exclusive_staging`. Needs a cluster without time limits."""
 
     def __init__(self, cluster: Cluster, shard_map: ShardMap, batch_id: str) -> None:
         self._cluster = cluster
@@ -102,7 +102,7 @@ class Staging:
 
     async def end(self) -> Staged:
         """From now on the batch can be carried out."""
-        await all_ended(self._settle(shard) for shard in self._rows)
+        await gather_all(self._settle(shard) for shard in self._rows)
         lines = {shard: count for shard, count in self._lines.items() if count}
         async with self._cluster.catalog.transaction() as connection:
             await connection.execute(_STAGED, {"id": self._batch_id, "lines": lines})
@@ -125,7 +125,7 @@ class Staging:
                     async with bulk_on(self._cluster.shards[shard]) as tx:
                         deleted = (await tx.execute(statement, batch_id=batch_id, most=COPY_LINES)).rowcount
 
-        await all_ended(clear(shard) for shard in self._cluster.primaries)
+        await gather_all(clear(shard) for shard in self._cluster.primaries)
 
     async def _copy(self, shard: str) -> None:
         rows, self._rows[shard] = self._rows[shard], []
@@ -144,16 +144,16 @@ class Staging:
 
 
 @asynccontextmanager
-async def staging_turn(cluster: Cluster, shard_map: ShardMap, batch_id: str) -> AsyncIterator[Staging]:
+async def exclusive_staging(cluster: Cluster, shard_map: ShardMap, batch_id: str) -> AsyncIterator[Staging]:
     """One import stages at a time. A crash gives the turn back with the connection."""
     async with cluster.catalog.transaction() as connection:
-        await connection.execute(_TAKE_TURN)
+        await connection.execute(_TAKE_LOCK)
         yield Staging(cluster, shard_map, batch_id)
 
 
 async def resume(cluster: Cluster, batch_id: str) -> Staged | None:
     """What is staged of a batch, kept from now on until it is finished again; None where that is not all of it."""
-    with failures_on("catalog"):
+    with translating_errors("catalog"):
         async with cluster.catalog.transaction() as connection:
             await connection.execute(_RESUME, {"id": batch_id})
     return await _staged(cluster, batch_id)
@@ -166,7 +166,7 @@ async def is_staged(cluster: Cluster, batch_id: str) -> bool:
 
 async def _staged(cluster: Cluster, batch_id: str) -> Staged | None:
     """Also None where a shard was restored to before its lines were there."""
-    with failures_on("catalog"):
+    with translating_errors("catalog"):
         async with cluster.catalog.transaction() as connection:
             lines = (await connection.execute(_READ, {"id": batch_id})).scalar_one_or_none()
 
@@ -174,21 +174,21 @@ async def _staged(cluster: Cluster, batch_id: str) -> Staged | None:
         async with bulk_on(cluster.shards[shard]) as tx:
             return bool((await tx.execute(_COUNT, id=batch_id)).scalar_one() == count)
 
-    if lines is None or not all(await all_ended(are_there(*each) for each in lines.items())):
+    if lines is None or not all(await gather_all(are_there(*each) for each in lines.items())):
         return None
     return Staged(lines)
 
 
 async def unfinished(cluster: Cluster) -> list[str]:
     """The batches that are staged and have not come to their end."""
-    with failures_on("catalog"):
+    with translating_errors("catalog"):
         async with cluster.catalog.transaction() as connection:
             return list((await connection.execute(_UNFINISHED)).scalars())
 
 
 async def finish(cluster: Cluster, batch_id: str) -> None:
     """Nobody needs the staged lines any more, except to tell the outcomes once again. Idempotent."""
-    with failures_on("catalog"):
+    with translating_errors("catalog"):
         async with cluster.catalog.transaction() as connection:
             await connection.execute(_FINISH, {"id": batch_id})
 

@@ -25,7 +25,7 @@ READ_MODEL = "the read model"
 
 
 @dataclass(frozen=True, slots=True)
-class Carrier:
+class Copier:
     """`to`: the version's transaction, which holds the shard's cursor there."""
 
     to: AsyncConnection
@@ -39,18 +39,18 @@ class Carrier:
         if documents.lines is not None:
             await write_lines(self.to, self.version, documents.lines)
 
-    async def carry(
+    async def copy(
         self, snapshot: AsyncConnection, aggregate: Aggregate, versions: Mapping[str, int], lines: Lines | None
     ) -> list[Unfit]:
         """Reads and writes these aggregates: those that cannot be, each alone. The others are written.
 
         Halves what fails until one aggregate is left, so a few bad ones among many cost a few more statements.
         """
-        asked = self.shard
+        server = self.shard
         try:
             async with self.to.begin_nested(), snapshot.begin_nested():
                 documents = await read_documents(snapshot, aggregate, versions, lines)
-                asked = READ_MODEL
+                server = READ_MODEL
                 await self.write(aggregate, documents)
                 return documents.unfit
         except Exception as error:
@@ -58,14 +58,14 @@ class Carrier:
                 raise
             if len(versions) == 1:
                 [(key, version)] = versions.items()
-                return [Unfit(aggregate, key, version, _reason(error, asked))]
+                return [Unfit(aggregate, key, version, _reason(error, server))]
         unfit = []
         for half in _halves(list(versions.items())):
-            unfit += await self.carry(snapshot, aggregate, dict(half), lines)
+            unfit += await self.copy(snapshot, aggregate, dict(half), lines)
         return unfit
 
-    async def write_each_line(self, lines: list[Any]) -> list[Unfit]:
-        """As `carry`, of lines that were read already: an account of which one cannot be written is unfit."""
+    async def write_lines_isolated(self, lines: list[Any]) -> list[Unfit]:
+        """As `copy`, of lines that were read already: an account of which one cannot be written is unfit."""
         try:
             async with self.to.begin_nested():
                 await write_lines(self.to, self.version, json.dumps(lines))
@@ -77,7 +77,7 @@ class Carrier:
                 return [Unfit(Aggregate.ACCOUNT, lines[0]["account_id"], 0, _reason(error, READ_MODEL))]
         unfit = []
         for half in _halves(lines):
-            unfit += await self.write_each_line(half)
+            unfit += await self.write_lines_isolated(half)
         return unfit
 
 
@@ -86,7 +86,7 @@ def _halves(items: list[Any]) -> tuple[list[Any], list[Any]]:
     return items[:middle], items[middle:]
 
 
-def _reason(error: Exception, asked: str) -> str:
+def _reason(error: Exception, server: str) -> str:
     if isinstance(error, DBAPIError):
-        return f"{asked} refuses it: {translated(error).message}"
+        return f"{server} refuses it: {translated(error).message}"
     return f"it cannot be projected: {type(error).__name__}: {error}"

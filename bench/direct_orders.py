@@ -12,7 +12,7 @@ from domain.orders import Order, PricedLine, total_of
 from shards.routing.router import Router
 
 
-class Clerk:
+class DirectOrders:
     """Carries orders out, each to `confirmed`; anything else is an error."""
 
     def __init__(self, router: Router) -> None:

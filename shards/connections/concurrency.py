@@ -1,4 +1,4 @@
-"""Work on several servers at once."""
+"""Concurrent work on several servers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def all_ended(work: Iterable[Awaitable[T]]) -> list[T]:
-    """All of it ended before the first error is raised: nothing goes on behind the caller's back, on connections that
-    the caller closes."""
+async def gather_all(work: Iterable[Awaitable[T]]) -> list[T]:
+    """The results in order. If any of it fails, raises the first error, but only after all of it has ended: nothing
+    goes on in the background on connections that the caller closes."""
     results = await asyncio.gather(*work, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):

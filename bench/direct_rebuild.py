@@ -11,7 +11,7 @@ from shards.projection.filling import Filling
 from shards.projection.switching import begin, confirm, switch
 
 
-async def rebuilt_by_hand(cluster: Cluster) -> None:
+async def rebuild_directly(cluster: Cluster) -> None:
     """Filled, switched to and confirmed; not compared. Every shard at once, as the workflow does it."""
     rebuild_id = str(uuid.uuid4())
     await begin(cluster.read_model, rebuild_id)
