@@ -32,8 +32,9 @@ from domain.outages import why_unreachable
 from shards.connections.database import Database
 from shards.connections.database_errors import blames_the_data
 from shards.orders.events import StoredEvent, newest, newest_versions, read_choreographed
-from shards.outbox import cursors
-from shards.outbox.cursors import REACTORS, ParkedEvent
+from shards.outbox import cursors, parked_events
+from shards.outbox.cursors import REACTORS
+from shards.outbox.parked_events import ParkedEvent
 from shards.outbox.slice import Slice, StepResult, more_behind, slice_after
 from shards.routing.shard_transaction import translating_errors
 
@@ -100,7 +101,7 @@ class ReactorStarter:
 
     async def _parked_behind(self, after: ParkedEvent | None) -> Sequence[ParkedEvent]:
         async with self._shard.transaction() as connection:
-            return await cursors.list_parked(connection, self.name, after=after)
+            return await parked_events.list_parked(connection, self.name, after=after)
 
     async def _is_unparked(self, parked: ParkedEvent) -> bool:
         try:
@@ -112,7 +113,7 @@ class ReactorStarter:
         except InvalidInput:
             return False
         async with self._shard.transaction() as connection:
-            await cursors.unpark(connection, self.name, parked)
+            await parked_events.unpark(connection, self.name, parked)
         return True
 
     async def _all(self, work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
@@ -160,7 +161,7 @@ class ReactorStarter:
             for each in poison:
                 told = f"{each.event.kind} of order {each.event.aggregate_id} is left aside: {each.reason}"
                 log.error(told, extra={"shard": self._shard.name, "code": "event_parked"})
-                await cursors.park(connection, self.name, each.event, each.reason)
+                await parked_events.park(connection, self.name, each.event, each.reason)
             await cursors.move_position(connection, self.name, slice_.end)
 
 

@@ -16,7 +16,8 @@ from domain.money import Money
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus
 from shards.accounts.reads import read_account
 from shards.connections.database import Database
-from shards.outbox.horizon import Horizon, Vacuumed, read_horizon, vacuum_accounts
+from shards.monitoring.vacuum import Vacuumed, vacuum_accounts
+from shards.outbox.horizon import Horizon, read_horizon
 from shards.routing.router import Router
 from shardwise.transfers.sagas import TransferSagas
 from workflows.interfaces import TransferResult

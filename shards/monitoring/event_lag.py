@@ -14,9 +14,10 @@ from domain.timestamps import Timestamp
 from shards.connections.cluster import Cluster
 from shards.connections.concurrency import gather_all
 from shards.connections.database import Database
-from shards.outbox.cursors import REACTORS, ParkedEvent, list_parked
+from shards.outbox.cursors import REACTORS
 from shards.outbox.lag import lag_of
 from shards.outbox.marks import HistoryLost
+from shards.outbox.parked_events import ParkedEvent, list_parked
 from shards.projection.parked import ParkedAggregate, list_parked_aggregates
 from shards.routing.map_agreement import disagreements
 from shards.tables.versions import Version, existing

@@ -1,4 +1,4 @@
-"""The outbox: every transaction that changes something appends its event to its own shard, or neither happens."""
+"""Appends to the outbox: an event commits with the change that it is about, on the same shard, or neither does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shards.routing.shard_transaction import ShardTransaction
 def append_event(
     tx: ShardTransaction, saga_id: str, event: Event, aggregate_id: str, version: int, **payload: Any
 ) -> None:
-    """Adds one event to the transaction. `version` orders the events of one aggregate; positions do not."""
+    """Adds one event to the transaction. Events of one aggregate are ordered by `version`, not by position."""
     tx.append_event(
         {
             "saga_id": saga_id,

@@ -1,4 +1,4 @@
-"""Following an outbox: when a consumer is asked for its next slice. Quick while there is something, else silent."""
+"""Follows an outbox: calls a consumer at once while there are events, and rarely while there are none."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from shards.outbox.slice import StepResult
 
 log = logging.getLogger("shardwise.relay")
 
-# After a slice, so that the next one holds more than an event: each costs transactions on two servers.
+# A pause after each slice, so that the next one holds several events: each slice costs transactions on two servers.
 GATHER_SECONDS = 0.02
-# While an open transaction hides what is there: nobody notifies when it ends without events of its own.
+# While an open transaction hides events: if it ends without events of its own, no notification follows.
 HIDDEN_SECONDS_MIN, HIDDEN_SECONDS_MAX = 0.02, 1.0
 FAILED_SECONDS_MIN, FAILED_SECONDS_MAX = 0.1, 2.0
-# For what was notified while nobody listened.
+# In case a notification was lost.
 POLL_SECONDS = 5.0
 
 
 class Consumer(Protocol):
-    """What takes events. `step` takes the next slice, if any; it is called again after any error of ours."""
+    """Takes events. `step` takes the next slice, if any; it is called again after any error of ours."""
 
     name: str
 
@@ -30,8 +30,8 @@ class Consumer(Protocol):
 
 
 async def follow(consumer: Consumer, shard: str, notified: asyncio.Event, taken: dict[str, int]) -> None:
-    """Has the consumer take what comes, until cancelled. `notified` is set at each notification; `taken` counts events
-    by consumer."""
+    """Calls the consumer until cancelled. The caller sets `notified` at each notification; `taken` counts events by
+    consumer."""
     hidden, failed = HIDDEN_SECONDS_MIN, FAILED_SECONDS_MIN
     last_failure: str | None = None
     while True:

@@ -1,7 +1,7 @@
-"""How far the followers of an outbox are behind, measured against what is written and not against what can be read.
+"""How far the consumers of an outbox are behind, counted from the events that are written, not from those in sight.
 
-A transaction that stays open, a prepared one above all, hides everything behind it: measured against the horizon, its
-followers would be told as being up to date.
+A transaction that stays open, above all a prepared one, hides all later events: measured against the horizon, the
+consumers would seem to be up to date.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _LAG = text("""
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a version of the read model stands with a shard, and the mark there that vouches for it."""
+    """The position of a version of the read model in a shard's outbox, and the mark on the shard that vouches for
+    it."""
 
     xid: str
     reader: str
@@ -39,9 +40,9 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """Behind `position`, `events` written and not taken yet; `seconds` since the oldest of them was written, by the
-    shard's clock. `is_lost`: the position is of another history than the shard's, so all events that there are count as
-    not taken."""
+    """`events` from `position` on are written and not taken yet; `seconds` is the age of the oldest of them by the
+    shard's clock. `is_lost`: the position is of another history than the shard's, so all its events count as not
+    taken."""
 
     position: str
     events: int
@@ -51,8 +52,8 @@ class Lag:
 
 @dataclass(frozen=True, slots=True)
 class ShardLag:
-    """`by_consumer`: a version of the read model, or `reactors`. `hidden_events`, counted in all of them, wait for a
-    transaction that is open still. Up to the position `trimmed` events may be gone."""
+    """The keys of `by_consumer` are versions of the read model, and `reactors`. Each lag includes the `hidden_events`,
+    which wait for an open transaction to end. Events up to the position `trimmed` may be gone."""
 
     shard: str
     by_consumer: Mapping[str, Lag]
@@ -61,7 +62,7 @@ class ShardLag:
 
 
 async def positions_in(connection: AsyncConnection, shard: str) -> dict[Version, Position]:
-    """Where each version of the read model stands with this shard; not those that are not filled from it."""
+    """The position of each version of the read model in this shard's outbox, if it has one."""
     positions = {}
     for version in await existing(connection):
         statement = text(_POSITION.replace("{s}", version.value))
@@ -72,9 +73,10 @@ async def positions_in(connection: AsyncConnection, shard: str) -> dict[Version,
 
 
 async def lost_versions(shard: Database, read_model: Database) -> Collection[Version]:
-    """The versions that stand in another history than the shard's. Raises `Unreachable`.
+    """The versions whose position is of another history than the shard's. Raises `Unreachable`.
 
-    Marks move while they are looked at: a position is lost only if it is the same before and after the shard was asked.
+    Marks move while they are read, so a position counts as lost only if it is the same before and after the shard was
+    queried.
     """
     lost: set[Version] = set()
     standing = await _positions(shard, read_model)
@@ -97,7 +99,7 @@ async def _positions(shard: Database, read_model: Database) -> dict[Version, Pos
 
 
 async def lag_of(shard: Database, read_model: Database) -> ShardLag:
-    """Raises `Unreachable`. A version that has not begun has every event before it."""
+    """Raises `Unreachable`. For a version that has not begun, all events count."""
     lost = await lost_versions(shard, read_model)
     standing = await _positions(shard, read_model)
     positions = {Version.LIVE.value: BEGINNING}

@@ -1,17 +1,17 @@
-"""Is a shard still the one from whose history a position was taken that is kept elsewhere?
+"""Marks: they show whether a shard still has the history from which a position, kept in another database, was taken.
 
-A position is a transaction id, and a shard that was restored from an older copy, promoted without its last
-transactions or replaced by an empty one hands the same ids out again: read from such a position it skips what is new,
-and is never behind. So whoever keeps a position in another database also keeps a mark:
+A position is a transaction id. A shard that was restored from an older copy, promoted without its last transactions or
+replaced by an empty one assigns the same ids again: a reader that went on from its old position would skip new events
+and never notice. So a reader that keeps its position in another database also keeps a mark:
 
     read the shard in a snapshot ─▶ write a new mark on the shard ─▶ commit the position with that mark elsewhere
 
-All that the position covers had been committed when the snapshot was taken, before the mark. A shard that has the mark
-therefore has all of it, and has given out every transaction id below the position. A shard that lacks the mark went
-back, and so did the reader where it is its own database that was restored: either way the two do not fit any more.
+Everything before the position was committed when the snapshot was taken, before the mark was written. So a shard that
+has the mark has all of it, and has assigned every transaction id below the position. If the shard lacks the mark, then
+either the shard or the reader's database was restored, and the two no longer fit.
 
-The mark before is kept beside the new one, for a reader that dies before its position is committed. A mark is a row of
-its own: it costs no event, wakes nobody, and stays when the outbox is trimmed or the shard rests.
+The previous mark is kept beside the new one, for a reader that dies before it commits its position. A mark is a row of
+its own: it needs no event, wakes nobody, and stays when the outbox is trimmed or the shard is idle.
 """
 
 from __future__ import annotations
@@ -30,19 +30,20 @@ _FIRST = text("""
     INSERT INTO history_mark (reader, mark, previous) VALUES (:reader, :mark, :kept) ON CONFLICT DO NOTHING
     RETURNING mark
 """)
-# Only over what this reader has seen: one that was given up and comes late must not put away the mark of the next.
+# Only if the mark is the one that this reader saw: an abandoned attempt that arrives late must not replace a newer
+# mark.
 _RENEW = text("""
     UPDATE history_mark SET mark = :mark, previous = :kept, marked_at = now()
     WHERE reader = :reader AND mark = :seen RETURNING mark
 """)
-# A reader's row is there before its position is committed.
+# A reader's mark is written before its position commits, so young marks without a position are kept.
 _FORGET = text("""
     DELETE FROM history_mark WHERE reader <> ALL (:readers) AND marked_at < now() - interval '1 hour'
 """)
 
 
 class HistoryLost(ShardwiseError):
-    """The position of a reader is of another history than the shard's. No retry can mend it, and nothing was taken."""
+    """A reader's position is of another history than the shard's. No retry can mend it; nothing was taken."""
 
     def __init__(self, shard: str) -> None:
         super().__init__(
@@ -55,28 +56,28 @@ class HistoryLost(ShardwiseError):
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """A reader's row as a shard has it; without one both are None."""
+    """A reader's row on a shard; both are None if there is no row."""
 
     mark: str | None = None
     previous: str | None = None
 
     def vouches_for(self, kept: str | None) -> bool:
-        """`kept`: the mark beside a position; None where it has none, because nothing was taken yet."""
+        """`kept`: the mark stored with the reader's position; None if nothing was taken yet."""
         return kept is None or kept in (self.mark, self.previous)
 
 
 async def read_mark(connection: AsyncConnection, reader: str) -> Marked:
-    """As the shard has it now. Changes nothing."""
+    """The reader's marks on the shard now. Changes nothing."""
     row = (await connection.execute(_READ, {"reader": reader})).one_or_none()
     return Marked(row.mark, row.previous) if row is not None else Marked()
 
 
 async def renew_mark(connection: AsyncConnection, reader: str, seen: Marked, kept: str | None) -> str:
-    """A new mark on the shard, for the position that its reader commits next; `kept` is the one beside its position
-    until then. In a transaction of its own, after everything that the position covers was read.
+    """Writes a new mark on the shard, for the position that the reader commits next, and returns it. `kept` is the mark
+    stored with the reader's present position.
 
-    A crash behind it leaves a mark that vouches for nothing. `TryAgain` where another reader of the same name was
-    quicker than this one, which saw `seen`.
+    Call it in a transaction of its own, after reading everything before the new position. A crash afterwards leaves a
+    mark that no position uses. `TryAgain` if another reader of the same name has replaced the mark `seen`.
     """
     about = {"reader": reader, "mark": str(uuid4()), "kept": kept}
     if seen.mark is None:
@@ -90,5 +91,5 @@ async def renew_mark(connection: AsyncConnection, reader: str, seen: Marked, kep
 
 
 async def forget_marks(connection: AsyncConnection, readers: Sequence[str]) -> None:
-    """Removes all other readers' marks: those of versions of the read model that were dropped. Idempotent."""
+    """Removes old marks of all readers but these, left by versions of the read model that were dropped. Idempotent."""
     await connection.execute(_FORGET, {"readers": list(readers)})

@@ -1,6 +1,6 @@
-"""Under which key something is left aside: its own or, where an index might not hold that, its beginning and a digest.
+"""The key of something that is parked: its own key or, if that is too long for an index, its beginning and a digest.
 
-Ids have at most 100 characters, so what is shortened names no row: somebody wrote the event by hand.
+Ids have at most 100 characters, so a longer key names no row: somebody wrote the event by hand.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _BEGINNING = 40
 
 
 def parked_key(key: str) -> str:
-    """Of at most 120 characters; two keys never have the same."""
+    """At most 120 characters, different for different keys."""
     if len(key) <= IDENTIFIER_CHARS_MAX:
         return key
     return f"{key[:_BEGINNING]}… sha256:{hashlib.sha256(key.encode()).hexdigest()}"

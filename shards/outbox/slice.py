@@ -1,12 +1,12 @@
-"""A slice of the outbox: the events of all transactions from one position to another, none of them left out.
+"""A slice of the outbox: all events of all transactions from one position to another.
 
-Ids are handed out before their transactions commit, and so are transaction ids: whoever reads "everything above the
-last one I saw" skips what commits late. A position here is a transaction id below which everything has ended, and a
-slice ends at `pg_snapshot_xmin` of the snapshot that reads it: what is still open, a prepared transaction included,
-lies above and is read later. A slice holds whole transactions, so a consumer never sees half of one.
+Row ids and transaction ids are assigned before the commit, so a reader that takes "everything above the last id I saw"
+skips transactions that commit late. Here a position is a transaction id below which every transaction has ended, and a
+slice ends at `pg_snapshot_xmin` of the snapshot that reads it: transactions that are still open, prepared ones
+included, lie above and are read later. A slice holds whole transactions, so a consumer never sees half of one.
 
-Events of one aggregate can come in another order than their versions: a transaction gets its id before it waits for the
-aggregate's lock. Consumers go by version.
+Events of one aggregate can arrive in another order than their versions: a transaction gets its id before it waits for
+the aggregate's lock. Consumers go by version.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BEGINNING = "0"
 EVENTS_MAX = 1000
 
 _XID = "CAST(CAST(:{} AS text) AS xid8)"
-# Within the slice's own snapshot, whose horizon it is.
+# The horizon is that of the slice's own snapshot.
 _END = text(f"""
     WITH horizon AS (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xid),
     last_taken AS (
@@ -39,13 +39,13 @@ _HIDDEN = text(f"""
 """)
 _PENDING = text(f"SELECT EXISTS (SELECT FROM outbox WHERE xid >= {_XID.format('after')})")
 
-# For the queries of a slice, which bind `begin` and `end`.
+# A condition for queries over a slice; they bind `begin` and `end`.
 WITHIN = f"xid >= {_XID.format('begin')} AND xid < {_XID.format('end')}"
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """`events` that a consumer took, and whether `more` lie behind, perhaps ones that an open transaction hides."""
+    """How many `events` a consumer took, and whether there are `more`, perhaps hidden by an open transaction."""
 
     events: int
     more: bool
@@ -53,7 +53,7 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Everything of transactions from `begin` up to and without `end`."""
+    """All events of transactions from `begin` up to, not including, `end`."""
 
     begin: str
     end: str
@@ -64,24 +64,25 @@ class Slice:
 
     @property
     def bound(self) -> dict[str, Any]:
-        """For queries that hold `WITHIN`."""
+        """Parameters of queries with `WITHIN`."""
         return {"begin": self.begin, "end": self.end}
 
 
 async def slice_after(snapshot: AsyncConnection, after: str, events_max: int = EVENTS_MAX) -> Slice:
-    """From `after` to the horizon, or to where about `events_max` events are in: a transaction is never cut.
+    """From `after` to the horizon, or until it holds about `events_max` events: a transaction is never cut.
 
-    On a primary, within one REPEATABLE READ snapshot, which also has to read the events. Changes nothing.
+    Call it on a primary, in the REPEATABLE READ snapshot that also reads the events. Changes nothing.
     """
     end = (await snapshot.execute(_END, {"after": after, "events_max": events_max})).scalar_one()
     return Slice(after, end)
 
 
 async def more_behind(snapshot: AsyncConnection, slice_: Slice) -> bool:
-    """Whether events lie behind the slice: further ones, or some that an open transaction hides."""
+    """Whether there are events after the slice, including those that an open transaction hides."""
     return bool((await snapshot.execute(_HIDDEN, {"end": slice_.end})).scalar_one())
 
 
 async def is_anything_behind(connection: AsyncConnection, position: str) -> bool:
-    """The cheap question of an idle consumer. Counts what is committed and cannot be read yet."""
+    """Whether there are events from `position` on, including those that cannot be read yet. Cheap, for idle
+    consumers."""
     return bool((await connection.execute(_PENDING, {"after": position})).scalar_one())

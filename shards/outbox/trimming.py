@@ -1,4 +1,4 @@
-"""Takes away what every consumer has passed, so that the outbox does not grow for ever."""
+"""Deletes events that every consumer has passed, so that the outbox does not grow for ever."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EVERY_SECONDS = 10.0
 
 
 class Trimmer:
-    """Asked like a consumer, it looks no more often than every ten seconds. See `shards.outbox.cursors.trim`."""
+    """Called like a consumer, but trims at most every ten seconds. See `shards.outbox.cursors.trim`."""
 
     name = "trimming"
 
@@ -27,7 +27,7 @@ class Trimmer:
         self._looked_at = -EVERY_SECONDS
 
     async def step(self) -> StepResult:
-        """Answers no events: what is trimmed was counted by who took it."""
+        """Reports no events: those that it trims were counted by the consumers."""
         if time.monotonic() - self._looked_at >= EVERY_SECONDS:
             with translating_errors(self._shard.name):
                 await self._trim()
@@ -49,14 +49,16 @@ class Trimmer:
 
 
 async def slowest_position(shard: Database, read_model: Database) -> str | None:
-    """Everything below has been taken by everybody; None where somebody has not begun, or stands in another history of
-    the shard: what that one has seen is not known. What is kept from before the last switch holds nothing up that it
-    can never take. Raises `Unreachable`."""
+    """The position below which every consumer has taken everything. Raises `Unreachable`.
+
+    None if a consumer has not begun, or if its position is of another history of the shard, since it is then unknown
+    what it has taken. A `retired` version of another history does not count: it can never take these events.
+    """
     lost = await lost_versions(shard, read_model)
     async with read_model.transaction() as connection:
-        standing = await positions_in(connection, shard.name)
-    if Version.LIVE not in standing or set(lost) - {Version.RETIRED}:
+        positions = await positions_in(connection, shard.name)
+    if Version.LIVE not in positions or set(lost) - {Version.RETIRED}:
         return None
     async with shard.transaction() as connection:
         reactors = await read_position(connection, REACTORS)
-    return min([reactors, *(each.xid for version, each in standing.items() if version not in lost)], key=int)
+    return min([reactors, *(each.xid for version, each in positions.items() if version not in lost)], key=int)

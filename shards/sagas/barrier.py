@@ -1,20 +1,20 @@
-"""The barrier: each step of a saga takes effect at most once, whatever order its calls arrive in.
+"""The barrier: each step of a saga takes effect at most once, in whatever order its calls arrive.
 
 One row per (saga id, step, do or undo), written in the effect's own transaction on the effect's own shard.
 The idea is DTM's sub-transaction barrier: https://en.dtm.pub/practice/barrier.html
 
-| arrives | answer |
+| call | what happens |
 | --- | --- |
-| do | runs the effect, stores its result, refusals included |
-| do again, also at the same moment | the stored result |
+| do | runs the effect and stores its result, refusals included |
+| do again, also concurrently | returns the stored result |
 | undo | runs the compensation |
-| undo again | nothing |
-| undo before do (null compensation) | marks the step, nothing else |
-| do after undo (hanging) | `ALREADY_COMPENSATED`; never a stored "ok" for an undone step |
+| undo again | changes nothing |
+| undo before do (null compensation) | marks the step as undone, nothing else |
+| do after undo (hanging) | returns `ALREADY_COMPENSATED`; never a stored "ok" for an undone step |
 
-Locks are taken in one order everywhere: barrier row, order row, account row, stock rows by SKU. An insert waits
-for the other transaction that holds the same key, and every path takes its barrier row first, so duplicates queue
-up here instead of deadlocking below.
+Locks are taken in one order everywhere: barrier row, order row, account row, stock rows by SKU. An insert waits for a
+concurrent one of the same key, and every path takes its barrier row first, so duplicates queue up here instead of
+deadlocking later.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _REASON = TypeAdapter[Refusal | None](Refusal | None)
 async def do_once(
     tx: ShardTransaction, saga_id: str, step: str, effect: Callable[[], Awaitable[T]], result_type: TypeAdapter[T]
 ) -> T | Refusal:
-    """`effect`'s result, now or as stored; `ALREADY_COMPENSATED` where the step was undone.
+    """Returns `effect`'s result, computed now or stored before; `ALREADY_COMPENSATED` if the step was undone.
 
     Undone by `undo_once` with the same saga id and step. A crash leaves all of it or nothing.
     """
@@ -69,13 +69,13 @@ async def undo_once(
     compensation: Callable[[], Awaitable[None]],
     reason: Refusal | None = None,
 ) -> Refusal | None:
-    """Runs `compensation` if the step was done and not undone yet; else only makes sure it never will be done.
+    """Runs `compensation` if the step was done and not undone yet; otherwise only bars it from ever being done.
 
-    Idempotent. Cannot be undone. Answers the reason that the first undo gave.
+    Idempotent. Cannot be undone. Returns the reason that the first undo gave. A crash leaves all of it or nothing.
     """
     given = _REASON.dump_python(reason, mode="json")
     first = await _claim(tx, saga_id, step, "undo", given)
-    # Claiming `do` waits for an attempt in flight, and bars any that come later.
+    # Claiming `do` waits for an attempt in flight and bars later ones.
     was_done = not await _claim(tx, saga_id, step, "do")
     if first and was_done:
         await compensation()
@@ -86,8 +86,8 @@ async def undo_once(
 
 
 async def undo_records(tx: ShardTransaction, saga_id: str, steps: Sequence[str]) -> None:
-    """Undoes steps whose effect is nothing but what they told: marked, and barred from running late. Waits for those
-    in flight. `steps` in one order everywhere. Idempotent."""
+    """Undoes steps whose only effect is an event: marks them, and bars them from running late. Waits for attempts in
+    flight. All callers pass `steps` in the same order. Idempotent."""
     await tx.execute(_CLAIM_ALL, saga_id=saga_id, steps=list(steps), keyspace=tx.route.keyspace, slot=tx.route.slot)
 
 

@@ -1,6 +1,6 @@
-"""What one shard keeps of one saga, with the times of its commits. Only reads.
+"""The rows that one shard keeps of one saga, with their times. Only reads.
 
-Barrier rows are found by the saga's id on whatever shard they lie: no map is needed, so none has to be reachable.
+Barrier rows are found by the saga's id on every shard: no map is needed, so the catalog need not be reachable.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class BarrierRow:
 
 @dataclass(frozen=True, slots=True)
 class LookupRow:
-    """`refusal` only where the order was refused before it had a row."""
+    """`refusal` is set only if the order was refused before it had a row."""
 
     customer_id: str
     stock_plan: Any
@@ -83,7 +83,7 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True)
 class SagaRows:
-    """`events`: of a choreographed order, those that were not trimmed yet."""
+    """`events` are those of a choreographed order that were not trimmed yet."""
 
     shard: str
     barrier: tuple[BarrierRow, ...] = ()
@@ -93,21 +93,21 @@ class SagaRows:
 
 
 async def read_saga(shard: Database, saga_id: str, order_id: str) -> SagaRows:
-    """All of it as of one instant; empty where this shard knows nothing of the saga. Raises `Unreachable`."""
+    """All of it as of one instant; empty if this shard has nothing of the saga. Raises `Unreachable`."""
     async with shard.snapshot() as connection:
         barrier = await connection.execute(_BARRIER, {"saga_id": saga_id})
         rows = tuple(BarrierRow(row.step, row.op, row.result, row.created_at) for row in barrier)
         lookup = (await connection.execute(_LOOKUP, {"order_id": order_id})).one_or_none()
         order = (await connection.execute(_ORDER, {"order_id": order_id})).one_or_none()
-        told = await connection.execute(_EVENTS, {"order_id": order_id}) if order and order.is_choreographed else ()
-        events = tuple(EventRow(*row) for row in told)
+        stored = await connection.execute(_EVENTS, {"order_id": order_id}) if order and order.is_choreographed else ()
+        events = tuple(EventRow(*row) for row in stored)
     return SagaRows(
         shard.name, rows, _lookup_of(lookup) if lookup else None, _order_of(order) if order else None, events
     )
 
 
 async def count_events(cluster: Cluster, saga_id: str) -> int:
-    """On all shards, those that were not trimmed yet. Reads whole outboxes: for who measures, not for who serves."""
+    """The saga's events on all shards that were not trimmed yet. Scans whole outboxes: for measuring only."""
 
     async def count(shard: Database) -> int:
         async with shard.snapshot() as connection:

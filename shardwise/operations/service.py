@@ -14,7 +14,8 @@ from domain.progress import Report, untold
 from shards.audit.audit import Audit
 from shards.audit.report import VerifyReport, report_of
 from shards.monitoring.event_lag import EventsDocument, events_document
-from shards.outbox.cursors import REACTORS, list_parked
+from shards.outbox.cursors import REACTORS
+from shards.outbox.parked_events import list_parked
 from shards.projection import switching
 from shards.projection.projector import Projector
 from shards.tables.versions import existing

@@ -19,7 +19,7 @@ from domain.choreography import EventKind, OrderEvent, Reactor, placement_id, re
 from domain.errors import Unreachable
 from domain.orders import Style
 from shards.connections.cluster import Cluster
-from shards.outbox import cursors
+from shards.outbox import cursors, parked_events
 from shards.outbox.cursors import REACTORS
 from stack.embedded.waiting import attempts
 from stack.settings import Databases, Settings
@@ -87,7 +87,7 @@ async def position(shop: World) -> str:
 
 async def parked(shop: World) -> list[tuple[str, int, str]]:
     async with shop.cluster.primaries[SHARD].transaction() as connection:
-        found = await cursors.list_parked(connection, REACTORS)
+        found = await parked_events.list_parked(connection, REACTORS)
     return [(each.aggregate_id, each.version, each.reason) for each in found]
 
 

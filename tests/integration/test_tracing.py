@@ -17,7 +17,8 @@ from domain.money import Money
 from domain.transfers import Protocol, ProtocolChoice, Transfer
 from domain.two_phase import Participant
 from shards.connections.cluster import Cluster
-from shards.outbox.horizon import read_horizon, vacuum_accounts
+from shards.monitoring.vacuum import vacuum_accounts
+from shards.outbox.horizon import read_horizon
 from shards.transfers import two_phase
 from stack.settings import Databases
 from tests.support.two_phase import nothing_left_prepared
