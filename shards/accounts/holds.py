@@ -14,8 +14,8 @@ from shards.accounts import ledger
 from shards.connections.database_errors import IntegrityViolation
 from shards.routing.shard_transaction import ShardTransaction
 
-# FOR NO KEY UPDATE, like the updates that follow: an admission, which only asks that the account stay open, does not
-# wait for it.
+# FOR NO KEY UPDATE, like the updates that follow: an admission only needs the account to stay open, and does not wait
+# for this lock.
 _LOCK_ACCOUNTS = text("""
     SELECT id, kind, currency, state, posted - held + overdraft AS available FROM account
     WHERE id = ANY(:ids) AND kind IN ('customer', 'merchant') ORDER BY id FOR NO KEY UPDATE
@@ -37,7 +37,7 @@ _CLOSE_HOLD = text("""
 
 @dataclass(frozen=True, slots=True)
 class LockedAccount:
-    """Its row is locked until the transaction ends. `available` counts holds and overdraft."""
+    """An account whose row is locked until the transaction ends. `available` takes holds and overdraft into account."""
 
     account_id: str
     kind: str
@@ -56,12 +56,12 @@ class ClosedHold:
 
 
 async def lock_account(tx: ShardTransaction, account_id: str) -> LockedAccount | None:
-    """None where neither a customer nor a merchant has this account."""
+    """Locks an account. None if no customer and no merchant has it."""
     return (await lock_accounts(tx, [account_id])).get(account_id)
 
 
 async def lock_accounts(tx: ShardTransaction, account_ids: Sequence[str]) -> dict[str, LockedAccount]:
-    """Those of these accounts that there are, locked in the one order of their ids."""
+    """Locks those of these accounts that exist, always in the order of their ids."""
     rows = await tx.execute(_LOCK_ACCOUNTS, ids=list(account_ids))
     return {
         row.id: LockedAccount(row.id, row.kind, AccountState(row.state), Money(row.available, row.currency))
@@ -72,7 +72,7 @@ async def lock_accounts(tx: ShardTransaction, account_ids: Sequence[str]) -> dic
 async def place_hold(
     tx: ShardTransaction, saga_id: str, step: str, account: LockedAccount, amount: Money
 ) -> Refusal | int | None:
-    """Sets `amount` aside on the account: the account's new version, or why not.
+    """Sets `amount` aside on the account. Returns the account's new version, or why it was refused.
 
     None for an amount of zero, which needs no hold. Undone by `release_hold`; ended by `capture_hold`. A hold
     never expires.
@@ -87,7 +87,7 @@ async def place_hold(
 
 
 async def release_hold(tx: ShardTransaction, saga_id: str, step: str) -> ClosedHold | None:
-    """Gives the held money back to the account; None where no hold is placed. Cannot be undone."""
+    """Gives the held money back to the account; None if no hold is placed. Cannot be undone."""
     hold = (await tx.execute(_CLOSE_HOLD, saga_id=saga_id, step=step, state="released")).one_or_none()
     if hold is None:
         return None
@@ -99,7 +99,7 @@ async def capture_hold(tx: ShardTransaction, saga_id: str, step: str, amount: Mo
     """Turns the placed hold into entries: customer -amount, clearing +amount, with the `first` leg.
 
     A freeze does not stop it: what was promised is paid. Forward only.
-    `IntegrityViolation` where the hold is missing or of another amount: no retry can mend that.
+    `IntegrityViolation` if the hold is missing or of another amount: no retry can mend that.
     """
     hold = (await tx.execute(_CLOSE_HOLD, saga_id=saga_id, step=step, state="captured")).one_or_none()
     if hold is None or hold.amount != amount.minor:

@@ -1,8 +1,8 @@
 """Double entry on one shard: each movement sums to zero there, at every instant.
 
 Money for an account of another shard leaves through clearing: capture or debit = source -X, clearing +X; credit =
-clearing -X, target +X. The two clearing legs of a saga tell what is in flight. What an order pays always goes that way,
-also where customer and merchant share a shard.
+clearing -X, target +X. The two clearing legs of a saga show what is in flight. Payments of orders always go through
+clearing, even if customer and merchant share a shard.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _POST = text("""
     UPDATE account SET posted = posted + :amount, held = held - :held, version = version + 1
     WHERE id = :id RETURNING version
 """)
-# The clearing account is opened by the first movement that needs it; foreign keys are checked when the statement ends.
+# The first movement that needs the clearing account opens it; foreign keys are checked when the statement ends.
 _MOVE_THROUGH_CLEARING = text("""
     WITH opened AS (
         INSERT INTO account (id, kind, currency) VALUES (:clearing, 'clearing', :currency) ON CONFLICT DO NOTHING
@@ -51,28 +51,31 @@ _MOVE_WITHIN = text("""
 
 
 async def open_clearing(connection: AsyncConnection, currency: str) -> None:
-    """Before a transaction that will be prepared: a clearing account that only such a one has opened would bar every
-    other movement of the currency from this shard until it is decided. Commits by itself. Idempotent."""
+    """Opens the clearing account before a transaction that will be prepared. Commits by itself. Idempotent.
+
+    If the prepared transaction opened the account itself, every other movement of the currency on this shard would
+    wait until it is decided.
+    """
     await connection.execute(_OPEN_CLEARING, {"clearing": clearing_account_id(currency), "currency": currency})
 
 
 async def capture(tx: ShardTransaction, saga_id: str, account_id: str, amount: Money, peer: str) -> int:
-    """account -amount, clearing +amount, with the `first` leg: what was held goes. The account's new version."""
+    """account -amount, clearing +amount, with the `first` leg: held money leaves. Returns the account's new version."""
     await _through_clearing(tx, saga_id, "capture", "first", account_id, amount, peer)
     return await _post(tx, account_id, -amount, held=amount.minor)
 
 
 async def debit(tx: ShardTransaction, saga_id: str, account_id: str, amount: Money, peer: str) -> int:
-    """Like `capture`, of money that was not held. Lock the account before, and ask whether it can be spent."""
+    """Like `capture`, for money that was not held. First lock the account and check that it can spend the amount."""
     await _through_clearing(tx, saga_id, "debit", "first", account_id, amount, peer)
     return await _post(tx, account_id, -amount)
 
 
 async def credit(tx: ShardTransaction, saga_id: str, account_id: str, amount: Money, peer: str) -> int:
-    """clearing -amount, account +amount, with the `second` leg; the account's new version.
+    """clearing -amount, account +amount, with the `second` leg. Returns the account's new version.
 
-    Forward only, and cannot be refused: a freeze does not stop it, what was promised is paid. Raises `StaleRoute` where
-    the account is not here, so that the step looks for it again.
+    Forward only, and cannot be refused: a freeze does not stop it, what was promised is paid. Raises `StaleRoute` if
+    the account is not here, so that the step is routed again.
     """
     version = await _post(tx, account_id, amount)
     await _through_clearing(tx, saga_id, "credit", "second", account_id, -amount, peer)
@@ -80,7 +83,7 @@ async def credit(tx: ShardTransaction, saga_id: str, account_id: str, amount: Mo
 
 
 async def move(tx: ShardTransaction, saga_id: str, source: str, target: str, amount: Money) -> tuple[int, int]:
-    """source -amount, target +amount, both here; their new versions. Lock both before, in the order of their ids."""
+    """source -amount, target +amount, both on this shard. Returns their new versions. First lock both, in id order."""
     await tx.execute(
         _MOVE_WITHIN, saga_id=saga_id, currency=amount.currency, source=source, target=target, amount=amount.minor
     )
@@ -88,7 +91,7 @@ async def move(tx: ShardTransaction, saga_id: str, source: str, target: str, amo
 
 
 async def _post(tx: ShardTransaction, account_id: str, amount: Money, held: int = 0) -> int:
-    """`held` minor units of it had been set aside."""
+    """`held`: how many minor units of the amount were held."""
     version = (await tx.execute(_POST, id=account_id, amount=amount.minor, held=held)).scalar_one_or_none()
     if version is None:
         raise StaleRoute(f"account {account_id} is not on {tx.route.shard}")
@@ -98,7 +101,7 @@ async def _post(tx: ShardTransaction, account_id: str, amount: Money, held: int 
 async def _through_clearing(
     tx: ShardTransaction, saga_id: str, kind: str, role: str, account_id: str, to_clearing: Money, peer: str
 ) -> None:
-    """One movement of two entries between the account and clearing, with its leg. Posting is the caller's.
+    """One movement of two entries between the account and clearing, with its leg. The caller posts to the account.
 
     (saga id, kind) is unique: a second movement of the same kind is a constraint error.
     """

@@ -13,7 +13,7 @@ from domain.money import Amount, Money
 from shards.routing.router import Router
 from shards.routing.shard_transaction import ShardTransaction
 
-# Clearing and equity are the shard's own, and keep no balance.
+# Clearing and equity accounts belong to the shard itself and keep no balance.
 _READ = text("""
     SELECT id, currency, posted, held, overdraft, state,
         CASE state WHEN 'open' THEN posted - held + overdraft ELSE 0 END AS available
@@ -23,8 +23,8 @@ _READ = text("""
 
 @dataclass(frozen=True, slots=True)
 class AccountBalance:
-    """`available` is what a new order or transfer can take: the balance without what is held, and with the overdraft;
-    nothing of an account that is frozen or closed.
+    """`available` is what a new order or transfer can spend: the balance less holds plus the overdraft; zero if the
+    account is frozen or closed.
 
     `overdraft` is how far below zero the balance may go.
     """
@@ -40,7 +40,7 @@ class AccountBalance:
 
 
 async def read_account(router: Router, account_id: str) -> AccountBalance:
-    """`read_balance` on the account's shard."""
+    """Calls `read_balance` on the account's shard."""
     return await router.read(lambda m: m.of_account(account_id), lambda tx: read_balance(tx, account_id))
 
 

@@ -12,8 +12,8 @@ from domain.money import Amount, Money
 from domain.timestamps import Timestamp
 from shards.accounts.reads import unknown_account
 
-# By movement id: money is there before it is spent, in this order too, so that no balance is told that never could be.
-# The balance is summed over all entries, whatever the limit; only the lines that are told are looked up further.
+# By movement id: in this order, too, money arrives before it is spent, so no impossible balance is shown. The balance
+# is summed over all entries, whatever the limit; the joins are only for the lines that are shown.
 _READ = text("""
     SELECT a.currency, a.posted, m.created_at, m.kind, m.saga_id, line.amount,
            CAST(line.balance AS bigint) AS balance, coalesce(leg.peer, other.account_id) AS other_side
@@ -34,8 +34,8 @@ _READ = text("""
 
 @dataclass(frozen=True, slots=True)
 class StatementLine:
-    """`amount` is negative where money left. `other_side` is who it went to or came from: another account, on whatever
-    shard, or the shard's equity for an opening balance."""
+    """`amount` is negative if money left. `other_side` is the account that it went to or came from, on any shard; for
+    an opening balance it is the shard's equity account."""
 
     at: Timestamp
     kind: str
@@ -47,7 +47,7 @@ class StatementLine:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """`lines`: the newest first. `balance` is the account's now, and what the first line left behind."""
+    """`lines`: the newest first. `balance` is the account's present one, which is the first line's `balance_after`."""
 
     account_id: str
     balance: Money

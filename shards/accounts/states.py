@@ -1,7 +1,7 @@
 """Changes of an account's state, by the rules of `domain.accounts`.
 
-Who changes the state locks the account FOR UPDATE, which excludes both who moves its money (FOR NO KEY UPDATE) and who
-admits a transfer to it (FOR KEY SHARE): whichever comes second sees what the first one did.
+A change of state locks the account FOR UPDATE. That excludes both transactions that move its money (FOR NO KEY UPDATE)
+and those that admit a transfer to it (FOR KEY SHARE): whichever comes second sees what the first one did.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from shards.outbox.appending import append_event
 from shards.routing.router import Router
 from shards.routing.shard_transaction import ShardTransaction
 
-# A refusal is returned, not raised: it counts only where the shard owns the account, and that is asked last.
+# A refusal is returned, not raised: it counts only if the shard owns the account, and that is checked last.
 Change = Callable[[ShardTransaction, str], Awaitable[AccountBalance | Refused]]
 
 _LOCK = text("SELECT kind, state FROM account WHERE id = :id AND kind IN ('customer', 'merchant') FOR UPDATE")
-# A statement of its own, behind the lock: its snapshot has what those committed for whom the lock waited.
-_IN_THE_WAY = text("""
+# A separate statement after the lock, so that its snapshot includes what the transactions before us committed.
+_READ_OBSTACLES = text("""
     SELECT kind, currency, posted, held,
            (SELECT count(*) FROM hold WHERE account_id = account.id AND state = 'placed') AS holds,
            (SELECT count(*) FROM admission WHERE account_id = account.id AND state = 'open') AS admissions
@@ -35,21 +35,24 @@ _SET_STATE = text("UPDATE account SET state = :state, version = version + 1 WHER
 
 
 async def change_account(router: Router, account_id: str, change: Change) -> AccountBalance:
-    """`freeze`, `unfreeze` or `close` in one transaction on the account's shard. Raises what it refuses, and
-    `Refused` with `unknown_account` or `account_closed`. `Unreachable` with `account_busy` where it did not get its
-    turn, behind a transaction in doubt for example: nothing was changed."""
+    """Runs `freeze`, `unfreeze` or `close` in one transaction on the account's shard.
+
+    Raises the change's refusal, or `Refused` with `unknown_account` or `account_closed`. `Unreachable` with
+    `account_busy` if it did not get the lock in time, for example because of a transaction in doubt: nothing was
+    changed then.
+    """
     try:
         answer = await router.write(lambda m: m.of_account(account_id), lambda tx: change(tx, account_id))
     except DatabaseFailure as failure:
-        told = f"account {account_id} was not changed ({failure.message}): try again"
-        raise Unreachable("account_busy", told) from failure
+        message = f"account {account_id} was not changed ({failure.message}): try again"
+        raise Unreachable("account_busy", message) from failure
     if isinstance(answer, Refused):
         raise answer
     return answer
 
 
 async def freeze(tx: ShardTransaction, account_id: str) -> AccountBalance | Refused:
-    """From now on nothing new: no hold, no debit, no admission. Idempotent. Undone by `unfreeze`."""
+    """From now on the account accepts no new hold, debit or admission. Idempotent. Undone by `unfreeze`."""
     return await _change_state(tx, account_id, AccountState.FROZEN, AccountEvent.FROZEN)
 
 
@@ -59,7 +62,7 @@ async def unfreeze(tx: ShardTransaction, account_id: str) -> AccountBalance | Re
 
 
 async def close(tx: ShardTransaction, account_id: str) -> AccountBalance | Refused:
-    """Ends an account that is empty and to which nothing is on its way. Idempotent. Never undone.
+    """Closes an account that is empty and to which no money is on its way. Idempotent. Never undone.
 
     Refuses `merchant_account`, `account_has_holds`, `account_has_open_admissions`, `account_not_empty`.
     """
@@ -88,7 +91,7 @@ async def _change_state(
 
 
 async def _why_not_close(tx: ShardTransaction, account_id: str) -> Refused | None:
-    account = (await tx.execute(_IN_THE_WAY, id=account_id)).one()
+    account = (await tx.execute(_READ_OBSTACLES, id=account_id)).one()
     balance, held = Money(account.posted, account.currency), Money(account.held, account.currency)
     return why_not_close(account_id, account.kind == "merchant", balance, held, account.holds, account.admissions)
 

@@ -1,4 +1,4 @@
-"""Customers as a shard keeps them: a customer, an account of the same id, and where the opening balance came from."""
+"""Registers customers on a shard: the customer, an account of the same id, and the movement of its opening balance."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ _PAY_IN = text("""
 
 
 def opening_saga_id(account_id: str) -> str:
-    """Names the movement that pays an opening balance in."""
+    """The saga id of the movement that pays in an opening balance."""
     return f"opening/{account_id}"
 
 
 async def register_customers(tx: BulkTransaction, customers: Sequence[Customer]) -> list[str]:
-    """Registers those that are not there yet, accounts, movements and events included, and answers their ids.
+    """Registers new customers, with accounts, movements and events, and returns their ids.
 
     Idempotent by customer id, whatever the content: the caller compares it. Never undone.
     """

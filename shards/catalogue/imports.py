@@ -1,8 +1,8 @@
-"""Bulk import of customers and products: the whole set is compared first, then every shard writes its part at once.
+"""Bulk import of customers and products: first the whole set is compared with the shards, then all shards are written.
 
-Imports take turns on one lock in the catalog, so what the comparison found still holds when the last shard writes.
-Each shard's batches are transactions of their own, short ones, because a long one would hold back the outbox. Killed at
-any point, the import leaves whole batches behind; running it again adds the rest.
+Imports take turns on one lock in the catalog, so the comparison still holds when the last shard is written. Each batch
+of a shard is a short transaction of its own, because a long one would hold back the outbox. An import that is killed
+leaves whole batches; running it again adds the rest.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ async def import_customers(
 ) -> Imported:
     """Registers customers, each with an account paid in from its shard's equity.
 
-    Idempotent by customer id and content. `Refused` (`id_conflict`) where an id is there with other content, or
-    (`currency_withdrawn`) where one that is not there yet is in such a currency: nothing was changed then. A crash
-    leaves some customers whole and the others absent. `on_progress` is told how many rows each finished batch had.
-    Needs a cluster without time limits (`long_running`). `InvalidInput` for a row that no rule allows, and for an id
-    that stands for two: nothing was asked then.
+    Idempotent by customer id and content. `Refused` with `id_conflict` if an id exists with other content, or with
+    `currency_withdrawn` if a new customer's currency was withdrawn: nothing was changed then. `InvalidInput` for an
+    invalid row, or an id that occurs with two contents: no server was contacted then. A crash leaves some customers
+    whole and the others absent. `on_progress` is called with the number of rows of each finished batch. Needs a cluster
+    without time limits (`long_running`).
     """
     by_id = _by_key(
         (check_customer(each) for each in check_collection(customers, "customers", "customers")),
@@ -75,8 +75,8 @@ async def import_products(
 ) -> Imported:
     """Lists products with their stock, like `import_customers`. The first import also cuts the SKU ranges.
 
-    Before the first product is there to be sold, each currency's merchant account is: the credit that follows a
-    confirmed order cannot be refused.
+    The merchant account of each currency is opened before the first product can be sold, because the credit that
+    follows a confirmed order cannot be refused.
     """
     by_sku = _by_key(
         (check_product(each) for each in check_collection(products, "products", "products")), lambda row: row.sku, "sku"
@@ -113,7 +113,7 @@ async def _open_merchant(router: Router, currency: str) -> None:
 
 @asynccontextmanager
 async def _import_lock(catalog: Database) -> AsyncIterator[None]:
-    """One import at a time. A crash gives the turn back with the connection."""
+    """Lets one import run at a time. A crash releases the lock with the connection."""
     async with catalog.transaction() as connection:
         await connection.execute(_TAKE_LOCK)
         yield
@@ -131,7 +131,7 @@ class _Kind(Generic[R]):
 
 @dataclass(slots=True)
 class _Import(Generic[R]):
-    """`pending` holds the rows not committed yet, by id."""
+    """`pending`: the rows not committed yet, by id."""
 
     router: Router
     kind: _Kind[R]
@@ -140,15 +140,16 @@ class _Import(Generic[R]):
     imported: int = field(default=0, init=False)
 
     async def refuse_conflicts(self) -> None:
-        """Compares with every shard before any writes: all or nothing."""
+        """Compares with every shard before anything is written: all or nothing."""
         shards = self._by_shard(await self.router.map())
         found = await _gather_all(self._conflicts_on(shard, list(rows)) for shard, rows in shards.items())
         _refuse(self.kind.noun, sorted(key for keys in found for key in keys))
 
     async def refuse_withdrawn_currencies(self) -> None:
-        """Those of before stay, so that their file is safe to repeat: asks the shards only where there are any."""
-        told = {key: why_not_new(self.kind.currency_of(row)) for key, row in self.pending.items()}
-        withdrawn = {key: each for key, each in told.items() if each is not None}
+        """Rows imported earlier stay valid, so that their file can be imported again. Queries the shards only if
+        needed."""
+        reasons = {key: why_not_new(self.kind.currency_of(row)) for key, row in self.pending.items()}
+        withdrawn = {key: reason for key, reason in reasons.items() if reason is not None}
         if not withdrawn:
             return
         shards = self._by_shard(await self.router.map())
@@ -172,7 +173,7 @@ class _Import(Generic[R]):
         await _gather_all(self._write_on(shard, rows) for shard, rows in shards.items())
 
     def _by_shard(self, shard_map: ShardMap) -> dict[str, dict[str, Route]]:
-        """Sorted by id, the one order in which rows are locked."""
+        """Sorted by id: all imports lock rows in this order."""
         shards: dict[str, dict[str, Route]] = defaultdict(dict)
         for key, row in sorted(self.pending.items()):
             route = self.kind.route_of(shard_map, row)
@@ -208,7 +209,7 @@ class _Import(Generic[R]):
         new = await self.kind.write(tx, [self.pending[key] for key in batch], batch_routes)
         await tx.assert_owned(batch_routes)
         if len(new) < len(batch):
-            # The commit of an import killed a moment ago can come in after our comparison.
+            # The last commit of an import that was killed just now can arrive after our comparison.
             _refuse(self.kind.noun, await self._other_content(tx, batch))
         return len(new)
 
@@ -225,7 +226,7 @@ def _a_few(keys: Sequence[str]) -> str:
 
 
 async def _gather_all(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """All results; or, when all have ended, the first error, a stale route last since that one can be mended."""
+    """The results; or, when all have ended, the first error, other errors before a stale route, which can be mended."""
     results = await asyncio.gather(*work, return_exceptions=True)
     errors = [result for result in results if isinstance(result, BaseException)]
     if errors:

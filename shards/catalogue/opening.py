@@ -1,4 +1,4 @@
-"""Opens one account, with the customer whose it is."""
+"""Opens one account together with its customer."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from shards.routing.router import Router
 
 
 async def open_account(router: Router, customer: Customer) -> AccountBalance:
-    """Registers the customer with its account, as a line of `import customers` does, in turns with imports.
+    """Registers the customer with its account, like a line of `import customers`.
 
-    Idempotent by id and content: a repeat answers the account as it stands now. Never undone. A crash leaves all of it
-    or nothing. `Refused` with `id_conflict` for other content, with `account_closed` where that was its end, with
-    `currency_withdrawn` for a new one in such a currency. Needs a cluster without time limits (`long_running`): an
-    import may have the turn.
+    Idempotent by id and content: a repeat returns the account as it is now. Never undone. A crash leaves all of it or
+    nothing. `Refused` with `id_conflict` for other content, with `account_closed` if the account was closed, with
+    `currency_withdrawn` for a new account in such a currency. It waits while an import runs, so it needs a cluster
+    without time limits (`long_running`).
     """
     account_id = customer.customer_id
     conflict: Refused | None = None

@@ -1,4 +1,4 @@
-"""Products as a shard keeps them: the catalogue's entry, its stock with the receipt it came from, and who is paid."""
+"""Lists products on a shard, each with its stock and the receipt of that stock; opens the merchants' accounts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _OPEN_MERCHANT = text("""
 
 
 async def list_products(tx: BulkTransaction, products: Sequence[Product], sku_ranges: Sequence[str]) -> list[str]:
-    """Lists those that are not there yet, stock, receipts and events included, and answers their SKUs.
+    """Lists new products, with stock, receipts and events, and returns their SKUs.
 
     `sku_ranges` name each product's range. Idempotent by SKU, whatever the content: the caller compares it. Never
     undone.
@@ -70,7 +70,7 @@ async def list_products(tx: BulkTransaction, products: Sequence[Product], sku_ra
 
 
 async def _write_receipts(tx: BulkTransaction, products: Sequence[Product]) -> None:
-    """On hand is the sum of receipts less what was consumed, so the opening count is a receipt too."""
+    """On hand equals receipts less consumed goods, so the opening quantity is a receipt too."""
     await tx.execute(
         _WRITE_RECEIPTS,
         ids=[f"opening/{product.sku}" for product in products],

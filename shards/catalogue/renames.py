@@ -1,5 +1,5 @@
-"""Customers and products under another name. Their ids stay, and so does what they were imported with: an import goes
-on comparing with that, so the same file again is still the same."""
+"""Renames customers and products. Ids stay, and so does the content hash of the import: importing the same file again
+still changes nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shards.outbox.appending import append_event
 from shards.routing.router import Router
 from shards.routing.shard_transaction import ShardTransaction
 
-# Orders and stock refer to these rows, and need not wait: the key stays.
+# NO KEY, so that inserts of orders and stock that refer to these rows need not wait.
 _LOCK_CUSTOMER = text("SELECT name, email, version FROM customer WHERE id = :id FOR NO KEY UPDATE")
 _RENAME_CUSTOMER = text("""
     UPDATE customer SET name = :name, email = :email, version = version + 1 WHERE id = :id RETURNING version
@@ -53,10 +53,10 @@ Named = TypeVar("Named", NamedCustomer, NamedProduct)
 
 
 async def rename_customer(router: Router, customer_id: str, name: str, email: str | None = None) -> NamedCustomer:
-    """Gives a customer this name, and this email where there is one, in one transaction with its event.
+    """Gives a customer this name, and this email if one is given, in one transaction with its event.
 
-    Idempotent: what it is called already changes nothing and tells nothing. Undone by a rename back. A crash leaves
-    all of it or nothing. `NotFound` with `unknown_customer`; `Unreachable` with `customer_busy`, nothing changed, where
+    Idempotent: if nothing differs, nothing is changed and no event is appended. Undone by renaming back. A crash leaves
+    all of it or nothing. `NotFound` with `unknown_customer`; `Unreachable` with `customer_busy`, nothing changed, if
     the row was locked for too long.
     """
 
@@ -93,16 +93,17 @@ async def rename_product(router: Router, sku: str, name: str) -> NamedProduct:
 
 async def _renamed(
     router: Router,
-    whose: str,
+    noun_and_id: str,
     route_of: Callable[[ShardMap], Route],
     rename: Callable[[ShardTransaction], Awaitable[Named | Refused]],
 ) -> Named:
-    """A refusal is returned by `rename`: it counts only where the shard owns the key, and that is asked last."""
+    """`rename` returns a refusal instead of raising it: it counts only if the shard owns the key, which is checked
+    last."""
     try:
         answer = await router.write(route_of, rename)
     except DatabaseFailure as failure:
-        told = f"{whose} was not renamed ({failure.message}): try again"
-        raise Unreachable(f"{whose.split()[0]}_busy", told) from failure
+        message = f"{noun_and_id} was not renamed ({failure.message}): try again"
+        raise Unreachable(f"{noun_and_id.split()[0]}_busy", message) from failure
     if isinstance(answer, Refused):
         raise answer
     return answer

@@ -1,7 +1,7 @@
-"""What a choreographed order's row takes from its reactors, one event each.
+"""Changes of a choreographed order's row by its reactors; each change appends one event.
 
-Deciding and closing are `orders.decide` and `orders.abort_order`, as in the other style. The locks are theirs too:
-barrier row, order row, account row.
+Such an order is decided by `decision.decide` and closed by `order_row.abort_order`, as in the other style. Locks are
+taken in the same order as there: barrier row, order row, account row.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _LOCK = text("SELECT customer_id, currency, total, state FROM orders WHERE id = 
 async def place(
     tx: ShardTransaction, order: Order, lines: Sequence[PricedLine], choreography: Choreography
 ) -> Refusal | None:
-    """The order's row, `pending`, with its lines, nothing held yet; or why not, which leaves no row.
+    """Inserts the order's row, `pending`, with its lines and without a hold; or returns why not, which leaves no row.
 
-    Takes the place of `orders.open_order`: its barrier step is the same, so that a decision without a row bars either.
+    Replaces `order_row.open_order`: the barrier step is the same, so that a decision without a row bars both.
     """
     if await queries.customer_currency(tx, order.customer_id) is None:
         return unknown_customer(order.customer_id)
@@ -49,9 +49,9 @@ async def place(
 
 
 async def join_stock(tx: ShardTransaction, order_id: str, refusal: Refusal | None) -> Refusal | None:
-    """What all stock shards together have answered: `StockReserved`, or `StockRefused` with the reason.
+    """Appends the joint result of all stock shards: `StockReserved`, or `StockRefused` with the reason.
 
-    Only while the order is undecided, else nothing: `ALREADY_COMPENSATED`.
+    Only while the order is undecided; otherwise it changes nothing and returns `ALREADY_COMPENSATED`.
     """
     kind = EventKind.STOCK_RESERVED if refusal is None else EventKind.STOCK_REFUSED
     if await order_events.advance(tx, order_id, OrderState.PENDING, kind, refusal):
@@ -60,10 +60,10 @@ async def join_stock(tx: ShardTransaction, order_id: str, refusal: Refusal | Non
 
 
 async def hold_payment(tx: ShardTransaction, order_id: str, refusal: Refusal | None) -> Refusal | None:
-    """Sets the order's total aside on its customer's account: `PaymentHeld`, or `PaymentRefused` with the reason.
+    """Holds the order's total on its customer's account: `PaymentHeld`, or `PaymentRefused` with the reason.
 
-    The hold is the one that `orders.decide` captures and `orders.abort_order` releases. `refusal`: why it is not even
-    tried. Only while the order is undecided, else nothing: `ALREADY_COMPENSATED`.
+    `decision.decide` captures this hold, `order_row.abort_order` releases it. With a `refusal` no hold is tried. Only
+    while the order is undecided; otherwise it changes nothing and returns `ALREADY_COMPENSATED`.
     """
     order = (await tx.execute(_LOCK, id=order_id)).one_or_none()
     if order is None or order.state != OrderState.PENDING:
@@ -88,7 +88,7 @@ async def _place_hold(tx: ShardTransaction, order_id: str, order: Any) -> Refusa
 
 
 async def join_release(tx: ShardTransaction, order_id: str) -> Refusal | None:
-    """All stock is given back: `StockReleased`. Only while the order is aborting, else nothing."""
+    """Appends `StockReleased`: all stock is given back. Only while the order is aborting; otherwise changes nothing."""
     if await order_events.advance(tx, order_id, OrderState.ABORTING, EventKind.STOCK_RELEASED):
         return None
     return ALREADY_COMPENSATED

@@ -20,7 +20,7 @@ from shards.outbox.appending import append_event
 from shards.routing.shard_transaction import ShardTransaction
 from shards.sagas import barrier
 
-# Where there is no choreography it is NULL, and stays so whatever is added to it.
+# Of an orchestrated order `choreography` is NULL, and NULL || anything stays NULL.
 _CONFIRM_AND_SHIP = text(f"""
     WITH confirmed AS (
         UPDATE orders SET state = 'confirmed', decided_at = now(), version = version + 1,
@@ -42,12 +42,12 @@ _READ_DECISION = text("SELECT state, reason, detail, currency, total FROM orders
 
 
 async def decide(tx: ShardTransaction, order_id: str, refusal: Refusal | None) -> Decision:
-    """The pivot: `pending -> confirmed` where `refusal` is None, else `pending -> aborting`. The first call wins.
+    """The pivot: `pending -> confirmed` if `refusal` is None, else `pending -> aborting`. The first call wins.
 
-    Confirming captures the payment and asks for the shipment in the same transaction. Every later call answers
-    what was decided, whatever it asked for. Without a row the order can never be opened any more (`ABSENT`);
-    `TryAgain` where it is being opened at this moment. Idempotent, never undone; a crash leaves the order
-    undecided, or decided with everything that belongs to it.
+    Confirming captures the payment and requests the shipment in the same transaction. Every later call returns the
+    first decision, whatever it asks for. If there is no row, the order can never be opened any more (`ABSENT`);
+    `TryAgain` if it is being opened at this moment. Idempotent, never undone. A crash leaves the order undecided, or
+    decided with all that belongs to it.
     """
     saga_id = order_saga_id(order_id)
     decision = await _try_to_decide(tx, order_id, saga_id, refusal)
@@ -78,7 +78,7 @@ def _decision_of(row: Any) -> Decision:
     if row.state == OrderState.CONFIRMED:
         return Decision(SagaOutcome.CONFIRMED, None, total)
     if row.state == OrderState.PENDING:
-        # It was not there a statement ago.
+        # The row was inserted after our UPDATE had looked for it.
         raise TryAgain("the order was opened just now")
     return Decision(SagaOutcome.ABORTING, Refusal(Reason(row.reason), row.detail), total)
 
@@ -98,10 +98,10 @@ async def _capture(tx: ShardTransaction, saga_id: str, total: Money) -> None:
 
 
 async def _never_open(tx: ShardTransaction, order_id: str, saga_id: str, refusal: Refusal | None) -> Refusal:
-    """Bars the order from ever being opened; the reason that the first such call gave."""
+    """Bars the order from ever being opened. Returns the reason that the first such call gave."""
 
     async def look_again() -> None:
-        # `open_order` had run: it refused without leaving a row, or committed while we waited for it.
+        # `open_order` ran: either it refused and left no row, or it committed while we waited for it.
         if (await tx.execute(_READ_DECISION, id=order_id)).first() is not None:
             raise TryAgain("the order was opened just now")
 

@@ -1,7 +1,7 @@
-"""The events of an order's own row, of both styles. A choreographed order's row knows its newest one, and each carries
-what its reactors must know.
+"""The events of an order's own row, in both styles. Events of a choreographed order carry what its reactors need, and
+its row keeps the newest one.
 
-The row's version is bumped by the statement that changes it, under its lock: no two events share one.
+The statement that changes the row raises its version, under the row's lock, so no two events share a version.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from shards.outbox.appending import append_event
 from shards.outbox.slice import WITHIN, Slice
 from shards.routing.shard_transaction import ShardTransaction
 
-# What `append_order_event` needs of a row that was changed just now.
+# The columns of a changed row that `append_order_event` needs.
 CHANGED = "version, customer_id, currency, total, choreography"
 
 _ADVANCE = text(f"""
@@ -57,7 +57,7 @@ class StoredEvent:
     choreography: Any
 
     def parsed(self) -> OrderEvent:
-        """`InvalidInput` where it is none that a reactor could take."""
+        """Raises `InvalidInput` if no reactor can take it."""
         try:
             choreography = _CHOREOGRAPHY.validate_python(self.choreography)
             return OrderEvent(self.aggregate_id, self.version, EventKind(self.kind), choreography)
@@ -66,13 +66,13 @@ class StoredEvent:
 
 
 def as_stored(choreography: Choreography) -> dict[str, Any]:
-    """The row's column at its first event: what no other column holds."""
+    """The value of the `choreography` column at the first event: only what no other column holds."""
     kept = _CHOREOGRAPHY.dump_python(choreography, mode="json", exclude={"customer_id", "total"})
     return {**kept, "event": EventKind.ORDER_PLACED}
 
 
 def append_order_event(tx: ShardTransaction, order_id: str, changed: Any, kind: EventKind, **payload: Any) -> None:
-    """Appends an event of the order. `changed`: the row with the columns of `CHANGED` as it is now."""
+    """Appends an event of the order. `changed`: the changed row with the columns of `CHANGED`."""
     if changed.choreography is not None:
         payload["choreography"] = _carried(changed)
     append_event(tx, order_saga_id(order_id), kind, order_id, changed.version, **payload)
@@ -81,9 +81,9 @@ def append_order_event(tx: ShardTransaction, order_id: str, changed: Any, kind: 
 async def advance(
     tx: ShardTransaction, order_id: str, state: OrderState, kind: EventKind, refusal: Refusal | None = None
 ) -> bool:
-    """The next event of a choreographed order that is in `state`, with why it is to be aborted where it is.
+    """Appends the next event of a choreographed order that is in `state`; `refusal` says why it is to be aborted.
 
-    False, and nothing is done, where it is in another state. Call it within a barrier step, which makes it idempotent.
+    Returns False and changes nothing if it is in another state. Call it in a barrier step, which makes it idempotent.
     """
     news: dict[str, Any] = {"event": kind}
     if refusal is not None:
@@ -95,8 +95,8 @@ async def advance(
 
 
 async def newest(connection: AsyncConnection, order_id: str) -> OrderEvent | None:
-    """What the row knows of its newest event; None where no choreographed order has this id. Changes nothing.
-    `InvalidInput` where it is none that a reactor could take."""
+    """The order's newest event, read from its row; None if no choreographed order has this id. Changes nothing.
+    `InvalidInput` if no reactor can take it."""
     row = (await connection.execute(_NEWEST, {"id": order_id})).one_or_none()
     if row is None:
         return None
@@ -105,7 +105,7 @@ async def newest(connection: AsyncConnection, order_id: str) -> OrderEvent | Non
 
 
 async def newest_versions(connection: AsyncConnection, order_ids: Sequence[str]) -> dict[str, int]:
-    """Of those of these orders that are choreographed and have a row. Changes nothing."""
+    """The versions of those of these orders that are choreographed and have a row. Changes nothing."""
     return {row.id: row.version for row in await connection.execute(_VERSIONS, {"ids": list(order_ids)})}
 
 

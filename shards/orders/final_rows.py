@@ -1,4 +1,4 @@
-"""Waits for orders that nobody leads to become final: by their rows, all that wait together."""
+"""Waits for choreographed orders to become final, by polling their rows for all callers together."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Awaited:
 
 
 class FinalRows:
-    """One query a shard each time, however many callers wait; none while nobody does."""
+    """Each poll is one query per shard, however many callers wait. Without callers nothing is polled."""
 
     def __init__(self, reads: OrderReads) -> None:
         self._reads = reads
@@ -30,7 +30,8 @@ class FinalRows:
         self._polling: asyncio.Task[None] | None = None
 
     async def final(self, order_id: str, customer_id: str, seconds: float) -> OrderRow | None:
-        """The order's row once it is final; None when it is not within `seconds`. Waits for a shard that is away."""
+        """The order's row once it is final; None if it is not within `seconds`. Goes on waiting while a shard is
+        away."""
         waited = self._waited.get(order_id)
         if waited is None:
             waited = self._waited[order_id] = _Awaited(customer_id, asyncio.get_running_loop().create_future())
@@ -48,7 +49,7 @@ class FinalRows:
             await self._stop_polling_if_unused()
 
     async def _stop_polling_if_unused(self) -> None:
-        """Where nobody waits any more: nothing goes on behind the callers' backs, on connections that they close."""
+        """Without callers, nothing may go on in the background on connections that they close."""
         if self._waited or self._polling is None:
             return
         polling, self._polling = self._polling, None
@@ -69,5 +70,5 @@ class FinalRows:
 
 
 async def _result(final: asyncio.Future[OrderRow]) -> OrderRow:
-    # One caller's time-out is not the others'.
+    # One caller's timeout must not cancel the wait of the others.
     return await asyncio.shield(final)

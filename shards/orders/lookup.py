@@ -1,7 +1,7 @@
 """The lookup row of an order: keeps its id unique for ever, on the shard of the hash of the order id.
 
 Vitess calls this a lookup vindex. Temporal's workflow-id uniqueness ends with its retention; this does not. It also
-keeps what was asked for, so that the saga can be started again when its workflow is gone.
+keeps the request, so that the saga can be started again after its workflow is lost.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _REQUEST = TypeAdapter(Order)
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """`refusal` is set only for an order that was refused before it had a row."""
+    """`refusal` is set only if the order was refused before it had a row."""
 
     order_id: str
     customer_id: str
@@ -47,7 +47,7 @@ class Lookup:
 
 
 async def claim(tx: ShardTransaction, order: Order, stock_plan: Any) -> Lookup:
-    """The id's lookup row: this order's, or the one that was there first. Idempotent. Never undone."""
+    """Takes the id. Returns its lookup row: this order's, or the one that was there first. Idempotent. Never undone."""
     await tx.execute(
         _CLAIM,
         order_id=order.order_id,
@@ -77,7 +77,7 @@ async def read(tx: ShardTransaction, order_ids: list[str]) -> dict[str, Lookup]:
 
 
 async def refuse(tx: ShardTransaction, order: Order, refusal: Refusal) -> None:
-    """Keeps why an order without a row was refused. The first reason stays. Idempotent, never undone."""
+    """Stores why an order without a row was refused. The first reason stays. Idempotent, never undone."""
     await tx.execute(
         _REFUSE,
         order_id=order.order_id,

@@ -26,7 +26,7 @@ from shards.outbox.appending import append_event
 from shards.routing.shard_transaction import ShardTransaction
 from shards.sagas import barrier
 
-# The hold, too, is kept under its name, in both styles.
+# The hold, too, is stored under this step, in both styles.
 OPEN_STEP = Step.OPEN_ORDER.barrier_step()
 
 _INSERT_ORDER = text(f"""
@@ -76,10 +76,10 @@ class OrderRow:
 
 
 async def open_order(tx: ShardTransaction, order: Order, lines: Sequence[PricedLine], total: Money) -> Refusal | None:
-    """The order's row, `pending`, with its lines and the payment held; or why not.
+    """Inserts the order's row, `pending`, with its lines, and holds the payment; or returns why not.
 
-    An unknown customer leaves no row, nor does a currency that was withdrawn. Any other refusal leaves the row,
-    undecided and without a hold. Undone by `abort_order`.
+    An unknown customer leaves no row, nor does a withdrawn currency. Any other refusal leaves the row, undecided and
+    without a hold. Undone by `abort_order`.
     """
     account = await holds.lock_account(tx, order.customer_id)
     if account is None or account.kind != "customer":
@@ -107,7 +107,7 @@ async def insert_order(
     total: Money,
     choreography: dict[str, Any] | None = None,
 ) -> Any:
-    """The new row, as `append_order_event` wants it. Within the barrier step `OPEN_STEP` only."""
+    """The new row, as `append_order_event` needs it. Call it only in the barrier step `OPEN_STEP`."""
     inserted = await tx.execute(
         _INSERT_ORDER,
         id=order.order_id,
@@ -129,7 +129,7 @@ async def insert_order(
 async def abort_order(tx: ShardTransaction, order_id: str, refusal: Refusal) -> None:
     """Compensates `open_order`: gives the held money back and closes the row as rejected or cancelled.
 
-    Only after a decision to abort. Idempotent; nothing where the order never had a row.
+    Only after a decision to abort. Idempotent; changes nothing if the order never had a row.
     """
     saga_id = order_saga_id(order_id)
 
@@ -147,7 +147,7 @@ async def abort_order(tx: ShardTransaction, order_id: str, refusal: Refusal) -> 
             append_event(tx, saga_id, AccountEvent.PAYMENT_RELEASED, released.account_id, released.account_version)
         append_order_event(tx, order_id, closed, kind, reason=refusal.reason)
 
-    # Before any row of the order is locked, as with every barrier row. What an order is, it stays.
+    # Barrier rows are taken before any row of the order is locked. An order's style never changes.
     if (await tx.execute(_IS_CHOREOGRAPHED, id=order_id)).first() is not None:
         await barrier.undo_records(tx, saga_id, RECORDS)
     await barrier.undo_once(tx, saga_id, OPEN_STEP, compensate)

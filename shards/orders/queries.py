@@ -1,4 +1,4 @@
-"""Reads of orders that only people and programs outside the sagas ask for. Nothing here writes."""
+"""Queries about orders for callers outside the sagas. Nothing here writes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CUSTOMER_CURRENCY = text("SELECT currency FROM account WHERE id = :customer_id 
 
 
 async def lines_of_orders(tx: ShardTransaction, order_ids: list[str]) -> dict[str, list[PricedLine]]:
-    """The lines of those of `order_ids` that have a row on this shard, in the order they were asked for."""
+    """The lines of those of `order_ids` that have a row on this shard, in the order of the request."""
     lines: dict[str, list[PricedLine]] = {}
     for row in await tx.execute(_LINES_OF_ORDERS, order_ids=order_ids):
         line = PricedLine(row.sku, row.quantity, Money(row.unit_price, row.currency))

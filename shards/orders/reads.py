@@ -1,4 +1,4 @@
-"""What the databases know of orders, read in batches: lookup rows by order id, then order rows by customer."""
+"""Reads orders from the shards in batches: lookup rows by order id, then order rows by customer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True, slots=True)
 class KnownOrder:
-    """An order whose id is taken. Without a row it was refused before it had one, or has not come that far."""
+    """An order whose id is taken. If `row` is None, it was refused before it had one, or has not been opened yet."""
 
     lookup: Lookup
     row: OrderRow | None
@@ -43,7 +43,7 @@ class KnownOrder:
 
     @property
     def style(self) -> Style:
-        """The first one under this id, whatever a later caller asked for."""
+        """The style of the first request under this id, whatever a later caller asks for."""
         return self.lookup.request.style
 
     @property
@@ -52,7 +52,7 @@ class KnownOrder:
 
 
 class OrderReads:
-    """Reads the primaries: what a workflow has committed is seen at once."""
+    """Reads the primaries, so it sees at once what a workflow has committed."""
 
     def __init__(self, router: Router) -> None:
         self._router = router
@@ -63,7 +63,7 @@ class OrderReads:
     async def read(self, order_ids: Sequence[str], skip_unreachable: bool = False) -> dict[str, KnownOrder]:
         """Those of `order_ids` that are taken: two queries a shard, however many ids.
 
-        `skip_unreachable` leaves out what a shard that is away would have told; otherwise that is `Unreachable`.
+        `skip_unreachable` leaves out orders whose shard is away; otherwise that raises `Unreachable`.
         """
         lookups = await self._on_owners(order_ids, ShardMap.of_order_id, order_lookup.read, skip_unreachable)
         with_row = {order_id: lookup.customer_id for order_id, lookup in lookups.items() if lookup.refusal is None}
@@ -78,9 +78,10 @@ class OrderReads:
     async def rows(
         self, customers: Mapping[str, str], skip_unreachable: bool = False, answered: set[str] | None = None
     ) -> dict[str, OrderRow]:
-        """The rows of those orders that have one, by order id; `customers`: whose each is. One query a shard.
+        """The rows of those orders that have one, by order id; `customers` maps order ids to customers. One query a
+        shard.
 
-        `answered` gets the ids that a shard was asked for and answered, whether or not it has a row.
+        The ids whose shard was reached are added to `answered`, whether or not they have a row.
         """
 
         async def read_rows(tx: ShardTransaction, ids: list[str]) -> dict[str, OrderRow]:

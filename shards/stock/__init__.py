@@ -1,0 +1,4 @@
+"""Stock of one shard: levels and prices, goods received, and reservations of sagas.
+
+Open `reservations.py` first.
+"""

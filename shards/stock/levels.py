@@ -1,4 +1,4 @@
-"""How much of a product there is on its shard and what it costs; goods that come in."""
+"""Stock levels and prices of products on their shard, and goods received."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def read_prices(tx: ShardTransaction, skus: list[str]) -> dict[str, Money]
 
 
 async def receive(tx: ShardTransaction, receipt_id: str, sku: str, quantity: int) -> StockLevel:
-    """Adds goods that came in; the level afterwards. Idempotent by receipt id. Cannot be undone.
+    """Adds goods received, and returns the new level. Idempotent by receipt id. Cannot be undone.
 
     `Refused` for an unknown SKU, or a receipt id already used for something else.
     """

@@ -23,7 +23,7 @@ _RESERVE = text("""
     UPDATE stock SET reserved = reserved + quantity, version = version + 1
     FROM wanted WHERE stock.sku = wanted.sku RETURNING stock.sku, version
 """)
-# The order of row locks inside an UPDATE is the plan's choice, so they are taken first, in ours.
+# The query plan chooses the order in which an UPDATE locks rows, so they are locked first, in the order of SKUs.
 _LOCK_RESERVED = text("""
     SELECT stock.sku FROM stock JOIN reservation USING (sku)
     WHERE saga_id = :saga_id AND sku = ANY(:skus) AND state = 'reserved'
@@ -45,7 +45,7 @@ _CLOSE_RESERVATION = text("""
 async def reserve(
     tx: ShardTransaction, saga_id: str, quantities: Mapping[str, int], currency: str
 ) -> Refusal | dict[str, int]:
-    """Reserves all or nothing: each SKU's new version, or the first reason why not.
+    """Reserves all or nothing. Returns each SKU's new version, or the first refusal.
 
     Undone by `release`, ended by `consume`. `quantities` must be of this shard and sorted by SKU.
     """
@@ -62,12 +62,12 @@ async def reserve(
 
 
 async def release(tx: ShardTransaction, saga_id: str, skus: list[str]) -> dict[str, int]:
-    """Gives what the saga reserved back; each SKU's new version. Nothing where nothing is reserved."""
+    """Gives back what the saga reserved. Returns the new version of each SKU that was reserved; idempotent."""
     return await _close(tx, saga_id, skus, "released")
 
 
 async def consume(tx: ShardTransaction, saga_id: str, skus: list[str]) -> dict[str, int]:
-    """The reserved goods have left; the new version of each SKU that was reserved. Forward only."""
+    """The reserved goods leave. Returns the new version of each SKU that was reserved; idempotent. Forward only."""
     return await _close(tx, saga_id, skus, "consumed")
 
 
