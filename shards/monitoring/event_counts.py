@@ -1,6 +1,6 @@
-"""What was committed on a shard between two looks, as its outbox tells it: exact, whatever was open meanwhile.
+"""Counts the events that a shard committed between two snapshots: exact, whatever was open meanwhile.
 
-"Committed between" is asked of the snapshots themselves and not of ids or times, and only the new events are read.
+The snapshots themselves say what was committed between them, not ids or times, and only new events are read.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _COUNT_NEW = text("""
 
 
 async def snapshot_of(connection: AsyncConnection) -> str:
-    """Names what this connection's transaction sees, for the next look."""
+    """The snapshot of this connection's transaction, as text, for the next count."""
     return str((await connection.execute(_SEEN)).scalar_one())
 
 
 async def count_events_since(connection: AsyncConnection, seen: str, kinds: Sequence[str]) -> Mapping[str, int]:
-    """By kind, the events that this transaction sees and the one behind `seen` did not."""
+    """By kind, how many events this transaction sees that the snapshot `seen` did not."""
     found = await connection.execute(_COUNT_NEW, {"seen": seen, "kinds": list(kinds)})
     return {row.kind: row.n for row in found}

@@ -25,8 +25,8 @@ from shards.transfers.in_doubt import in_doubt_on
 
 
 class ConsumerLag(Document):
-    """`events` written and not taken yet; `seconds` since the oldest of them. `history_lost`: since the shard or the
-    read model was restored or replaced, the two are of different histories, and nothing is taken any more."""
+    """`events` are written and not taken yet; `seconds` is the age of the oldest. `history_lost`: the shard or the read
+    model was restored or replaced, so their histories differ, and nothing is taken any more."""
 
     consumer: str
     events: int
@@ -49,8 +49,8 @@ class Parked(Document):
 
 
 class ShardEvents(Document):
-    """`hidden_events` are written and cannot be read before an open transaction ends; `in_doubt` are such ones.
-    `error` where this shard does not answer: then nothing else is known."""
+    """`hidden_events` are written and cannot be read before an open transaction ends; `in_doubt` lists prepared
+    transactions, which are such ones. `error` is set if this shard does not answer: then nothing else is known."""
 
     shard: str
     error: str | None = None
@@ -61,7 +61,7 @@ class ShardEvents(Document):
 
     @property
     def history_lost(self) -> bool:
-        """What is kept from before the last switch can stay as it is."""
+        """Whether a version in use has lost the shard's history. The `retired` one does not count."""
         return any(each.history_lost for each in self.consumers if each.consumer != Version.RETIRED)
 
     def is_alarming(self, seconds_max: float) -> bool:
@@ -70,8 +70,8 @@ class ShardEvents(Document):
 
 
 class EventsDocument(Document):
-    """`versions` of the read model that there are; readers see `live`. `alarm`: somebody should look. `map`: where the
-    catalog and a shard do not agree on the shard map, a sentence for each, with what to type."""
+    """`versions`: those of the read model that exist; readers see `live`. `alarm`: somebody should look. `map`: for
+    each shard that disagrees with the catalog about the shard map, a sentence with the command to run."""
 
     versions: list[str]
     alarm: bool
@@ -80,12 +80,12 @@ class EventsDocument(Document):
 
     @property
     def alarms(self) -> list[str]:
-        """What was restored or replaced, with what to type."""
+        """What was restored or replaced, with the command to run."""
         return [*self.map, *(HistoryLost(shard.shard).message for shard in self.shards if shard.history_lost)]
 
 
 async def events_document(cluster: Cluster, seconds_max: float) -> EventsDocument:
-    """`Unreachable` where the read model does not answer. A shard that does not is told with its error."""
+    """Raises `Unreachable` if the read model does not answer. A shard that does not answer is listed with its error."""
     async with cluster.read_model.transaction() as connection:
         versions = await existing(connection)
         aggregates = await list_parked_aggregates(connection)
@@ -93,7 +93,7 @@ async def events_document(cluster: Cluster, seconds_max: float) -> EventsDocumen
         _shard_events(shard, cluster.read_model, aggregates) for shard in cluster.primaries.values()
     )
     differ = []
-    # With one of them away nothing can be said, and that is told already.
+    # With a server away the maps cannot be compared; its error is reported elsewhere.
     with suppress(Unreachable):
         differ = [each.message for each in await disagreements(cluster)]
     alarm = bool(differ) or any(each.is_alarming(seconds_max) for each in shards)
@@ -139,5 +139,5 @@ def _parked(consumer: str, each: ParkedAggregate | ParkedEvent) -> Parked:
 
 
 def consumer_name(consumer: str) -> str:
-    """As a person calls it."""
+    """The name shown to a person."""
     return "read model" if consumer == Version.LIVE else consumer

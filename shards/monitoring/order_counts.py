@@ -1,7 +1,7 @@
-"""How many orders a shard holds, by state, counted as they change: what `watch` asks every second. Only reads.
+"""Counts a shard's orders by state, incrementally; `watch` needs them every second. Only reads.
 
-Counting final orders reads the whole table (400,000 rows: 57 ms on two cores), so that is done once. Afterwards the
-events of the outbox tell what changed between two snapshots, a scan of the new ones only (0.02 ms): see `event_counts`.
+Counting final orders scans the whole table (400,000 rows: 57 ms on two cores), so that is done once. Afterwards the
+changes between two snapshots come from the outbox, of which only new events are read (0.02 ms): see `event_counts`.
 Unfinished orders have an index of their own and are counted each time.
 """
 
@@ -51,7 +51,7 @@ class OpenHold:
 
 @dataclass(frozen=True, slots=True)
 class OrderCounts:
-    """As of the snapshot `seen`. `placed` and `finished` since the first count."""
+    """As of the snapshot `seen`. `placed` and `finished` count since the first call."""
 
     seen: str
     by_state: Mapping[OrderState, int]
@@ -61,7 +61,7 @@ class OrderCounts:
 
 
 async def count_orders(shard: Database, before: OrderCounts | None) -> OrderCounts:
-    """The counts now; `before`: this shard's last ones, None for a first count. Raises `Unreachable`."""
+    """The counts now; `before`: this shard's previous counts, None the first time. Raises `Unreachable`."""
     async with shard.snapshot() as connection:
         seen = await snapshot_of(connection)
         oldest = await _oldest_hold(connection, shard.name)

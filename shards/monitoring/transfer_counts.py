@@ -1,7 +1,7 @@
-"""How many transfers of its accounts a shard holds, by state, counted as they change: what `watch` asks every second.
+"""Counts the transfers from a shard's accounts by state, incrementally; `watch` needs them every second. Only reads.
 
-As `order_counts` does it: all of them once, then the pending ones, which have an index of their own, and the events of
-what was decided. Only reads.
+Like `order_counts`: all of them once, then only the pending ones, which have an index of their own, and the events of
+newly decided ones.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class TransferCounts:
 
 
 async def count_transfers(shard: Database, before: TransferCounts | None) -> TransferCounts:
-    """The counts now; `before`: this shard's last ones, None for a first count. Raises `Unreachable`."""
+    """The counts now; `before`: this shard's previous counts, None the first time. Raises `Unreachable`."""
     async with shard.snapshot() as connection:
         seen = await snapshot_of(connection)
         if before is None:

@@ -79,17 +79,17 @@ async def lost_versions(shard: Database, read_model: Database) -> Collection[Ver
     queried.
     """
     lost: set[Version] = set()
-    standing = await _positions(shard, read_model)
-    while standing:
+    stored = await _positions(shard, read_model)
+    while stored:
         async with shard.transaction() as connection:
             missing = {
                 version: position
-                for version, position in standing.items()
+                for version, position in stored.items()
                 if not (await read_mark(connection, position.reader)).vouches_for(position.mark)
             }
         now = await _positions(shard, read_model) if missing else {}
         lost |= {version for version, position in missing.items() if now.get(version) == position}
-        standing = {version: now[version] for version in missing if version in now and version not in lost}
+        stored = {version: now[version] for version in missing if version in now and version not in lost}
     return lost
 
 
@@ -101,9 +101,9 @@ async def _positions(shard: Database, read_model: Database) -> dict[Version, Pos
 async def lag_of(shard: Database, read_model: Database) -> ShardLag:
     """Raises `Unreachable`. For a version that has not begun, all events count."""
     lost = await lost_versions(shard, read_model)
-    standing = await _positions(shard, read_model)
+    stored = await _positions(shard, read_model)
     positions = {Version.LIVE.value: BEGINNING}
-    positions |= {each.value: BEGINNING if each in lost else standing[each].xid for each in standing}
+    positions |= {each.value: BEGINNING if each in lost else stored[each].xid for each in stored}
     async with shard.transaction() as connection:
         positions[REACTORS] = await read_position(connection, REACTORS)
         about = {"consumers": list(positions), "positions": list(positions.values())}

@@ -1,11 +1,11 @@
 """The target's side of a transfer across shards: its promise to accept, and the credit that keeps it.
 
-The admission's row is the barrier of all that happens here: every call takes it first, and its states only go forward.
+The admission's row is the barrier of all steps here: every call takes it first, and its states only go forward.
 
-| arrives | the row is absent | open | credited | refused | withdrawn |
+| call | no row yet | open | credited | refused | withdrawn |
 | --- | --- | --- | --- | --- | --- |
-| admit | looks at the account: open, or refused | admitted | admitted | the reason | `ALREADY_COMPENSATED` |
-| credit | credits the account: the shard has forgotten its promise | credits the account | done | damage | damage |
+| admit | checks the account: open, or refused | admitted | admitted | the reason | `ALREADY_COMPENSATED` |
+| credit | credits the account: the shard was restored | credits the account | done | damage | damage |
 | withdraw | bars it for ever | withdrawn | damage | refused | withdrawn |
 """
 
@@ -26,7 +26,7 @@ _CLAIM = text("""
     INSERT INTO admission (saga_id, account_id, keyspace, slot, currency, amount, state)
     VALUES (:saga_id, :account_id, :keyspace, :slot, :currency, :amount, :state) ON CONFLICT DO NOTHING
 """)
-# Waits only for who freezes or closes the account, and they for this: see `account_states`.
+# Waits only for a transaction that freezes or closes the account, and such a one waits for this: see `accounts.states`.
 _LOOK_AT_ACCOUNT = text("""
     SELECT currency, state FROM account WHERE id = :id AND kind IN ('customer', 'merchant') FOR KEY SHARE
 """)
@@ -36,7 +36,7 @@ _READ = text("SELECT state, reason, detail, account_id, currency, amount FROM ad
 
 
 async def admit(tx: ShardTransaction, transfer: Transfer) -> Refusal | None:
-    """Promises that the target will accept; or why not: unknown, not open, of another currency.
+    """Promises that the target will accept; or returns why not: unknown, not open, of another currency.
 
     From then on the account cannot close, and a freeze comes too late. Idempotent by saga id, refusals included. Undone
     by `withdraw`, kept by `credit`. A crash leaves all of it or nothing.
@@ -53,8 +53,8 @@ async def admit(tx: ShardTransaction, transfer: Transfer) -> Refusal | None:
 async def credit(tx: ShardTransaction, transfer: Transfer) -> None:
     """clearing -amount, target +amount. Only after the decision to confirm; forward only, cannot be refused.
 
-    Idempotent by saga id. The source decides on an admission only, so where there is none this shard was restored to
-    before it. `IntegrityViolation` where it was refused or withdrawn: no retry can mend that.
+    Idempotent by saga id. The source only confirms after an admission, so if there is none, this shard was restored to
+    a time before it. `IntegrityViolation` if it was refused or withdrawn: no retry can mend that.
     """
     if await _advance(tx, transfer, "credited") or await credit_unadmitted(tx, transfer):
         version = await ledger.credit(tx, transfer.saga_id, transfer.target, transfer.amount, peer=transfer.source)
@@ -68,8 +68,8 @@ async def credit(tx: ShardTransaction, transfer: Transfer) -> None:
 async def withdraw(tx: ShardTransaction, transfer: Transfer) -> None:
     """Takes the promise back, or bars it from ever being given. Only after the decision to decline. Idempotent.
 
-    Waits for whoever writes the same row at this moment, a prepared transaction included: that one has to be rolled
-    back first. `IntegrityViolation` where the target was credited.
+    Waits for any transaction that has written the same row, so a prepared one has to be rolled back first.
+    `IntegrityViolation` if the target was credited.
     """
     if await _claim(tx, transfer, "withdrawn") or await _advance(tx, transfer, "withdrawn"):
         return
@@ -79,15 +79,15 @@ async def withdraw(tx: ShardTransaction, transfer: Transfer) -> None:
 
 
 async def credit_unadmitted(tx: ShardTransaction, transfer: Transfer) -> bool:
-    """Claims the row as credited at once, for a protocol that needs no promise; False where the row is there already.
+    """Inserts the row as credited, for a protocol that needs no promise; False if the row is there already.
 
-    Moving the money is the caller's.
+    The caller moves the money.
     """
     return await _claim(tx, transfer, "credited")
 
 
 async def state_of(tx: ShardTransaction, transfer: Transfer) -> str | None:
-    """None where the target has heard nothing of it."""
+    """None if the target's shard has no admission."""
     row = (await tx.execute(_READ, saga_id=transfer.saga_id)).one_or_none()
     return str(row.state) if row is not None else None
 
@@ -96,7 +96,7 @@ async def _stored_refusal(tx: ShardTransaction, transfer: Transfer) -> Refusal |
     row = (await tx.execute(_READ, saga_id=transfer.saga_id)).one()
     amount = transfer.amount
     if (row.account_id, row.currency, row.amount) != (transfer.target, amount.currency, amount.minor):
-        # A batch admits before it takes the transfer's id: somebody else has this id in one of its lines.
+        # A batch admits before it takes the transfer's id: another batch or transfer uses this id too.
         return Refusal(Reason.ID_CONFLICT, f"{transfer.saga_id} is being admitted with other content")
     if row.state == "refused":
         return Refusal(Reason(row.reason), row.detail)

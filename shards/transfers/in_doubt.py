@@ -1,6 +1,6 @@
-"""Finds what is in doubt on all shards and ends it: by the coordinator's decision, else by the participants' rows.
+"""Ends transactions in doubt on all shards: by the coordinator's decision, otherwise by the participants' rows.
 
-Safe beside a coordinator that is still at work, and beside another sweep: see `shards.transfers.two_phase`.
+Safe while a coordinator is still at work, and beside another sweep: see `shards.transfers.two_phase`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from shards.routing.shard_transaction import translating_errors
 from shards.transfers import transfer_row, two_phase
 
 FindCoordinator = Callable[[str], Awaitable[Coordinator]]
-"""What is known of the coordinator of a saga. Raises `Unreachable`."""
+"""The state of a saga's coordinator, by the saga's id. Raises `Unreachable`."""
 
-# A pool's first connection after its server's restart is a dead one.
+# After a server's restart, a pool first hands out dead connections.
 ATTEMPTS_MAX = 3
 
 COORDINATOR_LOST = Refusal(Reason.COORDINATOR_LOST, "whoever decides it was gone before anybody had committed")
@@ -40,9 +40,9 @@ _FIND = text(f"SELECT {transfer_row.COLUMNS} FROM transfer WHERE gid_stem = :ste
 
 async def in_doubt_on(shards: Iterable[Database]) -> tuple[list[InDoubt], list[str]]:
     """Our prepared transactions, the oldest of each shard first, and the names of the shards that do not answer."""
-    asked = list(shards)
-    answers = await gather_all(_in_doubt_on(shard) for shard in asked)
-    unreachable = [shard.name for shard, found in zip(asked, answers, strict=True) if found is None]
+    queried = list(shards)
+    answers = await gather_all(_in_doubt_on(shard) for shard in queried)
+    unreachable = [shard.name for shard, found in zip(queried, answers, strict=True) if found is None]
     return [each for found in answers for each in found or []], unreachable
 
 
@@ -56,12 +56,13 @@ async def _in_doubt_on(shard: Database) -> list[InDoubt] | None:
 
 
 class Sweep:
-    """One look at all shards. What cannot be ended now waits for the next one, and keeps no other from its end."""
+    """One sweep over all shards. A transaction that cannot be ended now waits for the next sweep and delays no
+    other."""
 
     def __init__(
         self, router: Router, coordinator_of: FindCoordinator, older_than_seconds: float, dry_run: bool = False
     ) -> None:
-        """A younger transaction is left to whoever has prepared it. `dry_run`: only say what would be done."""
+        """A younger transaction is left to its coordinator. `dry_run` only reports what would be done."""
         self._router = router
         self._coordinator_of = coordinator_of
         self._older_than_seconds = older_than_seconds
@@ -78,7 +79,7 @@ class Sweep:
             if name is not None:
                 by_stem[name.stem].append(each)
             else:
-                self._wait([each], "this release gives no such names")
+                self._wait([each], "this release does not use such names")
         for stem, group in by_stem.items():
             if max(each.seconds for each in group) < self._older_than_seconds:
                 continue
@@ -89,7 +90,7 @@ class Sweep:
         return InDoubtReport(self._resolved, self._waiting, unreachable)
 
     async def _resolve(self, stem: str, group: Sequence[InDoubt]) -> None:
-        """`group`: what is in doubt of one transfer."""
+        """`group`: the transactions in doubt of one transfer."""
         transfer = await self._find(stem)
         if transfer is None:
             await self._roll_back(group)
@@ -110,7 +111,7 @@ class Sweep:
         return [shard.phase_two for shard in self._router.cluster.shards.values()]
 
     async def _find(self, stem: str) -> Transfer | None:
-        """None where no shard knows it; raises `Unreachable` where one that does not answer might."""
+        """None if no shard has the transfer; raises `Unreachable` if a shard that does not answer might have it."""
         answers = await asyncio.gather(*(_find_on(each, stem) for each in self._phase_two()), return_exceptions=True)
         failures = []
         for answer in answers:
@@ -129,7 +130,8 @@ class Sweep:
             return None
 
     async def _roll_back(self, group: Sequence[InDoubt]) -> None:
-        """The transfer's row is written before anything is prepared and never deleted: without one there is none."""
+        """The transfer's row is written before anything is prepared and never deleted. Without a row there is no
+        transfer."""
         for each in group:
             if not self._dry_run:
                 await two_phase.end_prepared(self._router, each.shard, each.gid, "ROLLBACK")
@@ -143,8 +145,8 @@ class Sweep:
         self._resolved += [Resolved(each.gid, each.shard, transfer.saga_id, outcome) for each in group]
 
     async def _end_with_retries(self, transfer: Transfer, refusal: Refusal | None) -> ParticipantOutcome:
-        """Once begun it is not left to the next sweep at the first failure: that finds only what is still prepared, and
-        not the marker that is missing."""
+        """Tries several times: the next sweep would find only what is still prepared, and not that a marker is
+        missing."""
         for _ in range(ATTEMPTS_MAX - 1):
             with suppress(Unreachable, TryAgain):
                 return (await two_phase.end(self._router, transfer, refusal)).outcome

@@ -1,4 +1,4 @@
-"""Transfers as people ask for them: the row on the source's shard, and whether the target's has the money."""
+"""Reads transfers for callers outside the sagas: the source's row, and whether the target has the money."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ async def read_transfers(tx: ShardTransaction, keys: Sequence[tuple[str, str]]) 
 
 
 async def credited(tx: ShardTransaction, saga_ids: Sequence[str]) -> set[str]:
-    """Those of these transfers across shards whose target has the money, where the target is here."""
+    """Those of these transfers that were credited to a target on this shard."""
     return set((await tx.execute(_CREDITED, saga_ids=list(saga_ids))).scalars())

@@ -1,10 +1,10 @@
-"""A transfer's row on its source's shard: what keeps its id, its own barrier, and the compare-and-set that decides it.
+"""A transfer's row on its source's shard: it keeps the id, is its own barrier, and is decided by compare-and-set.
 
 Every call takes the row first, so duplicates queue up on it, and its states only go forward:
 
-| arrives | the row is absent | pending | confirmed | declined |
+| call | no row yet | pending | confirmed | declined |
 | --- | --- | --- | --- | --- |
-| open | begins it | as it was opened | as it was opened | the reason it was declined for |
+| open | begins it | the row | the row | the row, with its reason |
 | decide: confirm | declines it, for ever | captures the hold | confirmed | the reason |
 | decide: decline | declines it, for ever | releases the hold | confirmed | the first reason |
 """
@@ -51,7 +51,7 @@ _READ = text(f"SELECT {COLUMNS} FROM transfer WHERE source = :source AND id = :i
 
 @dataclass(frozen=True, slots=True)
 class TransferRow:
-    """`refusal` is set where it was declined. `protocol` is the one that was begun."""
+    """`refusal` is set if it was declined. `protocol` is the one that it began with."""
 
     transfer: Transfer
     content_hash: str
@@ -64,18 +64,19 @@ class TransferRow:
 
     @property
     def declined_at_once(self) -> bool:
-        """By the transaction that opened it: the database's clock stands still within one."""
+        """Declined by the transaction that opened it: `now()` is constant within a transaction."""
         return self.state is TransferState.DECLINED and self.decided_at == self.created_at
 
 
 async def open_transfer(tx: ShardTransaction, transfer: Transfer, protocol: Protocol) -> TransferRow | Refusal:
-    """Takes the transfer's id for ever and begins it: `local` moves the money, `saga` holds it, `2pc` does no more.
+    """Takes the transfer's id for ever and begins it: `local` moves the money, `saga` holds it, `2pc` only writes the
+    row.
 
-    Answers the row as it stands now, its refusals included; `id_conflict` where the id names another transfer, which
-    leaves everything as it was. Idempotent by source, id and content. A hold is undone by deciding to decline. For
-    `local` the target's slot has to be this shard's too: `also_on`. A crash leaves all of it or nothing.
+    Returns the row as it is now, a refusal included; `id_conflict` if the id names another transfer, which changes
+    nothing. Idempotent by source, id and content. A hold is undone by deciding to decline. For `local` the target's
+    slot must be this shard's too: call `also_on`. A crash leaves all of it or nothing.
     """
-    # Looked for first: an insert would wait for a prepared transaction that has written the row, which waits for us.
+    # Read first: an insert would wait for a prepared transaction that has written the row, and that one waits for us.
     found = await find(tx, transfer)
     if found is not None:
         return found
@@ -95,7 +96,7 @@ async def open_transfer(tx: ShardTransaction, transfer: Transfer, protocol: Prot
             await _hold(tx, transfer)
     row = await find(tx, transfer)
     if row is None:
-        raise TryAgain("the transfer's row was taken by somebody who rolled back")
+        raise TryAgain("the transfer's row was taken by another transaction, which rolled back")
     return row
 
 
@@ -129,11 +130,11 @@ async def _hold(tx: ShardTransaction, transfer: Transfer) -> None:
 
 
 async def decide(tx: ShardTransaction, transfer: Transfer, protocol: Protocol, refusal: Refusal | None) -> Decision:
-    """The pivot: `pending -> confirmed` where `refusal` is None, else `pending -> declined`. The first call wins.
+    """The pivot: `pending -> confirmed` if `refusal` is None, else `pending -> declined`. The first call wins.
 
-    Confirming captures what is held, declining gives it back, in the same transaction. Every later call answers what
-    was decided, whatever it asked for. A transfer without a row is declined and can never be opened any more.
-    Idempotent, never undone. A crash leaves it undecided, or decided with everything that belongs to it.
+    Confirming captures the hold, declining releases it, in the same transaction. Every later call returns the first
+    decision, whatever it asks for. A transfer without a row is declined and can never be opened any more. Idempotent,
+    never undone. A crash leaves it undecided, or decided with all that belongs to it.
     """
     if refusal is None:
         if await _decide(tx, transfer, TransferState.CONFIRMED, None):
@@ -153,12 +154,12 @@ async def decide(tx: ShardTransaction, transfer: Transfer, protocol: Protocol, r
 
 
 async def confirm_unheld(tx: ShardTransaction, transfer: Transfer) -> bool:
-    """`pending -> confirmed` alone, for a protocol that moves the money otherwise; False where it is not pending."""
+    """`pending -> confirmed` alone, for a protocol that moves the money otherwise; False if it is not pending."""
     return await _decide(tx, transfer, TransferState.CONFIRMED, None)
 
 
 async def find(tx: ShardTransaction, transfer: Transfer) -> TransferRow | Refusal | None:
-    """The row of this very transfer; `id_conflict` where its id names another, None where it names none."""
+    """The row of this transfer; `id_conflict` if its id names another transfer, None if it names none."""
     row = await read(tx, transfer.source, transfer.transfer_id)
     if row is not None and row.content_hash != transfer.content_hash:
         what = f"transfer id {transfer.transfer_id} of account {transfer.source}"
@@ -192,7 +193,7 @@ def append_account_event(
 
 
 async def _decline(tx: ShardTransaction, transfer: Transfer, refusal: Refusal) -> bool:
-    """Gives back what is held, if anything. False where the transfer is not pending."""
+    """Declines, and releases the hold if there is one. False if the transfer is not pending."""
     if not await _decide(tx, transfer, TransferState.DECLINED, refusal):
         return False
     released = await holds.release_hold(tx, transfer.saga_id, HOLD_STEP)

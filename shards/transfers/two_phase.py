@@ -2,12 +2,12 @@
 
     prepare both ─▶ decide ─▶ commit the source, then the target   or   abort the source, then the target
 
-**The source's row is where the decision falls**, whatever a coordinator remembers: `COMMIT PREPARED` makes it
-confirmed, an abort declines it, and Postgres lets only one of them happen. The target follows what the source's row
-says. Hence any number of coordinators may end one transfer at once: a restarted workflow, the sweep, an operator.
+**The source's row decides**, whatever a coordinator remembers: `COMMIT PREPARED` makes it confirmed, an abort declines
+it, and Postgres lets only one of them happen. The target follows the source's row. Hence any number of coordinators may
+end one transfer at once: a restarted workflow, the sweep, an operator.
 
-A prepared transaction survives a crash of its server and keeps its locks: no other transaction gets past them, and
-nothing here waits for one longer than its `lock_timeout`.
+A prepared transaction survives a crash of its server and keeps its locks. Nothing here waits for such a lock longer
+than its `lock_timeout`.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from shards.routing.router import Router
 from shards.routing.shard_transaction import ShardTransaction, translating_errors, write_on
 from shards.transfers import admissions, transfer_row
 
-# The effects wait for two rows at most, the transfer's and the account's, and stay below `transaction_timeout`.
+# The effects wait for at most two row locks, the transfer's and the account's, which stays below `transaction_timeout`.
 PREPARE_LOCK_TIMEOUT = "1500ms"
-# An attempt that is about to prepare does so in less; then its locks have to be rolled back, not waited for.
+# A concurrent attempt prepares in less time. Then its locks must be rolled back, and waiting longer is no use.
 MARKER_LOCK_TIMEOUT = "500ms"
 MARKER_ROUNDS_MAX = 3
 
@@ -46,20 +46,20 @@ _IS_PREPARED = text("SELECT EXISTS (SELECT FROM pg_prepared_xacts WHERE gid = :g
 
 
 class SqlState(StrEnum):
-    """What Postgres answers to COMMIT PREPARED and ROLLBACK PREPARED, beside success."""
+    """Errors of COMMIT PREPARED and ROLLBACK PREPARED."""
 
     UNDEFINED_OBJECT = "42704"
     BUSY = "55000"
 
 
 async def prepare(router: Router, transfer: Transfer, participant: Participant) -> Vote:
-    """The participant's whole part, written, locked and prepared: from a yes on, it can be committed at any time.
+    """Writes, locks and prepares the participant's whole part. After a yes it can be committed at any time.
 
-    A rule's no is a vote too and leaves nothing. Idempotent: what is prepared is found by its name, what is committed
-    votes yes, what was aborted votes `ALREADY_COMPENSATED` or its reason. Undone by `abort`.
+    A refusal by a rule is a vote too and leaves nothing. Idempotent: a prepared part is found by its gid, a committed
+    one votes yes, an aborted one votes `ALREADY_COMPENSATED` or its reason. Undone by `abort`.
 
-    If we crash here, the participant has voted or has not; its server rolls back what is not prepared, and the next
-    attempt finds what is. Raises `LockTimedOut` where another transaction keeps what is needed.
+    A crash leaves the part prepared or not: the server rolls back what is not prepared, and the next attempt finds what
+    is. Raises `LockTimedOut` if another transaction holds a lock that is needed.
     """
     gid = gid_of(transfer.saga_id, participant)
     effect = _debit if participant is Participant.SOURCE else _credit
@@ -67,7 +67,7 @@ async def prepare(router: Router, transfer: Transfer, participant: Participant) 
     async def attempt(route: Route) -> Vote:
         with translating_errors(route.shard):
             async with router.cluster.primaries[route.shard].autocommit() as connection:
-                # First, since the attempt that prepared it holds the locks that this one would wait for.
+                # Checked first: an earlier attempt that prepared it holds the locks that this one would wait for.
                 if await _is_prepared(connection, gid):
                     return YES
                 await ledger.open_clearing(connection, transfer.amount.currency)
@@ -83,17 +83,17 @@ async def prepare(router: Router, transfer: Transfer, participant: Participant) 
 
 
 async def commit(router: Router, transfer: Transfer, participant: Participant) -> Ended:
-    """Commits what is prepared: the source first, the target only once the source answered `COMMITTED`.
+    """Commits what is prepared: the source first, the target only once the source returned `COMMITTED`.
 
-    Idempotent. The source answers `ABORTED` where another coordinator aborted it; then abort the target. The target
-    cannot be refused any more: should its prepared transaction have been lost, it is credited without one.
+    Idempotent. The source returns `ABORTED` if another coordinator aborted it; then abort the target. The target cannot
+    be refused any more: if its prepared transaction was lost, it is credited without one.
 
-    If we crash here, the participant is committed or still prepared, and the next call ends it. `IntegrityViolation`
-    where the target was aborted, though the source was not.
+    A crash leaves the participant committed or still prepared, and the next call ends it. `IntegrityViolation` if the
+    target was aborted although the source was not.
     """
     if await _end_prepared(router, transfer, participant, "COMMIT"):
         return COMMITTED
-    # It does not exist: committed before, or rolled back. Only its row knows.
+    # There is no prepared transaction: it was committed before, or rolled back. Only its row shows which.
     ended = await outcome_of(router, transfer, participant)
     if ended.outcome is ParticipantOutcome.COMMITTED:
         return ended
@@ -106,16 +106,16 @@ async def commit(router: Router, transfer: Transfer, participant: Participant) -
 
 async def abort(router: Router, transfer: Transfer, participant: Participant, refusal: Refusal) -> Ended:
     """Rolls back what is prepared and leaves a marker, so that no late PREPARE succeeds: the source's row declined for
-    `refusal`, the target's admission withdrawn. The source first, the target only once the source answered `ABORTED`.
+    `refusal`, the target's admission withdrawn. The source first, the target only once the source returned `ABORTED`.
 
-    Idempotent. The source answers `COMMITTED` where it turns out to be; then commit the target.
+    Idempotent. The source returns `COMMITTED` if it was committed already; then commit the target.
 
-    If we crash here, the participant is still prepared, or rolled back without its marker: the next call ends it.
-    Should nobody call again, a late PREPARE could succeed, and would be in doubt until the sweep finds it. `TryAgain`
-    where somebody keeps preparing; `IntegrityViolation` where the target is credited, though the source was declined.
+    A crash leaves the participant still prepared, or rolled back without its marker: the next call ends it. If nobody
+    calls again, a late PREPARE could succeed, and would be in doubt until the sweep finds it. `TryAgain` if it is
+    prepared again and again; `IntegrityViolation` if the target is credited although the source was declined.
     """
     for _ in range(MARKER_ROUNDS_MAX):
-        # A marker first would wait for its own prepared transaction.
+        # First, because writing the marker would wait for the participant's own prepared transaction.
         await _end_prepared(router, transfer, participant, "ROLLBACK")
         try:
             return await _leave_marker(router, transfer, participant, refusal)
@@ -125,9 +125,10 @@ async def abort(router: Router, transfer: Transfer, participant: Participant, re
 
 
 async def end(router: Router, transfer: Transfer, refusal: Refusal | None) -> Ended:
-    """Commits both where `refusal` is None, else aborts both: the source, then the target as the source has answered.
+    """Commits both if `refusal` is None, else aborts both: the source, then the target according to the source's
+    result.
 
-    How the source ended is how the transfer ended. Idempotent. A crash leaves the target for the next call.
+    The source's outcome is the transfer's, and is returned. Idempotent. A crash leaves the target to the next call.
     """
     source = Participant.SOURCE
     ended = await (abort(router, transfer, source, refusal) if refusal else commit(router, transfer, source))
@@ -139,7 +140,7 @@ async def end(router: Router, transfer: Transfer, refusal: Refusal | None) -> En
 
 
 async def outcome_of(router: Router, transfer: Transfer, participant: Participant) -> Ended:
-    """What the participant's own row says. Only reads, and waits for no lock."""
+    """The outcome according to the participant's own row. Only reads, and waits for no lock."""
 
     async def attempt(route: Route) -> Ended:
         with translating_errors(route.shard):
@@ -154,7 +155,7 @@ async def outcome_of(router: Router, transfer: Transfer, participant: Participan
 
 
 async def _debit(tx: ShardTransaction, transfer: Transfer) -> Vote | None:
-    """None: done, and can be prepared. A vote: nothing is left to prepare."""
+    """None if the effect is written and can be prepared; a vote if there is nothing to prepare."""
     if not await transfer_row.confirm_unheld(tx, transfer):
         ended = await _source_outcome(tx, transfer)
         if ended.outcome is ParticipantOutcome.UNKNOWN:
@@ -193,7 +194,7 @@ def _vote_of(ended: Ended) -> Vote:
 
 
 async def _end_prepared(router: Router, transfer: Transfer, participant: Participant, verb: str) -> bool:
-    """`COMMIT` or `ROLLBACK` of what is prepared; False where there is no such transaction."""
+    """`COMMIT` or `ROLLBACK` of what is prepared; False if there is no such transaction."""
     gid = gid_of(transfer.saga_id, participant)
 
     async def attempt(route: Route) -> bool:
@@ -205,11 +206,12 @@ async def _end_prepared(router: Router, transfer: Transfer, participant: Partici
 async def end_prepared(router: Router, shard: str, gid: str, verb: str) -> bool:
     """`COMMIT` or `ROLLBACK` of one prepared transaction, in the database where it was prepared.
 
-    False where there is none of this name; `TryAgain` where somebody else is at it. A crash ends it or not.
+    False if there is none of this name; `TryAgain` if another session is ending it. A crash leaves it ended or
+    prepared.
     """
     with translating_errors(shard):
         async with router.cluster.shards[shard].phase_two.autocommit() as connection:
-            # A rollback mostly finds nothing; the server would log each as an error.
+            # Mostly there is nothing to roll back, and the server would log each attempt as an error.
             if verb == "ROLLBACK" and not await _is_prepared(connection, gid):
                 return False
             try:
@@ -239,7 +241,8 @@ async def _leave_marker(router: Router, transfer: Transfer, participant: Partici
 
 
 async def _credit_unprepared(router: Router, transfer: Transfer) -> Ended:
-    """The source has paid and the target's prepared transaction is gone: somebody ended it by hand."""
+    """The source has paid and the target's prepared transaction is gone: somebody ended it by hand. Credits without
+    it."""
     source = await outcome_of(router, transfer, Participant.SOURCE)
     if not source.is_committed:
         raise IntegrityViolation(f"{transfer.saga_id}: the target was to be committed, but the source is not")
@@ -260,7 +263,7 @@ async def _write(
     participant: Participant,
     work: Callable[[ShardTransaction], Awaitable[Ended]],
 ) -> Ended:
-    """An ordinary write, but like all of phase two by the pool in which nobody waits to prepare."""
+    """An ordinary write, but like all of phase two through the pool that no prepare uses."""
 
     async def attempt(route: Route) -> Ended:
         shard = router.cluster.shards[route.shard]
@@ -271,7 +274,7 @@ async def _write(
     return await router.routed(_place_of(transfer, participant), attempt)
 
 
-# ── what all of it needs ────────────────────────────────────────────────────────────────────────────────────
+# ── shared helpers ───────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _place_of(transfer: Transfer, participant: Participant) -> Callable[[ShardMap], Route]:

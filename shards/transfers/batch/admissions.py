@@ -1,6 +1,7 @@
-"""A chunk of a batch on a target's shard: promised, then credited or taken back. `admissions` for many lines at once.
+"""Admissions for a chunk of a batch on a target's shard: promised, then credited or withdrawn, many lines at once.
 
-Each call is one transaction's work, and a crash leaves all of it or nothing. Their states are those of `admissions`.
+Each call belongs to one transaction, so a crash leaves all of it or nothing. The states are those of
+`shards.transfers.admissions`.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ _NOT_CREDITED = text(f"""
     SELECT saga_id FROM unnest({text_array("saga_ids")}) AS given (saga_id)
     WHERE NOT EXISTS (SELECT FROM admission AS a WHERE a.saga_id = given.saga_id AND state = 'credited') LIMIT 1
 """)
-# Not one that another transfer of the same id left open.
+# Not an admission that another transfer of the same id left open.
 _WITHDRAW = text(f"""
     UPDATE admission SET state = 'withdrawn'
     FROM unnest({text_array("saga_ids")}, {text_array("account_ids")}, {text_array("currencies")},
@@ -103,7 +104,7 @@ _FORGET = text(f"""
 
 
 async def admit(tx: BulkTransaction, batch_id: str, lines: Sequence[Line], routes: Routes) -> dict[int, Refusal]:
-    """Promises that the targets will accept; by line, why one does not. Idempotent by saga id, refusals included.
+    """Promises that the targets will accept. Returns refusals by line. Idempotent by saga id, refusals included.
 
     Undone by `withdraw`, kept by `credit`.
     """
@@ -135,8 +136,9 @@ async def admit(tx: BulkTransaction, batch_id: str, lines: Sequence[Line], route
 async def credit(tx: BulkTransaction, batch_round: BatchRound, lines: Sequence[Line], routes: Routes) -> None:
     """clearing -amount, target +amount, for lines that were confirmed. Forward only, cannot be refused.
 
-    Idempotent by saga id. What an account has received is kept beside it by round, for `debit`. What is not admitted is
-    so again: this shard was restored to before that. `IntegrityViolation` where a line was refused or withdrawn.
+    Idempotent by saga id. Records by round what each account has received, for `debit`. Lines without an admission are
+    admitted again: this shard was restored to a time before it. `IntegrityViolation` if a line was refused or
+    withdrawn.
     """
     currencies = sorted({line.currency for line in lines})
     await open_clearing(tx, currencies)
@@ -169,19 +171,19 @@ async def _without_admission(tx: BulkTransaction, lines: Sequence[Line]) -> list
 
 
 async def withdraw(tx: BulkTransaction, lines: Sequence[Line], routes: Routes) -> None:
-    """Takes back what was promised for lines that were declined. Idempotent."""
+    """Withdraws the promises for lines that were declined. Idempotent."""
     await tx.execute(_WITHDRAW, **_given(lines))
     await tx.assert_owned([routes[line.target] for line in lines])
 
 
 async def forget(tx: BulkTransaction, lines: Sequence[Line], routes: Routes) -> None:
-    """Removes what was promised for lines whose id became another transfer's: the rows are nobody's. Idempotent."""
+    """Removes admissions for lines whose id another transfer has taken: no transfer will use them. Idempotent."""
     await tx.execute(_FORGET, **_given(lines))
     await tx.assert_owned([routes[line.target] for line in lines])
 
 
 async def _stored_refusals(tx: BulkTransaction, lines: Sequence[Line]) -> dict[int, Refusal]:
-    """What the rows say, for whom some were there already."""
+    """Refusals by line as stored, if some admissions were there already."""
     rows = {row.saga_id: row for row in await tx.execute(_STORED, saga_ids=_given(lines)["saga_ids"])}
     refused = {}
     for line in lines:
@@ -194,7 +196,7 @@ async def _stored_refusals(tx: BulkTransaction, lines: Sequence[Line]) -> dict[i
 def _refusal_of(line: Line, row: Any) -> Refusal | None:
     if (row.account_id, row.currency, row.amount) != (line.target, line.currency, line.amount):
         return Refusal(Reason.ID_CONFLICT, f"{row.saga_id} is being admitted with other content")
-    # A credited one has a transfer on its source's shard, which `debit` meets, or did before that shard was restored.
+    # If it is credited, its source's shard has the transfer, which `debit` will find, or had it before it was restored.
     if row.state == "refused":
         return Refusal(Reason(row.reason), row.detail)
     return ALREADY_COMPENSATED if row.state == "withdrawn" else None

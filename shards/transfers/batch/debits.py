@@ -1,7 +1,7 @@
-"""A chunk of a batch on its source's shard: its transfers decided in the order of the file, and their money gone.
+"""A chunk of a batch on its source's shard: its transfers are decided in the order of the file, and debited.
 
-One transaction: the transfers' rows are born confirmed or declined, with movements, entries, clearing legs, the
-accounts' new balances and the events. A crash leaves all of it or nothing.
+In one transaction: the transfers' rows are inserted as confirmed or declined, with movements, entries, clearing legs,
+the accounts' new balances and the events. A crash leaves all of it or nothing.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _LOCK_ACCOUNTS = text(f"""
     SELECT id, currency, state, posted - held + overdraft AS available FROM account
     WHERE id = ANY({text_array("ids")}) AND kind IN ('customer', 'merchant') ORDER BY id FOR NO KEY UPDATE
 """)
-# Apart from the lock: a statement that waited for it would see the account as it is now, and this as it was before. A
-# late attempt of the first round must not spend what the second has brought either.
+# Apart from the lock: one statement for both would, after waiting for the lock, see the account as it is now but these
+# rows as they were before. A late attempt of the first round must not spend what the second has brought either.
 _CREDITS = text(f"""
     SELECT account_id, CAST(sum(amount) AS bigint) AS amount FROM batch_credit
     WHERE batch_id = :batch_id AND round >= :round AND account_id = ANY({text_array("ids")}) GROUP BY account_id
@@ -53,7 +53,7 @@ _WRITE_TRANSFERS = text(f"""
             AS refused (n, reason, detail) ON refused.n = given.n
         JOIN unnest(CAST(:currencies AS text[]), CAST(:units AS numeric[])) AS units (currency, unit) USING (currency)
         ORDER BY line.n
-    ), told AS (
+    ), appended AS (
         INSERT INTO outbox (origin_shard, saga_id, aggregate, aggregate_id, aggregate_version, kind, payload)
         SELECT :shard, 'transfer/' || source || '/' || transfer_id,
                '{Aggregate.TRANSFER}', source || '/' || transfer_id, 1,
@@ -115,7 +115,7 @@ _POSTPONE = text("""
 
 @dataclass(frozen=True, slots=True)
 class BatchRound:
-    """Whose turn it is: a round of a batch."""
+    """One round of a batch."""
 
     batch_id: str
     round: Round
@@ -130,12 +130,12 @@ async def debit(
 ) -> Decisions:
     """Decides `lines`, which have no transfer yet, and writes all that follows on this shard.
 
-    `not_admitted` tells by line why the target's shard refuses it. Targets that lie here too are asked here. `TryAgain`
-    where somebody else took one of the ids meanwhile; `StaleRoute` where an account is not this shard's.
+    `not_admitted` maps line numbers to the refusal by the target's shard. Targets on this shard are checked here.
+    `TryAgain` if one of the ids was taken meanwhile; `StaleRoute` if an account is not on this shard.
     """
     local = {line.n for line in lines if routes[line.target].shard == tx.shard}
     currencies = sorted({line.currency for line in lines})
-    # The first write: what follows is fenced by it.
+    # The transaction's first write, which the fence at its end requires.
     await open_clearing(tx, currencies)
     accounts = {line.source for line in lines} | {line.target for line in lines if line.n in local}
     ids = array_literal(accounts)
@@ -150,13 +150,13 @@ async def debit(
 
 
 async def open_clearing(tx: BulkTransaction, currencies: Sequence[str]) -> None:
-    """Has the shard's clearing accounts of these currencies."""
+    """Opens the shard's clearing accounts of these currencies. Idempotent."""
     ids = [clearing_account_id(currency) for currency in currencies]
     await tx.execute(_OPEN_CLEARING, ids=ids, kinds=["clearing"] * len(ids), currencies=list(currencies))
 
 
 def unit_of(currency: str) -> Decimal:
-    """What one minor unit is, with the decimals that amounts are written with."""
+    """One minor unit, with the currency's number of decimals."""
     return Decimal(1).scaleb(-DECIMALS[currency])
 
 
@@ -217,7 +217,7 @@ async def _write_transfers(
         **units,
     )
     if written.rowcount != len(decided):
-        raise TryAgain("a transfer of the batch was begun by somebody else just now")
+        raise TryAgain("another transaction has just begun a transfer of the batch")
 
 
 async def _post(
@@ -241,7 +241,7 @@ async def _post(
 
 
 def _numbers(lines: Sequence[Line]) -> dict[str, Any]:
-    """Between them lies no more of the batch than must be read."""
+    """The lines' numbers, with the first and the last to narrow the scan."""
     return {"ns": array_literal(line.n for line in lines), "first": lines[0].n, "last": lines[-1].n}
 
 

@@ -1,4 +1,4 @@
-"""The staged lines of a batch, read chunk by chunk with what has become of them."""
+"""Reads the staged lines of a batch chunk by chunk, with their transfers."""
 
 from __future__ import annotations
 
@@ -13,39 +13,41 @@ from shards.routing.bulk_transaction import BulkTransaction
 
 ROUTES_KEPT_MAX = 100_000
 
-_FIRST_TURN = """
+_FIRST_ROUND = """
     SELECT * FROM batch_line AS line
     WHERE batch_id = :batch_id AND n > :after AND repeats IS NULL
       AND NOT EXISTS (SELECT FROM batch_postponed AS p WHERE p.batch_id = line.batch_id AND p.n = line.n)
     ORDER BY n LIMIT :count
 """
-_SECOND_TURN = """
+_SECOND_ROUND = """
     SELECT line.* FROM batch_postponed JOIN batch_line AS line USING (batch_id, n)
     WHERE batch_id = :batch_id AND n > :after ORDER BY n LIMIT :count
 """
 
 
-def _read(turn: str) -> str:
+def _read(lines: str) -> str:
     return f"""
         SELECT line.n, line.transfer_id, line.source, line.target, line.currency, line.amount, transfer.state,
                transfer.batch_id = line.batch_id AND transfer.content_hash = line.content_hash AS ours,
                (transfer.target, transfer.currency, transfer.amount)
                    IS DISTINCT FROM (line.target, line.currency, line.amount) AS other_money
-        FROM ({turn}) AS line
+        FROM ({lines}) AS line
         LEFT JOIN transfer ON transfer.source = line.source AND transfer.id = line.transfer_id
         ORDER BY line.n
     """
 
 
-_READ = {Round.FIRST: text(_read(_FIRST_TURN)), Round.SECOND: text(_read(_SECOND_TURN))}
+_READ = {Round.FIRST: text(_read(_FIRST_ROUND)), Round.SECOND: text(_read(_SECOND_ROUND))}
 
 
 @dataclass(slots=True)
 class Chunk:
-    """Lines in the order of the file, each in one of the five. `last` is the number of the last one; None: no more.
+    """Lines in the order of the file, each in one of the five lists. `last`: the number of the last line; None if there
+    are no more.
 
-    `fresh` have no transfer yet; `confirmed` and `declined` an earlier attempt of this batch has decided. `others` are
-    left to whoever began their transfer; of `conflicts` that one moves other money, or moves it elsewhere.
+    `fresh` lines have no transfer yet; `confirmed` and `declined` ones were decided by an earlier attempt of this
+    batch. The ids of `others` were taken outside this batch for a transfer of the same money, which is not touched;
+    those of `conflicts` for a transfer with another amount, currency or target.
     """
 
     fresh: list[Line] = field(default_factory=list)
@@ -57,7 +59,7 @@ class Chunk:
 
 
 async def read_chunk(tx: BulkTransaction, batch_id: str, round_: Round, after: int, count: int) -> Chunk:
-    """The next `count` lines behind line `after` whose turn it is in this round. Changes nothing."""
+    """The next `count` lines after line `after` that belong to this round. Changes nothing."""
     chunk = Chunk()
     await tx.plan_each_time()
     rows = await tx.execute(_READ[round_], batch_id=batch_id, after=after, count=count)
@@ -75,7 +77,7 @@ async def read_chunk(tx: BulkTransaction, batch_id: str, round_: Round, after: i
 
 
 class Routes:
-    """Where accounts lie by one version of the map; most come again and again in a batch."""
+    """Routes of accounts by one version of the map, cached, since a batch names the same accounts again and again."""
 
     def __init__(self, shard_map: ShardMap) -> None:
         self.version = shard_map.version

@@ -1,4 +1,4 @@
-"""What became of each staged line, read back in the order of the file."""
+"""Reads the outcome of each staged line, in the order of the file."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _CREDITED = text("SELECT saga_id FROM admission WHERE saga_id = ANY(:saga_ids) A
 
 
 class LineStatus(StrEnum):
-    """What a line is counted as. `pending`: not decided yet, or its money not there yet. `repeated`: the same transfer
-    is in an earlier line. `invalid` also where its id names a transfer with other content."""
+    """`pending`: not decided yet, or the money has not arrived yet. `repeated`: the same transfer is in an earlier
+    line. `invalid`: also if the id names a transfer with other content."""
 
     SETTLED = "settled"
     DECLINED = "declined"
@@ -55,15 +55,15 @@ class LineResult:
 async def read_outcomes(
     cluster: Cluster, shard_map: ShardMap, batch_id: str, last: int, finished: bool
 ) -> AsyncIterator[tuple[int, list[LineResult]]]:
-    """The staged lines up to line `last` in pages, each with the line that it reaches to.
+    """The outcomes of the staged lines up to line `last`, in pages, each with the number of its last line.
 
-    `finished`: the batch has brought its own money to the targets; otherwise they are asked.
+    `finished`: the batch has credited all its targets; otherwise the targets' shards are queried.
     """
     for after in range(0, last, PAGE_LINES):
         end = min(after + PAGE_LINES, last)
         pages = await gather_all(_read(cluster, shard, batch_id, after, end) for shard in cluster.primaries)
         rows = sorted((row for page in pages for row in page), key=lambda row: row.n)
-        arrived = await _arrived(cluster, shard_map, [row for row in rows if _may_be_on_its_way(row, finished)])
+        arrived = await _credited_ids(cluster, shard_map, [row for row in rows if _may_be_in_flight(row, finished)])
         yield end, [_outcome(row, finished, arrived) for row in rows]
 
 
@@ -73,11 +73,11 @@ async def _read(cluster: Cluster, shard: str, batch_id: str, after: int, last: i
         return (await tx.execute(_READ, batch_id=batch_id, after=after, last=last)).all()
 
 
-def _may_be_on_its_way(row: Any, finished: bool) -> bool:
+def _may_be_in_flight(row: Any, finished: bool) -> bool:
     return row.state == TransferState.CONFIRMED and row.protocol != Protocol.LOCAL and not (finished and row.ours)
 
 
-async def _arrived(cluster: Cluster, shard_map: ShardMap, rows: Sequence[Any]) -> set[str]:
+async def _credited_ids(cluster: Cluster, shard_map: ShardMap, rows: Sequence[Any]) -> set[str]:
     """Saga ids of those whose target has the money."""
     by_shard = defaultdict(list)
     for row in rows:
@@ -101,6 +101,6 @@ def _outcome(row: Any, finished: bool, arrived: set[str]) -> LineResult:
     if row.state == TransferState.DECLINED:
         return LineResult(row.n, row.transfer_id, row.source, LineStatus.DECLINED, row.reason, row.detail)
     settled = row.state == TransferState.CONFIRMED and (
-        not _may_be_on_its_way(row, finished) or transfer_saga_id(row.source, row.transfer_id) in arrived
+        not _may_be_in_flight(row, finished) or transfer_saga_id(row.source, row.transfer_id) in arrived
     )
     return LineResult(row.n, row.transfer_id, row.source, LineStatus.SETTLED if settled else LineStatus.PENDING)

@@ -1,7 +1,7 @@
-"""A file's good lines, copied to the shards of their sources before anything is decided about them.
+"""Staging: a file's valid lines are copied to the shards of their sources before any of them is decided.
 
-The catalog's row says whether all of them are there. Until then they are worth nothing, and the next run of the same
-file replaces them. Staging takes turns on one lock in the catalog, whoever imports what.
+The batch's row in the catalog says whether all lines are there. Until then they count for nothing, and the next run of
+the same file replaces them. All imports stage one at a time, by a lock in the catalog.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from shards.routing.bulk_transaction import BulkTransaction, bulk_on
 from shards.routing.shard_transaction import translating_errors
 from shards.transfers.batch.lines import Routes
 
-# One COPY and one transaction: short ones, because a long one would hold back the outbox.
+# Lines per COPY and transaction: short transactions, because a long one would hold back the outbox.
 COPY_LINES = 20_000
 KEPT_DAYS = 7
 
 _COLUMNS = ("batch_id", "n", "source", "transfer_id", "target", "currency", "amount", "reference", "content_hash")
-# What COPY's text format gives a meaning to. Of all our fields only a reference can hold it.
+# Characters with a meaning in COPY's text format. Of all our fields only a reference can contain them.
 _ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 _TAKE_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('shardwise/transfer_batch', 0))")
@@ -68,13 +68,13 @@ _ANALYZE = text("ANALYZE batch_line")
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """By shard, how many lines lie there."""
+    """How many lines are staged on each shard."""
 
     lines: Mapping[str, int]
 
 
 class Staging:
-    """The turn of one batch: see `exclusive_staging`. Needs a cluster without time limits."""
+    """Stages one batch: see `exclusive_staging`. Needs a cluster without time limits."""
 
     def __init__(self, cluster: Cluster, shard_map: ShardMap, batch_id: str) -> None:
         self._cluster = cluster
@@ -84,11 +84,12 @@ class Staging:
         self._lines: dict[str, int] = dict.fromkeys(cluster.primaries, 0)
 
     async def found(self) -> Staged | None:
-        """What an earlier run has staged, whole; it is kept from then on until the batch is finished again."""
+        """What an earlier run has staged completely, or None. From now on it is kept until the batch is finished
+        again."""
         return await resume(self._cluster, self._batch_id)
 
     async def begin(self) -> None:
-        """Throws away what a run that was killed has left."""
+        """Begins anew: deletes what a killed run has left."""
         async with self._cluster.catalog.transaction() as connection:
             await connection.execute(_BEGIN, {"id": self._batch_id})
         await self._clear(self._batch_id)
@@ -101,7 +102,7 @@ class Staging:
             await self._copy(shard)
 
     async def end(self) -> Staged:
-        """From now on the batch can be carried out."""
+        """Completes the staging: from now on the batch can be carried out."""
         await gather_all(self._settle(shard) for shard in self._rows)
         lines = {shard: count for shard, count in self._lines.items() if count}
         async with self._cluster.catalog.transaction() as connection:
@@ -109,7 +110,8 @@ class Staging:
         return Staged(lines)
 
     async def drop_old(self, days: int = KEPT_DAYS) -> None:
-        """Forgets what was finished or abandoned long ago. The transfers stay, so the same file still moves nothing."""
+        """Deletes staged lines of batches that were finished or abandoned long ago. The transfers stay, so importing
+        the same file again still moves nothing."""
         async with self._cluster.catalog.transaction() as connection:
             old = list((await connection.execute(_OLD, {"days": days})).scalars())
         for batch_id in old:
@@ -137,22 +139,22 @@ class Staging:
         if self._rows[shard]:
             await self._copy(shard)
         async with bulk_on(self._cluster.shards[shard]) as tx:
-            # First: hardly anything of the table was there when it was looked at last, and by that the next statement
-            # would be planned to compare each line with each other one.
+            # First: the old statistics are of an almost empty table, and with them the next statement would be planned
+            # to compare each line with every other one.
             await tx.execute(_ANALYZE)
             await tx.execute(_MARK_REPEATED, batch_id=self._batch_id)
 
 
 @asynccontextmanager
 async def exclusive_staging(cluster: Cluster, shard_map: ShardMap, batch_id: str) -> AsyncIterator[Staging]:
-    """One import stages at a time. A crash gives the turn back with the connection."""
+    """Lets one import stage at a time. A crash releases the lock with the connection."""
     async with cluster.catalog.transaction() as connection:
         await connection.execute(_TAKE_LOCK)
         yield Staging(cluster, shard_map, batch_id)
 
 
 async def resume(cluster: Cluster, batch_id: str) -> Staged | None:
-    """What is staged of a batch, kept from now on until it is finished again; None where that is not all of it."""
+    """What is staged of a batch, kept from now on until it is finished again; None if lines are missing."""
     with translating_errors("catalog"):
         async with cluster.catalog.transaction() as connection:
             await connection.execute(_RESUME, {"id": batch_id})
@@ -165,7 +167,7 @@ async def is_staged(cluster: Cluster, batch_id: str) -> bool:
 
 
 async def _staged(cluster: Cluster, batch_id: str) -> Staged | None:
-    """Also None where a shard was restored to before its lines were there."""
+    """Also None if a shard was restored to a time before its lines were staged."""
     with translating_errors("catalog"):
         async with cluster.catalog.transaction() as connection:
             lines = (await connection.execute(_READ, {"id": batch_id})).scalar_one_or_none()
@@ -180,14 +182,14 @@ async def _staged(cluster: Cluster, batch_id: str) -> Staged | None:
 
 
 async def unfinished(cluster: Cluster) -> list[str]:
-    """The batches that are staged and have not come to their end."""
+    """The batches that are staged and not finished."""
     with translating_errors("catalog"):
         async with cluster.catalog.transaction() as connection:
             return list((await connection.execute(_UNFINISHED)).scalars())
 
 
 async def finish(cluster: Cluster, batch_id: str) -> None:
-    """Nobody needs the staged lines any more, except to tell the outcomes once again. Idempotent."""
+    """Marks a batch as finished: its lines are only needed to report the outcomes again. Idempotent."""
     with translating_errors("catalog"):
         async with cluster.catalog.transaction() as connection:
             await connection.execute(_FINISH, {"id": batch_id})
