@@ -1,4 +1,4 @@
-"""What a shard and a version of the read model must say alike, column by column, with the same name and type."""
+"""The columns in which a shard and a version of the read model must agree, with the same names and types."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from shards.projection.reading import DOCUMENTS, LINE_DOCUMENTS
 
 @dataclass(frozen=True, slots=True)
 class Comparable:
-    """Rows of one kind. Each side's query answers the row's `key`, its `owner`, which is the aggregate whose events
-    tell of it, that aggregate's `version` where the row carries it (else 0), and the columns.
+    """Rows of one kind. The query of each side returns the row's `key`, its `owner` (the aggregate whose events
+    announce its changes), that aggregate's `version` if the row carries it (else 0), and the columns.
 
-    `of_version` holds `{s}` for the version's schema and binds `shard`.
+    `of_version` contains `{s}` for the version's schema and binds `shard`.
     """
 
     name: str

@@ -1,9 +1,9 @@
-"""Does a version of the read model say what a shard's tables say? Row by row, by content, while both go on.
+"""Compares a version of the read model with a shard's tables, row by row, by content, while both are in use.
 
-First both sides answer a checksum for each of some thousand slices of the keys. Rows of slices that differ are streamed
-by key, and what differs is read as documents: first from the version, with its position, then from the shard. Where the
-shard has events of that aggregate at or behind the position, nothing can be said yet. Where it has none, all that made
-the row lies before the position, and the two must be equal.
+First both sides compute a checksum for each of some thousand slices of the keys. If a slice differs, its rows are
+streamed by key, and rows that differ are read as documents: first from the version, with its position, then from the
+shard. If the shard has events of that aggregate at or after the position, the row cannot be judged yet. If it has none,
+all changes of the row lie before the position, and the two must be equal.
 
 Memory is bounded, and nothing is changed. The connections must be without time limits: see `Database.without_timeouts`.
 """
@@ -26,18 +26,18 @@ from shards.connections.database import Database
 from shards.projection.comparable import COMPARABLES, Comparable
 from shards.tables.versions import Version
 
-# What is read at once of a stream, and how many rows are read as documents at once.
+# How many rows are fetched from a stream at once, and how many are read as documents at once.
 PART_ROWS = 500
-# How often a row that moves is looked at, and how long that may take for all rows of a shard.
+# How often a row with recent events is read again, and how long that may take for all rows of a shard.
 LOOKS_MAX = 3
 WAIT_SECONDS_MAX = 3.0
 POLL_SECONDS = 0.05
 
-# Times and dates as text are the same on both servers then, whatever their settings.
+# So that both servers write times and dates in the same way, whatever their settings.
 _ALIKE = text("SELECT set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO', true)")
 _POSITION = "SELECT CAST(xid AS text) FROM {s}.projection_cursor WHERE shard = :shard"
 _PARKED = "SELECT aggregate, aggregate_id FROM {s}.parked_aggregate WHERE shard = :shard"
-# Behind everything that this snapshot shows.
+# A position after everything that this snapshot shows.
 _SEEN = text("SELECT CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text)")
 _EVENTS_BEHIND = text("""
     SELECT aggregate, aggregate_id FROM outbox
@@ -61,25 +61,25 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`ours` is the shard's row, `told` the version's; None where there is none."""
+    """A row as the shard and as the version of the read model have it; None if a side has no such row."""
 
     kind: Comparable
     key: str
-    ours: Document | None
-    told: Document | None
+    of_shard: Document | None
+    of_version: Document | None
 
     @property
     def fields(self) -> dict[str, tuple[Any, Any]]:
-        """What differs, by column: the shard's and the version's. Nothing where one of them has no row."""
-        if self.ours is None or self.told is None:
+        """The columns that differ, each with the shard's and the version's value. Empty if a side has no row."""
+        if self.of_shard is None or self.of_version is None:
             return {}
-        ours, told = self.ours, self.told
-        return {name: (ours[name], told[name]) for name in sorted(ours) if ours[name] != told[name]}
+        ours, theirs = self.of_shard, self.of_version
+        return {name: (ours[name], theirs[name]) for name in sorted(ours) if ours[name] != theirs[name]}
 
 
 @dataclass(slots=True)
 class Compared:
-    """How much was looked at, and how many rows could not be judged, because events of theirs are on their way."""
+    """How many rows were compared, and how many could not be judged because of events that are not projected yet."""
 
     rows: int = 0
     moving: int = 0
@@ -92,7 +92,7 @@ class _Suspect:
 
 
 class Comparison:
-    """Of one shard with one version, which must have a position there. Parked aggregates are left out."""
+    """Compares one shard with one version, which must have a position there. Parked aggregates are left out."""
 
     def __init__(self, shard: Database, read_model: Database, version: Version) -> None:
         self.compared = Compared()
@@ -102,7 +102,8 @@ class Comparison:
         self._ends = time.monotonic() + WAIT_SECONDS_MAX
 
     async def differences(self) -> AsyncGenerator[Difference, None]:
-        """Every row that differs and that no event on its way explains. Close it when it is left early."""
+        """Every row that differs without an unprojected event to explain it. Close the generator if you leave it
+        early."""
         for kind in COMPARABLES:
             slices = await self._slices(kind)
             if not slices:
@@ -119,21 +120,21 @@ class Comparison:
                 yield difference
 
     async def _slices(self, kind: Comparable) -> list[str]:
-        """Those whose rows are not the same."""
+        """The slices whose rows differ."""
 
         async def sums(connection: AsyncConnection, rows: str) -> dict[str, tuple[int, int]]:
             found = await connection.execute(text(_SUMS.format(rows=rows)), {"shard": self._shard.name})
             return {row.slice: (row.rows, row.checksum) for row in found}
 
-        async with self._read_model_view() as told, self._shard_view() as ours:
-            of_version, of_shard = await asyncio.gather(sums(told, self._rows(kind)), sums(ours, kind.of_shard))
+        async with self._read_model_view() as theirs, self._shard_view() as ours:
+            of_version, of_shard = await asyncio.gather(sums(theirs, self._rows(kind)), sums(ours, kind.of_shard))
         self.compared.rows += sum(rows for rows, _ in of_shard.values())
         return [each for each in of_shard | of_version if of_shard.get(each) != of_version.get(each)]
 
     async def _entries(self, kind: Comparable, slices: Sequence[str]) -> AsyncGenerator[_Suspect, None]:
-        async with self._read_model_view() as told, self._shard_view() as ours:
+        async with self._read_model_view() as theirs, self._shard_view() as ours:
             left = _Stream(ours, text(_ENTRIES.format(rows=kind.of_shard)), slices, self._shard.name)
-            right = _Stream(told, text(_ENTRIES.format(rows=self._rows(kind))), slices, self._shard.name)
+            right = _Stream(theirs, text(_ENTRIES.format(rows=self._rows(kind))), slices, self._shard.name)
             await asyncio.gather(left.open(), right.open())
             while left.row is not None or right.row is not None:
                 here, there = left.row, right.row
@@ -164,19 +165,22 @@ class Comparison:
     async def _look(
         self, kind: Comparable, suspects: Sequence[_Suspect]
     ) -> tuple[str, list[Difference], list[_Suspect]]:
-        """What was seen of the shard, as a position; what differs; what cannot be said yet. First the version, then the
-        shard: what the version knows the shard has told."""
+        """A position after everything that was read of the shard, the rows that differ, and those that cannot be judged
+        yet.
+
+        Reads the version first, then the shard, so that every event that the version has taken is seen.
+        """
         async with self._read_model_view() as view:
             position = (await view.execute(self._of(_POSITION), {"shard": self._shard.name})).scalar_one_or_none()
             parked = {(row.aggregate, row.aggregate_id) for row in await self._parked(view)}
-            told = await self._documents(view, self._rows(kind), suspects)
+            theirs = await self._documents(view, self._rows(kind), suspects)
         async with self._shard_view() as view:
             seen = (await view.execute(_SEEN)).scalar_one()
             ours = await self._documents(view, kind.of_shard, suspects)
-            behind = await self._with_events_behind(view, kind, position or "0", [*told.values(), *ours.values()])
+            behind = await self._with_events_behind(view, kind, position or "0", [*theirs.values(), *ours.values()])
         different, moving = [], []
         for suspect in suspects:
-            mine, other = ours.get(suspect.key), told.get(suspect.key)
+            mine, other = ours.get(suspect.key), theirs.get(suspect.key)
             if mine == other or (kind.aggregate, suspect.owner) in parked:
                 continue
             if {(kind.aggregate, suspect.owner), *_customers(mine, other)} & behind:
@@ -188,15 +192,15 @@ class Comparison:
     async def _with_events_behind(
         self, view: AsyncConnection, kind: Comparable, position: str, documents: Sequence[Document]
     ) -> set[tuple[str, str]]:
-        """Of which aggregates events lie at or behind the position."""
+        """The aggregates that have events at or after the position."""
         customers = {key for document in documents for _, key in _customers(document)}
         ids = {str(document["owner"]) for document in documents} | customers
         about = {"position": position, "ids": list(ids), "aggregates": [kind.aggregate, Aggregate.CUSTOMER]}
         return {(row.aggregate, row.aggregate_id) for row in await view.execute(_EVENTS_BEHIND, about)}
 
     async def _has_passed(self, seen: str) -> bool:
-        """Waits until the version stands behind all that was seen; False where that takes too long, as behind a
-        transaction that stays open."""
+        """Waits until the version's position has passed `seen`. False if that takes too long, for example because a
+        transaction stays open."""
         while time.monotonic() < self._ends:
             async with self._read_model_view() as view:
                 position = (await view.execute(self._of(_POSITION), {"shard": self._shard.name})).scalar_one_or_none()
@@ -233,7 +237,7 @@ class Comparison:
 
 
 class _Stream:
-    """One side's entries in order; `row` None at the end."""
+    """One side's entries in order; `row` is None at the end."""
 
     def __init__(self, view: AsyncConnection, statement: TextClause, slices: Sequence[str], shard: str) -> None:
         self.row: Any = None
@@ -256,7 +260,7 @@ class _Stream:
 
 
 def _customers(*documents: Document | None) -> set[tuple[str, str]]:
-    """An order carries its customer's name, of which the customer's events tell."""
+    """An order carries its customer's name, whose changes are the customer's events."""
     return {
         (Aggregate.CUSTOMER.value, document["customer_id"])
         for document in documents

@@ -1,8 +1,8 @@
-"""Aggregates of one shard into one version of the read model: all of them at once or, where that fails, down to the one
-that is at fault, which is left aside with its reason.
+"""Copies aggregates from one shard to one version of the read model: all at once or, if that fails, split until the one
+aggregate at fault is isolated, which is then reported as unfit.
 
-What is raised about the rows themselves, by either server or by our own code, is some aggregate's fault. A server that
-is away, a time-out, a deadlock or a full disk is nobody's: it is raised, and nothing was done.
+An error about the rows themselves, raised by either server or by our own code, is the fault of an aggregate. A server
+that is away, a timeout, a deadlock or a full disk is not: such an error is raised, and nothing was done.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ READ_MODEL = "the read model"
 
 @dataclass(frozen=True, slots=True)
 class Copier:
-    """`to`: the version's transaction, which holds the shard's cursor there."""
+    """`to`: the transaction on the read model, which has locked the shard's cursor of that version."""
 
     to: AsyncConnection
     version: Version
     shard: str
 
     async def write(self, aggregate: Aggregate, documents: Documents) -> None:
-        """All of it, or an error after which the transaction cannot go on."""
+        """Writes all of it, or raises an error after which the transaction cannot go on."""
         if documents.rows is not None:
             await write_documents(self.to, self.version, self.shard, aggregate, documents.rows)
         if documents.lines is not None:
@@ -42,9 +42,10 @@ class Copier:
     async def copy(
         self, snapshot: AsyncConnection, aggregate: Aggregate, versions: Mapping[str, int], lines: Lines | None
     ) -> list[Unfit]:
-        """Reads and writes these aggregates: those that cannot be, each alone. The others are written.
+        """Reads and writes these aggregates. Returns those that cannot be projected; all others are written.
 
-        Halves what fails until one aggregate is left, so a few bad ones among many cost a few more statements.
+        A set that fails is halved until one aggregate is left, so a few bad ones among many cost only a few more
+        statements.
         """
         server = self.shard
         try:
@@ -65,7 +66,7 @@ class Copier:
         return unfit
 
     async def write_lines_isolated(self, lines: list[Any]) -> list[Unfit]:
-        """As `copy`, of lines that were read already: an account of which one cannot be written is unfit."""
+        """Like `copy`, for lines that were read already. Returns the accounts of lines that cannot be written."""
         try:
             async with self.to.begin_nested():
                 await write_lines(self.to, self.version, json.dumps(lines))

@@ -1,7 +1,7 @@
-"""A shard's tables into the version `next`, chunk by chunk, while orders go on.
+"""Fills the version `next` from a shard's tables, chunk by chunk, while orders go on.
 
-The shard's position in `next` is taken before anything is read: whatever commits behind it is told by events, which the
-relay follows at the same time. What the two write is the same, and the newest of it stays.
+The shard's position in `next` is fixed before anything is read. Everything that commits later is announced by events,
+which the relay projects at the same time. Both write the same kind of rows, and the newest version of each row stays.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from shards.projection.switching import assert_is_next
 from shards.routing.shard_transaction import translating_errors
 from shards.tables.versions import Version
 
-# A chunk is read, carried over and written within the time limits of a transaction, on a busy machine too.
+# Small enough to be read and written within the time limits of a transaction, even on a busy machine.
 CHUNK_ROWS = 2000
 
 _NEXT = Version.NEXT.value
 
 
 class Part(StrEnum):
-    """What is filled, in this order: names before what carries them, accounts before their lines."""
+    """The parts in the order in which they are filled: names before rows that carry them, accounts before their
+    lines."""
 
     PRODUCTS = "products"
     STOCK = "stock"
@@ -42,8 +43,8 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The rows of a part by a key that orders them; `beginning` lies before the first. Movements have no aggregate:
-    their lines are filled, so that an account with any number of them is filled as others are."""
+    """The rows of a part, ordered by a key; `beginning` sorts before the first one. Movements have no aggregate: their
+    lines are a part of their own, so that an account is filled in chunks, however many lines it has."""
 
     aggregate: Aggregate | None
     rows: str
@@ -52,7 +53,7 @@ class Source:
 
     @property
     def chunk(self) -> TextClause:
-        """`docs` of the next rows behind `after`, the `last` of them, and how many `rows` these were."""
+        """A query for the `docs` of the next rows after `after`, the `last` key, and the number of `rows`."""
         if self.aggregate is None:
             found = LINE_DOCUMENTS.format(movements="chosen")
         else:
@@ -61,7 +62,7 @@ class Source:
 
     @property
     def keys(self) -> TextClause:
-        """The same, with the rows' `keys` alone."""
+        """The same, but with the `keys` of the rows instead of `docs`."""
         return self._of_chosen("(SELECT array_agg(key ORDER BY key) FROM chosen) AS keys")
 
     def _of_chosen(self, what: str) -> TextClause:
@@ -92,8 +93,8 @@ _CHUNKS = {part: source.chunk for part, source in SOURCES.items()}
 _KEYS = {part: source.keys for part, source in SOURCES.items()}
 
 _HORIZON = text("SELECT CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text)")
-# Beyond that of every version that there ever was beside this one, and the same for all its shards: writers that have
-# waited through a switch are told by it, and names are locked by it.
+# A generation higher than any other version's, and the same for all shards of this one: it shows a writer that waited
+# through a switch that its version is another now, and it is the key of the names' lock.
 _OPEN = text(f"""
     INSERT INTO {_NEXT}.projection_cursor (shard, generation, xid)
     SELECT :shard, coalesce((SELECT max(generation) FROM {_NEXT}.projection_cursor),
@@ -120,7 +121,7 @@ _COUNT = text(
 
 
 class Filling:
-    """Of one shard. Killed at any point, another one goes on behind the last chunk."""
+    """Fills `next` from one shard. If it is killed, another one goes on after the last chunk."""
 
     def __init__(self, shard: Database, read_model: Database, rebuild_id: str, chunk_rows: int = CHUNK_ROWS) -> None:
         self._shard = shard
@@ -130,12 +131,11 @@ class Filling:
         self._projector = Projector(shard, read_model)
 
     async def begin(self) -> None:
-        """Takes the shard's position. Idempotent. Raises `Superseded`, and `HistoryLost` where the shard was restored
-        since it was taken: rows of the other history may be filled already.
+        """Fixes the shard's position. Idempotent. Raises `Superseded`, and `HistoryLost` if the shard was restored
+        since the position was fixed: rows of the other history may be filled already.
 
-        Nothing behind a position that the trimmer sees is trimmed. What it trimmed before it saw this one, perhaps, is
-        not told by events any more: then there is a new position, and all is filled again, which changes only what is
-        newer.
+        The trimmer keeps events after every position that it sees, but may have trimmed some before it saw this one.
+        Then a new position is fixed and everything is filled again, which only changes rows that are newer.
         """
         shard = {"shard": self._shard.name}
         with translating_errors(self._shard.name):
@@ -163,7 +163,7 @@ class Filling:
         return True
 
     async def step(self) -> bool:
-        """The next chunk, as a whole or not at all. False where all is filled. Raises errors of ours."""
+        """Fills the next chunk, as a whole or not at all. False if everything is filled. Raises only errors of ours."""
         return await self._projector.write_chunk(Version.NEXT, self._next_chunk)
 
     async def _next_chunk(self, to: AsyncConnection, snapshot: AsyncConnection, isolate: bool) -> Chunk | None:
@@ -193,16 +193,16 @@ class Filling:
         return chunk
 
     async def follow(self) -> bool:
-        """One batch of the events that came meanwhile, as the relay takes them too. False where none are left.
+        """Projects one batch of the events since the position, as the relay does too. False if none are left.
 
-        `RebuildNeeded` where some were trimmed before the position was seen: then `begin` begins again.
+        `RebuildNeeded` if some were trimmed before the trimmer saw the position: then call `begin` again.
         """
         return (await self._projector.project(Version.NEXT)).events > 0
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Of one shard and part."""
+    """How many rows of one part of a shard."""
 
     shard: str
     part: str
@@ -210,7 +210,7 @@ class Rows:
 
 
 async def filled(read_model: Database) -> Sequence[Rows]:
-    """How far `next` is filled; nothing where there is none. Only reads."""
+    """How far `next` is filled; empty if there is no `next`. Only reads."""
     async with read_model.transaction() as connection:
         exists = (
             await connection.execute(text("SELECT to_regclass(:name)"), {"name": f"{_NEXT}.fill_progress"})
@@ -219,7 +219,7 @@ async def filled(read_model: Database) -> Sequence[Rows]:
 
 
 async def to_fill(shard: Database) -> Sequence[Rows]:
-    """What there is to fill from now. Only reads; in large tables that takes a while."""
+    """How many rows there are to fill now. Only reads; in large tables that takes a while."""
     async with shard.snapshot() as snapshot:
         counts = (await snapshot.execute(_COUNT)).one()
         return [Rows(shard.name, part.value, rows) for part, rows in zip(Part, counts, strict=True)]

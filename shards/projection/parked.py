@@ -1,4 +1,4 @@
-"""What could not be projected, left aside with its reason. The next event of each tries again."""
+"""Parked aggregates: those that could not be projected, with the reason. The next event of one tries it again."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _AMONG = """
 
 @dataclass(frozen=True, slots=True)
 class ParkedAggregate:
-    """`version` is the event's. The row of the read model is older, or there is none, until it can be projected."""
+    """`version` is the event's. Until it can be projected, the read model has an older row or none."""
 
     shard: str
     aggregate: str
@@ -54,12 +54,12 @@ class ParkedAggregate:
 
 
 async def list_parked_aggregates(connection: AsyncConnection, limit: int = 100) -> Sequence[ParkedAggregate]:
-    """Of the live read model, the oldest first."""
+    """The parked aggregates of the live read model, the oldest first."""
     return [ParkedAggregate(*row) for row in await connection.execute(_LIST, {"limit": limit})]
 
 
 async def park(to: AsyncConnection, version: Version, shard: str, unfit: Iterable[Unfit]) -> None:
-    """Leaves these aside, in the transaction of what could be projected. Idempotent; undone by `unpark`."""
+    """Parks these, in the transaction that writes the others. Idempotent; undone by `unpark`."""
     for each in unfit:
         log.error(
             "%s %s is parked: %s", each.aggregate, each.key, each.reason, extra={"shard": shard, "code": "event_parked"}
@@ -75,7 +75,7 @@ async def unpark(to: AsyncConnection, version: Version, shard: str, aggregate: A
 async def parked_among(
     to: AsyncConnection, version: Version, shard: str, touched: Touched
 ) -> dict[Aggregate, set[str]]:
-    """Those of these aggregates that are parked, by kind; no kind of which none is."""
+    """The parked ones among these aggregates, by kind; a kind without any is left out."""
     found = {}
     for aggregate, versions in touched.in_order:
         about = {"shard": shard, "aggregate": aggregate, "keys": list(versions)}
@@ -87,7 +87,7 @@ async def parked_among(
 async def parked_page(
     to: AsyncConnection, version: Version, shard: str, after: tuple[str, str], limit: int
 ) -> Sequence[Any]:
-    """The next that are parked behind `after`, an aggregate and its key: aggregate, key and version of each."""
+    """The next parked aggregates after `after`, a kind and a key: aggregate, key and version of each."""
     about = {"shard": shard, "aggregate": after[0], "key": after[1], "limit": limit}
     return (await to.execute(_of(_PAGE, version), about)).all()
 

@@ -1,4 +1,4 @@
-"""One shard's events into the read model, batch by batch."""
+"""Projects one shard's events into the read model, batch by batch."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _LOCK = """
            EXISTS (SELECT FROM {s}.parked_aggregate AS p WHERE p.shard = :shard) AS has_parked
     FROM {s}.projection_cursor WHERE shard = :shard FOR UPDATE
 """
-# The generation tells a writer that waited through a switch that the name means another version now.
+# By the generation a writer that waited through a switch notices that the name means another version now.
 _MOVE = """
     UPDATE {s}.projection_cursor
     SET xid = CAST(CAST(:end AS text) AS xid8), mark = :mark, events = events + :events, moved_at = now()
     WHERE shard = :shard AND generation = :generation RETURNING true
 """
-# One transaction's worth of what is tried again.
+# How many parked aggregates are tried again in one transaction.
 _RETRIED_AT_ONCE = 100
 
 T = TypeVar("T")
@@ -50,8 +50,8 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Chunk:
-    """What to write beside the events. `rows` and `lines` as in `Documents`; in isolate hands `keys` instead of
-    `rows`: of one kind of aggregate, without lines."""
+    """Rows to write besides those of events. `rows` and `lines` are as in `Documents`. When failures are isolated,
+    `keys` takes the place of `rows`: aggregates of one kind, without lines."""
 
     aggregate: Aggregate | None = None
     rows: str | None = None
@@ -59,8 +59,8 @@ class Chunk:
     lines: str | None = None
 
 
-# From the version's transaction, a snapshot of the shard, and whether isolate hands ask: what to write next, None where
-# there is no more.
+# Given the read model's transaction, a snapshot of the shard, and whether failures are isolated: the next chunk to
+# write, or None if there is no more.
 NextChunk = Callable[[AsyncConnection, AsyncConnection, bool], Awaitable[Chunk | None]]
 
 
@@ -74,10 +74,11 @@ class Cursor:
 
 
 class Projector:
-    """A consumer of one shard's outbox: see `shards.outbox.following`. Each version of the read model has a position.
+    """A consumer of one shard's outbox: see `shards.outbox.following`. Each version of the read model has its own
+    position.
 
-    One writer at a time for each shard and version: the cursor's row is locked before the shard is read, so that a
-    later snapshot is never overtaken by an earlier one, and two relays, or a relay and a rebuild, take turns.
+    There is one writer at a time for each shard and version: the cursor's row is locked before the shard is read, so
+    an earlier snapshot is never written after a later one, and two relays, or a relay and a rebuild, take turns.
     """
 
     name = "projection"
@@ -88,8 +89,8 @@ class Projector:
         self._positions: dict[Version, str] = {}
 
     async def step(self) -> StepResult:
-        """One batch into every version that is there. Raises an error of ours, after what could be done is done. A
-        version that is kept from before the last switch, and is of another history, is left as it is."""
+        """Projects one batch into every existing version. If a version fails, the others are still done, then the error
+        is raised, always one of ours. A `retired` version of another history is left as it is."""
         if await self._is_idle():
             return StepResult(0, False)
         with translating_errors(self._shard.name):
@@ -117,21 +118,23 @@ class Projector:
                 return not await is_anything_behind(connection, oldest)
 
     async def project(self, version: Version) -> StepResult:
-        """One batch into one version, as a whole or not at all. Nothing where `next` is not being filled from here.
+        """Projects one batch into one version, as a whole or not at all. Does nothing for a `next` that is not being
+        filled from this shard.
 
-        What cannot be projected is parked with its reason, and the rest goes on. `RebuildNeeded` where the shard has
-        trimmed events that this version lacks, `HistoryLost` where its position is of another history; `TryAgain`
-        where the read model was switched meanwhile.
+        Aggregates that cannot be projected are parked with their reason, and the rest goes on. `RebuildNeeded` if the
+        shard has trimmed events that this version lacks, `HistoryLost` if its position is of another history,
+        `TryAgain` if the read model was switched meanwhile.
         """
         return await self._isolating_failures(version, lambda isolate: self._batch(version, isolate))
 
-    async def write_chunk(self, version: Version, more: NextChunk) -> bool:
-        """What `more` answers, written under the cursor's lock as an event's aggregates are; the position stays. What
-        `more` writes into the version shares the transaction. False where there was nothing to write.
+    async def write_chunk(self, version: Version, next_chunk: NextChunk) -> bool:
+        """Writes the chunk that `next_chunk` returns, under the cursor's lock, like the aggregates of events; the
+        position stays. Writes by `next_chunk` to the version share the transaction. False if there was nothing to
+        write.
 
-        What cannot be projected is parked. Raises errors of ours, after which nothing was done.
+        Aggregates that cannot be projected are parked. Raises only errors of ours, after which nothing was done.
         """
-        return await self._isolating_failures(version, lambda isolate: self._write_chunk(version, more, isolate))
+        return await self._isolating_failures(version, lambda isolate: self._write_chunk(version, next_chunk, isolate))
 
     async def _isolating_failures(self, version: Version, attempt: Callable[[bool], Awaitable[T]]) -> T:
         with translating_errors(self._shard.name):
@@ -140,15 +143,18 @@ class Projector:
             except NotMigrated as error:
                 if version is Version.LIVE:
                     raise
-                raise TryAgain(f"the version {version} of the read model was taken away meanwhile") from error
+                raise TryAgain(f"the version {version} of the read model was dropped meanwhile") from error
             except Exception as error:
                 if not blames_the_data(error):
                     raise
-                # Without what it says: that is about customers' data, and told of the one that is at fault.
-                log.warning("%s: down to the one at fault", type(error).__name__, extra={"shard": self._shard.name})
+                # Without the message, which contains customers' data; the aggregate at fault is logged when it is
+                # parked.
+                log.warning(
+                    "%s: isolating the aggregate at fault", type(error).__name__, extra={"shard": self._shard.name}
+                )
                 return await attempt(True)
 
-    async def _write_chunk(self, version: Version, more: NextChunk, isolate: bool) -> bool:
+    async def _write_chunk(self, version: Version, next_chunk: NextChunk, isolate: bool) -> bool:
         async with self._read_model.transaction() as to:
             cursor = await self._lock(to, version)
             if cursor is None:
@@ -156,7 +162,7 @@ class Projector:
             copier, unfit = Copier(to, version, self._shard.name), []
             async with self._shard.snapshot() as snapshot:
                 await self._assert_same_history(snapshot, cursor)
-                chunk = await more(to, snapshot, isolate)
+                chunk = await next_chunk(to, snapshot, isolate)
                 if chunk is None:
                     return False
                 if chunk.aggregate is not None:
@@ -214,7 +220,8 @@ class Projector:
         parked: Mapping[Aggregate, set[str]],
         slice_: Slice,
     ) -> list[Unfit]:
-        """What was parked is tried again with everything that it lacks."""
+        """Projects a batch while isolating failures. Parked aggregates among it are tried again, with all their
+        lines."""
         await _lock_names(copier.to, cursor, touched.versions)
         unfit = []
         for aggregate, versions in touched.in_order:
@@ -228,14 +235,14 @@ class Projector:
     async def _unparked(
         self, snapshot: AsyncConnection, copier: Copier, aggregate: Aggregate, versions: Mapping[str, int]
     ) -> list[Unfit]:
-        """What is unfit still is parked again behind this."""
+        """Unparks these and tries them again. Returns those that are still unfit, which the caller parks again."""
         if not versions:
             return []
         await unpark(copier.to, copier.version, self._shard.name, aggregate, versions)
         return await copier.copy(snapshot, aggregate, versions, ALL_LINES)
 
     async def retry_parked(self, version: Version) -> int:
-        """Tries what is parked again: how many aggregates still are."""
+        """Tries all parked aggregates again. Returns how many stay parked."""
         still, after = 0, ("", "")
         with translating_errors(self._shard.name):
             while True:
@@ -246,7 +253,7 @@ class Projector:
                 after = page[-1]
 
     async def _retry_page(self, version: Version, after: tuple[str, str]) -> tuple[list[tuple[str, str]], int]:
-        """Which were tried, and how many of them stay."""
+        """The aggregates that were tried, and how many of them stay parked."""
         async with self._read_model.transaction() as to:
             cursor = await self._lock(to, version)
             if cursor is None or not cursor.has_parked:

@@ -1,6 +1,6 @@
-"""What aggregates of one shard have become, as documents that one version's writing takes as they are.
+"""Reads the present rows of a shard's aggregates as documents, which `writing` passes on unchanged.
 
-Documents are JSON texts made by the shard and taken apart by the read model's server: nothing here looks at a row.
+Documents are JSON texts, built by the shard's server and parsed by the read model's: no row is handled in Python.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from shards.outbox.parked_keys import is_too_long, parked_key
 from shards.outbox.slice import WITHIN, Slice
 from shards.routing.bulk_transaction import array_literal, bigint_array, text_array
 
-# Documents of all that a shard has, to be narrowed by their `key`.
+# Queries for the documents of all aggregates of a shard; callers restrict them by `key`.
 DOCUMENTS: Mapping[Aggregate, str] = {
     Aggregate.PRODUCT: """
         SELECT sku AS key, version, sku, name, currency, unit_price FROM product
@@ -62,8 +62,8 @@ _TOUCHED = text(f"""
 
 
 def _read_named(documents: str) -> TextClause:
-    """`docs`: those that are there and at least of the version that their event tells; `unfit`: the others' keys, and
-    in `found` the version of the row that each has, NULL where there is none."""
+    """`docs` holds the documents that were found; `unfit` the keys whose row is missing or older than their event says,
+    and `found` the version of each such row, NULL if there is none."""
     return text(f"""
         WITH chosen AS MATERIALIZED (
             SELECT key, wanted FROM unnest({text_array("keys")}, {bigint_array("versions")}) AS c (key, wanted)
@@ -98,8 +98,8 @@ _ALL_LINES = _read_lines(f"""
 
 @dataclass(frozen=True, slots=True)
 class Unfit:
-    """An aggregate that cannot be projected, with the version that its event tells. `aggregate` may be a name that
-    nobody here knows."""
+    """An aggregate that cannot be projected, with its event's version. `aggregate` may be a name that this release does
+    not know."""
 
     aggregate: str
     key: str
@@ -109,7 +109,7 @@ class Unfit:
 
 @dataclass(slots=True)
 class Touched:
-    """What the events of a slice are about: by aggregate, the newest version that they tell of each key."""
+    """The aggregates that the events of a slice are about: by kind and key, the newest version in the events."""
 
     events: int = 0
     versions: dict[Aggregate, dict[str, int]] = field(default_factory=dict)
@@ -117,14 +117,13 @@ class Touched:
 
     @property
     def in_order(self) -> Iterator[tuple[Aggregate, dict[str, int]]]:
-        """As they are to be written."""
+        """In the order in which they are to be written."""
         return ((aggregate, self.versions[aggregate]) for aggregate in PROJECTED if aggregate in self.versions)
 
 
 @dataclass(slots=True)
 class Documents:
-    """What to write of one kind of aggregate. `rows` and `lines` are JSON texts of lists; None where there is
-    nothing."""
+    """Documents of one kind of aggregate. `rows` and `lines` are JSON lists as text; None if empty."""
 
     rows: str | None = None
     lines: str | None = None
@@ -132,7 +131,7 @@ class Documents:
 
 
 async def read_touched(snapshot: AsyncConnection, slice_: Slice) -> Touched:
-    """Changes nothing. Keys that no row can have are unfit, under a key that can be kept."""
+    """The aggregates of a slice. Changes nothing. Keys too long for any row are unfit, under a shortened key."""
     touched = Touched()
     for row in (await snapshot.execute(_TOUCHED, slice_.bound)).all():
         touched.events += row.events
@@ -152,7 +151,7 @@ async def read_touched(snapshot: AsyncConnection, slice_: Slice) -> Touched:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Which lines come with an account: see `lines_within` and `ALL_LINES`."""
+    """Which statement lines are read with an account: see `lines_within` and `ALL_LINES`."""
 
     statement: TextClause
     bound: Mapping[str, object] = field(default_factory=dict)
@@ -162,15 +161,15 @@ ALL_LINES = Lines(_ALL_LINES)
 
 
 def lines_within(slice_: Slice) -> Lines:
-    """Those of the movements of the slice's transactions."""
+    """The lines of movements in the slice's transactions."""
     return Lines(_LINES_WITHIN, slice_.bound)
 
 
 async def read_documents(
     snapshot: AsyncConnection, aggregate: Aggregate, versions: Mapping[str, int], lines: Lines | None
 ) -> Documents:
-    """These aggregates as they are in this snapshot, each at least of its version, or why it is unfit. Accounts come
-    with `lines`; None: without. Changes nothing."""
+    """These aggregates as of this snapshot. One whose row is missing or older than the given version is unfit. Accounts
+    come with `lines`; None: without. Changes nothing."""
     keys = array_literal(versions)
     row = (
         await snapshot.execute(_NAMED[aggregate], {"keys": keys, "versions": array_literal(versions.values())})
@@ -178,7 +177,7 @@ async def read_documents(
     documents = Documents(row.docs)
     for key, found in zip(row.unfit or (), row.found or (), strict=True):
         has = "there is no such row" if found is None else f"its row is of version {found}"
-        reason = f"an event tells of version {versions[key]}, but {has}"
+        reason = f"an event is of version {versions[key]}, but {has}"
         documents.unfit.append(Unfit(aggregate, key, versions[key], reason))
     if aggregate is Aggregate.ACCOUNT and lines is not None:
         documents.lines = (await snapshot.execute(lines.statement, {**lines.bound, "keys": keys})).scalar_one()

@@ -1,8 +1,8 @@
-"""The life of the read model's versions: one is begun beside `live`, switched to, and confirmed or taken back.
+"""The life of the read model's versions: one is begun beside `live`, switched to, and confirmed or reverted.
 
-A version is a schema, so a switch is two renames in one transaction: a reader that names `live` sees one version or the
-other in each of its statements, never a mixture and never neither. Who writes takes the version's cursor first, so
-locking the table of cursors is enough to be alone with a version.
+A version is a schema, so a switch is two renames in one transaction: each statement of a reader that names `live` sees
+one version or the other, never a mixture and never neither. Every writer first locks a cursor of the version, so
+locking the table of cursors excludes all writers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from shards.projection.projector import Projector
 from shards.tables.read_model import LIVE, metadata
 from shards.tables.versions import Version, rebuild_ids
 
-# Who renames, makes or drops versions takes turns.
+# Creating, renaming and dropping versions excludes each other.
 _TAKE_LOCK = text("SELECT pg_advisory_xact_lock(1, 1)")
 _BEHIND = """
     SELECT given.shard, behind.xid IS NULL AS is_unknown
@@ -34,14 +34,14 @@ _BEHIND = """
 
 
 class Superseded(ShardwiseError):
-    """`next` is another rebuild's, or was dropped. No retry can mend it."""
+    """`next` belongs to another rebuild, or was dropped. No retry can mend it."""
 
     def __init__(self) -> None:
         super().__init__("superseded", "the version that was being filled is no longer there: another rebuild began")
 
 
 async def begin(read_model: Database, rebuild_id: str) -> None:
-    """Has an empty `next` there that is this rebuild's, in place of one that an earlier rebuild has left.
+    """Creates an empty `next` for this rebuild, and drops one that an earlier rebuild has left.
 
     One transaction, idempotent by `rebuild_id`. Undone by `revert`. Refuses with `retired_unconfirmed` while the
     version before the last switch is kept.
@@ -59,7 +59,7 @@ async def begin(read_model: Database, rebuild_id: str) -> None:
 
 
 def why_not_begin(versions: Iterable[Version]) -> Refused | None:
-    """Why no rebuild may begin beside these versions."""
+    """Why no rebuild may begin beside these versions; None if one may."""
     if Version.RETIRED not in versions:
         return None
     return Refused(
@@ -72,24 +72,24 @@ def why_not_begin(versions: Iterable[Version]) -> Refused | None:
 async def _create_next(to: AsyncConnection, rebuild_id: str) -> None:
     await to.exec_driver_sql(f"CREATE SCHEMA {Version.NEXT}")
     await to.exec_driver_sql(f"COMMENT ON SCHEMA {Version.NEXT} IS '{UUID(rebuild_id)}'")
-    # By the same names as live's: migrations find them by name when this one is live.
+    # Indexes and constraints get the same names as in `live`: migrations find them by name when this version is live.
     translated = await to.execution_options(schema_translate_map={LIVE: Version.NEXT.value})
     await translated.run_sync(partial(metadata.create_all, checkfirst=False))
 
 
 async def assert_is_next(connection: AsyncConnection, rebuild_id: str) -> None:
-    """Raises `Superseded`."""
+    """Raises `Superseded` unless `next` belongs to this rebuild."""
     if (await rebuild_ids(connection)).get(Version.NEXT) != rebuild_id:
         raise Superseded
 
 
 async def switch(read_model: Database, shards: Mapping[str, Database], rebuild_id: str) -> None:
-    """`next` becomes live, live becomes `retired`, in one transaction. Never to something older: `next` is first
-    brought to where live stands, while writers of live wait. Of a shard whose history live has lost there is nothing to
-    wait for.
+    """`next` becomes `live`, and `live` becomes `retired`, in one transaction. Readers never go back in time: `next`
+    first catches up with `live`, while writers of `live` wait. It does not wait for a shard whose history `live` has
+    lost.
 
-    Idempotent by `rebuild_id`; undone by `revert`. A crash leaves it done or not. Raises `Superseded`, and
-    `not_filled` where a shard has not been filled from.
+    Idempotent by `rebuild_id`; undone by `revert`. A crash leaves it done or not. Raises `Superseded`, and `not_filled`
+    if `next` was not filled from every shard.
     """
     async with read_model.transaction() as to:
         await to.execute(_TAKE_LOCK)
@@ -105,7 +105,7 @@ async def switch(read_model: Database, shards: Mapping[str, Database], rebuild_i
 
 
 async def confirm(read_model: Database) -> bool:
-    """Drops what was live before the last switch: cannot be undone. False where nothing was kept. Idempotent."""
+    """Drops the version that was live before the last switch: cannot be undone. False if there is none. Idempotent."""
     async with read_model.transaction() as to:
         await to.execute(_TAKE_LOCK)
         if Version.RETIRED not in await rebuild_ids(to):
@@ -115,12 +115,12 @@ async def confirm(read_model: Database) -> bool:
 
 
 async def revert(read_model: Database, shards: Mapping[str, Database]) -> bool:
-    """Back to before the last rebuild: what was live then is live again, and up to date; what was filled is dropped.
-    Also drops what a rebuild has left that stopped before its switch.
+    """Undoes the last rebuild: the version that was live before is live again, and up to date; the new one is dropped.
+    Also drops the `next` of a rebuild that stopped before its switch.
 
-    Whether it switched. Refuses with `nothing_to_revert`, with `never_projected` where the version before knew nothing
-    of a shard, and with `history_lost` where it is of another history than one. A crash between switch and drop leaves
-    `next`, which another call drops.
+    Returns whether it switched. Refuses with `nothing_to_revert`, with `never_projected` if the earlier version has no
+    position for a shard, and with `history_lost` if its position is of another history than the shard's. A crash
+    between switch and drop leaves `next`, which another call drops.
     """
     async with read_model.transaction() as to:
         await to.execute(_TAKE_LOCK)
@@ -148,15 +148,18 @@ async def revert(read_model: Database, shards: Mapping[str, Database]) -> bool:
 async def _catch_up(
     to: AsyncConnection, read_model: Database, shards: Mapping[str, Database], version: Version
 ) -> Sequence[str]:
-    """From here on live stands still, and this version stands where live does or behind it; not for the shards that are
-    answered, of which it knows nothing. Raises `HistoryLost` where this version is of another history than a shard."""
+    """Stops the writers of `live` until the transaction ends, and brings this version to `live`'s position or further.
+
+    Returns the shards for which this version has no position; then it has not caught up. Raises `HistoryLost` if its
+    position is of another history than a shard's.
+    """
     await _lock_version(to, Version.LIVE, "EXCLUSIVE")
     lost = {name: await lost_versions(shard, read_model) for name, shard in shards.items()}
     for name, versions in lost.items():
         if version in versions:
             raise HistoryLost(name)
-    # Nothing is to be waited for where live itself is lost, nor where this version has taken all that can be read: live
-    # has not taken more of the same history.
+    # A shard is done if `live` itself has lost its history, or if this version has taken all that can be read: `live`
+    # cannot have taken more of the same history.
     done = {name for name, versions in lost.items() if Version.LIVE in versions}
     statement = text(_BEHIND.format(ahead=Version.LIVE.value, behind=version.value))
     while True:
@@ -172,7 +175,7 @@ async def _catch_up(
 
 
 async def _drop(to: AsyncConnection, version: Version) -> None:
-    # Cursors first, as every writer takes them: table by table, it would meet one in the middle and deadlock.
+    # The cursors first, in the order of every writer: a DROP that locks table by table could deadlock with one.
     await _lock_version(to, version, "ACCESS EXCLUSIVE")
     await to.exec_driver_sql(f"DROP SCHEMA {version} CASCADE")
 

@@ -1,7 +1,7 @@
 """Rows of the read model, written into one of its versions. Everything here is idempotent.
 
-Row tables keep the newest version of each aggregate, whatever comes first; lines are kept by their own key; sales are
-counted where an order's row becomes confirmed, which happens once.
+Row tables keep the newest version of each aggregate, in whatever order versions arrive; lines are kept by their own
+key; sales are counted when an order's row becomes confirmed, which happens once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.events import Aggregate
 from shards.tables.versions import Version
 
-# The sum is asked for only where the account is new: its lines can have come before it.
+# The sum is computed only for a new account: its lines may have arrived before it.
 _ACCOUNTS = """
     INSERT INTO {s}.account_details AS a
         (id, shard, kind, currency, posted, held, overdraft, state, version, stated)
@@ -36,7 +36,7 @@ _STOCK = """
         version = excluded.version
     WHERE l.version < excluded.version
 """
-# A name goes to every row that carries it. Items of orders come from other shards' streams: see `lock_names`.
+# A name is copied to every row that carries it. Items of orders come from other shards' events: see `lock_names`.
 _PRODUCTS = """
     WITH given AS (
         SELECT * FROM json_to_recordset(CAST(:docs AS json))
@@ -64,7 +64,7 @@ _CUSTOMERS = """
     UPDATE {s}.order_details AS o SET customer_name = newer.name, customer_email = newer.email FROM newer
     WHERE o.customer_id = newer.id AND (o.customer_name, o.customer_email) IS DISTINCT FROM (newer.name, newer.email)
 """
-# Sales are locked in one order, because the streams of several shards meet in them.
+# Sales rows are locked in one order, because projectors of several shards update the same ones.
 _ORDERS = """
     WITH given AS MATERIALIZED (
         SELECT * FROM json_to_recordset(CAST(:docs AS json)) AS g (id text, customer_id text, customer_name text,
@@ -118,10 +118,11 @@ _NAMES_ARE_READ = text("SELECT pg_advisory_xact_lock_shared(:generation)")
 
 
 async def lock_names(connection: AsyncConnection, generation: int, change: bool) -> None:
-    """Before products or orders are written, and before anything else but the cursor is locked.
+    """Call it before products or orders are written, and before anything but the cursor is locked.
 
-    An item takes its product's name from the product's row, and a rename goes to all items that are there: each must
-    see the other. Who changes names waits until all who read them have committed, and the other way round.
+    An item copies its product's name from the product's row, and a rename updates all existing items: each must see the
+    other. So a writer of names (`change`) waits until all transactions that read names have committed, and the other
+    way round.
     """
     await connection.execute(_NAMES_CHANGE if change else _NAMES_ARE_READ, {"generation": generation})
 
@@ -133,7 +134,7 @@ async def write_documents(
 
 
 async def write_lines(connection: AsyncConnection, version: Version, documents: str) -> None:
-    """After the accounts that they are of."""
+    """Call it after the lines' accounts are written."""
     await connection.execute(_statement(_LINES, version), {"docs": documents})
 
 

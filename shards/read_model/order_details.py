@@ -1,4 +1,4 @@
-"""One order with everything that is told of it, from whichever shards it came."""
+"""One order with all its details, joined from the events of several shards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from domain.sagas import Reason
 from domain.timestamps import Timestamp
 from shards.read_model.read_model import not_in_read_model
 
-# One row a line of the order; an order whose lines are missing is one row without a line.
+# One row per line of the order; an order without lines is one row without a line.
 _READ = text("""
     SELECT details.*, item.sku, coalesce(item.product_name, item.sku) AS product_name, item.quantity, item.unit_price
     FROM live.order_details AS details LEFT JOIN live.order_item AS item ON item.order_id = details.id
@@ -25,7 +25,7 @@ _READ = text("""
 
 @dataclass(frozen=True, slots=True)
 class OrderItem:
-    """`product_name` is the SKU until the product's name has come."""
+    """`product_name` is the SKU until the product's own event has been projected."""
 
     sku: str
     product_name: str
@@ -43,8 +43,8 @@ class Buyer:
 
 @dataclass(frozen=True, slots=True)
 class OrderDetails:
-    """`status` by the rows: never `stuck`. `day` is the one that sales count it to. `version` grows with each change of
-    the order."""
+    """`status` comes from the rows, so it is never `stuck`. `day` is the day that sales count the order to. `version`
+    grows with each change of the order."""
 
     order_id: str
     status: OrderStatus
@@ -65,7 +65,7 @@ class OrderDetails:
 
 
 async def read_order_details(connection: AsyncConnection, order_id: str) -> OrderDetails:
-    """`Refused` with `unknown_order` for one that the read model does not have, or not yet."""
+    """`Refused` with `unknown_order` if the read model does not have the order, or not yet."""
     rows = (await connection.execute(_READ, {"id": order_id})).all()
     if not rows:
         raise not_in_read_model("unknown_order", f"order {order_id}", f"order show {order_id}", "order_id")

@@ -20,7 +20,7 @@ from shards.read_model.pages import Page, PageAfter, page_of
 
 OrderKey = tuple[datetime, str]
 
-# The page is cut before lines are looked up. Each branch is in the order of an index and as long as the page at most.
+# The page is cut before its lines are joined. Each branch is in the order of an index and at most as long as the page.
 _LIST = """
     SELECT page.*, lines.skus, lines.quantities, lines.unit_prices
     FROM (SELECT * FROM ({branches}) AS found ORDER BY placed_at DESC, id DESC LIMIT :limit) AS page
@@ -35,7 +35,7 @@ _BRANCH = """
     (SELECT id, shard, customer_id, style, currency, total, state, reason, detail, placed_at, decided_at
      FROM live.order_details WHERE {conditions} ORDER BY placed_at DESC, id DESC LIMIT :limit)
 """
-# A literal, and one of ours: the branch is planned for its state.
+# A literal, never user input, so that the branch is planned for its state.
 _BY_STATE = "state = '{state}'"
 _NOT_STUCK = "(state NOT IN ('pending', 'aborting') OR id <> ALL(CAST(:stuck AS text[])))"
 _STUCK = "(state IN ('pending', 'aborting') AND id = ANY(CAST(:stuck AS text[])))"
@@ -50,9 +50,10 @@ _AFTER = "(placed_at, id) < (CAST(:after_time AS timestamptz), CAST(:after_id AS
 
 @dataclass(frozen=True, slots=True)
 class OrderFilter:
-    """None, or no status, is any. `until` is the first moment that is too late, `day` the one an order is counted to.
+    """None, or an empty `statuses`, means any. `until` is exclusive; `day` is the day that sales count an order to.
 
-    Rows cannot tell what is `stuck`: unfinished orders named there are, and have no other status then.
+    The rows do not show which orders are stuck, so the caller names them in `stuck`: if unfinished, they have that
+    status and no other.
     """
 
     statuses: frozenset[OrderStatus] = frozenset()
@@ -65,7 +66,7 @@ class OrderFilter:
 
 @dataclass(frozen=True, slots=True)
 class ListedOrder:
-    """`shard` is its customer's."""
+    """`shard` is the customer's shard."""
 
     order_id: str
     status: OrderStatus
@@ -83,7 +84,7 @@ class ListedOrder:
 async def list_orders(
     connection: AsyncConnection, wanted: OrderFilter, page: PageAfter[OrderKey]
 ) -> Page[ListedOrder, OrderKey]:
-    """The newest orders that `wanted` lets through, by the time they were placed and by id where that is the same."""
+    """The newest orders that match `wanted`, by the time when they were placed, then by id."""
     found = await connection.execute(text(_statement(wanted, page)), _parameters(wanted, page))
     orders = [_order_of(row, wanted.stuck) for row in found]
     return page_of(orders, page, lambda order: (order.placed_at, order.order_id))
@@ -100,7 +101,7 @@ def _statement(wanted: OrderFilter, page: PageAfter[OrderKey]) -> str:
 
 
 def _by_status(wanted: OrderFilter) -> list[list[str]]:
-    """A branch for each status, so that a rare one is not looked for among all the others."""
+    """The conditions of one branch per status, so that a rare status is not searched for among all orders."""
     if not wanted.statuses:
         return [[]]
     states = sorted(STATE_OF_STATUS[status] for status in wanted.statuses - {OrderStatus.STUCK})
@@ -140,7 +141,7 @@ def _order_of(row: Any, stuck: frozenset[str]) -> ListedOrder:
 def order_filter(
     customer: str | None, statuses: Iterable[OrderStatus], since: str | None, until: str | None, day: str | None
 ) -> OrderFilter:
-    """Of what a person writes, or `InvalidInput` naming the argument."""
+    """The filter for arguments as a person writes them. `InvalidInput` names a wrong one."""
     if customer is not None:
         check_identifier(customer, "customer")
     start = parse_start(since, "since") if since is not None else None

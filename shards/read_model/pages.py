@@ -1,4 +1,4 @@
-"""Pages of a list, each continued from the last row of the one before: what comes in meanwhile shifts nothing."""
+"""Keyset pagination: a page starts after the last row of the previous one, so new rows do not shift it."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True, slots=True)
 class PageAfter(Generic[Key]):
-    """At most `limit` rows behind the row whose key is `after`; from the beginning where that is None."""
+    """At most `limit` rows after the row whose key is `after`; from the beginning if that is None."""
 
     limit: int
     after: Key | None = None
 
     @property
     def rows_read(self) -> int:
-        """One more than is told says whether there is another page."""
+        """One more than is shown, to see whether there is another page."""
         return self.limit + 1
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Row, Key]):
-    """`next`: what the next page comes after; None where this is the last one."""
+    """`next`: the key after which the next page starts; None if this is the last page."""
 
     rows: tuple[Row, ...]
     next: Key | None
@@ -37,12 +37,12 @@ class Page(Generic[Row, Key]):
 
 def page_of(found: Sequence[Row], wanted: PageAfter[Key], key: Callable[[Row], Key]) -> Page[Row, Key]:
     """`found`: up to `wanted.rows_read` rows."""
-    told = tuple(found[: wanted.limit])
-    return Page(told, key(told[-1]) if len(found) > len(told) else None)
+    shown = tuple(found[: wanted.limit])
+    return Page(shown, key(shown[-1]) if len(found) > len(shown) else None)
 
 
 def page_after(token: PageToken[Key], limit: int, after: str | None) -> PageAfter[Key]:
-    """`InvalidInput` naming `limit`, or `after` for what is no token of this list."""
+    """`InvalidInput` names `limit` if it is out of range, or `after` if it is no token of this list."""
     check_whole(limit, "limit", 1, PAGE_ROWS_MAX)
     return PageAfter(limit, token.key(after) if after is not None else None)
 

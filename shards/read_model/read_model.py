@@ -1,4 +1,4 @@
-"""The one door to the read model for whoever asks it something."""
+"""Runs queries on the read model. All readers go through here."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Query = Callable[[AsyncConnection], Awaitable[T]]
 
 
 class ReadModel:
-    """Follows the shards with a delay: what was written a moment ago may not be there yet.
+    """The read model follows the shards with a delay: recent writes may not be there yet.
 
-    How much delay a caller puts up with is a question for `ask`, and for nobody else.
+    A limit on that delay, if one is ever needed, belongs into `run` and nowhere else.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def run(self, query: Query[T]) -> T:
-        """The query's answer. Changes nothing. `Unreachable` with the read model away.
+        """The query's result. Changes nothing. `Unreachable` if the read model is away.
 
-        A query is one statement: between two of them a rebuilt version may have taken the place of the one before.
+        A query must be a single statement: between two statements the read model may be switched to a rebuilt version.
         """
         with translating_errors(self._database.name):
             async with self._database.transaction() as connection:
@@ -36,6 +36,6 @@ class ReadModel:
 
 
 def not_in_read_model(code: str, what: str, where_else: str, field: str) -> NotFound:
-    """`where_else` asks the shards, which know it already if anybody does."""
+    """`where_else`: the command that queries the shards, which may have it already."""
     message = f"the read model knows no {what}; it may not have it yet (`{where_else}` asks the shards)"
     return NotFound(code, message, field)

@@ -1,4 +1,4 @@
-"""What was sold: confirmed orders, by product, by day, or by both. Currencies are never added up."""
+"""Sales reports: confirmed orders by product, by day, or by both. Currencies are never added up."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SalesBy(StrEnum):
 
 
 _GROUPS = {SalesBy.PRODUCT: "sku", SalesBy.DAY: "day", SalesBy.PRODUCT_DAY: "day, sku"}
-# Sums first, then the names of what is left.
+# Sums first, then names for the few rows that remain.
 _REPORT = """
     SELECT {columns}, currency, orders, units, amount{name}
     FROM (
@@ -34,7 +34,7 @@ _REPORT = """
 """
 _NAME = ", coalesce(product.name, sku) AS product_name"
 _NAMES = "LEFT JOIN (SELECT sku, name FROM live.product) AS product USING (sku)"
-# An order of several products is one of each, and still one of its day.
+# An order of several products counts once for each product, but only once for its day.
 _REPORT_DAYS = """
     SELECT day, currency, coalesce(counted.orders, 0) AS orders, sold.units, sold.amount
     FROM (
@@ -52,7 +52,7 @@ _CONDITIONS = {"first_day": "day >= :first_day", "last_day": "day <= :last_day",
 
 @dataclass(frozen=True, slots=True)
 class SalesFilter:
-    """None is any. Both days are in the period."""
+    """None means any. Both days are included."""
 
     first_day: date | None = None
     last_day: date | None = None
@@ -61,7 +61,7 @@ class SalesFilter:
 
 @dataclass(frozen=True, slots=True)
 class Sales:
-    """`day`, `sku` and `product_name` are None where they are added up. `orders`: in how many it was sold."""
+    """`day`, `sku` and `product_name` are None if summed over. `orders`: how many orders contributed."""
 
     day: date | None
     sku: str | None
@@ -73,7 +73,7 @@ class Sales:
 
 
 async def report_sales(connection: AsyncConnection, wanted: SalesFilter, by: SalesBy) -> list[Sales]:
-    """Ordered by what it is reported by. A product without a name yet has its SKU for one."""
+    """Ordered by the columns that it is grouped by. A product without a name yet is shown by its SKU."""
     given = {name: getattr(wanted, name) for name in _CONDITIONS}
     conditions = " AND ".join(sql for name, sql in _CONDITIONS.items() if given[name] is not None) or "true"
     found = (await connection.execute(text(_statement(by, conditions, wanted.sku)), given)).mappings()
@@ -99,7 +99,7 @@ def _statement(by: SalesBy, conditions: str, sku: str | None) -> str:
 
 
 def sales_filter(first_day: str | None, last_day: str | None, sku: str | None) -> SalesFilter:
-    """Of what a person writes, or `InvalidInput` naming the argument."""
+    """The filter for arguments as a person writes them. `InvalidInput` names a wrong one."""
     first = parse_day(first_day, "from") if first_day is not None else None
     last = parse_day(last_day, "to") if last_day is not None else None
     if first is not None and last is not None and last < first:

@@ -14,8 +14,8 @@ from shards.read_model.pages import Page, PageAfter, page_of
 from shards.read_model.read_model import not_in_read_model
 
 _BEFORE_THE_NEWEST = 2**63 - 1
-# What the account states, less all that came after a line, is what the line left behind: sums over the index alone,
-# of what is newer than the page and then along the page.
+# The balance after a line is the account's total less all newer lines: sums over the index alone, first of the lines
+# newer than the page, then along the page.
 _READ = text("""
     SELECT a.currency, a.stated, line.position, line.at, line.kind, line.saga_id, line.amount, line.other_side,
            CAST(a.stated - skipped.amount - coalesce(line.newer, 0) AS bigint) AS balance_after
@@ -35,7 +35,7 @@ _READ = text("""
 
 @dataclass(frozen=True, slots=True)
 class StatementPage:
-    """`balance` is what the statement ends with now: what its very first line left behind."""
+    """`balance` is what the whole statement ends with now: the balance after its newest line."""
 
     account_id: str
     balance: Money
@@ -43,9 +43,9 @@ class StatementPage:
 
 
 async def read_statement_page(connection: AsyncConnection, account_id: str, page: PageAfter[int]) -> StatementPage:
-    """A page of a customer's or merchant's statement, continued behind a position.
+    """A page of a customer's or merchant's statement, continued from a position.
 
-    `Refused` with `unknown_account` for one that the read model does not have, or not yet.
+    `Refused` with `unknown_account` if the read model does not have the account, or not yet.
     """
     after = _BEFORE_THE_NEWEST if page.after is None else page.after
     parameters = {"id": account_id, "after": after, "limit": page.rows_read}

@@ -19,7 +19,7 @@ _LIST = text("""
 
 @dataclass(frozen=True, slots=True)
 class ListedStock:
-    """`product_name` is the SKU until the product's name has come."""
+    """`product_name` is the SKU until the product's own event has been projected."""
 
     sku: str
     product_name: str

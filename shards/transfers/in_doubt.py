@@ -29,7 +29,7 @@ FindCoordinator = Callable[[str], Awaitable[Coordinator]]
 # After a server's restart, a pool first hands out dead connections.
 ATTEMPTS_MAX = 3
 
-COORDINATOR_LOST = Refusal(Reason.COORDINATOR_LOST, "whoever decides it was gone before anybody had committed")
+COORDINATOR_LOST = Refusal(Reason.COORDINATOR_LOST, "the coordinator was gone before either participant had committed")
 
 _LIST = text("""
     SELECT gid, CAST(extract(epoch FROM clock_timestamp() - prepared) AS float) AS seconds FROM pg_prepared_xacts

@@ -274,7 +274,7 @@ async def _write(
     return await router.routed(_place_of(transfer, participant), attempt)
 
 
-# ── shared helpers ───────────────────────────────────────────────────────────────────────────────────────────
+# ── shared helpers ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _place_of(transfer: Transfer, participant: Participant) -> Callable[[ShardMap], Route]:

@@ -73,7 +73,7 @@ _CREDIT = text(f"""
         UPDATE account SET posted = posted + received.amount, version = version + 1
         FROM received WHERE account.id = received.account_id
         RETURNING account.id, currency, version, received.amount
-    ), told AS (
+    ), appended AS (
         INSERT INTO outbox (origin_shard, saga_id, aggregate, aggregate_id, aggregate_version, kind, payload)
         SELECT :shard, :saga_id, '{Aggregate.ACCOUNT}', id, version, '{AccountEvent.TRANSFERS_POSTED}',
                jsonb_build_object('amount', CAST(amount * unit AS text) || ' ' || currency)
