@@ -1,8 +1,8 @@
-"""The audit behind `verify`: right while orders run. Changes nothing.
+"""The audit behind `verify`: correct while orders run. Changes nothing.
 
-What one shard's snapshot shows is damage or health at once. What has to agree between shards and workflows is first
-read in bulk, which can tear; only the suspects are asked again, each as a consistent cut between two looks at its
-workflow. An order that somebody works on is in flight, not damaged, unless its rows could never be right.
+Rules within one shard are judged by one snapshot of it. Whatever must agree between shards and workflows is first read
+in bulk, which is not one instant. Only suspects are read again, each as a consistent cut between two queries of its
+workflow's state. A saga that a workflow works on is in flight, not damaged, unless its rows could never be right.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from shards.routing.map_agreement import disagreements
 
 BATCH = 500
 DESCRIBED_AT_ONCE_MAX = 32
-# A saga's rows move forward some twenty times in its whole life: one that still moves after this many looks is alive.
+# A saga's rows change some twenty times in its whole life: one that still changes after this many reads is alive.
 LOOKS_MAX = 25
 _CONFIRMED = "confirmed"
-# What workflows tell of what succeeded: the row then says `confirmed`.
+# The status of workflows that succeeded: the row must then be `confirmed`.
 _SUCCEEDED = frozenset({OrderStatus.CONFIRMED, TransferStatus.SETTLED})
 
 
 @dataclass(slots=True)
 class MoneyInFlight:
-    """Of one currency, in minor units: it has left one shard and not arrived on another."""
+    """Money of one currency, in minor units, that has left one shard and not arrived on another."""
 
     count: int = 0
     minor: int = 0
@@ -46,7 +46,7 @@ class MoneyInFlight:
 
 @dataclass(slots=True)
 class InFlight:
-    """Sagas whose workflows still work on them; the money on its way by currency."""
+    """Sagas whose workflows still work on them, and the money in flight by currency."""
 
     sagas: set[str] = field(default_factory=set)
     money: dict[str, MoneyInFlight] = field(default_factory=dict)
@@ -70,9 +70,11 @@ class InFlight:
 
 
 class Audit:
-    """One run over all shards. `expired`: sagas whose workflow Temporal has forgotten, as it may. `abandoned`: sagas
-    that are not at their end and that nobody works on any more, by id, damaged or not: `recover` starts them again.
-    `projected`: by shard, what of the read model could be judged.
+    """One run over all shards.
+
+    `expired`: how many sagas have a workflow that Temporal deleted after its retention. `abandoned`: by id, unfinished
+    sagas that no workflow works on any more, damaged or not: `recover` starts them again. `projected`: by shard, what
+    of the read model could be judged.
     """
 
     def __init__(
@@ -92,12 +94,12 @@ class Audit:
         self._workflows = workflows
         self._progress = progress
         self._forgotten_after_seconds = forgotten_after_seconds
-        # What several looks are suspicious of is told once: a saga is listed by its workflows and by its rows.
+        # Each saga is reported once, though it can be suspected twice: by its workflow and by its rows.
         self._damaged: set[str] = set()
 
     async def run(self) -> None:
-        """Raises `Unreachable` where a shard, the catalog, the read model or Temporal does not answer: then nothing is
-        said."""
+        """Raises `Unreachable` if a shard, the catalog, the read model or Temporal does not answer: then there is no
+        result."""
         await self._check_shards()
         await self._check_read_model()
         await self.check_sagas()
@@ -105,8 +107,8 @@ class Audit:
             self._add([fault for fault in judge(saga) if fault.while_open])
 
     async def check_sagas(self) -> None:
-        """Every saga that Temporal or a shard knows, across the shards and against its workflow. That nobody works on
-        one is no damage yet: see `abandoned`.
+        """Checks every saga that Temporal or a shard knows, across the shards and against its workflow. That no
+        workflow works on a saga is not damage in itself: see `abandoned`.
         """
         counted = await count_sagas(self._cluster)
         listed = await self._check_workflows(counted.with_workflow)
@@ -114,9 +116,8 @@ class Audit:
         await self._check_rows(counted.sagas)
 
     async def _check_workflows(self, claimed: int) -> int:
-        """Every workflow has left its trace. Listed first and rows read then: a closed one can have no late rows.
-
-        How many of the listed have.
+        """Checks that every workflow has rows. Workflows are listed before rows are read, so that a closed one cannot
+        get rows later. Returns how many of those listed have rows.
         """
         listed = with_rows = 0
         page: list[ListedWorkflow] = []
@@ -141,9 +142,9 @@ class Audit:
         await self._settle(unknown)
         return len(page) - len(unknown)
 
-    def _check_success(self, saga_id: str, told: str | None, state: str | None) -> None:
+    def _check_success(self, saga_id: str, status: str | None, state: str | None) -> None:
         if state != _CONFIRMED:
-            what = f"the workflow of {_noun(saga_id)} ended as {told}, but its row is {state or 'nowhere'}"
+            what = f"the workflow of {_noun(saga_id)} ended as {status}, but its row is {state or 'nowhere'}"
             check = Check.TRANSFERS if saga_id.startswith(TRANSFER_PREFIX) else Check.ORDERS
             self.findings.add_violations(check, [Violation(what, None, {"saga_id": saga_id, "state": state})])
 
@@ -184,9 +185,10 @@ class Audit:
         await self._settle(suspects)
 
     async def _settle(self, suspects: Mapping[str, tuple[str, ...]]) -> None:
-        """Finds out of each suspect whether it is in flight, damaged, or done meanwhile. By saga id, whose workflows'
-        work it is, as far as that is known: a transfer's first facts may lack the row that tells its batch, and a
-        choreographed order goes from hand to hand.
+        """Decides for each suspect whether it is in flight, damaged, or done meanwhile.
+
+        `suspects` maps saga ids to the workflows that may work on them, as far as known: the first facts of a transfer
+        may lack the row with its batch, and a choreographed order passes from one reactor to the next.
         """
         unsettled = dict(suspects)
         for _ in range(LOOKS_MAX):
@@ -205,7 +207,7 @@ class Audit:
         self.in_flight.sagas.update(unsettled)
 
     def _settled(self, saga: SagaFacts, before: WorkflowState, after: WorkflowState) -> bool:
-        """False where the workflow ended or began between the looks: its rows may not show that yet."""
+        """False if the workflow ended or began between the two queries: the rows may not show that yet."""
         faults = judge(saga)
         at_work = after.work is Work.OPEN or saga.is_unread
         damage = [fault for fault in faults if not fault.while_open]
@@ -215,12 +217,12 @@ class Audit:
             without_trace = saga.is_empty and (after.completed or after.refused)
             if without_trace and (saga.is_transfer or after.refused):
                 return True  # Refused before it had a row.
-            # An order that came to its own end has claimed its id: one without is of other databases than these, or
-            # all that knew of it was restored to before it.
+            # A completed order has claimed its id. If no row shows that, it belongs to other databases, or all shards
+            # that had rows of it were restored to a time before it.
             if without_trace:
                 damage = faults
             else:
-                # Once, however many runs of its workflow are listed.
+                # Only once, however many runs of its workflow are listed.
                 self.abandoned[saga.saga_id] = saga
         if at_work and (faults or not saga.is_known):
             self.in_flight.add(saga)
@@ -234,15 +236,15 @@ class Audit:
             self.findings.add_violations(fault.check, [fault.violation])
 
     async def _states(self, workflow_ids: Mapping[str, tuple[str, ...]]) -> dict[str, WorkflowState]:
-        """By saga id, of all its workflows together. One that many sagas share is asked once."""
-        turns = asyncio.Semaphore(DESCRIBED_AT_ONCE_MAX)
+        """By saga id, the joint state of its workflows. A workflow that several sagas share is queried once."""
+        limit = asyncio.Semaphore(DESCRIBED_AT_ONCE_MAX)
 
-        async def ask(workflow_id: str) -> WorkflowState:
-            async with turns:
+        async def describe(workflow_id: str) -> WorkflowState:
+            async with limit:
                 return await self._workflows.state_of(workflow_id)
 
         distinct = list(dict.fromkeys(each for several in workflow_ids.values() for each in several))
-        states = dict(zip(distinct, await asyncio.gather(*(ask(each) for each in distinct)), strict=True))
+        states = dict(zip(distinct, await asyncio.gather(*(describe(each) for each in distinct)), strict=True))
         return {saga_id: together([states[each] for each in several]) for saga_id, several in workflow_ids.items()}
 
 

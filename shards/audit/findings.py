@@ -1,4 +1,4 @@
-"""What an audit answers: per check how much was looked at, and every disagreement with the row that shows it."""
+"""The result of an audit: for each check, how many rows were checked, and every violation with its row."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-# Enough to see a pattern; the true number is counted beside them.
+# Enough to see a pattern; all are counted.
 VIOLATIONS_SHOWN_MAX = 100
 
 
 class Check(StrEnum):
-    """Stable names: programs look for them."""
+    """Stable names: programs rely on them."""
 
     LEDGER = "ledger"
     HOLDS = "holds"
@@ -27,7 +27,7 @@ class Check(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """`what` is a sentence; `row` holds the columns that identify the damage. `shard` None: no shard holds it."""
+    """`what` is a sentence; `row` holds the columns that identify the damage. `shard` is None if no shard holds it."""
 
     what: str
     shard: str | None
@@ -36,7 +36,8 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`while_open`: as it should be while the saga's workflow still works on it, damage once nobody does.
+    """A violation by one saga. `while_open`: this is normal while a workflow works on the saga, and damage once none
+    does.
 
     Any other fault is damage in every consistent cut.
     """
@@ -48,7 +49,7 @@ class Fault:
 
 @dataclass(slots=True)
 class Finding:
-    """One check's outcome so far. `checked` counts rows, whatever kind the check is about."""
+    """One check's result so far. `checked` counts rows of whatever kind the check is about."""
 
     checked: int = 0
     violation_count: int = 0
@@ -56,7 +57,7 @@ class Finding:
 
 
 class Findings:
-    """All checks' outcomes. Only the first violations of a check are kept, all are counted."""
+    """The results of all checks. Only the first violations of a check are kept; all are counted."""
 
     def __init__(self) -> None:
         self.by_check = {check: Finding() for check in Check}

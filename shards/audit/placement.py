@@ -1,4 +1,4 @@
-"""Every row lies on the shard that the map gives its key, and every shard's own record agrees with the map."""
+"""Checks that every row is on the shard to which the map assigns its key, and that each shard's record fits the map."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shards.connections.cluster import Cluster
 from shards.connections.database import Database
 from shards.routing.map_store import load_whole_map
 
-# `key` is what the map is asked for, `slot` what the row believes to lie in.
+# `key` is looked up in the map; `slot` is the row's own record of its slot.
 _PLACED = text("""
     SELECT 'customer' AS relation, id, id AS key, CAST(bucket AS text) AS slot FROM customer
     UNION ALL SELECT 'account', id, id, CAST(bucket AS text) FROM account WHERE kind = 'customer'
@@ -34,7 +34,7 @@ _TRIES_MAX = 5
 
 @dataclass(slots=True)
 class Placed:
-    """Only the first violations are kept, however many rows lie astray."""
+    """Only the first violations are kept, however many rows are misplaced."""
 
     checked: int = 0
     violation_count: int = 0
@@ -49,7 +49,7 @@ class Placed:
 
 
 async def check_placement(cluster: Cluster, shard: Database) -> Placed:
-    """Reads again where the map changed meanwhile: rows follow their map, so only a map that stood still judges."""
+    """Checks again if the map changed meanwhile: rows move with the map, so a violation counts only under one map."""
     shard_map = await load_whole_map(cluster)
     for _ in range(_TRIES_MAX):
         placed = await _check(shard_map, shard)
@@ -73,15 +73,15 @@ async def _check(shard_map: ShardMap, shard: Database) -> Placed:
 
 
 def _misplaced(shard_map: ShardMap, shard: str, row: Row[tuple[str, str, str, str]]) -> Violation | None:
-    route, what = _route(shard_map, row), f"{row.relation} {row.id}"
+    route, label = _route(shard_map, row), f"{row.relation} {row.id}"
     found = {"relation": row.relation, "id": row.id, "key": row.key}
     if route.shard != shard:
         found |= {"map_says": route.shard}
-        return Violation(f"{what} lies on {shard}, but belongs on {route.shard}", shard, found)
+        return Violation(f"{label} lies on {shard}, but belongs on {route.shard}", shard, found)
     if route.slot != row.slot:
         found |= {"slot": row.slot, "map_says": route.slot}
-        told = f"{what} says it is in {route.keyspace} {row.slot!r}, but its key is in {route.slot!r}"
-        return Violation(told, shard, found)
+        what = f"{label} says it is in {route.keyspace} {row.slot!r}, but its key is in {route.slot!r}"
+        return Violation(what, shard, found)
     return None
 
 

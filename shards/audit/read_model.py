@@ -1,6 +1,6 @@
-"""The read model against the write model, by content: nothing more, nothing missing, nothing old.
+"""Compares the read model with the shards' tables by content: no row too many, missing or out of date.
 
-What an event on its way explains is in flight and no violation. See `shards.projection.comparing`.
+A difference that an unprojected event explains is in flight, not a violation. See `shards.projection.comparing`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _PARKED = """
     ORDER BY aggregate, aggregate_id
 """
 
-# Of one version, in one snapshot of it: each of these is written together with what it follows from.
+# Rules within one version, in one snapshot: each derived value is written together with the rows that it is derived
+# from.
 _WITHIN = (
     Rule(
         "the statement of account {account_id} ends with {stated}, but its lines sum to {lines}",
@@ -66,8 +67,8 @@ _WITHIN = (
         """,
     ),
     Rule(
-        "sales of {sku} on {day} are told as {units} units for {amount} in {orders} orders, but {sold_units} units for "
-        "{sold} in {sold_orders} orders were confirmed",
+        "sales of {sku} on {day} are recorded as {units} units for {amount} in {orders} orders, but {sold_units} units "
+        "for {sold} in {sold_orders} orders were confirmed",
         """
         SELECT sku, CAST(day AS text) AS day, currency, coalesce(s.units, 0) AS units,
                coalesce(s.amount, 0) AS amount_minor, coalesce(s.orders, 0) AS orders,
@@ -87,8 +88,8 @@ _WITHIN = (
 
 @dataclass(slots=True)
 class Projected:
-    """`moving`: rows that could not be judged, since events of theirs are on their way. `wrong`: those that differ, by
-    table. `has_begun` is false where the version has taken nothing of this shard yet; then nothing was compared."""
+    """`moving`: how many rows could not be judged because of unprojected events. `wrong`: how many rows differ, by
+    table. `has_begun` is False if the version has taken nothing of this shard yet; then nothing was compared."""
 
     has_begun: bool = True
     moving: int = 0
@@ -98,7 +99,7 @@ class Projected:
 async def check_projected(
     shard: Database, read_model: Database, findings: Findings, version: Version = Version.LIVE
 ) -> Projected:
-    """Adds what differs between one shard and a version of the read model. Changes nothing, in bounded memory.
+    """Adds the differences between one shard and a version of the read model. Changes nothing; memory is bounded.
 
     The databases must be without time limits.
     """
@@ -109,7 +110,7 @@ async def check_projected(
     async with shard.snapshot() as view:
         gone = await trimmed_to(view)
     if version in await lost_versions(shard, read_model):
-        # What differs is told all the same: what the read model has and the shard has not is what was lost.
+        # Differences are reported all the same: rows that only the read model has are what was lost.
         about = {"version": version.value, "position": position}
         findings.add_violations(Check.READ_MODEL, [Violation(HistoryLost(shard.name).message, shard.name, about)])
     elif gone != BEGINNING and int(gone) >= int(position or BEGINNING):
@@ -132,7 +133,7 @@ async def check_projected(
 
 
 async def check_version(read_model: Database, findings: Findings, version: Version = Version.LIVE) -> None:
-    """Adds what disagrees within one version of the read model: sums, and names that rows carry."""
+    """Adds violations within one version of the read model: wrong sums, and wrong names in rows that carry them."""
     async with read_model.snapshot() as view:
         for rule in _WITHIN:
             of_version = Rule(rule.what, rule.query.replace("{s}", version.value))
@@ -150,35 +151,35 @@ async def _parked(view: AsyncConnection, shard: str, version: Version) -> Sequen
 
 
 def _difference_violation(difference: Difference, shard: str) -> Violation:
-    name, ours, told = f"{difference.kind.name} {difference.key}", difference.ours, difference.told
+    name, ours, theirs = f"{difference.kind.name} {difference.key}", difference.of_shard, difference.of_version
     row: dict[str, object] = {"kind": difference.kind.name, "key": difference.key}
-    if ours is None or told is None:
-        row["row"] = {field: _written(field, value) for field, value in (ours or told or {}).items()}
+    if ours is None or theirs is None:
+        row["row"] = {field: _written(field, value) for field, value in (ours or theirs or {}).items()}
     else:
         row["fields"] = {
-            field: {"write_model": _written(field, ours_has), "read_model": _written(field, told_has)}
-            for field, (ours_has, told_has) in difference.fields.items()
+            field: {"write_model": _written(field, ours_has), "read_model": _written(field, theirs_has)}
+            for field, (ours_has, theirs_has) in difference.fields.items()
         }
-    if told is None:
+    if theirs is None:
         what = f"{name} is missing in the read model"
     elif ours is None:
         what = f"the read model has {name}, which {shard} does not have"
-    elif told["version"] < ours["version"]:
+    elif theirs["version"] < ours["version"]:
         what = (
             f"{name} is at version {ours['version']}, which the cursor has passed, but the read model has version "
-            f"{told['version']}"
+            f"{theirs['version']}"
         )
     else:
         fields = "; ".join(
-            f"{field} is {_written(field, has)}, not {_written(field, tells)}"
-            for field, (has, tells) in difference.fields.items()
+            f"{field} is {_written(field, has)}, not {_written(field, other)}"
+            for field, (has, other) in difference.fields.items()
         )
-        what = f"the read model tells {name} wrongly: {fields}"
+        what = f"the read model has {name} wrong: {fields}"
     return Violation(what, shard, row)
 
 
 def _written(field: str, value: object) -> object:
-    """A time as everywhere else: what JSON holds is as Postgres writes it."""
+    """Times in the usual format: in the JSON documents they are written as Postgres does."""
     if isinstance(value, str) and (field == "at" or field.endswith("_at")):
         return timestamp(datetime.fromisoformat(value))
     return value

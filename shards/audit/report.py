@@ -1,4 +1,4 @@
-"""What `verify` found, as everybody is shown it."""
+"""The report of `verify`, as commands, programs and `--json` show it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
 
 
 class MoneyInFlightNow(Document):
-    """Of one currency: in how many payments, and how much, as a decimal string."""
+    """Money of one currency in flight: the number of payments, and the amount as a decimal string."""
 
     count: int
     amount: str
@@ -39,14 +39,14 @@ class InFlightNow(Document):
 
 
 class ReadModelNow(Document):
-    """`rows_in_flight` could not be judged; of `not_begun` shards the read model has taken nothing yet."""
+    """`rows_in_flight` could not be judged yet; from the shards `not_begun` the read model has taken nothing yet."""
 
     rows_in_flight: int
     not_begun: list[str]
 
 
 class CheckedDocument(Document):
-    """`violations`: the first ones; `violation_count`: all."""
+    """`violations` holds the first ones, `violation_count` counts all."""
 
     name: Check
     ok: bool
@@ -56,7 +56,7 @@ class CheckedDocument(Document):
 
 
 class VerifyReport(Document):
-    """`expired`: sagas whose workflow Temporal has forgotten, as it may."""
+    """`expired`: how many sagas have a workflow that Temporal deleted after its retention."""
 
     ok: bool
     in_flight: InFlightNow
@@ -70,7 +70,7 @@ class VerifyReport(Document):
 
 
 def report_of(audit: Audit) -> VerifyReport:
-    """Of an audit that has run."""
+    """The report of an audit that has run."""
     money = {
         currency: MoneyInFlightNow(count=each.count, amount=amount_text(each.minor, currency))
         for currency, each in sorted(audit.in_flight.money.items())

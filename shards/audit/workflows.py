@@ -1,4 +1,4 @@
-"""What an audit asks about workflows: which sagas have some, and whether one of them is still at work."""
+"""What an audit needs to know about workflows: which sagas have one, and whether it still works on the saga."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Work(StrEnum):
-    """`ABSENT`: Temporal does not know it, or no longer: closed workflows are forgotten after their retention."""
+    """`ABSENT`: Temporal does not know it, perhaps because it closed and its retention has ended."""
 
     OPEN = "open"
     CLOSED = "closed"
@@ -19,7 +19,7 @@ class Work(StrEnum):
 @dataclass(frozen=True, slots=True)
 class WorkflowState:
     """Equal for the same state of the same run: a saga that was started again has another `run_id`. `completed`: it
-    came to its own end, and was not terminated. `refused`: at its start, so that nothing of it was begun.
+    ended by itself and was not terminated. `refused`: its start was refused, so that nothing was begun.
     """
 
     work: Work
@@ -30,7 +30,7 @@ class WorkflowState:
 
 @dataclass(frozen=True, slots=True)
 class ListedWorkflow:
-    """`status` is what the workflow told last: its search attribute `OrderStatus` or `TransferStatus`."""
+    """`status` is the workflow's search attribute `OrderStatus` or `TransferStatus`."""
 
     saga_id: str
     work: Work
@@ -39,15 +39,15 @@ class ListedWorkflow:
 
 class WorkflowStates(Protocol):
     def listed(self) -> AsyncGenerator[ListedWorkflow, None]:
-        """Every order's and transfer's workflow, as known a moment ago; of a choreographed order the one that placed
+        """The workflows of all orders and transfers, as of a moment ago; for a choreographed order the one that placed
         it. Raises `Unreachable`."""
 
     async def state_of(self, workflow_id: str) -> WorkflowState:
-        """As it is now. Raises `Unreachable`."""
+        """The workflow's state now. Raises `Unreachable`."""
 
 
 def together(states: Sequence[WorkflowState]) -> WorkflowState:
-    """Several workflows of one saga as one: any that is open works on it."""
+    """The joint state of one saga's workflows: it is open if any of them is."""
     work = next((work for work in (Work.OPEN, Work.CLOSED) if any(each.work is work for each in states)), Work.ABSENT)
     known = [each for each in states if each.work is not Work.ABSENT]
     runs = [each.run_id for each in known if each.run_id is not None]

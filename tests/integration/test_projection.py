@@ -235,7 +235,7 @@ async def test_a_rename_reaches_the_rows_that_carry_the_name(world: World) -> No
 @pytest.mark.parametrize(
     ("aggregate", "reason"),
     [
-        ("order", "an event tells of version 7, but there is no such row"),
+        ("order", "an event is of version 7, but there is no such row"),
         ("parcel", "no aggregate of this release is called parcel"),
     ],
 )
@@ -407,7 +407,7 @@ async def test_a_later_event_of_what_is_parked_tries_again(world: World) -> None
         await append(connection, "customer", customer, 2)
     await project(world)
     [(_, version, reason)] = await parked(world, customer)
-    assert (version, reason) == (2, "an event tells of version 2, but its row is of version 1")
+    assert (version, reason) == (2, "an event is of version 2, but its row is of version 1")
     async with world.cluster.primaries["shard-3"].transaction() as connection:
         await connection.execute(text("UPDATE customer SET version = 3 WHERE id = :id"), {"id": customer})
         await append(connection, "customer", customer, 3)

@@ -58,37 +58,37 @@ DAMAGES = (
         "UPDATE live.order_details SET state = 'pending', version = 1 WHERE id = '{order}'",
     ),
     Damage(
-        "the read model tells order {order} wrongly: customer_name is {customer}, not somebody else",
+        "the read model has order {order} wrong: customer_name is {customer}, not somebody else",
         READ_MODEL,
         "UPDATE live.order_details SET customer_name = 'somebody else' WHERE id = '{order}'",
     ),
     Damage(
-        "the read model tells order {order} wrongly: version is 2, not 9",
+        "the read model has order {order} wrong: version is 2, not 9",
         READ_MODEL,
         "UPDATE live.order_details SET version = 9 WHERE id = '{order}'",
     ),
     Damage(
-        "the read model tells order item {order}/1 wrongly: quantity is 3, not 4",
+        "the read model has order item {order}/1 wrong: quantity is 3, not 4",
         READ_MODEL,
         "UPDATE live.order_item SET quantity = 4 WHERE order_id = '{order}'",
     ),
     Damage(
-        "the read model tells customer {customer} wrongly: email is None, not a@b.example",
+        "the read model has customer {customer} wrong: email is None, not a@b.example",
         READ_MODEL,
         "UPDATE live.customer SET email = 'a@b.example' WHERE id = '{customer}'",
     ),
     Damage(
-        "the read model tells account {customer} wrongly: held is 0, not 1; posted is 9700, not 9701",
+        "the read model has account {customer} wrong: held is 0, not 1; posted is 9700, not 9701",
         READ_MODEL,
         "UPDATE live.account_details SET posted = 9701, held = 1 WHERE id = '{customer}'",
     ),
     Damage(
-        "the read model tells stock {sku} wrongly: on_hand is 7, not 8",
+        "the read model has stock {sku} wrong: on_hand is 7, not 8",
         READ_MODEL,
         "UPDATE live.stock_level SET on_hand = 8 WHERE sku = '{sku}'",
     ),
     Damage(
-        "the read model tells product {sku} wrongly: unit_price is 100, not 99",
+        "the read model has product {sku} wrong: unit_price is 100, not 99",
         READ_MODEL,
         "UPDATE live.product SET unit_price = 99 WHERE sku = '{sku}'",
     ),
@@ -103,7 +103,7 @@ DAMAGES = (
         "DELETE FROM live.statement_line WHERE saga_id = '{saga}' AND kind = 'capture'",
     ),
     Damage(
-        "the read model tells statement line {customer}/capture/{saga} wrongly: amount is -300, not -301",
+        "the read model has statement line {customer}/capture/{saga} wrong: amount is -300, not -301",
         READ_MODEL,
         "UPDATE live.statement_line SET amount = -301 WHERE saga_id = '{saga}' AND kind = 'capture'",
     ),
@@ -118,12 +118,12 @@ DAMAGES = (
         "UPDATE live.order_item SET product_name = 'another name' WHERE order_id = '{order}'",
     ),
     Damage(
-        "are told as 3 units for 3.01 in 1 orders, but 3 units for 3.00 in 1 orders were confirmed",
+        "are recorded as 3 units for 3.01 in 1 orders, but 3 units for 3.00 in 1 orders were confirmed",
         READ_MODEL,
         "UPDATE live.sales SET amount = amount + 1 WHERE sku = '{sku}'",
     ),
     Damage(
-        "are told as 0 units for 0.00 in 0 orders, but 3 units for 3.00 in 1 orders were confirmed",
+        "are recorded as 0 units for 0.00 in 0 orders, but 3 units for 3.00 in 1 orders were confirmed",
         READ_MODEL,
         "DELETE FROM live.sales WHERE sku = '{sku}'",
     ),

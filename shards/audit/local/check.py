@@ -1,4 +1,4 @@
-"""The checks that need one shard only, in one snapshot of it."""
+"""Runs the checks within one shard, all in one snapshot."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BY_TABLES = (LEDGER, HOLDS, CLEARING, STOCK, ORDERS, TRANSFERS, ORPHANS, EVENT_
 
 
 async def check_shard(shard: Database, findings: Findings, forgotten_after_seconds: int) -> int:
-    """Adds what is found; the number of prepared transactions that are still being decided. Changes nothing."""
+    """Adds all violations. Returns how many prepared transactions are still being decided. Changes nothing."""
     async with shard.snapshot() as connection:
         for local_check in (*_BY_TABLES, prepared_check(forgotten_after_seconds)):
             await _check(local_check, connection, shard.name, findings)

@@ -1,6 +1,6 @@
-"""Clearing on one shard: its balance is the sum of its legs, and each leg is what its movement moved.
+"""Clearing on one shard: its balance is the sum of its legs, and each leg matches its movement.
 
-Whether the two legs of a saga agree is asked across shards: see `judgement`.
+That the two legs of a saga match is checked across shards: see `shards.audit.sagas.judgement`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Every version that an aggregate has had is told by an event, as far as events are kept.
+"""Every version of an aggregate has an event, as far as events are kept.
 
-Each change raises the version of what it changes by one and tells so in its own transaction. The trimmer takes events
-in the order of transactions, and a transaction that waited for an aggregate's lock can be older than the one it waited
-for: so where something was trimmed, only what is a minute younger than the oldest event must be whole, which is much
-longer than a transaction may take.
+Each change raises the version by one and appends an event in the same transaction. The trimmer deletes events in the
+order of transaction ids, and a transaction that waited for an aggregate's lock can have a lower id than the one that it
+waited for. So if events were trimmed, versions must be complete only from one minute after the oldest event on; that is
+much longer than a transaction may take.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EVENT_VERSIONS = LocalCheck(
             ), kept AS MATERIALIZED (
                 SELECT min(created_at) + interval '1 minute' AS since
                 FROM outbox, trimmed WHERE outbox.xid > trimmed.xid
-            ), told AS (
+            ), recorded AS (
                 SELECT aggregate, aggregate_id, array_agg(DISTINCT aggregate_version) AS versions,
                        CASE WHEN (SELECT xid FROM trimmed) IS NULL THEN 1 ELSE
                            min(aggregate_version) FILTER (WHERE created_at >= (SELECT since FROM kept)) END AS oldest
@@ -38,7 +38,7 @@ EVENT_VERSIONS = LocalCheck(
                 UNION ALL SELECT 'transfer', source || '/' || id, version FROM transfer
             )
             SELECT aggregate, aggregate_id, version, oldest, n AS told
-            FROM has JOIN told USING (aggregate, aggregate_id),
+            FROM has JOIN recorded USING (aggregate, aggregate_id),
                  LATERAL (SELECT count(*) AS n FROM unnest(versions) AS v WHERE v BETWEEN oldest AND version) AS counted
             WHERE n < version - oldest + 1
             """,

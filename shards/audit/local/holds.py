@@ -1,6 +1,6 @@
-"""Holds: what an account has set aside is what its placed holds say, and a hold's state follows its order's.
+"""Holds: the held amount of an account is the sum of its placed holds, and a hold's state matches its order's.
 
-Hold, account and order share the customer's shard, and each step of the three is one transaction.
+Hold, account and order are on the customer's shard, and each change of them is one transaction.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ HOLDS = LocalCheck(
             SELECT b.saga_id, o.id AS order_id, o.state AS order_state, o.currency, o.total AS total_minor
             FROM orders AS o JOIN barrier AS b ON b.saga_id = 'order/' || o.id AND b.op = 'do'
               AND CASE WHEN o.choreography IS NULL THEN b.step = '{Step.OPEN_ORDER}'
-                  -- One that was only barred has nothing to show either.
+                  -- A step that was only barred has no hold either.
                   ELSE b.step = '{Step.HOLD_PAYMENT}' AND NOT EXISTS (
                       SELECT FROM barrier WHERE saga_id = b.saga_id AND step = b.step AND op = 'undo') END
             WHERE o.total > 0 AND NOT EXISTS (SELECT FROM hold WHERE saga_id = b.saga_id)

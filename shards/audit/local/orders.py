@@ -1,4 +1,5 @@
-"""Orders on their customer's shard: lines, customer and shipment. Lookup and workflow: see `judgement`."""
+"""Orders on their customer's shard: lines, customer and shipment. For lookup and workflow see
+`shards.audit.sagas.judgement`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Effects and their barriers, on the shard of the effect: neither is there without the other.
+"""Effects and their barrier rows, on the shard of the effect: neither exists without the other.
 
-An effect without its barrier row would be done again; one that outlived its undo is lost to everybody.
-Whether the saga behind a barrier still lives is asked across shards: see `judgement`.
+An effect without its barrier row would be done again; one that was not removed by its undo belongs to no saga.
+Whether a workflow still works on the saga is checked across shards: see `shards.audit.sagas.judgement`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Prepared transactions: a young one is being decided, an old one was forgotten.
 
-It keeps its locks, holds back vacuum and freezes the whole server's horizon: the outbox stands still behind it.
+A prepared transaction keeps its locks, holds back vacuum and stops the server's horizon, so that readers of the outbox
+get no later events.
 """
 
 from __future__ import annotations

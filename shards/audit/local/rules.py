@@ -1,7 +1,7 @@
 """Rules that one snapshot of one shard must obey at every instant, mid-saga and mid-crash.
 
-A rule is a query for the rows that break it. Each effect and what belongs to it share a transaction, so nothing here
-has to be read twice: what one snapshot shows is damage.
+A rule is a query for the rows that break it. Each effect and all that belongs to it commit in one transaction, so
+nothing has to be read twice: any violation in a snapshot is damage.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from domain.money import Money
 from domain.timestamps import timestamp
 from shards.audit.findings import VIOLATIONS_SHOWN_MAX, Check, Violation
 
-# What is read at once of a stream: row by row, SQLAlchemy's switch between its two worlds costs more than the row.
+# How many rows are fetched from a stream at once: one by one, SQLAlchemy's greenlet switch costs more than the row.
 PART_ROWS = 500
 
 _MINOR = "_minor"
@@ -29,8 +29,8 @@ _MINOR = "_minor"
 class Rule:
     """`what` is the sentence for one row, with the row's columns in braces.
 
-    Columns of `query` that end in `_minor` are minor units of the row's `currency`; they are told as decimal
-    strings, without the ending.
+    Columns of `query` that end in `_minor` are minor units of the row's `currency`; they are reported as decimal
+    strings, without the suffix.
     """
 
     what: str
@@ -51,7 +51,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class LocalCheck:
-    """`count` answers how many rows the rules look at."""
+    """`count` is a query for the number of rows that the rules check."""
 
     check: Check
     count: str
@@ -59,23 +59,23 @@ class LocalCheck:
 
 
 def json_row(row: Mapping[str, object]) -> dict[str, object]:
-    """A row as JSON can hold it, amounts as decimal strings."""
+    """The row with values that JSON can hold, amounts as decimal strings."""
     currency = row.get("currency")
-    told = {}
+    values: dict[str, object] = {}
     for name, value in row.items():
         if name == "violation_count":
             continue
         if name.endswith(_MINOR):
-            told[name.removesuffix(_MINOR)] = amount_text(value, currency)
+            values[name.removesuffix(_MINOR)] = amount_text(value, currency)
         elif isinstance(value, datetime):
-            told[name] = timestamp(value)
+            values[name] = timestamp(value)
         else:
-            told[name] = int(value) if isinstance(value, Decimal) else value
-    return told
+            values[name] = int(value) if isinstance(value, Decimal) else value
+    return values
 
 
 def amount_text(minor: object, currency: object) -> object:
-    """A decimal string; in damaged rows also what has none, as it is."""
+    """The amount as a decimal string. In damaged rows a value without one is returned as it is."""
     if not isinstance(minor, int | Decimal):
         return minor
     if isinstance(currency, str) and currency in DECIMALS:

@@ -1,6 +1,6 @@
-"""Stock of one shard: what is reserved and on hand follows from reservations and receipts.
+"""Stock of one shard: reserved and on-hand quantities follow from reservations and receipts.
 
-Whether reservations agree with their orders is asked across shards: see `judgement`.
+That reservations match their orders is checked across shards: see `shards.audit.sagas.judgement`.
 """
 
 from __future__ import annotations

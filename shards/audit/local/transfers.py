@@ -1,6 +1,6 @@
-"""Transfers on one shard: what a row says was moved was moved, and nothing was moved without a row that says so.
+"""Transfers on one shard: money that a row says was moved was moved, and no other was.
 
-Whether source and target agree is asked across shards: see `transfer_judgement`.
+That source and target match is checked across shards: see `shards.audit.sagas.transfer_judgement`.
 """
 
 from __future__ import annotations

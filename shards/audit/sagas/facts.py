@@ -1,4 +1,4 @@
-"""What the shards know of one saga: plain facts, with the shard that holds each."""
+"""The facts that the shards hold of one saga, each with its shard."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class LookupFact(NamedTuple):
 
 
 class OrderFact(NamedTuple):
-    """`total` in minor units. `lines`: what is wanted of each SKU, sorted by SKU. `event`: the newest one of a
-    choreographed order; `unread`: one of its events is still to be read by what starts the reactors."""
+    """`total` in minor units. `lines`: the wanted quantity of each SKU, sorted by SKU. `event`: the newest event of a
+    choreographed order; `unread`: the consumer that starts reactors has not read one of its events yet."""
 
     shard: str
     customer_id: str
@@ -39,7 +39,7 @@ class OrderFact(NamedTuple):
 
 
 class TransferFact(NamedTuple):
-    """`amount` in minor units. `batch_id` of one that was decided by a batch."""
+    """`amount` in minor units. `batch_id` is set if a batch decided it."""
 
     shard: str
     source: str
@@ -52,7 +52,8 @@ class TransferFact(NamedTuple):
 
 
 class AdmissionFact(NamedTuple):
-    """`amount` in minor units. `batch_id` of one that a batch asked for, before it took the transfer's id."""
+    """`amount` in minor units. `batch_id` is set if a batch admitted it, which it does before it takes the transfer's
+    id."""
 
     shard: str
     account_id: str
@@ -89,7 +90,7 @@ class StepFact(NamedTuple):
 
 @dataclass(slots=True)
 class SagaFacts:
-    """Everything the shards know of one saga. Empty where none knows it."""
+    """All facts of one saga. Empty if no shard has any."""
 
     saga_id: str
     lookups: list[LookupFact] = field(default_factory=list)
@@ -102,7 +103,7 @@ class SagaFacts:
 
     @property
     def order_id(self) -> str | None:
-        """None where the saga is not an order's."""
+        """None if the saga is not an order's."""
         return self.saga_id.removeprefix(ORDER_PREFIX) if self.saga_id.startswith(ORDER_PREFIX) else None
 
     @property
@@ -111,8 +112,8 @@ class SagaFacts:
 
     @property
     def workflow_ids(self) -> tuple[str, ...]:
-        """Whose work it is: any of these. A saga's own workflow, the batch that its transfer is of, or the reactors to
-        a choreographed order's newest event. Of an order without a row it is not known how it is carried out.
+        """The workflows that may work on the saga: its own, the batch of its transfer, or the reactors to a
+        choreographed order's newest event. The style of an order without a row is not known, so both are listed.
         """
         if self.batch_id is not None:
             return (batch_workflow_id(self.batch_id),)
@@ -125,28 +126,28 @@ class SagaFacts:
 
     @property
     def is_unread(self) -> bool:
-        """Whether somebody will still be told of it, and then start to work on it."""
+        """Whether an event of it is still unread, so that reactors will be started."""
         return any(order.unread for order in self.orders)
 
     @property
     def batch_id(self) -> str | None:
-        """Of the batch whose work it is."""
+        """The batch that the transfer belongs to."""
         rows: Sequence[TransferFact | AdmissionFact] = self.transfers or self.admissions
         return next((each.batch_id for each in rows if each.batch_id is not None), None)
 
     @property
     def is_known(self) -> bool:
-        """Whether the row is there that every saga of its kind begins with."""
+        """Whether the row exists that every saga of its kind begins with."""
         return bool(self.transfers if self.is_transfer else self.lookups)
 
     @property
     def is_empty(self) -> bool:
-        """Whether no shard knows anything of it."""
+        """Whether no shard has any fact of it."""
         parts = (self.lookups, self.orders, self.transfers, self.admissions, self.legs, self.reservations, self.steps)
         return not any(parts)
 
     def add(self, shard: str, facts: Sequence[Mapping[str, Any]]) -> None:
-        """Facts of one shard, as the query answers them; sorted, so that equal sagas compare equal."""
+        """Adds one shard's facts, as the query returns them; sorted, so that equal facts compare equal."""
         for fact in facts:
             match fact["kind"]:
                 case "lookup":

@@ -1,8 +1,8 @@
-"""What all shards together know of one saga, gathered so that it can be judged while traffic runs.
+"""Gathers the facts of sagas from all shards, so that they can be judged while traffic runs.
 
-Shards are read one by one, so what is gathered may never have been true at one instant. But a saga's rows only go
-forward, and none ever returns to what it was: where two gatherings, one after the other, are equal, nothing moved
-between them, and they are a consistent cut.
+Shards are read one by one, so the facts may never have been true at one instant. But a saga's rows only go forward and
+never return to an earlier state: if two gatherings, one after the other, are equal, nothing changed between them, and
+they are a consistent cut.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from shards.outbox.cursors import REACTORS
 
 
 class Counted(NamedTuple):
-    """`sagas`: all whose ids are taken; `with_workflow`: those that had a workflow of their own, unlike a batch's."""
+    """`sagas`: all whose ids are taken; `with_workflow`: without transfers of batches, which have no workflow of their
+    own."""
 
     sagas: int
     with_workflow: int
 
 
-# Orders of which an event lies behind the position of what starts the reactors. Read once for all orders.
+# Orders with an event that the consumer which starts reactors has not read yet. Evaluated once for all orders.
 _UNREAD = f"""
     SELECT aggregate_id FROM outbox WHERE aggregate = 'order'
         AND xid >= coalesce((SELECT xid FROM outbox_cursor WHERE consumer = '{REACTORS}'), CAST('0' AS xid8))
@@ -37,7 +38,7 @@ _UNREAD = f"""
 
 
 def _facts_query(of_orders: str = "", of_lookups: str = "", of_transfers: str = "", of_sagas: str = "true") -> str:
-    # One row per saga: sorted by the server, on its disk where there are many, so that shards can be merged.
+    # One row per saga, sorted by the server (on its disk if there are many), so that shards can be merged.
     return f"""
         SELECT saga_id COLLATE "C" AS saga_id, jsonb_agg(fact) AS facts FROM (
             SELECT 'order/' || order_id AS saga_id, jsonb_build_object('kind', 'lookup', 'customer_id', customer_id,
@@ -99,7 +100,7 @@ _TRANSFER_STATES = text(f"SELECT source, id, state FROM transfer WHERE (source, 
 async def read_all(cluster: Cluster) -> AsyncGenerator[SagaFacts, None]:
     """Every saga that any shard knows, one by one in the order of their ids, in bounded memory.
 
-    Each shard is read in one snapshot; the snapshots are not of one instant. Close it when it is left early.
+    Each shard is read in one snapshot; the snapshots are not of one instant. Close the generator if you leave it early.
     """
     async with AsyncExitStack() as stack:
         streams = [_Stream(shard) for shard in cluster.primaries.values()]
@@ -118,7 +119,7 @@ async def read_all(cluster: Cluster) -> AsyncGenerator[SagaFacts, None]:
 
 
 class _Stream:
-    """One shard's sagas in order; `saga_id` None at the end."""
+    """One shard's sagas in order; `saga_id` is None at the end."""
 
     def __init__(self, shard: Database) -> None:
         self.shard = shard
@@ -142,7 +143,7 @@ class _Stream:
 
 
 async def gather(cluster: Cluster, saga_ids: Sequence[str]) -> dict[str, SagaFacts]:
-    """These sagas' sagas as they are now, empty ones included."""
+    """The facts of these sagas as they are now, empty ones included."""
     keys = _keys(saga_ids)
     sagas = {saga_id: SagaFacts(saga_id) for saga_id in saga_ids}
 
@@ -159,14 +160,14 @@ async def gather(cluster: Cluster, saga_ids: Sequence[str]) -> dict[str, SagaFac
 
 
 async def gather_consistent(cluster: Cluster, saga_ids: Sequence[str]) -> dict[str, SagaFacts]:
-    """Those of these sagas whose rows stand still, each as a consistent cut; the others moved meanwhile."""
+    """Those of these sagas whose rows did not change meanwhile, each as a consistent cut."""
     before = await gather(cluster, saga_ids)
     after = await gather(cluster, saga_ids)
     return {saga_id: saga for saga_id, saga in after.items() if saga == before[saga_id]}
 
 
 async def known_states(cluster: Cluster, saga_ids: Sequence[str]) -> dict[str, str | None]:
-    """The row's state (None: no row yet) of those of these sagas that any shard knows, by saga id."""
+    """By saga id, the row's state (None: no row yet) of those of these sagas that any shard knows."""
     keys = _keys(saga_ids)
     of_transfers = {"sources": keys["sources"], "transfer_ids": keys["transfer_ids"]}
 
@@ -196,7 +197,7 @@ async def count_sagas(cluster: Cluster) -> Counted:
 
 
 def _keys(saga_ids: Sequence[str]) -> dict[str, list[str]]:
-    """What the rows that sagas begin with are found by."""
+    """The keys of the rows that the sagas begin with."""
     orders = [each.removeprefix(ORDER_PREFIX) for each in saga_ids if each.startswith(ORDER_PREFIX)]
     transfers = [each.split("/") for each in saga_ids if each.startswith(TRANSFER_PREFIX) and each.count("/") == 2]
     return {

@@ -1,4 +1,4 @@
-"""What must hold between the shards for one saga. Pure: a saga in, its faults out."""
+"""Judges one saga across the shards. Pure: facts in, faults out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shards.audit.sagas.transfer_judgement import transfer_faults
 
 
 def judge(saga: SagaFacts) -> list[Fault]:
-    """Empty for a saga that has come to its end and left everything as it should be."""
+    """The faults of a saga. Empty if it has ended and left everything as it should be."""
     faults = list(_clearing_faults(saga))
     if saga.is_transfer:
         return [*faults, *transfer_faults(saga)]
@@ -69,10 +69,10 @@ def _capture_faults(saga: SagaFacts, firsts: list[LegFact]) -> Iterator[Fault]:
     elif order is not None:
         captured = sum(leg.amount for leg in firsts if leg.currency == order.currency)
         if captured != order.total:
-            told = amount_text(captured, order.currency)
-            what = f"{saga.saga_id} is confirmed over {_total(order)}, but {told} was captured"
+            captured_text = amount_text(captured, order.currency)
+            what = f"{saga.saga_id} is confirmed over {_total(order)}, but {captured_text} was captured"
             row = _row(saga, order_id=saga.order_id, state=order.state, currency=order.currency)
-            row |= {"total": amount_text(order.total, order.currency), "captured": told}
+            row |= {"total": amount_text(order.total, order.currency), "captured": captured_text}
             yield Fault(Check.CLEARING, False, Violation(what, order.shard, row))
 
 
@@ -95,14 +95,14 @@ def _total(order: OrderFact) -> str:
 
 def _order_faults(saga: SagaFacts) -> Iterator[Fault]:
     order_id = saga.order_id
-    for what, shards in (
+    for noun, shards in (
         ("lookup rows", [each.shard for each in saga.lookups]),
         ("rows", [each.shard for each in saga.orders]),
     ):
         if len(shards) > 1:
             row = _row(saga, order_id=order_id, shards=shards)
-            told = f"order {order_id} has {len(shards)} {what}: on {', '.join(shards)}"
-            yield Fault(Check.ORDERS, False, Violation(told, shards[0], row))
+            what = f"order {order_id} has {len(shards)} {noun}: on {', '.join(shards)}"
+            yield Fault(Check.ORDERS, False, Violation(what, shards[0], row))
     if not saga.lookups:
         yield _without_lookup(saga)
         return
@@ -134,7 +134,7 @@ def _without_lookup(saga: SagaFacts) -> Fault:
     if not known_on:
         what = f"the workflow of order {order_id} is closed, but no shard knows the order"
         return Fault(Check.ORDERS, True, Violation(what, None, _row(saga, order_id=order_id)))
-    # Its shard was restored to before it was claimed: whoever carries it out again claims it.
+    # Its shard was restored to a time before the claim. Carrying the order out again claims the id.
     what = f"order {order_id} is known, but its id was never claimed: it has no lookup row, and nobody works on it"
     return Fault(Check.ORDERS, True, Violation(what, str(known_on[0]), _row(saga, order_id=order_id)))
 
@@ -146,8 +146,8 @@ def _order_fault(saga: SagaFacts, order: OrderFact, what: str, while_open: bool 
 
 # ── stock ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-# What a reservation may be, by the state of its order. One that is right only while somebody works on the order is
-# not in it: see `_MOVING`.
+# The states that a reservation may have, by the state of its order. Those that are right only while a workflow works on
+# the order are in `_MOVING` instead.
 _SETTLED: Mapping[str, set[str]] = {
     OrderState.PENDING: {"reserved"},
     OrderState.CONFIRMED: {"consumed"},
@@ -166,8 +166,8 @@ def _stock_faults(saga: SagaFacts) -> Iterator[Fault]:
     if not saga.orders:
         for reservation in saga.reservations:
             if reservation.state == "released":
-                continue  # The order's shard was restored to before it, and it was given up.
-            # Whoever carries the order out again opens it, or bars it for ever and gives the goods back.
+                continue  # The order's shard was restored to a time before the order, which was then given up.
+            # Carrying the order out again opens it, or bars it for ever and gives the goods back.
             held = reservation.state == "reserved"
             what = (
                 f"{reservation.sku} is {reservation.state} for order {saga.order_id}, which does not exist"
@@ -183,7 +183,7 @@ def _stock_faults(saga: SagaFacts) -> Iterator[Fault]:
         reserved = {reservation.sku for reservation in saga.reservations}
         for sku, quantity in order.lines:
             if sku not in reserved:
-                # Its shard was restored to before that: whoever carries the order on has them leave all the same.
+                # Its shard was restored to a time before that. Carrying the order on consumes the goods all the same.
                 what = (
                     f"order {saga.order_id} is confirmed, but its {quantity} of {sku} were never reserved, and "
                     "nobody works on it"
@@ -195,11 +195,11 @@ def _stock_faults(saga: SagaFacts) -> Iterator[Fault]:
 def _reservation_faults(
     saga: SagaFacts, order: OrderFact, wanted: Mapping[str, int], reservation: ReservationFact
 ) -> Iterator[Fault]:
-    asked = wanted.get(reservation.sku, 0)
-    if asked != reservation.quantity:
+    ordered = wanted.get(reservation.sku, 0)
+    if ordered != reservation.quantity:
         what = (
             f"{reservation.quantity} of {reservation.sku} are {reservation.state} for order {saga.order_id}, "
-            f"which asked for {asked}"
+            f"which asked for {ordered}"
         )
         yield _stock_fault(saga, reservation, what)
     if reservation.state not in _SETTLED.get(order.state, set()):
@@ -227,21 +227,22 @@ def _orphan_faults(saga: SagaFacts) -> Iterator[Fault]:
         confirms = named is not None and named.step.phase is Phase.COMPLETION
         leaves_nothing = named is not None and not named.step.declared.has_effect
         row = _row(saga, step=step, op=op, order_state=state)
-        told = _step_text(step)
+        name = _step_text(step)
         if state == OrderState.CONFIRMED:
             if op == "undo":
-                what = f"step {told} of {saga.saga_id} was undone, but the order is confirmed"
+                what = f"step {name} of {saga.saga_id} was undone, but the order is confirmed"
                 yield Fault(Check.ORPHANS, False, Violation(what, shard, row))
         elif op == "do" and confirms:
-            what = f"step {told} of {saga.saga_id} ran, but the order is {state or 'nowhere'}, not confirmed"
+            what = f"step {name} of {saga.saga_id} ran, but the order is {state or 'nowhere'}, not confirmed"
             yield Fault(Check.ORPHANS, False, Violation(what, shard, row))
         elif op == "do" and not (refused or leaves_nothing) and (shard, step) not in undone:
-            what = f"step {told} of {saga.saga_id} was done and never undone, and nobody works on the saga"
+            what = f"step {name} of {saga.saga_id} was done and never undone, and nobody works on the saga"
             yield Fault(Check.ORPHANS, True, Violation(what, shard, row))
 
 
 def _step_text(step: str) -> str:
-    """A step of stock carries its range's lower bound, which is a SKU and yet says nothing about that product."""
+    """A stock step carries the lower bound of its range: a SKU, but the step is not about that product in
+    particular."""
     name, slash, bound = step.partition("/")
     if not slash:
         return name

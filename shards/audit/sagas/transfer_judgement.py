@@ -1,4 +1,4 @@
-"""What must hold between source and target of one transfer. Pure, like `judgement`, which adds clearing's faults."""
+"""Judges one transfer between source and target. Pure, like `judgement`, which adds the faults of clearing."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _PROMISED = {"open", "refused"}
 
 def transfer_faults(saga: SagaFacts) -> Iterator[Fault]:
     saga_id = saga.saga_id
-    for what, shards in (
+    for noun, shards in (
         ("rows", [each.shard for each in saga.transfers]),
         ("admissions", [each.shard for each in saga.admissions]),
     ):
         if len(shards) > 1:
-            yield _fault(saga, f"{saga_id} has {len(shards)} {what}: on {', '.join(shards)}", shards[0], shards=shards)
+            yield _fault(saga, f"{saga_id} has {len(shards)} {noun}: on {', '.join(shards)}", shards[0], shards=shards)
     if not saga.transfers:
         yield _without_row(saga)
         return
@@ -31,7 +31,7 @@ def transfer_faults(saga: SagaFacts) -> Iterator[Fault]:
     if transfer.state != TransferState.CONFIRMED or transfer.protocol == Protocol.LOCAL:
         for leg in saga.legs:
             amount = f"{amount_text(leg.amount, leg.currency)} {leg.currency}"
-            what = f"{amount} passed through clearing for {saga_id}, which is {_difference_violation(transfer)}"
+            what = f"{amount} passed through clearing for {saga_id}, which is {_state_text(transfer)}"
             yield _fault(saga, what, leg.shard, state=transfer.state)
     for admission in saga.admissions:
         yield from _admission_faults(saga, transfer, admission)
@@ -46,7 +46,7 @@ def _without_row(saga: SagaFacts) -> Fault:
     if not known_on:
         what = f"the workflow of {saga.saga_id} is closed, but no shard knows the transfer"
         return _fault(saga, what, None, while_open=True)
-    # Its source's shard was restored to before it was opened: whoever carries it out again opens it.
+    # Its source's shard was restored to a time before it was opened. Carrying it out again opens it.
     what = f"{saga.saga_id} is known, but its source's shard has no row of it, and nobody works on it"
     return _fault(saga, what, known_on[0], while_open=True)
 
@@ -54,8 +54,8 @@ def _without_row(saga: SagaFacts) -> Fault:
 def _admission_faults(saga: SagaFacts, transfer: TransferFact, admission: AdmissionFact) -> Iterator[Fault]:
     saga_id, shard, state = saga.saga_id, admission.shard, admission.state
     columns: dict[str, Any] = {"account_id": admission.account_id, "admission_state": state, "state": transfer.state}
-    asked = (transfer.target, transfer.currency, transfer.amount)
-    if asked != (admission.account_id, admission.currency, admission.amount):
+    wanted = (transfer.target, transfer.currency, transfer.amount)
+    if wanted != (admission.account_id, admission.currency, admission.amount):
         amount = f"{amount_text(admission.amount, admission.currency)} {admission.currency}"
         what = (
             f"{saga_id} was admitted over {amount} for account {admission.account_id}, which is not what was asked for"
@@ -72,7 +72,7 @@ def _admission_faults(saga: SagaFacts, transfer: TransferFact, admission: Admiss
         yield _fault(saga, what, shard, while_open=True, **columns)
 
 
-def _difference_violation(transfer: TransferFact) -> str:
+def _state_text(transfer: TransferFact) -> str:
     return "moved within a shard" if transfer.protocol == Protocol.LOCAL else transfer.state
 
 
