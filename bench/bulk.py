@@ -64,8 +64,9 @@ async def main(transfers: int, accounts: int, rounds: int) -> None:
 
 @dataclass
 class Measured:
-    """Transfers a second; and microseconds of CPU a transfer, which neighbours on the machine change less: of Postgres,
-    the worker and the command, without Temporal, whose idling counts for more than what a batch asks of it."""
+    """Transfers per second, and microseconds of CPU per transfer, which other load on the machine distorts less. The
+    CPU is that of Postgres, the worker and the command, without Temporal, whose idle load outweighs the work of a
+    batch."""
 
     rates: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
@@ -76,7 +77,7 @@ async def compare(settings: Settings, data_dir: Path, transfers: int, accounts: 
     peaks: list[int] = []
     async with connected(settings, long_running=True) as to:
         for number in range(rounds):
-            # Accounts of their own, so that neither finds the other's rows in its way.
+            # Separate accounts, so that neither variant works on the other's rows.
             for name in ("plain", "bulk"):
                 prefix = f"{name}{number}-"
                 file = data_dir / f"{prefix}.csv"
@@ -98,7 +99,7 @@ async def compare(settings: Settings, data_dir: Path, transfers: int, accounts: 
 
 
 async def measure_single(settings: Settings, to: Connections, data_dir: Path, file: Path) -> float:
-    """Seconds for each of the first transfers of the file as a workflow of its own."""
+    """Seconds per transfer if each of the file's first transfers is a workflow of its own."""
     with open_transfers(file) as source:
         lines = [line async for batch in read_transfers(source) for line in batch if isinstance(line, GoodLine)]
     transfers = [line.transfer for line in lines[:SINGLE_TRANSFERS]]
@@ -151,7 +152,7 @@ async def measure_plain(settings: Settings, to: Connections, file: Path) -> floa
 
 
 def measure_bulk(data_dir: Path, file: Path, transfers: int) -> tuple[float, int]:
-    """Seconds of the whole command, and the worker's peak memory in bytes."""
+    """Runs the whole command: its seconds, and the worker's peak memory in bytes."""
     command = [sys.executable, "-m", "cli", "import", "transfers", str(file), "--data-dir", str(data_dir), "--json"]
     with worker(data_dir) as pid:
         started = time.perf_counter()
@@ -165,7 +166,7 @@ def measure_bulk(data_dir: Path, file: Path, transfers: int) -> tuple[float, int
 
 @contextmanager
 def worker(data_dir: Path) -> Iterator[int]:
-    """Its process id, once it polls."""
+    """Runs a worker; yields its process id once it polls."""
     ready = data_dir / "ready.json"
     ready.unlink(missing_ok=True)
     command = [sys.executable, "-m", "cli", "worker", "--data-dir", str(data_dir)]
@@ -183,7 +184,7 @@ def worker(data_dir: Path) -> Iterator[int]:
 
 
 def cpu_seconds(data_dir: Path) -> float:
-    """Of the database servers, and of this process and its children that have ended."""
+    """CPU seconds so far of the database servers, and of this process and its children that have ended."""
     total = 0.0
     for name, mark in StackRecord.load(data_dir).processes.items():
         if name == TEMPORAL:
@@ -192,7 +193,7 @@ def cpu_seconds(data_dir: Path) -> float:
         for process in (server, *server.children()):
             times = process.cpu_times()
             total += times.user + times.system
-            # Sessions that have ended are their server's children.
+            # Postgres sessions that have ended count as children of their server.
             total += times.children_user + times.children_system
     own = os.times()
     return total + own.user + own.system + own.children_user + own.children_system

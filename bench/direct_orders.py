@@ -1,4 +1,4 @@
-"""Orders by the product's own steps, called one after the other: as their sagas do it, without Temporal in between."""
+"""Carries orders out by calling the activities of their saga directly, one after the other, without Temporal."""
 
 from __future__ import annotations
 

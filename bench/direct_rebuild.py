@@ -1,4 +1,4 @@
-"""A rebuild of the read model without its workflow: for measuring beside it, and for what has planted rows."""
+"""Rebuilds the read model without its workflow, for comparison with it, and after orders were planted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shards.projection.switching import begin, confirm, switch
 
 
 async def rebuild_directly(cluster: Cluster) -> None:
-    """Filled, switched to and confirmed; not compared. Every shard at once, as the workflow does it."""
+    """Fills a new version, switches to it and confirms; compares nothing. All shards at once, as in the workflow."""
     rebuild_id = str(uuid.uuid4())
     await begin(cluster.read_model, rebuild_id)
 

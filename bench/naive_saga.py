@@ -1,8 +1,8 @@
 """The order saga as it is usually written, with the same effects: one regular activity each, a default worker, and a
-list of compensations in the workflow's memory. For comparison only: it loses money when a cancel or a kill comes at the
+list of compensations in the workflow's memory. For comparison only: it loses money if it is cancelled or killed at the
 wrong moment (docs/decisions/0004-the-row-decides.md).
 
-Run as a module it is that worker: `python -m bench.naive_saga DATA_DIR`.
+Run as a module, it is its worker: `python -m bench.naive_saga DATA_DIR`.
 """
 
 from __future__ import annotations

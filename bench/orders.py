@@ -2,8 +2,8 @@
 
     python -m bench.orders [--orders 200] [--rounds 3] [--concurrency 50]
 
-Both variants run in turn, round by round, each with one worker process of its own, so that a machine whose speed
-drifts slows both. Quote the ratio, not the figures.
+Both variants run alternately, round by round, each with one worker process of its own, so that a change of the
+machine's speed affects both. Quote the ratio, not the figures.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The same transfers and the same rows by the best SQL we know without Temporal, for comparison only: one COPY and one
-transaction a shard, everything set-based. Killed in the middle it leaves money that has left and not arrived, and typed
-again it fails; it decides by running sums, which pass over no line that does not fit.
+"""The same transfers and rows by the best SQL we know, without Temporal, for comparison only: one COPY and one
+transaction per shard, all set-based. If it is killed halfway, money has left and not arrived, and running it again
+fails. It decides by running sums, so once a line does not fit, later smaller lines of that account fail too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _STAGE = """
     CREATE TEMP TABLE given (n bigint, source text, transfer_id text, target text, amount bigint, slot text,
                              target_slot text, side text, reason text) ON COMMIT DROP
 """
-# What a running sum allows; what nobody could pay is left out of the sum.
+# Decides by a running sum; amounts above the whole balance are left out of the sum.
 _DECIDE = """
     UPDATE given SET reason = 'insufficient_funds'
     FROM (
@@ -38,7 +38,7 @@ _LOCK = """
 """
 _NAMED = "'transfer/' || source || '/' || transfer_id"
 _TRANSFERS = f"""
-    WITH told AS (
+    WITH appended AS (
         INSERT INTO outbox (origin_shard, saga_id, aggregate, aggregate_id, aggregate_version, kind, payload)
         SELECT $1, {_NAMED}, 'transfer', source || '/' || transfer_id, 1,
                CASE WHEN reason IS NULL THEN 'TransferConfirmed' ELSE 'TransferDeclined' END,
@@ -96,7 +96,7 @@ _CLEARING = "INSERT INTO account (id, kind, currency) VALUES ('clearing/USD', 'c
 
 
 async def carry_out(shards: Mapping[str, str], shard_map: ShardMap, file: Path, batch_id: str) -> None:
-    """Reads the file and moves its money; all shards at once."""
+    """Reads the file and moves its money, on all shards at once."""
     rows = _by_shard(shard_map, file)
     connections = {shard: await asyncpg.connect(dsn) for shard, dsn in shards.items()}
     try:
@@ -108,7 +108,7 @@ async def carry_out(shards: Mapping[str, str], shard_map: ShardMap, file: Path, 
 
 
 class _Declined:
-    """What each source shard declines, which the targets' shards wait for."""
+    """The lines that the sources' shards have declined; the targets' shards wait for them."""
 
     def __init__(self, shards: int) -> None:
         self._barrier = asyncio.Barrier(shards)
@@ -143,7 +143,7 @@ async def _on_shard(
 
 
 def _by_shard(shard_map: ShardMap, file: Path) -> dict[str, list[str]]:
-    """A line across shards is needed on both."""
+    """The lines as COPY text by shard. A line across shards goes to both."""
     rows: dict[str, list[str]] = defaultdict(list)
     with file.open() as lines:
         next(lines)

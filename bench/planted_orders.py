@@ -1,8 +1,8 @@
-"""Finished orders by the hundred thousand, written straight into the shards: as their sagas would have left them.
+"""Hundreds of thousands of finished orders, written directly to the shards, with the rows that their sagas would leave.
 
-No workflow carried them out, so Temporal knows none of them, as after its retention. Nine in ten are confirmed; the
-others were rejected when the stock on their second shard was refused, and were undone. `planted_orders.sql` has the
-rows. Their events were trimmed, so the read model knows nothing of them before it is rebuilt: see `rebuild_directly`.
+Temporal knows none of them, as after its retention. Nine in ten are confirmed; the others were rejected because their
+second shard was out of stock, and were undone. `planted_orders.sql` has the rows. Their events count as trimmed, so the
+read model must be rebuilt to contain them: see `bench.direct_rebuild`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _STAGE = """
 
 @dataclass(frozen=True)
 class Planter:
-    """A shop with customers and goods, in which orders are planted by number."""
+    """Plants orders, by number, in an installation that has the customers and products."""
 
     shard_map: ShardMap
     dsns: Mapping[str, str]
@@ -56,7 +56,7 @@ class Planter:
         return self.shard_map.of_customer(customer_id_of(number)).shard
 
     def _rows(self, numbers: Iterable[int]) -> Iterator[tuple[Any, ...]]:
-        """The near product lies in the first range, the far one in the last: on two shards."""
+        """The near product is in the first range, the far one in the last, so they are on two shards."""
         of = self.shard_map
         for number in numbers:
             order_id, customer_id = order_id_of(number), customer_id_of(number)
@@ -83,7 +83,7 @@ def customer_id_of(number: int) -> str:
 
 
 async def import_catalogue(router: Router, dsns: Mapping[str, str]) -> Planter:
-    """On an empty installation."""
+    """Imports customers and products into an empty installation."""
     names = [customer_id_of(number) for number in range(CUSTOMERS)]
     skus = [f"SKU-{number:03}" for number in range(PRODUCTS)]
     await import_customers(router, [Customer(name, f"Customer {name}", None, RICH) for name in names])

@@ -1,4 +1,4 @@
-"""Events per second of the projection beside the plain INSERT … SELECT of the same rows; then a rebuild of many orders
+"""Events per second of the projection beside a plain INSERT … SELECT of the same rows; then a rebuild of many orders
 while orders go on and pages are read. In one run, on the same servers.
 
     python -m bench.projection [--orders 4000] [--rebuilt 100000] [--rounds 3]
@@ -39,12 +39,12 @@ from stack.settings import load_settings, resolve_owner_databases
 from workers.migration.migrate import migrate
 
 AT_ONCE = 16
-# Few enough to leave the machine to the rebuild: they are there to be in its way, not to be measured.
+# Few enough to leave the machine to the rebuild: they disturb it, and are not measured.
 AT_ONCE_BESIDE_A_REBUILD = 2
 READERS = 3
 READ_EVERY_SECONDS = 0.02
 PAGE_ROWS = 50
-# What a round has written, by table; of the others all, which is little.
+# The rows that a round has written, by table; the other tables are small and taken whole.
 WRITTEN = {
     "order_details": "id >= :first",
     "order_item": "order_id >= :first",
@@ -112,7 +112,7 @@ async def measure(to: Connections, orders: int) -> Measured:
 
 
 async def _project_all(cluster: Cluster) -> int:
-    """What one relay for each shard does, without a pause, until nothing is behind: how many events."""
+    """Projects all events, like one relay per shard but without pauses. Returns how many."""
 
     async def one(shard: Database) -> int:
         projector, taken = Projector(shard, cluster.read_model), 0
@@ -126,7 +126,7 @@ async def _project_all(cluster: Cluster) -> int:
 
 
 async def _plain(read_model: Database, first: str) -> tuple[int, float]:
-    """The rows that this round's orders have become, into empty tables with the same indexes: how many, and seconds."""
+    """Copies this round's rows into empty tables with the same indexes. Returns how many, and seconds."""
     async with read_model.transaction() as connection:
         await connection.exec_driver_sql("CREATE SCHEMA plain")
         for table in TABLES:
@@ -155,7 +155,7 @@ def new_order() -> Order:
 
 
 def order_id_of(number: int) -> str:
-    """Behind those of planted orders."""
+    """Sorts after the ids of planted orders."""
     return f"R-{number:07}"
 
 
@@ -164,7 +164,7 @@ def order_id_of(number: int) -> str:
 
 @dataclass
 class Beside:
-    """What went on while the command ran: orders carried out and pages read."""
+    """What happened while the command ran: orders carried out and pages read."""
 
     seconds: float = 0.0
     rows: int = 0
@@ -173,7 +173,7 @@ class Beside:
 
 
 async def rebuild_under_load(to: Connections, data_dir: Path) -> Beside:
-    """By the command, with one worker, which relays as well."""
+    """Rebuilds by the command, with one worker, which also hosts the relays."""
     beside, over = Beside(), asyncio.Event()
     command = [sys.executable, "-P", "-m", "cli", "projection", "rebuild", "--json", "--data-dir", str(data_dir)]
     with worker(data_dir):
@@ -201,7 +201,7 @@ async def _order(to: Connections, beside: Beside, over: asyncio.Event) -> None:
 
 
 async def _read(read_model: Database, beside: Beside, over: asyncio.Event) -> None:
-    """The newest orders, again and again: a page is full, no newer order is gone from it, and none is older again."""
+    """Reads the newest orders again and again. Each page must be full and never go back in time, nor must any order."""
     newest: Any = None
     versions: dict[str, int] = {}
     while not over.is_set():
@@ -225,7 +225,7 @@ def report(measured: list[Measured], orders: int, rebuilt: int, quiet: float, be
     print(f"{'projection':<32}{rate:>8.0f} events/s{rows:>10.0f} rows/s")
     print(f"{'plain INSERT … SELECT':<32}{'':>8}         {plain:>10.0f} rows/s")
     print(f"\nratio projection / plain SQL by time, round by round, median: {ratio:.1f}")
-    print(f"\nrebuild of {rebuilt} orders, by hand and in quiet, not compared: {quiet:.1f} s")
+    print(f"\nrebuild of {rebuilt} orders without its workflow, on idle servers, not compared: {quiet:.1f} s")
     print(
         f"the same by the command, while {beside.orders} orders were carried out and {beside.pages} pages read: "
         f"{beside.seconds:.1f} s, {beside.rows} rows compared"

@@ -2,12 +2,12 @@
 
     python -m bench.relay [--orders 1000] [--concurrency 200] [--idle 60]
 
-Delay: from an order's event, as its shard's clock has it, to its row in the read model, by a trigger there. Both run on
-this machine. An event is stamped when its transaction begins and a row before its batch commits: some milliseconds that
-do not meet the eye here, one against the other.
+Delay: from an order's event, by its shard's clock, to its row in the read model, by a trigger there. Both run on this
+machine. An event's time is that of its transaction's begin, and a row's time is before its batch commits; the two
+errors are some milliseconds and partly cancel out.
 
-Idle: one worker that only hosts what it did without events, then one that follows the outboxes as well: CPU seconds of
-the worker and of all Postgres servers, and transactions, a minute.
+Idle: one worker without the relays, then one with them: CPU seconds of the worker and of all Postgres servers, and
+transactions, per minute.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ async def main(orders: int, concurrency: int, idle_seconds: int) -> None:
         try:
             await stack.start_servers(3, usual_ports=False)
             await migrate(settings, lambda _: None)
-            # What is watched with is no business of the workers' role.
+            # The trigger is created by the owner: the workers' role may not.
             databases = resolve_owner_databases(settings)
             async with connected(settings) as to:
                 await import_catalogue(to)
@@ -101,7 +101,7 @@ async def import_catalogue(to: Connections) -> None:
 
 
 async def delays(to: Connections, databases: Databases, prefix: str, orders: int, concurrency: int) -> Sequence[float]:
-    """In milliseconds, of every event of these orders."""
+    """The delays of all events of these orders, in milliseconds."""
     client = await to.temporal()
     await run_ours(client, order_of(f"{prefix}-first", 0))
     await caught_up(to)
@@ -119,9 +119,9 @@ async def delays(to: Connections, databases: Databases, prefix: str, orders: int
     written: dict[str, list[tuple[int, float]]] = {}
     for row in await _all([databases.read_model], _WRITTEN):
         written.setdefault(row["id"], []).append((row["version"], row["at"].timestamp()))
-    told = [row for row in await _all(databases.shards.values(), _EVENTS) if row["aggregate_id"] in written]
+    events = [row for row in await _all(databases.shards.values(), _EVENTS) if row["aggregate_id"] in written]
     found = []
-    for row in told:
+    for row in events:
         at = next(at for version, at in written[row["aggregate_id"]] if version >= row["aggregate_version"])
         found.append((at - row["created_at"].timestamp()) * 1000)
     assert len(found) == 2 * orders, "each order was placed and confirmed"
@@ -140,7 +140,7 @@ async def at_rest(
     name: str, command: list[str], databases: Databases, postmasters: Sequence[psutil.Process], seconds: int
 ) -> Idle:
     with worker(command):
-        await asyncio.sleep(10)  # It has started, and what it found to do is done.
+        await asyncio.sleep(10)  # Until it has started and finished the work that it found.
         before = await _used(databases, postmasters)
         await asyncio.sleep(seconds)
         after = await _used(databases, postmasters)
@@ -164,7 +164,7 @@ def _cpu(process: psutil.Process) -> float:
         times = process.cpu_times()
     except psutil.NoSuchProcess:
         return 0.0
-    # Of children that have ended too: a postmaster's connections come and go.
+    # Including children that have ended: a postmaster's backends come and go.
     return float(times.user + times.system + times.children_user + times.children_system)
 
 

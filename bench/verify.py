@@ -2,8 +2,9 @@
 
     python -m bench.verify [--orders 100000]
 
-A quarter of the orders is planted and verified, then the rest: what an order costs must not grow with their number, and
-memory not at all. Each time every order must be counted, and a damaged one in the middle be named. Quote the ratios.
+A quarter of the orders is planted and verified, then the rest: the cost per order must not grow with their number, and
+memory must not grow at all. Each time all orders must be counted, and a damaged one in the middle must be reported.
+Quote the ratios.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Verified:
     document: dict[str, Any]
     seconds: float
     cpu_seconds: float
-    """Of the command alone: on a busy machine it says more than the clock, and nothing of the servers."""
+    """Of the command alone, without the servers: on a busy machine it is more reliable than the clock."""
     peak_bytes: int
 
     def check(self, name: str) -> dict[str, Any]:
@@ -97,15 +98,15 @@ async def measure(data_dir: Path, planter: Planter, new: range, orders: int) -> 
     assert healthy.document["in_flight"] == {"orders": 0, "transfers": 0, "money": {}, "prepared_transactions": 0}
     async with damaged(planter, next(filter(is_confirmed, range(orders // 2, orders)))) as expected:
         found = await verify(data_dir)
-    told = [violation["what"] for violation in found.check("clearing")["violations"]]
+    sentences = [violation["what"] for violation in found.check("clearing")["violations"]]
     assert found.exit_code == 1, found.document
-    assert expected in told, told
+    assert expected in sentences, sentences
     return Measured(orders, healthy, found)
 
 
 @asynccontextmanager
 async def damaged(planter: Planter, number: int) -> AsyncIterator[str]:
-    """A cent of this order's payment is missing where it arrived; what must be said of it. Healed afterwards."""
+    """Removes a cent from this order's payment at its target; yields the expected sentence. Repaired afterwards."""
     saga_id = order_saga_id(order_id_of(number))
     change = "UPDATE clearing_leg SET amount = amount + $1 WHERE saga_id = $2 AND role = 'second'"
     connection = await asyncpg.connect(planter.dsns[planter.merchant_shard()])
@@ -153,7 +154,7 @@ def report(empty: Verified, measured: list[Measured]) -> None:
     cpu = (many.cpu_seconds - empty.cpu_seconds) / (few.cpu_seconds - empty.cpu_seconds)
     print(
         f"\n{measured[1].orders / measured[0].orders:.1f} times the orders: {seconds:.2f} times the seconds and "
-        f"{cpu:.2f} times the CPU over an empty shop, {many.peak_bytes / few.peak_bytes:.2f} times the memory"
+        f"{cpu:.2f} times the CPU over an empty installation, {many.peak_bytes / few.peak_bytes:.2f} times the memory"
     )
 
 

@@ -1,11 +1,11 @@
-"""What Alembic runs around the revisions of one database.
+"""Alembic's environment: runs the revisions of one database.
 
 The caller gives the connection as `config.attributes["connection"]`, outside any transaction. All revisions and the
-version row are one transaction, begun under an advisory lock: of two migrations at once the second waits, then finds
-nothing to do. A crash leaves the database as it was.
+version row are one transaction, begun under an advisory lock: if two migrations run at once, the second waits and then
+finds nothing to do. A crash leaves the database as it was.
 
-Revisions say in full what they make and import no table definitions: a revision must not change when a table does.
-That both agree is tested.
+Revisions spell out what they create and import no table definitions: a revision must not change when a table does. A
+test checks that both agree.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection, func, select
 
-# Any number that nobody else locks in these databases.
+# An arbitrary number that nothing else locks in these databases.
 ONE_AT_A_TIME = 0x5348_4152_4457_4953
 
 

@@ -1,4 +1,4 @@
-"""Postgres's 64-bit transaction id, as revisions spell it."""
+"""Postgres's 64-bit transaction id as a column type for revisions."""
 
 from __future__ import annotations
 

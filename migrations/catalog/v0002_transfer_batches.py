@@ -1,4 +1,4 @@
-"""Batches of transfers: whether all of a file's lines are staged, and where."""
+"""Batches of transfers: how many lines are staged on each shard, and whether that is all of them."""
 
 from __future__ import annotations
 

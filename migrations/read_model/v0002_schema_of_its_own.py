@@ -1,6 +1,6 @@
 """The read model in a schema of its own, so that a new version of it can be filled beside it and switched to.
 
-Nothing is carried over: what the shards hold is enough to fill it.
+No rows are kept: they can be filled again from the shards.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which mark on its shard vouches for each position. A position that has none yet gets one with its next step."""
+"""The mark on the shard that vouches for each position. A position without one gets it with the next batch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # A rebuild that runs makes its version anew; what was kept from before the last switch is no longer kept.
+    # A running rebuild creates its version anew; the version from before the last switch is dropped.
     for schema in ("next", "retired"):
         op.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
     reader = sa.Column("reader", sa.Text, nullable=False, server_default=sa.text("gen_random_uuid()"))

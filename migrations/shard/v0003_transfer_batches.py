@@ -1,4 +1,4 @@
-"""Batches of transfers: their lines as they were staged, and what their rounds must remember."""
+"""Batches of transfers: staged lines, lines postponed to the second round, and credits by round."""
 
 from __future__ import annotations
 

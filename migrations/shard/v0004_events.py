@@ -1,4 +1,4 @@
-"""What those need who follow the events: positions, what they could not take, and versions of what had none."""
+"""For consumers of the outbox: positions, parked events, and versions of aggregates that had none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Marks by which a position that is kept elsewhere knows the history that it was taken from."""
+"""Marks that vouch for positions kept in another database: see `shards.outbox.marks`."""
 
 from __future__ import annotations
 

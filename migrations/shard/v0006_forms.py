@@ -1,6 +1,6 @@
-"""Forms and limits of what comes in, behind the doors that check it: ids, currencies, amounts.
+"""Check constraints for the form of ids and currencies and the limits of amounts, which the application checks too.
 
-Fails where a row is there that the rules do not let in: it says which table, and leaves the database as it was.
+Fails if an existing row breaks a rule: it names the table, and leaves the database as it was.
 """
 
 from __future__ import annotations

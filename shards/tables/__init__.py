@@ -1,5 +1,5 @@
-"""Every table of the three kinds of database. Migrations build exactly this; a test compares the two.
+"""Every table of the three kinds of database. Migrations build exactly these; a test compares the two.
 
-What must never be stored is forbidden here, by checks and foreign keys, not only by the code above.
-Amounts are minor units (bigint), times are timestamptz from the database's clock.
+Open `shard.py` first. Data that must never be stored is forbidden here, by checks and foreign keys, and not only by
+code. Amounts are minor units (bigint); times are timestamptz by the database's clock.
 """

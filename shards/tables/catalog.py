@@ -10,7 +10,7 @@ metadata = new_metadata()
 
 
 def _given_at() -> Column[int]:
-    """The map version at which the slot was given to its shard: older routers are refused there."""
+    """The map version at which the slot was given to its shard: the shard refuses routers with an older map."""
     return Column("version", BigInteger, nullable=False)
 
 

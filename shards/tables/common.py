@@ -1,4 +1,4 @@
-"""How tables are named and what several of them share."""
+"""Naming conventions, column types and conditions that several tables share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAMES = {
 
 
 def new_metadata() -> MetaData:
-    """One per kind of database."""
+    """New metadata, one per kind of database."""
     return MetaData(naming_convention=_NAMES)
 
 
@@ -37,16 +37,16 @@ def db_time(name: str) -> Column[object]:
 
 
 def identifier(column: str) -> str:
-    """The form of ids and SKUs, as a condition: `domain.identifiers` behind everything else, in whatever collation."""
+    """A condition for the form of ids and SKUs: the rule of `domain.identifiers`, independent of the collation."""
     return f"{column} COLLATE \"C\" ~ '^[A-Za-z0-9._-]{{1,{IDENTIFIER_CHARS_MAX}}}$'"
 
 
 def currency(column: str = "currency") -> str:
-    """No more than the form: which codes there are is the domain's to say, and changes."""
+    """A condition for the form only: which currency codes exist is declared in the domain and changes."""
     return f"{column} COLLATE \"C\" ~ '^[A-Z]{{3}}$'"
 
 
 def one_of(column: str, values: Iterable[str]) -> str:
-    """A column that stays text, as a condition."""
+    """A condition that a text column has one of these values."""
     listed = ", ".join(f"'{value}'" for value in values)
     return f"{column} IN ({listed})"

@@ -1,7 +1,7 @@
 """The read model: what queries read, built from the shards' events.
 
-All of it lies in one schema, so that a new version can be filled beside it, and switched to by renaming the two.
-Nothing refers to anything here by foreign key: streams of several shards meet in these tables, in any order.
+All tables are in one schema, so that a new version can be filled beside it, and switched to by renaming the two.
+There are no foreign keys: events of several shards arrive in these tables in any order.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ metadata = new_metadata()
 LIVE = "live"
 
 # How far each shard's events have been projected: everything of transactions below `xid`. Moves in the same
-# transaction as what was projected, and its lock admits one writer at a time for each shard. `generation` numbers the
-# versions of the read model: a writer that has waited through a switch is told by it. `reader` and `mark`: the shard's
-# `history_mark` that vouches for `xid`; NULL where nothing was taken yet.
+# transaction as the projected rows, and its lock admits one writer at a time for each shard. `generation` numbers the
+# versions of the read model: by it a writer that waited through a switch notices the switch. `reader` and `mark` name
+# the shard's `history_mark` that vouches for `xid`; `mark` is NULL if nothing was taken yet.
 projection_cursor = Table(
     "projection_cursor",
     metadata,
@@ -32,7 +32,7 @@ projection_cursor = Table(
     schema=LIVE,
 )
 
-# What a rebuild has filled of each shard's tables; `after` is the last key. Empty in one that was never rebuilt.
+# How far a rebuild has filled each shard's tables; `after` is the last key. Empty in a version that no rebuild made.
 fill_progress = Table(
     "fill_progress",
     metadata,
@@ -44,7 +44,7 @@ fill_progress = Table(
     schema=LIVE,
 )
 
-# Aggregates whose newest event could not be projected, with the reason. The next event of each tries again.
+# Aggregates whose newest event could not be projected, with the reason. The next event of one tries it again.
 parked_aggregate = Table(
     "parked_aggregate",
     metadata,
@@ -108,7 +108,7 @@ account_details = Table(
     schema=LIVE,
 )
 
-# `position` is the movement's id, which orders the lines of an account: money is there before it is spent.
+# `position` is the movement's id, which orders the lines of an account: money arrives before it is spent.
 statement_line = Table(
     "statement_line",
     metadata,
@@ -138,7 +138,7 @@ order_details = Table(
     Column("reason", Text),
     Column("detail", Text),
     Column("ship_to", JSONB),
-    # The day it is counted to: when it was ordered, where that was said, else when it was placed, by UTC.
+    # The day that sales count it to: the day of the order if one was given, else the day when it was placed, in UTC.
     Column("day", Date, nullable=False),
     Column("placed_at", DateTime(timezone=True), nullable=False),
     Column("decided_at", DateTime(timezone=True)),
@@ -151,7 +151,7 @@ order_details = Table(
     schema=LIVE,
 )
 
-# `product_name` is NULL until the product's own event has come.
+# `product_name` is NULL until the product's own event has been projected.
 order_item = Table(
     "order_item",
     metadata,
@@ -165,7 +165,7 @@ order_item = Table(
     schema=LIVE,
 )
 
-# What was confirmed, by product and day. Counted when an order becomes confirmed, which it does once.
+# Confirmed orders by product and day. Counted when an order becomes confirmed, which happens once.
 sales = Table(
     "sales",
     metadata,

@@ -30,7 +30,7 @@ from shards.tables.common import XID8, currency, db_time, identifier, new_metada
 
 metadata = new_metadata()
 
-# ── who this shard is and what it owns ──────────────────────────────────────────────────────────────────────
+# ── identity and ownership ──────────────────────────────────────────────────────────────────────────────────
 
 shard_identity = Table(
     "shard_identity",
@@ -40,7 +40,7 @@ shard_identity = Table(
     CheckConstraint("only_row", name="only_row"),
 )
 
-# A slot without a row here, or one that is not `owned`, is refused to every writer, whatever map it holds.
+# A slot without a row here, or whose row is not `owned`, is refused to every writer, whatever its map says.
 ownership = Table(
     "ownership",
     metadata,
@@ -54,8 +54,8 @@ ownership = Table(
 
 # ── sagas ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-# One row per step and direction, in the same transaction as the effect: what makes a repeated, late or
-# reversed call harmless. Lies on the shard of the effect and carries the slot it moves with.
+# One row per step and direction, written in the transaction of the effect. It makes repeated, late and reordered calls
+# harmless. It is on the shard of the effect and names the slot with which it moves.
 barrier = Table(
     "barrier",
     metadata,
@@ -73,7 +73,7 @@ outbox = Table(
     "outbox",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    # Readers go by (xid, id) below the snapshot horizon: ids alone are handed out before their commit.
+    # Readers go by (xid, id) below the snapshot's horizon, since ids are assigned before the commit.
     Column("xid", XID8, nullable=False, server_default=text("pg_current_xact_id()")),
     Column("origin_shard", Text, nullable=False),
     Column("saga_id", Text, nullable=False),
@@ -84,12 +84,12 @@ outbox = Table(
     Column("payload", JSONB, nullable=False),
     db_time("created_at"),
     Index("outbox_position", "xid", "id"),
-    # For who asks for the path of one choreographed order; no other event pays for it.
+    # For finding the events of one choreographed order; no other event is indexed.
     Index("outbox_of_order", "aggregate_id", postgresql_where=text("(payload -> 'choreography') IS NOT NULL")),
 )
 
-# How far a consumer of this outbox has come that keeps its position here, and how far the outbox was trimmed:
-# everything of transactions below `xid`. Consumers in another database keep theirs beside what they write.
+# The positions of consumers that keep theirs here, and how far the outbox was trimmed. A consumer that writes to
+# another database keeps its position there.
 outbox_cursor = Table(
     "outbox_cursor",
     metadata,
@@ -98,8 +98,8 @@ outbox_cursor = Table(
     db_time("moved_at"),
 )
 
-# That this is still the history of the shard from which a position kept elsewhere was taken: see
-# `shards.outbox.marks`. One row for each reader, whatever is trimmed.
+# Shows that this shard still has the history from which a position, kept elsewhere, was taken: see
+# `shards.outbox.marks`. One row for each reader; trimming keeps it.
 history_mark = Table(
     "history_mark",
     metadata,
@@ -109,7 +109,7 @@ history_mark = Table(
     db_time("marked_at"),
 )
 
-# Events that a consumer could not take, with the reason: it went on with those of other aggregates.
+# Events that a consumer could not take, with the reason. It went on with the events of other aggregates.
 parked_event = Table(
     "parked_event",
     metadata,
@@ -174,7 +174,7 @@ movement = Table(
     Column("kind", Text, nullable=False),
     Column("currency", Text, nullable=False),
     db_time("created_at"),
-    # A projection reads what a slice of transactions has moved, as it reads their events.
+    # By it a projection reads the movements of a slice's transactions, as it reads their events.
     Column("xid", XID8, nullable=False, server_default=text("pg_current_xact_id()")),
     UniqueConstraint("saga_id", "kind"),
     UniqueConstraint("id", "currency"),
@@ -182,7 +182,7 @@ movement = Table(
     Index("movement_position", "xid", "id"),
 )
 
-# Both foreign keys carry the currency, so entries of a movement cannot mix any.
+# Both foreign keys include the currency, so a movement cannot mix currencies.
 entry = Table(
     "entry",
     metadata,
@@ -219,7 +219,7 @@ MOVEMENT_MUST_BALANCE = (
     """,
 )
 for _statement in MOVEMENT_MUST_BALANCE:
-    # DDL() formats with %, and RAISE has its own.
+    # DDL() formats with %, and RAISE uses % itself.
     event.listen(entry, "after_create", DDL(_statement.replace("%", "%%")))  # type: ignore[no-untyped-call]
 
 # Money set aside for a saga; not an entry. Placed once, then captured or released.
@@ -284,7 +284,7 @@ stock = Table(
     CheckConstraint("reserved <= on_hand", name="available"),
 )
 
-# What ever came in: the import's opening count and every receipt. on_hand = receipts - consumed reservations.
+# All goods ever received, the import's opening quantity included. on_hand = receipts - consumed reservations.
 stock_receipt = Table(
     "stock_receipt",
     metadata,
@@ -321,9 +321,9 @@ order_lookup = Table(
     Column("bucket", SmallInteger, nullable=False),
     Column("customer_id", Text, nullable=False),
     Column("content_hash", Text, nullable=False),
-    # The order as it was asked for: a workflow that was lost is started again from here, with the same content hash.
+    # The order as requested: a workflow that was lost is started again from here, with the same content hash.
     Column("request", JSONB, nullable=False),
-    # Which SKUs lie in which range, as first planned: the steps of a saga must not change when the map does.
+    # Which SKUs are in which range, as first planned: the steps of a saga must not change when the map does.
     Column("stock_plan", JSONB, nullable=False),
     Column("refused_reason", Text),
     Column("refused_detail", Text),
@@ -351,7 +351,7 @@ orders = Table(
     db_time("placed_at"),
     Column("decided_at", DateTime(timezone=True)),
     Column("closed_at", DateTime(timezone=True)),
-    # What the reactors of a choreographed order must know; NULL where a workflow orchestrates it.
+    # What the reactors of a choreographed order need; NULL for an orchestrated order.
     Column("choreography", JSONB),
     CheckConstraint("total >= 0", name="total"),
     CheckConstraint("state IN ('pending', 'confirmed', 'aborting', 'rejected', 'cancelled')", name="state"),

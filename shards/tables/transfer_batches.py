@@ -1,7 +1,7 @@
-"""What batches of transfers need beside the transfers' own rows: the batch in the catalog, its lines on the shards.
+"""Tables of transfer batches, beside the transfers' own rows: the batch in the catalog, its lines on the shards.
 
-None of these rows holds money or decides anything for good: the transfers' rows do. Where they are gone, the same file
-makes them again.
+None of these rows holds money or a final decision: the transfers' rows do. If they are lost, importing the same file
+writes them again.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from shards.tables.catalog import metadata as catalog_metadata
 from shards.tables.common import db_time
 from shards.tables.shard import metadata
 
-# In the catalog. Until `staged_at` is set, the lines on the shards are whatever a killed import left.
+# In the catalog. Until `staged_at` is set, the lines on the shards may be the incomplete rest of a killed import.
 transfer_batch = Table(
     "transfer_batch",
     catalog_metadata,
     Column("id", Text, primary_key=True),
-    # By shard, how many lines were staged there.
+    # How many lines were staged on each shard.
     Column("lines", JSONB),
     db_time("created_at"),
     Column("staged_at", DateTime(timezone=True)),
@@ -27,7 +27,7 @@ transfer_batch = Table(
     CheckConstraint("finished_at IS NULL OR staged_at IS NOT NULL", name="finished"),
 )
 
-# The good lines of a file, numbered as in the file, whose source's account lies here.
+# The valid lines of a file, numbered as in the file, whose source's account is here.
 batch_line = Table(
     "batch_line",
     metadata,
@@ -40,13 +40,13 @@ batch_line = Table(
     Column("amount", BigInteger, nullable=False),
     Column("reference", Text),
     Column("content_hash", Text, nullable=False),
-    # The line before it in the file that has the same source and id: that one is the transfer.
+    # The number of an earlier line with the same source and id: that line is the transfer.
     Column("repeats", BigInteger),
     CheckConstraint("amount > 0", name="amount"),
     CheckConstraint("repeats < n", name="repeats"),
 )
 
-# Lines that the money did not suffice for at their first turn; their second one is the last.
+# Lines for which the money did not suffice in the first round; the second round is the last.
 batch_postponed = Table(
     "batch_postponed",
     metadata,
@@ -54,8 +54,8 @@ batch_postponed = Table(
     Column("n", BigInteger, primary_key=True),
 )
 
-# What a batch has brought to the accounts of this shard, by round. It cannot be spent by the same round, so that no
-# outcome depends on which shard was quicker.
+# What a batch has credited to the accounts of this shard, by round. The same round cannot spend it, so that no outcome
+# depends on which shard is quicker.
 batch_credit = Table(
     "batch_credit",
     metadata,

@@ -1,4 +1,4 @@
-"""The tables of one shard that transfers need: a transfer on its source's shard, its admission on its target's."""
+"""Tables of transfers on a shard: a transfer is on its source's shard, its admission on its target's."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ transfer = Table(
     Column("amount", BigInteger, nullable=False),
     Column("reference", Text),
     Column("content_hash", Text, nullable=False),
-    # The protocol that was begun, whoever asks for another one later.
+    # The protocol that it began with, whatever a later caller asks for.
     Column("protocol", Text, nullable=False),
-    # The batch that decided it; null where it has a workflow of its own.
+    # The batch that decided it; NULL if it has a workflow of its own.
     Column("batch_id", Text),
-    # What the names of its prepared transactions begin with, so that they lead back here.
+    # The common beginning of the gids of its prepared transactions, by which they lead back to this row.
     Column("gid_stem", Text),
     Column("state", Text, nullable=False),
     Column("reason", Text),
@@ -51,8 +51,8 @@ transfer = Table(
     Index("transfer_batch", "batch_id", postgresql_where=text("batch_id IS NOT NULL")),
 )
 
-# The target's promise to accept, and the barrier of everything that happens there. An open one bars its account from
-# closing; `withdrawn` without having been open bars what comes late.
+# The target's promise to accept, and the barrier of all steps there. An open one keeps its account from closing; one
+# that is withdrawn before it was open bars a late admission.
 admission = Table(
     "admission",
     metadata,
@@ -66,7 +66,7 @@ admission = Table(
     Column("reason", Text),
     Column("detail", Text),
     db_time("created_at"),
-    # The batch that had it admitted, which does so before it takes the transfer's id.
+    # The batch that admitted it, which it does before it takes the transfer's id.
     Column("batch_id", Text),
     CheckConstraint("amount > 0", name="amount"),
     CheckConstraint("state IN ('open', 'credited', 'refused', 'withdrawn')", name="state"),
