@@ -26,7 +26,8 @@ _CLAIM = text("""
     INSERT INTO admission (saga_id, account_id, keyspace, slot, currency, amount, state)
     VALUES (:saga_id, :account_id, :keyspace, :slot, :currency, :amount, :state) ON CONFLICT DO NOTHING
 """)
-# Waits only for a transaction that freezes or closes the account, and such a one waits for this: see `accounts.states`.
+# Waits only for a transaction that freezes or closes the account, which in turn waits for this: see
+# `shards.accounts.states`.
 _LOOK_AT_ACCOUNT = text("""
     SELECT currency, state FROM account WHERE id = :id AND kind IN ('customer', 'merchant') FOR KEY SHARE
 """)
