@@ -1,7 +1,7 @@
 """Logs: one line per record on stderr, with fields; as text for people or JSON for collectors.
 
 A failed attempt is one line, not a traceback: an outage makes thousands of attempts. Tracebacks come at level DEBUG.
-Neither passwords nor payloads are logged: what is said of a failure is its code, its first line and where it was.
+Neither passwords nor payloads are logged: of a failure only its code, its first line and where it happened.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from domain.timestamps import timestamp
 Format = Literal["text", "json"]
 
 FIELDS = ("saga", "workflow", "step", "shard", "attempt", "code")
-"""What a record may carry beside its message, given by `extra=`."""
+"""The fields that a record may have beside its message, given by `extra=`."""
 
 CHATTY = ("alembic", "sqlalchemy", "asyncio")
 CAUSE_CHARS_MAX = 300
@@ -59,11 +59,11 @@ def configure(level: int, form: Format = "text") -> None:
     for name in CHATTY:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
     activities = logging.getLogger("temporalio.activity")
-    activities.filters[:] = [lambda record: not _told_by_the_step(record)]
+    activities.filters[:] = [lambda record: not _is_logged_by_the_step(record)]
 
 
-def _told_by_the_step(record: logging.LogRecord) -> bool:
-    """The step has already logged its failure, with its saga and shard; the library says it again without them."""
+def _is_logged_by_the_step(record: logging.LogRecord) -> bool:
+    """The step has already logged its failure, with its saga and shard; the library logs it again without them."""
     error = record.exc_info[1] if record.exc_info else None
     return getattr(error, "logged", False) or isinstance(error, asyncio.CancelledError | CancelledError)
 

@@ -1,4 +1,4 @@
-"""What can be set, by environment variable `SHARDWISE_<NAME>`, and where the databases then are."""
+"""The settings, from environment variables `SHARDWISE_<NAME>`, and the addresses of the databases."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ OWN_SERVER_FIELDS = frozenset({"shards", "catalog_dsn", "read_model_dsn", "migra
 
 WORKER_TASKS_MAX = 100_000
 POOL_SIZE_MAX = 1_000
-# Their databases are called so in messages and by `shardwise status`.
+# Messages and `shardwise status` use these names for the databases that are no shards.
 RESERVED_NAMES = frozenset({CATALOG_SERVER, READ_MODEL_DATABASE})
 
 
 def _postgres_dsn(secret: SecretStr) -> SecretStr:
-    """As it is, in the one spelling of its scheme, or ValueError. Never shows the password."""
+    """The address, with its scheme spelled `postgresql`, or ValueError. Never shows the password."""
     dsn = secret.get_secret_value()
     scheme, separator, rest = dsn.partition("://")
     try:
-        # The parser that will be asked when a connection is made, and the name as a resolver wants it.
+        # The same parser as when a connection is made; and the host name must be one that can be resolved.
         url = make_url(f"postgresql{separator}{rest}")
         named = url.database and url.host and url.host.encode("idna")
     except (ArgumentError, ValueError):
@@ -72,7 +72,7 @@ def _shards(shards: dict[str, SecretStr]) -> dict[str, SecretStr]:
 
 
 def _folder(value: object) -> object:
-    """An empty text would be the current folder, which nobody means who writes nothing."""
+    """An empty value would mean the current folder, which nobody intends."""
     if value == "":
         raise ValueError("expected a folder, got nothing")
     return value
@@ -84,7 +84,7 @@ Shards = Annotated[dict[ShardName, PostgresDsn], NoDecode, BeforeValidator(_deco
 
 
 class Settings(BaseSettings):
-    """One reading of the environment. Arguments win over variables; unknown variables are ignored."""
+    """Read from the environment once. Arguments win over variables; unknown variables are ignored."""
 
     model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="ignore")
 
@@ -95,8 +95,8 @@ class Settings(BaseSettings):
     catalog_dsn: PostgresDsn | None = None
     read_model_dsn: PostgresDsn | None = None
     migration_user: str | None = Field(default=None, min_length=1)
-    """Who owns the tables of your own servers: `migrate` connects as this user, and makes and grants the role that the
-    addresses name. None: as the role itself, which then owns them."""
+    """The owner of the tables on your own servers: `migrate` connects as this user, and creates and grants the role
+    that the addresses name. None: it connects as the role itself, which then owns them."""
     migration_password: SecretStr | None = None
 
     postgres_bin: Path | None = None
@@ -107,11 +107,11 @@ class Settings(BaseSettings):
     cancellation_window_seconds: float = Field(default=0, ge=0, le=SECONDS_MAX)
     stuck_after_seconds: float = Field(default=30, gt=0, le=SECONDS_MAX)
     in_doubt_alarm_seconds: float = Field(default=60, gt=0, le=SECONDS_MAX)
-    """How old a prepared transaction is when `status` raises the alarm."""
+    """How old a prepared transaction may get before `status` raises the alarm."""
     lag_alarm_seconds: float = Field(default=60, gt=0, le=SECONDS_MAX)
     """How long events may wait for the read model or the reactors before `status` raises the alarm."""
     outbox_keep_seconds: float = Field(default=3600, ge=0, le=SECONDS_MAX)
-    """How long events are kept that everybody has taken, for who looks into what happened."""
+    """How long events are kept after all consumers have taken them, for later investigation."""
     activity_mode: Literal["local_first", "regular"] = "local_first"
     workflow_sandbox: bool = False
     max_concurrent_workflow_tasks: int = Field(default=100, ge=1, le=WORKER_TASKS_MAX)
@@ -126,7 +126,7 @@ class Settings(BaseSettings):
         return bool(self.shards)
 
     def for_embedded_workers(self, data_dir: Path) -> dict[str, str]:
-        """The environment that gives a worker of the embedded stack what was set here, own servers left out."""
+        """The environment variables that give a worker of the embedded stack these settings, without own servers."""
         chosen = self.model_dump(mode="json", include=self.model_fields_set - OWN_SERVER_FIELDS - {"data_dir"})
         variables = {ENVIRONMENT_PREFIX + name.upper(): _as_variable(value) for name, value in chosen.items()}
         return variables | {ENVIRONMENT_PREFIX + "DATA_DIR": str(data_dir)}
@@ -157,7 +157,7 @@ def _what(field: str, fault: ErrorDetails) -> str:
 
 
 def _where(fault: ErrorDetails) -> str:
-    """The shard whose address is at fault. What is no name is not shown: who mixes the two up has a password in it."""
+    """The shard whose address is at fault. An invalid name is not shown: it may be an address, with a password."""
     if len(fault["loc"]) == 1:
         return ""
     name = str(fault["loc"][1])
@@ -171,7 +171,7 @@ def _variable(field: str) -> str:
 @dataclass(frozen=True, repr=False)
 class Databases:
     """Plain `postgresql://user:password@host:port/database` addresses. `login`: the variables that user and password
-    are from, None where they stand in the addresses themselves."""
+    are from, None if they are in the addresses themselves."""
 
     shards: dict[str, str]
     catalog: str
@@ -185,10 +185,10 @@ class Databases:
 
 
 def resolve_databases(settings: Settings) -> Databases:
-    """Where the data is, as workers and commands reach it: the user's own servers where named, else the embedded stack
+    """The addresses that workers and commands use: your own servers if the settings name them, else the embedded stack
     of the data directory.
 
-    Raises InvalidInput where an own server lacks its catalog or read model, Unreachable where no stack was made.
+    Raises InvalidInput if own servers lack the catalog or the read model, Unreachable if no stack was made.
     """
     if settings.own_servers:
         catalog = _required(settings.catalog_dsn, "catalog_dsn")
@@ -200,9 +200,9 @@ def resolve_databases(settings: Settings) -> Databases:
 
 
 def resolve_owner_databases(settings: Settings) -> Databases:
-    """The same databases as whoever owns their tables reaches them: what `migrate` needs.
+    """The same databases, with the login of the tables' owner, as `migrate` needs them.
 
-    Where no `SHARDWISE_MIGRATION_USER` is set, the addresses' own user. Raises as `resolve_databases` does.
+    If no `SHARDWISE_MIGRATION_USER` is set, with the addresses' own user. Raises as `resolve_databases` does.
     """
     if not settings.own_servers:
         record = StackRecord.load(settings.data_dir)

@@ -1,4 +1,4 @@
-"""The one way to Temporal: your own server by Temporal's own variables, else the embedded stack's."""
+"""The connection to Temporal: your own server by Temporal's own variables, else the embedded stack's."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def connect_to(config: ClientConnectConfig, timeout_seconds: float) -> Cli
 
 
 async def described(client: Client, workflow_id: str) -> WorkflowExecutionDescription | None:
-    """Its newest run. None where Temporal does not know it, or no longer. Raises `RPCError`."""
+    """The newest run of the workflow. None if Temporal does not know it, or no longer. Raises `RPCError`."""
     try:
         return await client.get_workflow_handle(workflow_id).describe()
     except RPCError as error:
@@ -60,7 +60,7 @@ async def described(client: Client, workflow_id: str) -> WorkflowExecutionDescri
 
 @functools.cache
 def _runtime() -> Runtime:
-    """The client's core would write its warnings to stdout, where a command's one document belongs: they become log
+    """The client's core would write warnings to stdout, where a command's one document belongs: here they become log
     records like all others."""
     logger = logging.getLogger("temporalio.core")
     forwarding = LogForwardingConfig(logger, append_target_to_name=False, prepend_target_on_message=False)

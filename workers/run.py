@@ -26,7 +26,7 @@ from shards.routing.router import Router
 from stack.settings import Settings, resolve_databases
 from stack.temporal_client import connect
 from workers.lasting.in_doubt_sweeper import sweeper
-from workers.lasting.keeping import Start, kept
+from workers.lasting.keeping import Start, kept_running
 from workers.lasting.relays import relays
 from workers.migration.migrate import assert_ready
 from workers.runner.late_tasks import LateTaskRunner, LateTasks
@@ -49,11 +49,11 @@ log = logging.getLogger("shardwise.worker")
 
 DRAIN_SECONDS = 12.0
 
-# The SDK's own default, for what comes and goes; each shard's outbox has three that stay.
+# The SDK's default for short activities; each shard's outbox has three that run for long.
 ACTIVITIES_MAX, OUTBOX_ACTIVITIES_MAX = 100, 400
 
-# Tasks of a workflow go first to the worker that has it cached. After that worker's death each in-flight workflow
-# waits this long before another one may take it.
+# A workflow's tasks go first to the worker that has it cached. After that worker's death they wait this long before
+# another worker may take them.
 STICKY_SECONDS = 4.0
 
 
@@ -88,7 +88,7 @@ HOSTED: dict[str, Hosted] = {
 
 
 async def run_worker(settings: Settings, queues: Sequence[str], name: str | None = None) -> None:
-    """Polls `queues` (none given: all) until SIGTERM or SIGINT, then drains: what has begun is finished.
+    """Polls `queues` (none given: all) until SIGTERM or SIGINT, then drains: finishes what has begun.
 
     Starts only on a migrated installation, else `NotMigrated`. Once it polls it writes the file that
     `SHARDWISE_READY_FILE` names. A crash loses nothing: Temporal gives its tasks to another worker.
@@ -102,15 +102,15 @@ async def run_worker(settings: Settings, queues: Sequence[str], name: str | None
     async with Cluster(databases.shards, databases.catalog, databases.read_model, settings.pool_size) as cluster:
         client = await connect(settings)
         await assert_ready(cluster, client)
-        async with polling(client, cluster, settings, chosen, name), kept(_lasting(client, cluster, chosen)):
-            _tell_ready(chosen)
+        async with polling(client, cluster, settings, chosen, name), kept_running(_lasting(client, cluster, chosen)):
+            _write_ready_file(chosen)
             log.info("polling %s", ", ".join(chosen))
             await stop.wait()
             log.info("draining")
 
 
 def _lasting(client: Client, cluster: Cluster, queues: Sequence[str]) -> dict[str, Start]:
-    """The workflows that are to run for ever, of those that these queues host."""
+    """The workflows that must always run, of those that these queues host."""
     return (relays(client, cluster.primaries) if OUTBOX in queues else {}) | (
         sweeper(client) if TRANSFERS in queues else {}
     )
@@ -137,7 +137,7 @@ def new_worker(
     polled: str | None = None,
     interceptors: Sequence[Interceptor] = (),
 ) -> Worker:
-    """One queue's worker, not yet polling. `polled`: another queue that gets what `queue` offers."""
+    """One queue's worker, not yet polling. `polled`: another queue to poll instead, with what `queue` offers."""
     hosted, slots = HOSTED[queue], WorkflowTaskSlots(settings.max_concurrent_workflow_tasks)
     return Worker(
         client,
@@ -147,7 +147,7 @@ def new_worker(
         activities=hosted.activities(Wiring(router, settings.outbox_keep_seconds)),
         workflow_runner=LateTaskRunner(workflow_runner(settings.workflow_sandbox), LateTasks(slots.late)),
         tuner=tuned(slots, OUTBOX_ACTIVITIES_MAX if queue == OUTBOX else ACTIVITIES_MAX),
-        # Smaller than the workflows that run at once, the cache costs more than half of the throughput.
+        # A cache smaller than the number of workflows that run at once costs more than half of the throughput.
         max_cached_workflows=settings.max_cached_workflows,
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=STICKY_SECONDS),
         graceful_shutdown_timeout=timedelta(seconds=DRAIN_SECONDS),
@@ -163,7 +163,7 @@ def _stop_signal() -> asyncio.Event:
     return stop
 
 
-def _tell_ready(queues: Sequence[str]) -> None:
+def _write_ready_file(queues: Sequence[str]) -> None:
     ready_file = os.environ.get("SHARDWISE_READY_FILE")
     if ready_file:
         draft = Path(ready_file + ".draft")

@@ -1,8 +1,8 @@
 """How many workflow tasks a worker has at once: as many as it finishes in time.
 
-Temporal's clock for a task runs from the moment at which a worker takes it. Where a worker takes more than it can do,
-all are late: each is thrown away half done, and given again at once. So a worker that is late halves what it takes,
-rests, and then takes one more every second, up to the setting. What it leaves waits in Temporal, where no clock runs.
+A task's timeout runs from the moment at which a worker takes it. If a worker takes more than it can do, all tasks are
+late: each is dropped half done, and issued again at once. So a worker that is late halves its limit, rests, and then
+raises it by one every second, up to the setting. Tasks that it does not take wait in Temporal, where no timeout runs.
 Workflows that it has begun are not held up by that.
 """
 
@@ -43,7 +43,7 @@ class _Permit(SlotPermit):
 
 
 class WorkflowTaskSlots(CustomSlotSupplier):
-    """Of one worker. Called from Temporal's threads as well as from the event loop."""
+    """For one worker. Called from Temporal's threads as well as from the event loop."""
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._most = most
@@ -57,12 +57,13 @@ class WorkflowTaskSlots(CustomSlotSupplier):
 
     @property
     def limit(self) -> int:
-        """How many it has at once at most, now."""
+        """How many tasks it may have at once, now."""
         rested = max(0.0, self._clock() - self._resumes_at)
         return min(self._most, int(self._cut_to + rested * GROWTH_PER_SECOND))
 
     def late(self, task_seconds: float) -> None:
-        """A task was given up. Others that began before it may be late too: they count as the same."""
+        """Call this when a task was given up. Others that began before it may be late too: they count as the same
+        event."""
         with self._lock:
             now = self._clock()
             if now < self._counts_again_at:
@@ -72,8 +73,8 @@ class WorkflowTaskSlots(CustomSlotSupplier):
             self._cut_to = max(LIMIT_MIN, min(self.limit, self._used()) // 2)
             self._resumes_at = now + self._rest_seconds
             self._counts_again_at = now + task_seconds
-            told = f"{int(self._cut_to)} new workflow tasks at once, after a rest of {self._rest_seconds:g} s"
-        log.warning(f"late: takes {told}, and one more each second", extra={"code": "worker_late"})
+            limits = f"{int(self._cut_to)} new workflow tasks at once, after a rest of {self._rest_seconds:g} s"
+        log.warning(f"late: takes {limits}, and one more each second", extra={"code": "worker_late"})
 
     async def reserve_slot(self, ctx: SlotReserveContext) -> SlotPermit:
         # Slots are freed by Temporal's threads, and by time.
@@ -82,16 +83,16 @@ class WorkflowTaskSlots(CustomSlotSupplier):
         return permit
 
     def try_reserve_slot(self, ctx: SlotReserveContext) -> SlotPermit | None:
-        """Only what the worker has not begun has to wait: the workflows in its cache are cheap, and only they end.
+        """Limits only workflows that the worker has not begun: those in its cache are cheap, and must go on to end.
 
-        A poll holds a slot while it waits. Each of the two queues has one poll as long as its tasks may be taken.
+        A poll holds a slot while it waits. Each of the two queues keeps one poll as long as its tasks may be taken.
         """
         with self._lock:
             limit = self._most if ctx.is_sticky else self.limit
             is_polled = any(each.is_sticky == ctx.is_sticky and not each.is_used for each in self._permits)
             is_full = self._used() >= limit or (is_polled and len(self._permits) >= limit)
-            rests = not ctx.is_sticky and self._clock() < self._resumes_at
-            if is_full or rests:
+            is_resting = not ctx.is_sticky and self._clock() < self._resumes_at
+            if is_full or is_resting:
                 return None
             permit = _Permit(ctx.is_sticky)
             self._permits.add(permit)
@@ -111,7 +112,7 @@ class WorkflowTaskSlots(CustomSlotSupplier):
 
 
 def tuned(slots: WorkflowTaskSlots, activities_max: int) -> WorkerTuner:
-    """Other tasks have fixed slots, as without a tuner."""
+    """Fixed slots for all other tasks, as without a tuner."""
     fixed = FixedSizeSlotSupplier(OTHER_SLOTS)
     return WorkerTuner.create_composite(
         workflow_supplier=slots,

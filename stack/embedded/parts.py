@@ -48,13 +48,13 @@ class Part(abc.ABC):
 
     @abc.abstractmethod
     async def answers(self) -> bool:
-        """Whether it does its work now, found by asking it. Does not raise."""
+        """Whether it works now, found by a request to it. Does not raise."""
 
     async def finish_start(self) -> None:  # noqa: B027 - most parts have nothing to add
         """Once it answers: bring what it holds up to date. Repeated on every `up`."""
 
     def leftovers(self) -> list[Process]:
-        """Its processes that run, written down or not."""
+        """Its running processes, recorded or not."""
         return processes.working_in(self.folder)
 
     def main_of(self, leftovers: Sequence[Process]) -> Process | None:
@@ -63,7 +63,7 @@ class Part(abc.ABC):
 
 
 class Supervisor:
-    """Starts and stops parts, writing down each process as soon as it exists."""
+    """Starts and stops parts, recording each process as soon as it exists."""
 
     def __init__(self, data_dir: Path, record: StackRecord, say: Callable[[str], None]) -> None:
         self._data_dir = data_dir
@@ -74,10 +74,10 @@ class Supervisor:
         return processes.find(self._record.processes.get(part.name))
 
     async def start(self, part: Part) -> list[str]:
-        """Have the part run and answer; say what was done, nothing where it ran already.
+        """Start the part and wait until it answers; returns what was done, nothing if it ran already.
 
         A crash in the middle leaves a process that the next start finds by its folder and replaces. Raises Unreachable
-        where the part does not come to answer, with the end of its log.
+        if the part does not answer in time, with the end of its log.
         """
         if (running := self.process(part)) and await self._until_answering(part, running, ANSWER_SECONDS):
             await part.finish_start()
@@ -102,7 +102,7 @@ class Supervisor:
         return [] if self.process(part) else await self.stop(part)
 
     async def stop(self, part: Part) -> list[str]:
-        """End the part's process and whatever an earlier kill left of it. Nothing where nothing ran."""
+        """End the part's process and whatever an earlier kill left of it. Returns nothing if nothing ran."""
         running = self.process(part)
         if running is not None:
             self._say(f"stopping {part.name}")

@@ -1,4 +1,4 @@
-"""Which part listens where: settled before anything starts."""
+"""Which part listens on which port, decided before anything starts."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from stack.embedded.record import TEMPORAL, TEMPORAL_UI, StackRecord
 
 
 class PortPlan:
-    """Holds its ports against other first starts until closed, which is when the servers listen."""
+    """Reserves its ports against other first starts until it is closed, once the servers listen."""
 
     def __init__(self, record: StackRecord) -> None:
         self._record = record
         self._claims = PortClaims()
 
     def settle(self, usual: bool, running: set[str]) -> list[str]:
-        """Put a port for every part into the record, and say which had to change.
+        """Put a port for every part into the record, and return which had to change.
 
-        A port stays for ever, except that a stack at rest moves away from a port a stranger has taken. Raises
-        Unreachable where something of the stack runs, since its clients know only the old port.
+        A port stays for ever, except that a stopped stack moves away from a port that another process has taken. Raises
+        Unreachable if part of the stack runs, since its clients know only the old port.
         """
         moved: list[str] = []
         for listener in self._listeners():

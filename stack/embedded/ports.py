@@ -45,7 +45,7 @@ class PortClaims:
         self._sockets = contextlib.ExitStack()
 
     def claim(self, port: int) -> bool:
-        """True where the port is free and now ours; claiming it again is False."""
+        """True if the port is free and now ours; False also if it is claimed already."""
         if port in self._ports or not is_free(port):
             return False
         if sys.platform.startswith("linux") and not self._claim_machine_wide(port):

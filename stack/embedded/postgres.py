@@ -18,12 +18,12 @@ from stack.embedded.record import LOOPBACK, StackRecord
 
 MAINTENANCE_DATABASE = "postgres"
 ANSWER_SECONDS = 2.0
-# It has answered once: on a machine that is busy it may take longer the next time.
+# It has answered once, but on a busy machine it may take longer the next time.
 FINISH_SECONDS = 30.0
 _NO_ANSWER = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 _CONFIGURATION = """\
-# Written anew at every start. To change a value for good: ALTER SYSTEM, which wins over this file.
+# Rewritten at every start. To change a value for good: ALTER SYSTEM, which wins over this file.
 listen_addresses = '{address}'
 port = {port}
 # A socket's path must stay under 108 bytes, which a data directory's path need not.
@@ -39,10 +39,10 @@ log_timezone = 'UTC'
 
 
 class PostgresServer(Part):
-    """Recovers from its log after a kill, which is why it has more time to become ready than to answer."""
+    """Recovers from its log after a kill, so it gets more time to become ready than to answer."""
 
     ready_seconds = 120.0
-    # Postgres' words: INT is a fast shutdown (sessions end, a checkpoint is written), QUIT one that recovers later.
+    # In Postgres, INT is a fast shutdown (sessions end, a checkpoint is written), QUIT one that recovers later.
     stop_ways = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0))
 
     def __init__(self, name: str, log: Path, files: PostgresFiles, record: StackRecord, databases: list[str]) -> None:
@@ -62,7 +62,7 @@ class PostgresServer(Part):
         self._files.make(self.name)
         configuration = _CONFIGURATION.format(address=LOOPBACK, port=self.ports[0], name=self.name)
         (self.folder / CONFIGURATION).write_text(configuration)
-        # Nothing of this server runs any more, so the number in it belongs to nobody or to a stranger.
+        # Nothing of this server runs any more, so the pid in it belongs to no process or to an unrelated one.
         (self.folder / "postmaster.pid").unlink(missing_ok=True)
         self.user.own(self.folder)
 
@@ -86,10 +86,10 @@ class PostgresServer(Part):
             self._record.owner_dsn(self.name, MAINTENANCE_DATABASE), timeout=FINISH_SECONDS
         )
         try:
-            there = {row["datname"] for row in await connection.fetch("SELECT datname FROM pg_database")}
+            existing = {row["datname"] for row in await connection.fetch("SELECT datname FROM pg_database")}
             for database in self._databases:
-                if database not in there:
-                    # The server may still carry out what a start asked for that was killed a moment ago.
+                if database not in existing:
+                    # The server may still carry out the same statement of a start that was killed a moment ago.
                     with contextlib.suppress(asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
                         await connection.execute(f'CREATE DATABASE "{database}"')
         finally:

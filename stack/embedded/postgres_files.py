@@ -1,6 +1,6 @@
 """The files of the Postgres servers: one `initdb` into a template, then a copy for each server.
 
-Everything is made beside its place and renamed into it, so a kill in the middle leaves nothing that looks whole.
+Everything is made under another name and then renamed, so a kill in the middle leaves nothing that looks complete.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ INITDB_SECONDS = 120
 
 @dataclass(frozen=True)
 class PostgresFiles:
-    """Where the servers' programs and data are, both within reach of the user that runs them."""
+    """The servers' programs and data, both accessible to the user that runs them."""
 
     home: Path
     bin: Path
@@ -42,7 +42,7 @@ class PostgresFiles:
         return self.home / ".template"
 
     def make(self, server: str) -> None:
-        """Have the server's data directory. A crash leaves a draft, which the next call throws away."""
+        """Make the server's data directory, if it is missing. A crash leaves a draft, which the next call removes."""
         folder = self.server(server)
         if not folder.exists():
             draft = self.home / f".{server}.new"
@@ -53,7 +53,8 @@ class PostgresFiles:
             draft.rename(folder)
 
     def make_template(self, password: SecretStr) -> None:
-        """Have the template. A crash leaves a draft, and perhaps an `initdb` at work: the next call ends both."""
+        """Make the template, if it is missing. A crash leaves a draft, and perhaps a running `initdb`: the next call
+        ends both."""
         if self._template.exists():
             return
         draft = self.home / ".template.new"
@@ -94,8 +95,8 @@ class PostgresFiles:
 _INITDB_OPTIONS = (
     f"--username={OWNER}",
     "--auth=scram-sha-256",
-    # The password is drawn, not chosen: nobody guesses it however cheap a guess is. The usual 4096 rounds are a third
-    # of what a connection costs.
+    # The password is random, so it cannot be guessed however cheap a guess is. The usual 4096 rounds are a third of
+    # what a connection costs.
     "--set=scram_iterations=1",
     "--encoding=UTF8",
     # The built-in locale sorts the same on every machine and survives a change of the system's C library.
@@ -108,7 +109,7 @@ _INITDB_OPTIONS = (
 
 
 def locate(data_dir: Path, record: StackRecord, programs: Path) -> PostgresFiles:
-    """Choose the user, and places that it can reach: the data directory where possible, else a system folder.
+    """Choose the user, and places that it can access: the data directory if possible, else a system folder.
 
     The choice of the place is written into the record, which the caller saves before anything is made there.
     """
@@ -124,8 +125,8 @@ def home_of(data_dir: Path, record: StackRecord) -> Path:
 
 
 def provide(files: PostgresFiles) -> PostgresFiles:
-    """Make the home folder, and copy the programs into it where their user cannot reach them."""
-    # Only the caller may write here, everybody may pass: each server's own folder is its user's alone.
+    """Make the home folder, and copy the programs into it if their user cannot access them."""
+    # Only the caller may write here, everybody may pass through: each server's own folder is its user's alone.
     files.home.mkdir(mode=0o711, parents=True, exist_ok=True)
     if files.user.drop_to is None or server_user.can_be_reached(files.bin / "postgres"):
         return files
@@ -139,7 +140,7 @@ def provide(files: PostgresFiles) -> PostgresFiles:
 
 
 def _copy_programs(install: Path, target: Path) -> None:
-    """The wheel's programs look for its libraries beside the package, two folders above the installation."""
+    """The wheel's programs look for their libraries beside the package, two folders above the installation."""
     shutil.copytree(install, target / "wheel" / "postgres", symlinks=True)
     for libraries in install.parent.parent.glob(install.parent.name + ".libs"):
         shutil.copytree(libraries, target / libraries.name, symlinks=True)

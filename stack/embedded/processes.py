@@ -1,7 +1,7 @@
 """Spawn, recognise and end processes that outlive the one that started them.
 
-Every part works in a folder of its own, so its processes can be found by their working directory even when a kill came
-before their number was written down, and so can the backends that a killed Postgres leaves behind.
+Every part works in a folder of its own, so its processes can be found by their working directory even if a kill came
+before their pid was recorded. So can the backends that a killed Postgres leaves behind.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Process: TypeAlias = psutil.Process
 CLOCK_STEP_SECONDS = 2.0
 PART_VARIABLE = "SHARDWISE_PART"
 
-# Reaped by `is_alive`: a dead child stays a zombie, which looks alive, until its parent asks for it.
+# Reaped by `is_alive`: a dead child stays a zombie, which looks alive, until its parent waits for it.
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
 
 def spawn(
     command: Sequence[str], folder: Path, log: Path, environment: Mapping[str, str], user: ServerUser
 ) -> ProcessMark:
-    """Start a process in its own session, so that neither our end nor a Ctrl-C at our terminal reaches it."""
+    """Start a process in its own session, so that neither our exit nor a Ctrl-C at our terminal ends it."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "ab") as output:
         child = subprocess.Popen(
@@ -50,12 +50,12 @@ def spawn(
 
 
 def find(mark: ProcessMark | None) -> Process | None:
-    """The marked process while it lives; never another one that got its number."""
+    """The marked process while it lives; never another one that got the same pid."""
     if mark is None:
         return None
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(mark.pid)
-        # The start is counted in clock ticks since boot: a clock set right moves it a little.
+        # The start time is computed from ticks since boot: a correction of the clock moves it a little.
         same = abs(process.create_time() - mark.started_at) < CLOCK_STEP_SECONDS
         if same and is_alive(process):
             return process
@@ -73,14 +73,14 @@ def is_alive(process: Process) -> bool:
 
 
 def is_stopped(process: Process) -> bool:
-    """Frozen by a signal or a debugger: alive, but nobody home."""
+    """Stopped by a signal or a debugger: alive, but not responding."""
     with contextlib.suppress(psutil.Error):
         return process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
     return False
 
 
 def working_in(folder: Path) -> list[Process]:
-    """Our processes with this working directory; a person's shell that stands there is not one of them."""
+    """Our processes with this working directory; a person's shell in that directory is not one of them."""
     return [process for process in psutil.process_iter() if _belongs(process, folder)]
 
 
@@ -88,14 +88,14 @@ def _belongs(process: Process, folder: Path) -> bool:
     with contextlib.suppress(psutil.Error, OSError):
         if process.cwd() != str(folder):
             return False
-        # Postgres overwrites its environment with its title, and moves into no folder but its own.
+        # Postgres overwrites its environment with its title, and works in no folder but its own.
         if process.name() == "postgres" or process.environ().get(PART_VARIABLE) == str(folder):
             return is_alive(process)
     return False
 
 
 async def wait_gone(processes: Iterable[Process], seconds: float) -> bool:
-    """False where one still lives after `seconds`."""
+    """False if one still lives after `seconds`."""
     remaining = list(processes)
     async for _ in attempts(seconds):
         remaining = [process for process in remaining if is_alive(process)]
@@ -115,7 +115,7 @@ async def end(process: Process, *ways: tuple[signal.Signals, float]) -> None:
 
 
 def kill(process: Process) -> None:
-    """End it at once and wait until it is gone; for programs whose work is thrown away anyhow."""
+    """End it at once and wait until it is gone; for programs whose work is discarded anyway."""
     with contextlib.suppress(psutil.Error):
         process.kill()
         process.wait(timeout=10)

@@ -1,4 +1,4 @@
-"""`stack.json`: what one data directory remembers of its stack. Holds the passwords, so only its owner reads it."""
+"""`stack.json`: the record of a data directory's stack. Holds the passwords, so only its owner can read it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError, field_seriali
 from domain.errors import InvalidInput, Unreachable
 
 OWNER = "shardwise"
-"""A superuser, who owns the tables."""
+"""A superuser, which owns the tables."""
 ROLE = "shardwise_app"
-"""As whom workers and commands connect."""
+"""The role as which workers and commands connect."""
 SHARD_DATABASE = "shardwise"
 CATALOG_SERVER = "catalog"
 CATALOG_DATABASE = "catalog"
@@ -26,14 +26,14 @@ PORT_MAX = 65535
 
 
 class ProcessMark(BaseModel):
-    """A process, told apart from a later one that got the same number."""
+    """A process, distinguished from a later one that got the same pid."""
 
     pid: Annotated[int, Field(ge=1)]
     started_at: float
     """Seconds since the epoch."""
 
 
-def _drawn() -> SecretStr:
+def _random_password() -> SecretStr:
     return SecretStr(secrets.token_urlsafe(24))
 
 
@@ -42,15 +42,15 @@ class StackRecord(BaseModel):
     shards: list[str]
     workers: Annotated[int, Field(ge=0)] = 2
     ports: dict[str, Annotated[int, Field(ge=1, le=PORT_MAX)]]
-    """By part; chosen once, so that clients survive a restart of a part."""
-    password: SecretStr = Field(default_factory=_drawn)
+    """By part; chosen once, so that clients survive the restart of a part."""
+    password: SecretStr = Field(default_factory=_random_password)
     """The owner's."""
     role_password: SecretStr | None = None
-    """None: made by a release in which everybody connected as the owner, until the next `up` draws one."""
+    """None: the stack is from a release in which everybody connected as the owner; the next `up` creates one."""
     made: list[str] = Field(default_factory=list)
-    """Parts that were ready once. The files of another one were never used, and may be thrown away half made."""
+    """Parts that were ready once. The files of any other part were never used, and may be deleted half made."""
     postgres_home: Path | None = None
-    """Where the database files are, when not below the data directory."""
+    """The folder of the database files, if it is not below the data directory."""
     processes: dict[str, ProcessMark] = Field(default_factory=dict)
 
     @property
@@ -69,9 +69,9 @@ class StackRecord(BaseModel):
     def ui_url(self) -> str:
         return f"http://{LOOPBACK}:{self.ports[TEMPORAL_UI]}"
 
-    def draw_role_password(self) -> None:
-        """For good: `migrate` makes the role with it."""
-        self.role_password = self.role_password or _drawn()
+    def create_role_password(self) -> None:
+        """Does nothing if there is one. Never changed: `migrate` creates the role with it."""
+        self.role_password = self.role_password or _random_password()
 
     def dsn(self, server: str, database: str = SHARD_DATABASE) -> str:
         """As workers and commands connect."""
@@ -95,7 +95,7 @@ class StackRecord(BaseModel):
 
     @classmethod
     def load(cls, data_dir: Path) -> StackRecord:
-        """Raises Unreachable where no stack was made, InvalidInput where the record cannot be read."""
+        """Raises Unreachable if no stack was made, InvalidInput if the record cannot be read."""
         record = cls.find(data_dir)
         if record is None:
             raise Unreachable("no_stack", f"no stack in {data_dir.resolve()}: run `shardwise up --detach`")
@@ -103,7 +103,7 @@ class StackRecord(BaseModel):
 
     @classmethod
     def find(cls, data_dir: Path) -> StackRecord | None:
-        """None where no stack was made. Raises InvalidInput where the record cannot be read."""
+        """None if no stack was made. Raises InvalidInput if the record cannot be read."""
         path = cls.path(data_dir)
         try:
             record = cls.model_validate_json(path.read_bytes())

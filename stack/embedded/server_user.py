@@ -1,8 +1,8 @@
-"""Under whose name Postgres runs: it refuses root, and `initdb` refuses a user that has no name.
+"""As which user Postgres runs: it refuses root, and `initdb` refuses a user that has no name.
 
-An ordinary user runs it as itself. For the others a user namespace shows Postgres a named, ordinary user while the
-files stay the caller's, which also works under a home that nobody else may enter. Where namespaces are forbidden
-(most containers), root drops to an ordinary user, and what that user cannot reach is copied to where it can.
+An ordinary user runs it as itself. For the others, a user namespace shows Postgres a named, ordinary user while the
+files stay the caller's, which also works in a home that nobody else may enter. If namespaces are forbidden, as in most
+containers, root drops to an ordinary user, and files that this user cannot access are copied to a place where it can.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ServerUser:
         return {"user": user, "group": group, "extra_groups": []}
 
     def own(self, path: Path) -> None:
-        """Give a file or folder and all below it to the user, where it is not the caller."""
+        """Make the user the owner of a file or folder and all below it, unless the user is the caller."""
         if self.drop_to is None:
             return
         for folder, _, files in os.walk(path):
@@ -57,7 +57,7 @@ CALLER = ServerUser()
 
 
 def choose() -> ServerUser:
-    """Raises Unreachable where Postgres cannot run under any name."""
+    """Raises Unreachable if Postgres cannot run under any name."""
     if os.geteuid() != 0 and _has_name(os.geteuid()):
         return CALLER
     ordinary = _ordinary_user()
@@ -104,4 +104,4 @@ def _ordinary_user() -> pwd.struct_passwd:
     nobody = [user for user in named if user.pw_name == "nobody"]
     if candidates := usual + nobody + named:
         return candidates[0]
-    raise Unreachable("no_server_user", "Postgres refuses root, and this machine knows no other user")
+    raise Unreachable("no_server_user", "Postgres refuses root, and this machine has no other user")

@@ -1,4 +1,4 @@
-"""Start, stop and ask the whole stack of one data directory."""
+"""Start, stop and query the whole stack of one data directory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stack.embedded.parts import Supervisor
 from stack.embedded.port_plan import PortPlan
 from stack.embedded.postgres_files import PostgresFiles
 from stack.embedded.record import StackRecord
-from stack.embedded.roster import Roster
+from stack.embedded.stack_parts import StackParts
 from stack.embedded.status import WorkerStatus
 from stack.settings import Settings
 
@@ -46,20 +46,20 @@ class EmbeddedStack:
             yield
 
     async def start_servers(self, shards: int | None = None, usual_ports: bool = True) -> list[str]:
-        """Have every database server and Temporal run and answer; say what was done.
+        """Start every database server and Temporal, and wait until they answer; returns what was done.
 
-        `shards` None: as before, three at first. Raises InvalidInput when the stack has another number of shards
+        `shards` None: as before; three in a new stack. Raises InvalidInput when the stack has another number of shards
         (nothing is changed) or a program is missing, Unreachable when a server does not start or a port it must keep
         is taken.
         """
         async with self.exclusive():
             record = self._record_for(shards)
-            binaries.temporal_bin(self._settings)  # Missing programs are told before anything is made.
+            binaries.temporal_bin(self._settings)  # A missing program is reported before anything is created.
             programs = binaries.postgres_bin(self._settings)
             files = postgres_files.locate(self.data_dir, record, programs)
             supervisor = self._supervisor(record)
             await _all(
-                supervisor.clear(part) for part in Roster(self.data_dir, record, self._settings, files).servers()
+                supervisor.clear(part) for part in StackParts(self.data_dir, record, self._settings, files).servers()
             )
             plan = PortPlan(record)
             with contextlib.closing(plan):
@@ -71,21 +71,21 @@ class EmbeddedStack:
                 return changed + moved + await self._start_servers(record, files)
 
     async def _give_role(self, record: StackRecord) -> list[str]:
-        """In a stack of a release in which everybody was the owner, workers that still are end first: what they leave
-        in doubt is the owner's, whom `migrate` still is."""
+        """In a stack of a release in which everybody connected as the owner, such workers end first: the transactions
+        that they leave in doubt belong to the owner, as which `migrate` still connects and can end them."""
         if record.role_password is not None:
             return []
-        supervisor, roster = self._supervisor(record), Roster(self.data_dir, record, self._settings)
-        stopped = await _all(supervisor.stop(worker) for worker in roster.workers())
-        record.draw_role_password()
+        supervisor, parts = self._supervisor(record), StackParts(self.data_dir, record, self._settings)
+        stopped = await _all(supervisor.stop(worker) for worker in parts.workers())
+        record.create_role_password()
         return stopped
 
     async def _start_servers(self, record: StackRecord, files: PostgresFiles) -> list[str]:
         supervisor = self._supervisor(record)
-        roster = Roster(self.data_dir, record, self._settings, files)
+        parts = StackParts(self.data_dir, record, self._settings, files)
 
         async def start_postgres() -> list[str]:
-            servers = roster.postgres()
+            servers = parts.postgres()
             if not all(server.folder.exists() for server in servers):
                 self._say("creating the files of the databases")
                 await asyncio.to_thread(files.make_template, record.password)
@@ -93,12 +93,13 @@ class EmbeddedStack:
             await asyncio.to_thread(files.drop_template)
             return done
 
-        return await _all([supervisor.start(roster.temporal()), start_postgres()])
+        return await _all([supervisor.start(parts.temporal()), start_postgres()])
 
     async def start_workers(self, count: int | None = None) -> list[str]:
-        """Have this many workers poll, none beside them; say what was done. None: as before, two at first.
+        """Start this many workers and wait until they poll, and stop any others; returns what was done. None: as
+        before; two in a new stack.
 
-        Raises Unreachable where there is no stack, or a worker does not come to poll.
+        Raises Unreachable if there is no stack, or a worker does not poll in time.
         """
         async with self.exclusive():
             record = StackRecord.load(self.data_dir)
@@ -106,14 +107,14 @@ class EmbeddedStack:
                 record.workers = count
                 record.save(self.data_dir)
             supervisor = self._supervisor(record)
-            roster = Roster(self.data_dir, record, self._settings)
-            stopped = await _all(supervisor.stop(worker) for worker in roster.surplus_workers())
-            return stopped + await _all(supervisor.start(worker) for worker in roster.workers())
+            parts = StackParts(self.data_dir, record, self._settings)
+            stopped = await _all(supervisor.stop(worker) for worker in parts.surplus_workers())
+            return stopped + await _all(supervisor.start(worker) for worker in parts.workers())
 
     async def stop(self) -> list[str]:
-        """End workers, Temporal and the databases, in that order; say what was done.
+        """Stop workers, Temporal and the databases, in that order; returns what was done.
 
-        Leaves no process, also none that a kill of an earlier `up` left unrecorded. Safe to repeat.
+        Leaves no process, not even one that a kill of an earlier `up` left unrecorded. Safe to repeat.
         """
         if StackRecord.find(self.data_dir) is None:
             return []
@@ -121,12 +122,12 @@ class EmbeddedStack:
             record = StackRecord.load(self.data_dir)
             supervisor = self._supervisor(record)
             done: list[str] = []
-            for group in Roster(self.data_dir, record, self._settings).stop_order():
+            for group in StackParts(self.data_dir, record, self._settings).stop_order():
                 done += await _all(supervisor.stop(part) for part in group)
             return done
 
     async def remove(self) -> None:
-        """Stop it, and forget it with its data, also where the databases' files lie outside the data directory.
+        """Stop the stack and delete all its data, also if the databases' files are outside the data directory.
 
         Never undone. Safe to repeat; a crash leaves some of the files.
         """
@@ -137,17 +138,18 @@ class EmbeddedStack:
         shutil.rmtree(self.data_dir, ignore_errors=True)
 
     async def status(self) -> status.StackStatus:
-        """Ask every part now. Raises Unreachable where there is no stack."""
+        """Query every part now. Raises Unreachable if there is no stack."""
         record = StackRecord.load(self.data_dir)
-        return await status.ask(record, Roster(self.data_dir, record, self._settings))
+        return await status.query(record, StackParts(self.data_dir, record, self._settings))
 
     async def workers(self) -> list[WorkerStatus]:
-        """Only they, at the price of a look at their processes. Raises Unreachable where there is no stack."""
+        """Only the workers: looks at their processes and opens no connection. Raises Unreachable if there is no
+        stack."""
         record = StackRecord.load(self.data_dir)
-        return await status.ask_workers(record, Roster(self.data_dir, record, self._settings))
+        return await status.read_workers(record, StackParts(self.data_dir, record, self._settings))
 
     def running(self) -> bool:
-        """Whether any recorded process of the stack lives. False where there is no stack."""
+        """Whether any recorded process of the stack lives. False if there is no stack."""
         record = StackRecord.find(self.data_dir)
         return record is not None and bool(self._running(record))
 
@@ -161,12 +163,12 @@ class EmbeddedStack:
         return record
 
     def _new_record(self, shards: int) -> StackRecord:
-        left = self.data_dir / "postgres" / "shard-1"
-        if left.exists():
-            message = f"{left} holds a database, but {StackRecord.path(self.data_dir)} with its password is gone"
+        existing = self.data_dir / "postgres" / "shard-1"
+        if existing.exists():
+            message = f"{existing} holds a database, but {StackRecord.path(self.data_dir)} with its password is gone"
             raise InvalidInput("data_dir", message, code="record_gone")
         record = StackRecord(shards=[f"shard-{number}" for number in range(1, shards + 1)], ports={})
-        record.draw_role_password()
+        record.create_role_password()
         return record
 
     def _supervisor(self, record: StackRecord) -> Supervisor:
@@ -178,7 +180,7 @@ class EmbeddedStack:
 
 
 async def _all(work: Iterable[Awaitable[list[str]]]) -> list[str]:
-    """All of it side by side, and all of it ended before the first error is raised: nothing goes on unseen."""
+    """Runs all concurrently, and waits for all to end before the first error is raised: nothing goes on unnoticed."""
     results = await asyncio.gather(*work, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):

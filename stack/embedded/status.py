@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from stack.embedded import processes
 from stack.embedded.parts import Part
 from stack.embedded.record import CATALOG_DATABASE, CATALOG_SERVER, SHARD_DATABASE, TEMPORAL, StackRecord
-from stack.embedded.roster import Roster
+from stack.embedded.stack_parts import StackParts
 
 
 class TemporalStatus(BaseModel):
@@ -45,12 +45,12 @@ class StackStatus(BaseModel):
     workers: list[WorkerStatus]
 
     def document(self, show_secrets: bool) -> dict[str, Any]:
-        """As JSON, passwords left out unless asked for."""
-        told = self.model_dump(mode="json")
+        """As JSON. Passwords are left out unless `show_secrets`."""
+        document = self.model_dump(mode="json")
         if not show_secrets:
-            for server in (*told["shards"], told["catalog"]):
+            for server in (*document["shards"], document["catalog"]):
                 server["dsn"] = without_password(server["dsn"])
-        return told
+        return document
 
     @property
     def all_up(self) -> bool:
@@ -73,14 +73,14 @@ def without_password(dsn: str) -> str:
     return parts._replace(netloc=user.partition(":")[0] + at + place).geturl()
 
 
-async def ask(record: StackRecord, roster: Roster) -> StackStatus:
-    """Ask all parts at once, each for a few seconds at most."""
-    postgres = {server.name: server for server in roster.postgres()}
-    parts: list[Part] = [roster.temporal(), *postgres.values()]
+async def query(record: StackRecord, parts: StackParts) -> StackStatus:
+    """Query all parts at once, each for a few seconds at most."""
+    postgres = {server.name: server for server in parts.postgres()}
+    servers: list[Part] = [parts.temporal(), *postgres.values()]
     workers, states = await asyncio.gather(
-        ask_workers(record, roster), asyncio.gather(*(_state(part, record) for part in parts))
+        read_workers(record, parts), asyncio.gather(*(_state(each, record) for each in servers))
     )
-    state = {part.name: found for part, found in zip(parts, states, strict=True)}
+    state = {each.name: found for each, found in zip(servers, states, strict=True)}
 
     def server(name: str, database: str) -> ServerStatus:
         return ServerStatus(name=name, dsn=record.dsn(name, database), **state[name])
@@ -93,11 +93,11 @@ async def ask(record: StackRecord, roster: Roster) -> StackStatus:
     )
 
 
-async def ask_workers(record: StackRecord, roster: Roster) -> list[WorkerStatus]:
-    """Opens no connection: a worker tells by a file that it polls."""
+async def read_workers(record: StackRecord, parts: StackParts) -> list[WorkerStatus]:
+    """Opens no connection: a worker writes a file once it polls."""
     return [
         WorkerStatus(name=worker.name, queues=worker.queues() or [], **await _state(worker, record))
-        for worker in roster.workers()
+        for worker in parts.workers()
     ]
 
 

@@ -36,7 +36,7 @@ class TemporalServer(Part):
     def prepare(self) -> None:
         self.folder.mkdir(mode=0o700, exist_ok=True)
         if TEMPORAL not in self._record.made:
-            # The server takes a store whose schema it was killed in the middle of for a whole one, and fails on it.
+            # If the server was killed while it created its store, it takes that store for a complete one, and fails.
             for file in self.folder.glob(STORE + "*"):
                 file.unlink()
 
@@ -47,12 +47,12 @@ class TemporalServer(Part):
             *("--ip", LOOPBACK, "--port", str(port)),
             *("--ui-ip", LOOPBACK, "--ui-port", str(ui_port), "--ui-disable-news-fetch"),
             *("--db-filename", str(self.folder / STORE)),
-            # The defaults sync at every write: a third of the speed. With these a power cut may lose the last moments
-            # of Temporal's history, never its consistency; a kill loses nothing.
+            # The defaults sync at every write, which costs two thirds of the speed. With these a power cut may lose the
+            # last moments of Temporal's history, never its consistency; a kill loses nothing.
             *("--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"),
-            # The default polls so seldom that every step waits for the next multiple of 50 ms.
+            # By default it polls so rarely that every step waits for the next multiple of 50 ms.
             *("--dynamic-config-value", "history.transferProcessorMaxPollRPS=2000"),
-            # A person's own configuration must not move this server.
+            # A user's own configuration must not affect this server.
             *("--disable-config-file", "--disable-config-env", "--env-file", str(self.folder / "no-environment.yaml")),
             *("--log-level", "warn", "--color", "never"),
         ]

@@ -1,4 +1,4 @@
-"""Wait for what the kernel announces by no event: another process's lock, end or first answer."""
+"""Polling, for what sends no event: another process's lock, its end, or its first answer."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ POLL_SECONDS = 0.03
 
 
 async def attempts(seconds: float) -> AsyncIterator[None]:
-    """One turn at once, then one every few hundredths of a second, the last one after `seconds`. A turn that takes long
-    is followed by as long a rest: what is waited for needs the processor too."""
+    """One attempt at once, then one every few hundredths of a second, the last one after `seconds`. An attempt that
+    takes long is followed by as long a pause, since the awaited process needs the processor too."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + seconds
     while True:

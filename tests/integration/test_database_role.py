@@ -327,7 +327,7 @@ async def test_without_temporal_nothing_is_ended_and_nothing_handed_over(
 ) -> None:
     transfer = await new_transfer(World(owners))
     await transfer.prepare_both()
-    with pytest.raises(Refused, match="nobody can be asked what its workflow has decided"):
+    with pytest.raises(Refused, match="what its workflow has decided is not known here"):
         await migrate_databases(owner_of(cluster_dsns), silent, cluster_dsns)
     assert len(await transfer.prepared()) == 2
 

@@ -26,7 +26,7 @@ from stack.embedded.waiting import attempts
 from stack.settings import Settings
 from tests.support.opened import OpenedWith
 from tests.support.world import World
-from workers.lasting.keeping import kept
+from workers.lasting.keeping import kept_running
 from workers.lasting.relays import relays
 from workers.run import HOSTED, polling
 from workflows.read_model_rebuild import Phase, Rebuild
@@ -52,7 +52,7 @@ class Office:
         """With a worker and the relays."""
         cluster = self.world.cluster
         lasting = relays(self.client, cluster.primaries)
-        async with polling(self.client, cluster, SETTINGS, list(HOSTED)), kept(lasting):
+        async with polling(self.client, cluster, SETTINGS, list(HOSTED)), kept_running(lasting):
             yield
 
     async def place(self, order: Order) -> OrderStatus:

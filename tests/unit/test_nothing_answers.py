@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cli.main import run
-from cli.terminal.common import command_as_typed
+from cli.terminal.hints import command_as_typed
 from domain.errors import Unreachable
 from domain.outages import why_unreachable
 from shards.connections.database import Database
@@ -37,7 +37,7 @@ def stack_down(tmp_path: Path, deaf_ports: list[int]) -> Path:
     """The folder of a stack that was made, and does not run."""
     parts = ["shard-1", "shard-2", "catalog", "temporal", "temporal-ui"]
     record = StackRecord(shards=parts[:2], ports=dict(zip(parts, deaf_ports, strict=False)))
-    record.draw_role_password()
+    record.create_role_password()
     record.save(tmp_path)
     return tmp_path
 

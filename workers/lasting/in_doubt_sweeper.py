@@ -1,4 +1,4 @@
-"""The sweep over two-phase commits that nobody decides any more: there whenever a worker is that can run it."""
+"""Keeps the sweep over two-phase commits that nobody decides any more running, while a worker can run it."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ async def start_sweeper(client: Client, paused: bool = False) -> None:
 
 
 async def replace_schedule(client: Client) -> list[str]:
-    """Deletes the schedule by which earlier releases swept: its id, nothing where there is none. Where it was paused,
-    the workflow that has its place is too. Safe to repeat, to kill at any point and to run twice at once. Raises
-    `Unreachable`."""
+    """Deletes the schedule of earlier releases' sweep; returns its id, or nothing if there was none. If it was paused,
+    the workflow that replaces it is started paused. Safe to repeat, to kill at any point and to run twice at once.
+    Raises `Unreachable`."""
     schedule = client.get_schedule_handle(SCHEDULE)
     try:
         if (await schedule.describe()).schedule.state.paused:

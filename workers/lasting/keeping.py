@@ -1,4 +1,4 @@
-"""Workflows that live for ever: there whenever a worker is that can run them."""
+"""Keeps workflows running that live for ever, while a worker can run them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from temporalio.service import RPCError
 
 log = logging.getLogger("shardwise.worker")
 
-# One that was terminated, or lost with Temporal's store, is back after this time.
+# A workflow that was terminated, or lost with Temporal's store, is started again after at most this time.
 LOOK_EVERY_SECONDS = 30.0
 
 Start = Callable[[], Awaitable[None]]
 
 
-async def keep(starts: Mapping[str, Start]) -> None:
-    """Has them run, and looks after them until cancelled. Any number of workers may. `starts`: by workflow id, what
-    starts it or joins it where it runs; may raise `RPCError`."""
+async def keep_running(starts: Mapping[str, Start]) -> None:
+    """Starts the workflows, again and again until cancelled. Any number of workers may do so at once. `starts`: by
+    workflow id, a function that starts it, or joins it if it runs; it may raise `RPCError`."""
     while True:
         for workflow_id, start in starts.items():
             try:
@@ -31,9 +31,9 @@ async def keep(starts: Mapping[str, Start]) -> None:
 
 
 @asynccontextmanager
-async def kept(starts: Mapping[str, Start]) -> AsyncIterator[None]:
-    """`keep` inside the block."""
-    keeping = asyncio.create_task(keep(starts))
+async def kept_running(starts: Mapping[str, Start]) -> AsyncIterator[None]:
+    """`keep_running` inside the block."""
+    keeping = asyncio.create_task(keep_running(starts))
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""One outbox relay for each shard: there whenever a worker is that can run it."""
+"""Keeps one outbox relay for each shard running, while a worker can run it."""
 
 from __future__ import annotations
 

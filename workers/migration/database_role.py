@@ -1,7 +1,7 @@
-"""The role as which workers, the sweep and commands connect: made and granted by the owner of the tables.
+"""The role as which workers, the sweep and commands connect: created and granted by the owner of the tables.
 
-It is no superuser and owns nothing but the read model's versions, which a rebuild makes, renames and drops. One role
-for all three, since a prepared transaction can be ended only by the role that prepared it, or by a superuser.
+It is no superuser and owns only the read model's versions, which a rebuild creates, renames and drops. One role for all
+three, since a prepared transaction can be ended only by the role that prepared it, or by a superuser.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from workers.migration.schema import Kind
 INSUFFICIENT_PRIVILEGE = "42501"
 NAME_BYTES_MAX = 63
 
-_TAKE_TURN = text("SELECT pg_advisory_xact_lock(hashtextextended('shardwise/role', 0))")
+_LOCK_ROLES = text("SELECT pg_advisory_xact_lock(hashtextextended('shardwise/role', 0))")
 _ROLE = text("SELECT rolsuper FROM pg_roles WHERE CAST(rolname AS text) = CAST(:name AS text)")
-_ME = text("""
+_CURRENT_ROLE = text("""
     SELECT CAST(current_user AS text) = CAST(:name AS text) AS same, rolsuper FROM pg_roles WHERE rolname = current_user
 """)
 _QUOTED = text("SELECT quote_ident(:name)")
@@ -51,12 +51,12 @@ _ROWS = (
     "REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM {role}",
 )
 _OF_KIND = {
-    # Staging analyzes what it has copied; `contrast` has the accounts vacuumed.
+    # Staging analyzes the lines that it has copied; `contrast` vacuums the accounts.
     Kind.SHARD: ("GRANT MAINTAIN ON account, batch_line TO {role}",),
     Kind.CATALOG: (),
     Kind.READ_MODEL: ("GRANT CREATE ON DATABASE {database} TO {role}",),
 }
-# What only a superuser can give, and nothing that workers do today needs.
+# Grants that only a superuser can make. Workers do not need them today.
 _OF_THE_SERVER = (
     # To see what other sessions and replicas do.
     "GRANT pg_read_all_stats TO {role}",
@@ -66,29 +66,30 @@ _OF_THE_SERVER = (
 
 
 @contextlib.asynccontextmanager
-async def rights_of_the_owner() -> AsyncIterator[None]:
-    """`InvalidInput` where whoever migrates lacks a right inside the block."""
+async def missing_rights_reported() -> AsyncIterator[None]:
+    """`InvalidInput` if the user that migrates lacks a right inside the block."""
     try:
         yield
     except DBAPIError as error:
         if sqlstate(error) != INSUFFICIENT_PRIVILEGE:
             raise
-        said = first_line(str(error.orig.__cause__ if error.orig is not None else error))
+        cause = first_line(str(error.orig.__cause__ if error.orig is not None else error))
         raise InvalidInput(
             "SHARDWISE_MIGRATION_USER",
-            f"SHARDWISE_MIGRATION_USER: expected a superuser, or the tables' owner with CREATEROLE: {said}",
+            f"SHARDWISE_MIGRATION_USER: expected a superuser, or the tables' owner with CREATEROLE: {cause}",
         ) from error
 
 
 async def assert_role_fits(owners: Cluster, addresses: Databases) -> None:
-    """That the addresses name a role that workers may be, before anything is made. `InvalidInput` where one does not.
+    """Checks that the addresses name a role fit for workers, before anything is created. `InvalidInput` if one does
+    not.
 
-    Where it is the owner itself, whatever that is: its workers are asked when they start.
+    The owner itself passes here: workers check for a superuser when they start.
     """
     for database, dsn in zip(owners.databases, addresses.all, strict=True):
         name = make_url(dsn).username or ""
         async with database.transaction() as connection:
-            if (await connection.execute(_ME, {"name": name})).one().same:
+            if (await connection.execute(_CURRENT_ROLE, {"name": name})).one().same:
                 continue
             if not _is_name(name):
                 message = (
@@ -100,42 +101,44 @@ async def assert_role_fits(owners: Cluster, addresses: Databases) -> None:
 
 
 def _is_name(name: str) -> bool:
-    """What Postgres would not cut off, and does not keep for itself."""
+    """Whether Postgres takes the name whole, and does not reserve it."""
     return 0 < len(name.encode()) <= NAME_BYTES_MAX and not name.startswith("pg_") and name not in ("public", "none")
 
 
-async def have_role(owners: Cluster, kinds: Sequence[Kind], addresses: Databases, say: Callable[[str], None]) -> None:
-    """Every database has the role that its address names, with the rights that it needs.
+async def ensure_role(owners: Cluster, kinds: Sequence[Kind], addresses: Databases, say: Callable[[str], None]) -> None:
+    """Creates the role that each database's address names, if it is missing, and grants it the rights that it needs.
 
-    `owners`: the same databases, connected as their owner. Where that is the role itself, nothing is done: it owns
+    `owners`: the same databases, connected as their owner. If that is the role itself, nothing is done: it owns
     everything. A role that exists keeps its password. Safe to repeat, and to kill at any point: the next call grants
-    the rest. `assert_role_fits` goes before; runs inside `rights_of_the_owner`.
+    the rest. Call `assert_role_fits` before, and this inside `missing_rights_reported`.
     """
-    # Roles belong to a whole server, which refuses two changes of one at the same time: one database after the other,
-    # and of two who migrate at once the second waits. The catalog is everybody's.
-    async with owners.catalog.transaction() as turn:
-        await turn.execute(_TAKE_TURN)
-        await _have_roles(owners, kinds, addresses, say)
+    # Roles belong to a whole server, which refuses two concurrent changes of one role. So databases are done one after
+    # the other, and a second `migrate` waits for a lock in the catalog, which all migrations share.
+    async with owners.catalog.transaction() as lock:
+        await lock.execute(_LOCK_ROLES)
+        await _ensure_roles(owners, kinds, addresses, say)
 
 
-async def _have_roles(owners: Cluster, kinds: Sequence[Kind], addresses: Databases, say: Callable[[str], None]) -> None:
+async def _ensure_roles(
+    owners: Cluster, kinds: Sequence[Kind], addresses: Databases, say: Callable[[str], None]
+) -> None:
     for database, kind, dsn in zip(owners.databases, kinds, addresses.all, strict=True):
         async with database.transaction() as connection:
-            await _have_role(connection, kind, make_url(dsn))
+            await _ensure_role(connection, kind, make_url(dsn))
         for missing in await _grant_of_the_server(database, make_url(dsn)):
             say(f"{database.name}: only a superuser can {missing}; nothing needs it yet")
 
 
-async def _have_role(connection: AsyncConnection, kind: Kind, address: URL) -> None:
+async def _ensure_role(connection: AsyncConnection, kind: Kind, address: URL) -> None:
     name = address.username or ""
-    me = (await connection.execute(_ME, {"name": name})).one()
+    me = (await connection.execute(_CURRENT_ROLE, {"name": name})).one()
     if me.same:
         return
     role = await _quoted(connection, name)
     if await connection.scalar(_ROLE, {"name": name}) is None:
         await connection.exec_driver_sql(f"CREATE ROLE {role} LOGIN{await _password(connection, address)}")
     if not me.rolsuper:
-        # What the role owns, its maker must be able to change.
+        # The migrating user must be able to change what the role owns.
         await connection.exec_driver_sql(f"GRANT {role} TO CURRENT_USER WITH INHERIT TRUE, SET TRUE")
     database = await _quoted(connection, address.database or "")
     for grant in (*_ROWS, *_OF_KIND[kind]):
@@ -146,7 +149,7 @@ async def _have_role(connection: AsyncConnection, kind: Kind, address: URL) -> N
 
 
 async def _password(connection: AsyncConnection, address: URL) -> str:
-    """Nothing for an address without one: its server lets the role in by other means."""
+    """Empty for an address without a password: its server authenticates the role by other means."""
     if not address.password:
         return ""
     password = str(address.password)
@@ -158,7 +161,7 @@ async def _password(connection: AsyncConnection, address: URL) -> str:
 
 
 async def _hand_over(connection: AsyncConnection, version: Version, name: str) -> None:
-    """The version with all tables that a migration has made in it."""
+    """Makes the role the owner of the version and of all tables that a migration has created in it."""
     role = await _quoted(connection, name)
     if await connection.scalar(_SCHEMA_OWNER, {"schema": version.value}) != name:
         await connection.exec_driver_sql(f"ALTER SCHEMA {version} OWNER TO {role}")
@@ -168,12 +171,12 @@ async def _hand_over(connection: AsyncConnection, version: Version, name: str) -
 
 
 async def _grant_of_the_server(database: Database, address: URL) -> list[str]:
-    """What could not be granted."""
+    """Returns the grants that could not be made."""
     missing = []
     for grant in _OF_THE_SERVER:
         try:
             async with database.transaction() as connection:
-                if (await connection.execute(_ME, {"name": address.username})).one().same:
+                if (await connection.execute(_CURRENT_ROLE, {"name": address.username})).one().same:
                     return []
                 role = await _quoted(connection, address.username or "")
                 await connection.exec_driver_sql(grant.format(role=role))
@@ -185,8 +188,8 @@ async def _grant_of_the_server(database: Database, address: URL) -> list[str]:
 
 
 async def assert_no_superuser(databases: Sequence[Database]) -> None:
-    """That none of these connections is a superuser's: one bad statement of a worker must not be able to do anything to
-    its server. `InvalidInput` where one is."""
+    """`InvalidInput` if one of these connections is a superuser's: a bad statement of a worker must not be able to do
+    anything to its server."""
     for database in databases:
         async with database.transaction() as connection:
             name = await connection.scalar(_SUPERUSER)
@@ -195,9 +198,9 @@ async def assert_no_superuser(databases: Sequence[Database]) -> None:
 
 
 def scram_verifier(password: str, rounds: int) -> str:
-    """What Postgres keeps of a password (RFC 5803), so that the password itself is in no statement, and so in no log.
+    """What Postgres stores for a password (RFC 5803), so that the password itself is in no statement, and so in no log.
 
-    `password` is of ASCII characters, which SASLprep leaves as they are.
+    `password` must be ASCII, which SASLprep does not change.
     """
     salt = secrets.token_bytes(16)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, rounds)
@@ -206,8 +209,8 @@ def scram_verifier(password: str, rounds: int) -> str:
         return hmac.digest(salted, name, "sha256")
 
     stored, server = hashlib.sha256(key(b"Client Key")).digest(), key(b"Server Key")
-    told = [base64.b64encode(each).decode() for each in (salt, stored, server)]
-    return f"SCRAM-SHA-256${rounds}:{told[0]}${told[1]}:{told[2]}"
+    salt_text, stored_key, server_key = (base64.b64encode(each).decode() for each in (salt, stored, server))
+    return f"SCRAM-SHA-256${rounds}:{salt_text}${stored_key}:{server_key}"
 
 
 async def _quoted(connection: AsyncConnection, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Bring every database and Temporal to what this release needs, and ask whether they are there."""
+"""Brings every database and Temporal to the state that this release needs, and checks whether they are in it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from shards.transfers.in_doubt import FindCoordinator
 from stack.settings import Databases, Settings, resolve_databases, resolve_owner_databases
 from stack.temporal_client import connect
 from workers.lasting.in_doubt_sweeper import replace_schedule
-from workers.migration.database_role import assert_no_superuser, assert_role_fits, have_role, rights_of_the_owner
+from workers.migration.database_role import assert_no_superuser, assert_role_fits, ensure_role, missing_rights_reported
 from workers.migration.others_prepared import end_what_others_prepared
 from workers.migration.schema import Kind, current_revision, history_of
 from workers.migration.search_attributes import KEYWORDS, missing_search_attributes, register_search_attributes
@@ -43,7 +43,7 @@ class Upgrade:
 
 @dataclass(frozen=True)
 class Migrated:
-    """`schedules_removed`: of earlier releases, in whose place a workflow is now."""
+    """`schedules_removed`: schedules of earlier releases, which a workflow has replaced."""
 
     databases: list[Upgrade]
     search_attributes: list[str]
@@ -52,19 +52,19 @@ class Migrated:
 
 
 async def migrate(settings: Settings, report: Callable[[str], None]) -> Migrated:
-    """Upgrade every database, make and grant the role of the workers, have the shards know their names and slots,
-    register Temporal's search attributes, take away a schedule that an earlier release had there.
+    """Upgrades every database, creates and grants the role of the workers, gives the shards their names and slots,
+    registers Temporal's search attributes, and removes a schedule of an earlier release.
 
-    Safe to repeat, to kill at any point and to run twice at once. `InvalidInput` where the settings do not fit what
-    the databases hold, `Unreachable` where a server does not answer, `Refused` where what another role has left in
+    Safe to repeat, to kill at any point and to run twice at once. `InvalidInput` if the settings do not fit what the
+    databases hold, `Unreachable` if a server does not answer, `Refused` if transactions that another role has left in
     doubt cannot be ended.
     """
     owners, addresses = resolve_owner_databases(settings), resolve_databases(settings)
 
-    async def ask(saga_id: str) -> Coordinator:
+    async def coordinator(saga_id: str) -> Coordinator:
         return await coordinator_of(await connect(settings), saga_id)
 
-    upgrades = await migrate_databases(owners, report, addresses, ask)
+    upgrades = await migrate_databases(owners, report, addresses, coordinator)
     async with _cluster(addresses) as cluster:
         version = (await load_map(cluster.catalog)).version
     client = await connect(settings)
@@ -80,10 +80,10 @@ async def migrate_databases(
 ) -> list[Upgrade]:
     """The part of `migrate` that is about Postgres, with the same promises.
 
-    `owners`: as the tables' owner reaches them. `addresses`: as workers do; None: the same. `ask`: what is known of
-    the coordinator of a transfer that another role has left in doubt.
+    `owners`: the owner's addresses. `addresses`: the workers'; None: the same. `ask`: returns what is known of the
+    coordinator of a transfer that another role has left in doubt.
     """
-    async with _cluster(owners) as cluster, rights_of_the_owner():
+    async with _cluster(owners) as cluster, missing_rights_reported():
         dsns = owners.all
         if len(set(dsns)) < len(dsns):
             raise InvalidInput("shards", "the settings give one database two names: each needs one of its own")
@@ -94,16 +94,16 @@ async def migrate_databases(
         upgrades = await gather_all(_upgrade(target, slots, report) for target in targets)
         if addresses is not None:
             await end_what_others_prepared(cluster, addresses, ask, report)
-            await have_role(cluster, _kinds(cluster), addresses, report)
+            await ensure_role(cluster, _kinds(cluster), addresses, report)
         await gather_all(_claim_name(shard) for shard in cluster.primaries.values())
         await seed_map(cluster)
     return upgrades
 
 
 async def assert_ready(cluster: Cluster, client: Client) -> None:
-    """That `migrate` has run: what a worker asks before it polls. Changes nothing.
+    """Checks that `migrate` has run, before a worker polls. Changes nothing.
 
-    `NotMigrated` saying what is missing, `InvalidInput` where shards were mixed up, or their role is a superuser.
+    `NotMigrated` saying what is missing, `InvalidInput` if shards were mixed up, or their role is a superuser.
     """
     await assert_databases_ready(cluster)
     await assert_no_superuser(cluster.databases)
@@ -150,7 +150,7 @@ async def _revision(kind: Kind, database: Database) -> str | None:
 
 
 async def _in_child(target: Target) -> None:
-    """Upgrade in a process of its own, since what Alembic's revisions call is global to a process."""
+    """Upgrades in a process of its own, since Alembic's operations are global to a process."""
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "workers.migration.migrate_one"),
         stdin=asyncio.subprocess.PIPE,
@@ -159,18 +159,18 @@ async def _in_child(target: Target) -> None:
     )
     try:
         request = json.dumps({"kind": target.kind, "dsn": target.dsn}).encode()
-        _, said = await child.communicate(request)
+        _, errors = await child.communicate(request)
     finally:
         if child.returncode is None:
             child.kill()
             await child.wait()
     if child.returncode != 0:
-        reason = (said.decode(errors="replace").strip().splitlines() or [f"exit code {child.returncode}"])[-1]
+        reason = (errors.decode(errors="replace").strip().splitlines() or [f"exit code {child.returncode}"])[-1]
         raise ShardwiseError("migration_failed", f"{target.database.name} could not be migrated: {reason}")
 
 
 async def _claim_name(shard: Database) -> None:
-    """A shard that has no name yet gets it for ever. `InvalidInput` where it has another."""
+    """Gives a shard that has no name yet its name, for ever. `InvalidInput` if it has another."""
     async with shard.transaction() as connection:
         await connection.execute(_NAME_IT, {"name": shard.name})
     await _assert_name(shard)
@@ -188,7 +188,7 @@ async def _assert_at_head(kind: Kind, database: Database) -> None:
 
 
 def _cluster(addresses: Databases) -> Cluster:
-    """Of shards that may have neither tables nor names yet."""
+    """For shards that may have neither tables nor names yet."""
     return Cluster(
         addresses.shards,
         addresses.catalog,

@@ -1,6 +1,6 @@
-"""Upgrade one database, in a process of its own: `{"kind": …, "dsn": …}` on stdin, what went wrong on stderr.
+"""Upgrade one database, in a process of its own: `{"kind": …, "dsn": …}` on stdin, the error on stderr.
 
-On stdin because a command line shows its password to everybody on the machine. A kill leaves the database as it was.
+On stdin because a command line shows the password to everybody on the machine. A kill leaves the database as it was.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from shards.connections.tls import driver_arguments
 from workers.migration.schema import Kind, upgrade
 
 CONNECT_SECONDS = 10.0
-# Also bounds the wait for another migration: whoever waits this long should be told.
+# Also limits the wait for another migration: after this time it is an error.
 LOCK_TIMEOUT = "60s"
 
 

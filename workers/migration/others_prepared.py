@@ -1,5 +1,5 @@
-"""Ends what another role has left in doubt, before an installation is handed to a new role: only the role that prepared
-a transaction, or a superuser, can end it.
+"""Ends transactions that another role has left in doubt, before an installation is handed to a new role: only the role
+that prepared a transaction, or a superuser, can end it.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ class _Prepared(NamedTuple):
 async def end_what_others_prepared(
     owners: Cluster, addresses: Databases, ask: FindCoordinator | None, say: Callable[[str], None]
 ) -> None:
-    """Ends what is in doubt, where any of it was prepared by another role than the addresses name.
+    """If another role than the addresses name has prepared a transaction, ends all that are in doubt.
 
-    A transfer whose workflow still waits for its worker is ended too, as its source's row says and else aborted: the
-    workflow finds it so (`shards.transfers.two_phase`). Idempotent; a crash leaves the rest for the next call. Raises
-    `Refused`, naming what is left, where `owners` is neither a superuser nor the role that prepared it, or a shard's
-    part cannot be known.
+    A transfer whose workflow still waits for its worker is ended too: as its source's row has decided, else aborted.
+    The workflow then reads that outcome (`shards.transfers.two_phase`). Idempotent; a crash leaves the rest for the
+    next call. Raises `Refused`, naming what is left, if `owners` is neither a superuser nor the role that prepared it,
+    or a shard's part cannot be known.
     """
     if not await _prepared_by_others(owners, addresses):
         return
 
-    async def ask_who_decided(saga_id: str) -> Coordinator:
+    async def find_coordinator(saga_id: str) -> Coordinator:
         if ask is None:
-            raise Unreachable("temporal_unreachable", "nobody can be asked what its workflow has decided")
+            raise Unreachable("temporal_unreachable", "what its workflow has decided is not known here")
         coordinator = await ask(saga_id)
         return Coordinator.GONE if coordinator is Coordinator.AT_WORK else coordinator
 
-    report = await Sweep(Router(owners), ask_who_decided, older_than_seconds=0).run()
+    report = await Sweep(Router(owners), find_coordinator, older_than_seconds=0).run()
     for each in report.resolved:
         say(f"{each.shard}: {each.gid} was left in doubt: {each.outcome}")
     if left := await _prepared_by_others(owners, addresses):
         if foreign := [each for each in left if parse_gid(each.gid) is None]:
-            raise Refused("in_doubt", _told_foreign(foreign))
+            raise Refused("in_doubt", _foreign_message(foreign))
         why = {each.gid: each.why for each in report.waiting}
         named = "; ".join(f"{each.gid} of {each.owner}: {why.get(each.gid, 'prepared meanwhile')}" for each in left)
         raise Refused(
@@ -64,8 +64,8 @@ async def end_what_others_prepared(
         )
 
 
-def _told_foreign(foreign: Sequence[_Prepared]) -> str:
-    """No sweep ends them: what a name means that this release does not give is not known here."""
+def _foreign_message(foreign: Sequence[_Prepared]) -> str:
+    """No sweep ends them: this release does not know what their names mean."""
     named = "; ".join(
         f"on {each.shard} `ROLLBACK PREPARED {_quoted(each.gid)}`, prepared by {each.owner}" for each in foreign
     )

@@ -50,9 +50,9 @@ async def current_revision(database: Database) -> str | None:
 
 
 def upgrade(connection: Connection, kind: Kind) -> None:
-    """Bring the database to its kind's head, in one transaction; see migrations/env.py. Safe to repeat.
+    """Upgrades the database to its kind's head, in one transaction; see migrations/env.py. Safe to repeat.
 
-    One at a time per process: what revisions call is global there.
+    One at a time in a process, since Alembic's operations are global there.
     """
     config = alembic_config(kind)
     config.attributes["connection"] = connection
@@ -63,7 +63,7 @@ def alembic_config(kind: Kind) -> Config:
     """For Alembic's own commands; the ones that reach a database want `attributes["connection"]`."""
     config = Config()
     config.set_main_option("script_location", "migrations:")
-    # Only its own kind's: Alembic then refuses a database that holds another kind's tables.
+    # Only its own kind's revisions: Alembic then refuses a database that holds another kind's tables.
     config.set_main_option("version_locations", f"migrations:{kind}")
     config.set_main_option("path_separator", "newline")
     return config

@@ -17,7 +17,7 @@ POLL_SECONDS = 0.1
 
 
 async def missing_search_attributes(client: Client) -> list[str]:
-    """`InvalidInput` where one is registered with another type: it cannot be changed from here."""
+    """`InvalidInput` if one is registered with another type, which cannot be changed from here."""
     try:
         answer = await client.operator_service.list_search_attributes(
             ListSearchAttributesRequest(namespace=client.namespace)
@@ -25,17 +25,17 @@ async def missing_search_attributes(client: Client) -> list[str]:
     except RPCError as error:
         raise _no_answer(error) from error
     keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
-    there = answer.custom_attributes
+    registered = answer.custom_attributes
     for name in KEYWORDS:
-        if there.get(name, keyword) != keyword:
+        if registered.get(name, keyword) != keyword:
             raise InvalidInput(name, f"Temporal has a search attribute {name} that is not a Keyword")
-    return [name for name in KEYWORDS if name not in there]
+    return [name for name in KEYWORDS if name not in registered]
 
 
 async def register_search_attributes(client: Client) -> None:
-    """Have them registered and listed. Safe to repeat and to run twice at once.
+    """Registers them and waits until they are listed. Safe to repeat and to run twice at once.
 
-    `Unreachable` where Temporal does not answer, or does not list them in time.
+    `Unreachable` if Temporal does not answer, or does not list them in time.
     """
     missing = await missing_search_attributes(client)
     if not missing:

@@ -1,9 +1,9 @@
-"""Lets a workflow in: its input is checked before the workflow sees it, whoever has started it.
+"""Checks a workflow's input before the workflow sees it, whoever has started it.
 
-Inside a workflow it would be too late. The SDK decodes the input first, and what cannot be decoded fails the workflow
-task, again and again; exception types that fail the workflow instead would also do so for an activity's result that
-cannot be decoded, which is a bug and waits for a deploy that mends it. Nor is the number of arguments looked at before
-the workflow's constructor gets them; what an update is given too much is dropped in silence.
+A check inside the workflow would be too late. The SDK decodes the input first, and input that cannot be decoded fails
+the workflow task, again and again. Exception types that fail the workflow instead would also fail it for an activity's
+result that cannot be decoded, which is a bug and must wait for a deploy that fixes it. Nor does the SDK check the
+number of arguments before it calls the workflow's constructor; an update's surplus arguments are dropped silently.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _REFUSED_START = workflow._Definition.must_from_class(RefusedStart)
 
 
 class CheckedRunner(WrappedRunner):
-    """Runs workflows as `runner` does, once their input is checked; what is refused is run as `RefusedStart`.
+    """Runs workflows as `runner` does, once their input is checked; a refused one is run as `RefusedStart`.
 
-    A workflow type that has no entrance is none that can be hosted.
+    A workflow type without an entrance cannot be hosted.
     """
 
     def prepare_workflow(self, defn: workflow._Definition) -> None:
@@ -45,7 +45,7 @@ class CheckedRunner(WrappedRunner):
         super().prepare_workflow(defn)
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
-        return _AtTheDoor(det, super().create_instance(det))
+        return _CheckedInstance(det, super().create_instance(det))
 
 
 def _assert_has_entrance(defn: workflow._Definition) -> None:
@@ -54,20 +54,20 @@ def _assert_has_entrance(defn: workflow._Definition) -> None:
         raise TypeError(f"workflow type {defn.name} has no entrance: workflows.entrance must say what it takes")
     wanted = [entrance.request] if entrance.request is not None else []
     if (defn.arg_types or []) != wanted:
-        raise TypeError(f"workflow type {defn.name} takes {defn.arg_types}, and its entrance lets in {wanted}")
+        raise TypeError(f"workflow type {defn.name} takes {defn.arg_types}, but its entrance accepts {wanted}")
 
 
-class _AtTheDoor(WrappedInstance):
-    def __init__(self, det: WorkflowInstanceDetails, inside: WorkflowInstance) -> None:
-        super().__init__(inside)
+class _CheckedInstance(WrappedInstance):
+    def __init__(self, det: WorkflowInstanceDetails, instance: WorkflowInstance) -> None:
+        super().__init__(instance)
         self._det = det
         self._fault: InvalidInput | None = None
 
     def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
         for job in act.jobs:
             if job.HasField("initialize_workflow"):
-                self._let_in(job.initialize_workflow)
-        wrong = [(job, fault) for job in act.jobs if (fault := self._wrong_with(job)) is not None]
+                self._check_start(job.initialize_workflow)
+        wrong = [(job, fault) for job in act.jobs if (fault := self._update_fault(job)) is not None]
         for job, _ in wrong:
             act.jobs.remove(job)
         completion = super().activate(act)
@@ -76,7 +76,7 @@ class _AtTheDoor(WrappedInstance):
                 completion.successful.commands.insert(number, self._rejected(job.do_update, fault))
         return completion
 
-    def _let_in(self, start: InitializeWorkflow) -> None:
+    def _check_start(self, start: InitializeWorkflow) -> None:
         info = self._det.info
         try:
             read_start(info.workflow_type, info.workflow_id, start.arguments)
@@ -86,9 +86,9 @@ class _AtTheDoor(WrappedInstance):
             start.arguments.extend(self._converted(Fault.of(error)))
             self._instance = asyncio.run(self._refused())
 
-    def _wrong_with(self, job: WorkflowActivationJob) -> InvalidInput | None:
-        """With an update, not accepted yet, of a start that is refused, or with more or fewer arguments than it takes.
-        What these are is for the SDK to say, which refuses what it cannot decode."""
+    def _update_fault(self, job: WorkflowActivationJob) -> InvalidInput | None:
+        """Why an update that is not accepted yet must be rejected: its workflow's start is refused, or it has too many
+        or too few arguments. The SDK itself rejects arguments that it cannot decode."""
         if not job.HasField("do_update") or not job.do_update.run_validator:
             return None
         if self._fault is not None:
@@ -102,7 +102,7 @@ class _AtTheDoor(WrappedInstance):
         return InvalidInput(None, f"{update.name}: expected {expected}, got {len(update.input)}")
 
     def _rejected(self, update: DoUpdate, fault: InvalidInput) -> WorkflowCommand:
-        """Refused before it was accepted: the history knows nothing of it."""
+        """Rejected before it is accepted, so that it leaves nothing in the history."""
         command = WorkflowCommand()
         command.update_response.protocol_instance_id = update.protocol_instance_id
         self._det.failure_converter_class().to_failure(
@@ -113,7 +113,7 @@ class _AtTheDoor(WrappedInstance):
         return command
 
     async def _refused(self) -> WorkflowInstance:
-        """Made inside a running loop, as the SDK wants it; activations have none."""
+        """Async because the SDK needs a running loop to create an instance; activations have none."""
         return UnsandboxedWorkflowRunner().create_instance(replace(self._det, defn=_REFUSED_START))
 
     def _converted(self, fault: Fault) -> Sequence[Payload]:

@@ -1,7 +1,7 @@
-"""Notices the workflow tasks that Temporal has given up because they took too long, and says which they were.
+"""Detects workflow tasks that Temporal has given up because they took too long, and logs their workflows.
 
-The client's core drops such a workflow from its cache, with a warning that names a run and not its workflow. All it had
-done since its last heartbeat is lost, and the task begins anew, from the history.
+The client's core drops such a workflow from its cache, with a warning that names a run but not its workflow. All it had
+done since its last heartbeat is lost, and the task begins again from the history.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ ACTIVATION_SECONDS_MAX = 2.0
 
 
 class LateTasks:
-    """Of one worker: by run, how often in a row its task was given up or failed."""
+    """For one worker: counts by run how often in a row its task was given up or failed."""
 
     def __init__(self, on_late: Callable[[float], None]) -> None:
-        """`on_late` gets the seconds that the task was given. Called from the threads in which workflows run."""
+        """`on_late` is called with the seconds that the task was given, from the threads in which workflows run."""
         self._on_late = on_late
         self._in_a_row: Counter[str] = Counter()
 
@@ -47,12 +47,13 @@ class LateTasks:
 
     def _warn(self, info: temporalio.workflow.Info, what: str, code: str) -> None:
         self._in_a_row[info.run_id] = attempt = self._in_a_row[info.run_id] + 1
-        told = f"a task of {info.workflow_id} ({info.workflow_type}) {what}; it begins anew, {attempt} in a row so far"
-        log.warning(told, extra={"workflow": info.workflow_id, "attempt": attempt, "code": code})
+        task = f"a task of {info.workflow_id} ({info.workflow_type})"
+        message = f"{task} {what}; it begins again, {attempt} in a row so far"
+        log.warning(message, extra={"workflow": info.workflow_id, "attempt": attempt, "code": code})
 
 
 class LateTaskRunner(WrappedRunner):
-    """Runs workflows as `runner` does, and tells `tasks` of those that were thrown away for being late."""
+    """Runs workflows as `runner` does, and reports to `tasks` those that were dropped for being late."""
 
     def __init__(self, runner: WorkflowRunner, tasks: LateTasks) -> None:
         super().__init__(runner)
@@ -66,7 +67,7 @@ class _Instance(WrappedInstance):
     def __init__(self, instance: WorkflowInstance, tasks: LateTasks) -> None:
         super().__init__(instance)
         self._tasks = tasks
-        # Of the task that is worked on: its place in the history, when the server gave it, when it came to us.
+        # Of the current task: its place in the history, when the server issued it, when it arrived here.
         self._task: int | None = None
         self._is_replayed = False
         self._given_at = self._came_at = 0.0
@@ -96,7 +97,7 @@ class _Instance(WrappedInstance):
 
     def _evicted(self, reason: RemoveFromCache.EvictionReason.ValueType) -> None:
         info = self.get_info()
-        # The worker's clock and the server's may differ; what was waited for in this process is known without them.
+        # The worker's clock and the server's may differ; the time since the task arrived here is exact.
         seconds = max(time.time() - self._given_at, time.monotonic() - self._came_at)
         is_late = seconds >= info.task_timeout.total_seconds()
         if reason == RemoveFromCache.TASK_NOT_FOUND and is_late:
@@ -104,5 +105,5 @@ class _Instance(WrappedInstance):
         elif reason == RemoveFromCache.LANG_FAIL:
             self._tasks.failed(info, self._longest)
         else:
-            # Finished, pushed out by others, or ended from outside.
+            # Finished, evicted for others, or ended from outside.
             self._tasks.in_time(info.run_id)

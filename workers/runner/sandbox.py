@@ -1,4 +1,4 @@
-"""How workflows are run, the same for workers and replays: let in at their entrance, and what their code may reach."""
+"""How workflows are run, the same for workers and replays: their input is checked, and optionally sandboxed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from workers.runner.entrance import CheckedRunner
 
-# Loaded once for all workflows instead of once per workflow. The sandbox catches nothing inside these, so what is ours
-# of them is kept clean by rule (pyproject.toml).
+# Loaded once for all workflows instead of once for each. The sandbox checks nothing inside these, so import rules keep
+# our own ones deterministic (pyproject.toml).
 PASSED_THROUGH = (
     *("domain", "activities", "workflows.interfaces"),
     *("pydantic", "pydantic_core", "annotated_types", "typing_extensions"),

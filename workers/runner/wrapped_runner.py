@@ -1,5 +1,5 @@
-"""A workflow runner around another one, and its instances likewise: all is passed on. What stands around it overrides
-what it wants to see.
+"""A workflow runner that wraps another one, and instances that wrap its instances. They pass everything on; subclasses
+override what they need.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The parts of one data directory's stack, as its record names them."""
+"""The parts of one data directory's stack, as named in its record."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from stack.embedded.worker_process import WorkerProcess
 from stack.settings import Settings
 
 
-class Roster:
-    """Without `files` its servers can be asked and stopped, not started."""
+class StackParts:
+    """Without `files` its servers can be queried and stopped, but not started."""
 
     def __init__(
         self, data_dir: Path, record: StackRecord, settings: Settings, files: PostgresFiles | None = None
@@ -56,12 +56,12 @@ class Roster:
         return WorkerProcess(name, self._data_dir, self._log(name), self._settings)
 
     def surplus_workers(self) -> list[WorkerProcess]:
-        """Workers that once were, beyond the number that now shall be."""
+        """Workers of an earlier start, beyond the number that is wanted now."""
         folders = sorted((self._data_dir / "workers").glob("worker-*"))
         return [self.worker(folder.name) for folder in folders if folder.name not in self._record.worker_names]
 
     def stop_order(self) -> list[list[Part]]:
-        """Workers first, which drain into Temporal and the databases; each group at once."""
+        """Workers first, since they need Temporal and the databases to drain. Each group is stopped at once."""
         return [[*self.workers(), *self.surplus_workers()], [self.temporal()], [*self.postgres()]]
 
     def _log(self, name: str) -> Path:
