@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from cli.terminal.asking import ask
-from cli.terminal.common import DataDir
-from cli.terminal.output import listed, output, table
+from cli.terminal.application import call_app
+from cli.terminal.options import DataDir
+from cli.terminal.output import output, table, table_or
 from cli.terminal.paging import After, Limit, with_next
 from domain.timestamps import short_timestamp
 from shardwise.accounts import AccountBalance
@@ -36,46 +36,46 @@ def open_one(
 ) -> None:
     """Register a customer with an account of the same id. Safe to repeat.
 
-    Exit code 1 where the id is there already with other content, or its account is closed.
+    Exit code 1 if the id is there already with other content, or its account is closed.
     """
-    _print(ask(data_dir, lambda app: app.accounts.open(account_id, currency, name, email, balance, overdraft)))
+    _print(call_app(data_dir, lambda app: app.accounts.open(account_id, currency, name, email, balance, overdraft)))
 
 
 def show(account_id: AccountId, data_dir: DataDir = None) -> None:
     """Balance, held and available money. A customer's account has the customer's id."""
-    _print(ask(data_dir, lambda app: app.accounts.show(account_id)))
+    _print(call_app(data_dir, lambda app: app.accounts.show(account_id)))
 
 
 def freeze(account_id: AccountId, data_dir: DataDir = None) -> None:
     """Bar an account from anything new. What was promised before is still paid and received. Safe to repeat."""
-    _print(ask(data_dir, lambda app: app.accounts.freeze(account_id)))
+    _print(call_app(data_dir, lambda app: app.accounts.freeze(account_id)))
 
 
 def unfreeze(account_id: AccountId, data_dir: DataDir = None) -> None:
     """Undo `account freeze`. Safe to repeat."""
-    _print(ask(data_dir, lambda app: app.accounts.unfreeze(account_id)))
+    _print(call_app(data_dir, lambda app: app.accounts.unfreeze(account_id)))
 
 
 def close(account_id: AccountId, data_dir: DataDir = None) -> None:
     """Close an account for ever. Safe to repeat.
 
-    Exit code 1 where it is not empty, something is held on it or on its way to it, or it is a merchant's.
+    Exit code 1 if it is not empty, something is held on it or on its way to it, or it is a merchant's.
     """
-    _print(ask(data_dir, lambda app: app.accounts.close(account_id)))
+    _print(call_app(data_dir, lambda app: app.accounts.close(account_id)))
 
 
 def statement(account_id: AccountId, limit: Limit = LIMIT, after: After = None, data_dir: DataDir = None) -> None:
     """Show the newest movements of an account, each with the balance that it left behind.
 
-    From the read model, which follows the shards with a delay: `account show` tells the balance as it is now.
+    From the read model, which follows the shards with a delay: `account show` shows the balance as it is now.
 
     kind: opening = paid in when the account was opened; capture = out, after it was held, for an order or by a saga;
     debit = out, by two-phase commit or a batch; credit = in, from any of these; transfer = both accounts on one shard.
 
     other side: who the money went to or came from. merchant.USD is the merchant's account, which orders in USD pay, and
-    has a statement of its own. equity/USD is the books' other side of what was paid in, and no account to ask for.
+    has a statement of its own. equity/USD is the books' other side of what was paid in; it cannot be queried.
     """
-    found = ask(data_dir, lambda app: app.queries.statement(account_id, limit, after))
+    found = call_app(data_dir, lambda app: app.queries.statement(account_id, limit, after))
     title = f"account {found.account_id}: {found.balance}"
     columns = ("at", "kind", "saga", "amount", "balance after", "other side")
     rows = table(
@@ -85,7 +85,7 @@ def statement(account_id: AccountId, limit: Limit = LIMIT, after: After = None, 
         whole=("at", "other side"),
         words=("kind", "saga", "amount", "balance after"),
     )
-    output().result(found, with_next(listed(rows, "no movements"), found.next))
+    output().result(found, with_next(table_or(rows, "no movements"), found.next))
 
 
 def _print(account: AccountBalance) -> None:

@@ -1,13 +1,21 @@
-"""The command line's commands. A topic is a module with `register(app)`, which adds its commands or a group of them.
+"""The list of commands, and how to add one.
 
-A command prints through `cli.terminal.output.output()` and returns its exit code, or None for 0:
+A command is one file, `cli/<command>.py`, or a folder with `command.py` if it needs more. To add one:
 
-    0  done          1  a business rule says no, or a check failed
-    2  wrong usage   3  something is down, or not finished in time
+1. Write the file with `register(app)`, which adds the command, or a group of commands, to the typer app.
+2. The command is a function. Its docstring is the help text; options that several commands have are in
+   `cli.terminal.options` and `cli.terminal.paging`.
+3. It gets what it needs by `call_app(data_dir, lambda app: app.<service>.<method>(...))`, and prints one document by
+   `output().result(document, text_for_a_person)`. Do not declare `--json`: every command has it.
+4. It returns its exit code, or None for 0. For an error it raises `domain.errors.ShardwiseError`, which has a code:
 
-A topic is loaded when one of its commands is typed: what the others need takes longer to load than most commands take.
+       0  done          1  a business rule says no, or a check failed
+       2  wrong usage   3  something is down, or not finished in time
 
-It raises `domain.errors.ShardwiseError` for what a person must know, and declares no `--json`: every command has it.
+5. Add the module to `MODULES` below, and the command to docs/commands.md.
+
+`cli/stock.py` is a short example. `cli/terminal/` holds what all commands share: calling the application, output,
+tables, progress, options, and messages about wrong usage. `cli/sample/` holds files to try the imports with.
 """
 
 from __future__ import annotations
@@ -17,32 +25,34 @@ from typing import Annotated
 
 import typer
 
-from cli.version import VERSION_FLAG, tell_version
+from cli.version import VERSION_FLAG, print_version
 
-# By topic, the commands and groups that it registers. All of them are loaded only for who asks what there is.
-TOPICS = {
-    "cli.stack_commands": ("up", "down", "status"),
+# The commands and groups that each module registers. A module is loaded only when one of its commands is typed, since
+# what the others need takes longer to load than most commands take; all are loaded for `--help`.
+MODULES = {
+    "cli.embedded_stack": ("up", "down", "status"),
     "cli.migrate": ("migrate",),
     "cli.worker": ("worker",),
-    "cli.imports.group": ("import",),
+    "cli.imports.command": ("import",),
     "cli.account": ("account",),
     "cli.stock": ("stock",),
     "cli.customer": ("customer",),
     "cli.product": ("product",),
     "cli.report": ("report",),
-    "cli.orders.order": ("order",),
+    "cli.order.command": ("order",),
     "cli.transfer": ("transfer",),
     "cli.contrast": ("contrast",),
-    "cli.projection": ("projection",),
+    "cli.projection.command": ("projection",),
     "cli.watch.command": ("watch",),
     "cli.verify": ("verify",),
-    "cli.recover": ("recover",),
+    "cli.recover.command": ("recover",),
     "cli.demo.command": ("demo",),
 }
 
 
 def build_app(wanted: str | None = None) -> typer.Typer:
-    """With the topic of the command that is `wanted`; with all of them where there is no such command, or none."""
+    """With the module of the command that is `wanted`; with all modules if there is no such command, or none is
+    given."""
     app = typer.Typer(
         name="shardwise",
         help=(
@@ -58,17 +68,17 @@ def build_app(wanted: str | None = None) -> typer.Typer:
     @app.callback()
     def shardwise(
         version: Annotated[
-            bool, typer.Option(VERSION_FLAG, help="Tell the version.", is_eager=True, callback=_version)
+            bool, typer.Option(VERSION_FLAG, help="Show the version.", is_eager=True, callback=_version)
         ] = False,
     ) -> None:
-        """Without a callback an app of one command would lose the command's name."""
+        """Without a callback, typer drops the command's name from an app that has only one command."""
 
-    for topic in [topic for topic, commands in TOPICS.items() if wanted in commands] or TOPICS:
-        import_module(topic).register(app)
+    for module in [module for module, commands in MODULES.items() if wanted in commands] or MODULES:
+        import_module(module).register(app)
     return app
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        tell_version()
+        print_version()
         raise typer.Exit

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 from rich.console import Group, RenderableType
 
-from cli.terminal.common import DataDir, run_async
-from cli.terminal.hints import hinting_at_up
+from cli.terminal.application import run_async
+from cli.terminal.hints import hint_if_stack_is_down
+from cli.terminal.options import DataDir
 from cli.terminal.output import output, table
 from contrast import facts, style_facts
 from contrast.documents import ContrastDocument
@@ -49,9 +50,9 @@ def contrast(
     """
     size = QUICK if quick else Size(Load(_concurrencies(concurrency), transfers, rounds), 20, 1000, transfers)
     out, settings = output(), load_settings(data_dir)
-    with hinting_at_up(settings):
+    with hint_if_stack_is_down(settings):
         document = run_async(contrasted(settings, size, out.progress))
-    # Takes half a second to load, and no other command needs it.
+    # Matplotlib takes half a second to load, and no other command needs it.
     from contrast.plot import write_plot
 
     files = write_plot(document, plot)

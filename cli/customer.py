@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from cli.terminal.asking import ask
-from cli.terminal.common import DataDir
+from cli.terminal.application import call_app
+from cli.terminal.options import DataDir
 from cli.terminal.output import output, table
 
 
@@ -27,6 +27,6 @@ def rename(
 
     An import goes on comparing with what the customer was first imported with.
     """
-    renamed = ask(data_dir, lambda app: app.catalogue.rename_customer(customer_id, name, email))
+    renamed = call_app(data_dir, lambda app: app.catalogue.rename_customer(customer_id, name, email))
     row = (renamed.customer_id, renamed.name, renamed.email or "", str(renamed.version), renamed.shard)
     output().result(renamed, table(("customer", "name", "email", "version", "shard"), [row]))

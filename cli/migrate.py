@@ -1,11 +1,12 @@
-"""`migrate`: bring databases and Temporal to what this release needs."""
+"""`migrate`: bring the databases and Temporal to the state that this release needs."""
 
 from __future__ import annotations
 
 import typer
 
-from cli.terminal.common import DataDir, run_async
-from cli.terminal.hints import hinting_at_up
+from cli.terminal.application import run_async
+from cli.terminal.hints import hint_if_stack_is_down
+from cli.terminal.options import DataDir
 from cli.terminal.output import output, table
 from stack.settings import load_settings
 
@@ -19,7 +20,7 @@ def migrate(data_dir: DataDir = None) -> None:
     from workers.migration.migrate import migrate as run
 
     out, settings = output(), load_settings(data_dir)
-    with hinting_at_up(settings):
+    with hint_if_stack_is_down(settings):
         done = run_async(run(settings, out.progress))
     document = {
         "databases": [{"name": each.name, "from": each.before, "to": each.after} for each in done.databases],

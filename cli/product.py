@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from cli.terminal.asking import ask
-from cli.terminal.common import DataDir
+from cli.terminal.application import call_app
+from cli.terminal.options import DataDir
 from cli.terminal.output import output, table
 
 
@@ -26,6 +26,6 @@ def rename(
 
     An import goes on comparing with what the product was first imported with.
     """
-    renamed = ask(data_dir, lambda app: app.catalogue.rename_product(sku, name))
+    renamed = call_app(data_dir, lambda app: app.catalogue.rename_product(sku, name))
     row = (renamed.sku, renamed.name, str(renamed.version), renamed.shard)
     output().result(renamed, table(("sku", "name", "version", "shard"), [row]))

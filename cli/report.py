@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 from rich.console import Group
 
-from cli.terminal.asking import ask
-from cli.terminal.common import DataDir
-from cli.terminal.output import listed, output, table
+from cli.terminal.application import call_app
+from cli.terminal.options import DataDir
+from cli.terminal.output import output, table, table_or
 from shardwise.queries import SalesBy, SalesReport
 
 _COLUMNS = ("day", "sku", "product_name", "orders", "units", "amount", "currency")
-# What is added up has no value.
+# The columns over which the rows are summed.
 _LEFT_OUT = {SalesBy.PRODUCT: {"day"}, SalesBy.DAY: {"sku", "product_name"}, SalesBy.PRODUCT_DAY: set[str]()}
 
 
@@ -27,7 +27,7 @@ def sales(
     first_day: Annotated[str | None, typer.Option("--from", metavar="DAY", help="The first day of it.")] = None,
     last_day: Annotated[str | None, typer.Option("--to", metavar="DAY", help="The last day of it.")] = None,
     sku: Annotated[str | None, typer.Option(metavar="SKU", help="Of this product only.")] = None,
-    by: Annotated[SalesBy, typer.Option(help="What is told on its own.")] = SalesBy.PRODUCT,
+    by: Annotated[SalesBy, typer.Option(help="What each row is for.")] = SalesBy.PRODUCT,
     data_dir: DataDir = None,
 ) -> None:
     """Show what was sold: orders, units and amounts of what was confirmed. By the day of the order.
@@ -35,11 +35,11 @@ def sales(
     An order counts to the day that it says it was ordered on, else to the day it was placed, by UTC. From the read
     model, which follows the shards with a delay.
     """
-    report = ask(data_dir, lambda app: app.queries.sales(first_day, last_day, sku, by))
-    output().result(report, _told(report))
+    report = call_app(data_dir, lambda app: app.queries.sales(first_day, last_day, sku, by))
+    output().result(report, _rendered(report))
 
 
-def _told(report: SalesReport) -> Group:
+def _rendered(report: SalesReport) -> Group:
     shown = [name for name in _COLUMNS if name not in _LEFT_OUT[report.by]]
     cells = [
         {
@@ -55,4 +55,4 @@ def _told(report: SalesReport) -> Group:
     ]
     rows = [tuple(each[name] for name in shown) for each in cells]
     human = table([name.replace("_", " ") for name in shown], rows, whole=("sku", "day"))
-    return Group(listed(human, "nothing was sold"), *(f"total {each.amount}" for each in report.totals))
+    return Group(table_or(human, "nothing was sold"), *(f"total {each.amount}" for each in report.totals))

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from cli.terminal.asking import ask
-from cli.terminal.common import DataDir
-from cli.terminal.output import listed, output, table
+from cli.terminal.application import call_app
+from cli.terminal.options import DataDir
+from cli.terminal.output import output, table, table_or
 from cli.terminal.paging import After, Limit, with_next
 from cli.terminal.usage import TakesNumbers
 from domain.catalogue import whole_number
@@ -28,16 +28,16 @@ def register(app: typer.Typer) -> None:
 
 
 def show(sku: Sku, data_dir: DataDir = None) -> None:
-    """How much is on hand, reserved for orders, and available."""
-    _print(ask(data_dir, lambda app: app.catalogue.stock(sku)))
+    """Show how much is on hand, reserved for orders, and available."""
+    _print(call_app(data_dir, lambda app: app.catalogue.stock(sku)))
 
 
 def list_levels(limit: Limit = LIMIT, after: After = None, data_dir: DataDir = None) -> None:
     """List the stock of all products by SKU, from the read model, which follows the shards with a delay."""
-    page = ask(data_dir, lambda app: app.queries.stock(limit, after))
+    page = call_app(data_dir, lambda app: app.queries.stock(limit, after))
     columns = ("sku", "product", "on hand", "reserved", "available", "shard")
     rows = [(x.sku, x.product_name, str(x.on_hand), str(x.reserved), str(x.available), x.shard) for x in page.stock]
-    output().result(page, with_next(listed(table(columns, rows), "no products"), page.next))
+    output().result(page, with_next(table_or(table(columns, rows), "no products"), page.next))
 
 
 def receive(
@@ -53,9 +53,9 @@ def receive(
     received = whole_number(quantity, "quantity", at_least=1)
     chosen = new_receipt_id() if receipt_id is None else check_identifier(receipt_id, "id")
     if receipt_id is None:
-        # Told before it is used: after a lost answer, only a repeat under the same id is safe.
+        # Printed before it is used: if the answer is lost, only a repeat under the same id is safe.
         output().progress(f"receipt {chosen}")
-    _print(ask(data_dir, lambda app: app.catalogue.receive(sku, received, chosen)))
+    _print(call_app(data_dir, lambda app: app.catalogue.receive(sku, received, chosen)))
 
 
 def _print(level: StockLevel | StockReceipt) -> None:

@@ -8,8 +8,8 @@ import typer
 from rich.console import Group, RenderableType
 from typer.core import TyperGroup
 
-from cli.terminal.asking import ask
-from cli.terminal.common import DataDir
+from cli.terminal.application import call_app
+from cli.terminal.options import DataDir
 from cli.terminal.output import output, table
 from cli.terminal.usage import TakesNumbers
 from domain.identifiers import check_identifier
@@ -30,7 +30,7 @@ class SendByDefault(TyperGroup):
         return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """What is meant without a command's name is told here too, with its options."""
+        """Also prints the help of `send`, which runs if no command is named."""
         super().format_help(ctx, formatter)
         send_by_default = self.commands[DEFAULT]
         formatter.write_paragraph()
@@ -68,14 +68,14 @@ def send(
     ] = 30.0,
     data_dir: DataDir = None,
 ) -> int:
-    """Move money and wait for how it ends.
+    """Move money and wait for the end.
 
     Exit code 0 when settled, 1 when declined, 3 when not final in time: it goes on by itself.
     """
     if transfer_id is not None:
         check_identifier(transfer_id, "id")
     say = output().progress
-    sent = ask(
+    sent = call_app(
         data_dir,
         lambda app: app.transfers.move(source, target, amount, protocol, transfer_id, currency, reference, wait, say),
     )
@@ -84,8 +84,8 @@ def send(
 
 
 def show(source: Source, transfer_id: Annotated[str, typer.Argument(metavar="ID")], data_dir: DataDir = None) -> None:
-    """Show a transfer and how it stands."""
-    _print(ask(data_dir, lambda app: app.transfers.show(source, transfer_id)))
+    """Show a transfer and its status."""
+    _print(call_app(data_dir, lambda app: app.transfers.show(source, transfer_id)))
 
 
 def _print(transfer: TransferDocument) -> None:

@@ -9,6 +9,6 @@ from cli.terminal.output import output
 VERSION_FLAG = "--version"
 
 
-def tell_version() -> None:
+def print_version() -> None:
     version = metadata.version("shardwise")
     output().result({"version": version}, f"shardwise {version}")

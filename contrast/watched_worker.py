@@ -29,7 +29,7 @@ from shards.connections.cluster import Cluster
 from shards.connections.waiting import within
 from shards.routing.router import Router
 from shardwise.connections import Connections
-from shardwise.temporal.calls import WorkflowFailed, ended
+from shardwise.temporal.calls import WorkflowFailed, wait_for_result
 from shardwise.transfers.sagas import Handle, TransferSagas
 from stack.settings import Settings, resolve_databases
 from workers.run import new_worker
@@ -135,7 +135,7 @@ async def watched_worker(to: Connections, settings: Settings) -> AsyncIterator[W
 async def _result(handle: Handle) -> TransferResult:
     began = time.monotonic()
     try:
-        result = await ended(handle, ENDED_SECONDS_MAX)
+        result = await wait_for_result(handle, ENDED_SECONDS_MAX)
     except WorkflowFailed as error:
         raise ShardwiseError("contrast_broke", f"the workflow {handle.id} ended: {error}") from error
     if result is None:

@@ -8,21 +8,21 @@ from shards.accounts import states as account_states
 from shards.accounts.reads import AccountBalance, read_account
 from shards.accounts.states import Change, change_account
 from shards.catalogue.opening import open_account
-from shardwise.connections import Opened
+from shardwise.connections import Installation
 
 __all__ = ["AccountBalance", "Accounts"]
 
 
 class Accounts:
-    """A customer's account has the customer's id. Every method answers the account as it stands then.
+    """A customer's account has the customer's id. Every method returns the account as it is afterwards.
 
     Raises `NotFound` with `unknown_account`, `Refused` for what the account's state does not allow, `InvalidInput`, and
-    `Unreachable` where its shard is away; with `account_busy` where the account was locked for too long: nothing was
-    changed then.
+    `Unreachable` if its shard is down. `Unreachable` with `account_busy`: the account was locked for too long, and
+    nothing was changed.
     """
 
-    def __init__(self, opened: Opened) -> None:
-        self._opened = opened
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
 
     async def open(
         self,
@@ -33,21 +33,21 @@ class Accounts:
         balance: str = "0",
         overdraft: str = "0",
     ) -> AccountBalance:
-        """Registers a customer, called `name` or as the id, with an account of the same id. Amounts are decimals.
+        """Registers a customer with an account of the same id. `name` defaults to the id. Amounts are decimals.
 
         Idempotent by id and content. Never undone; `close` ends it. A crash leaves all of it or nothing. `Refused` with
         `id_conflict` for other content, `account_closed`, or `currency_withdrawn`.
         """
         customer = customer_of_account(account_id, currency, balance, overdraft, name, email)
-        return await open_account(self._opened.without_timeouts.router, customer)
+        return await open_account(self._installation.without_timeouts.router, customer)
 
     async def show(self, account_id: str) -> AccountBalance:
-        """As its shard has it at this moment."""
+        """Read from its shard at this moment."""
         check_identifier(account_id, "account_id")
-        return await read_account(self._opened.usual.router, account_id)
+        return await read_account(self._installation.with_timeouts.router, account_id)
 
     async def freeze(self, account_id: str) -> AccountBalance:
-        """From now on nothing new: no hold, no debit, no admission. What was promised is still paid and received.
+        """Allows nothing new: no hold, no debit, no admission. What was promised is still paid and received.
         Idempotent. Undone by `unfreeze`."""
         return await self._change(account_id, account_states.freeze)
 
@@ -64,4 +64,4 @@ class Accounts:
 
     async def _change(self, account_id: str, change: Change) -> AccountBalance:
         check_identifier(account_id, "account_id")
-        return await change_account(self._opened.usual.router, account_id, change)
+        return await change_account(self._installation.with_timeouts.router, account_id, change)

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from domain.errors import InvalidInput
-from shardwise.connections import Opened
+from shardwise.connections import Installation
 from stack.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -21,36 +21,36 @@ if TYPE_CHECKING:
 
 
 class Shardwise:
-    """What people and programs may ask of an installation, whatever they ask through.
+    """All operations on an installation, for programs and for the command line.
 
         async with await Shardwise.connect() as app:
             order = await app.orders.place(customer="ada", lines=[("TEAPOT", 1)], order_id="A-17", wait=30)
 
-    For one event loop, and there for any number of tasks at once. What is refused, invalid or out of reach is raised as
-    one of the errors in `shardwise.errors`. A service is loaded when it is first asked for: a command that needs one
+    Belongs to one event loop, in which any number of tasks may use it at once. Raises the errors in `shardwise.errors`
+    for what is refused, invalid or out of reach. A service is loaded when it is first used: a command that needs one
     does not wait for the others.
     """
 
-    def __init__(self, opened: Opened) -> None:
-        self._opened = opened
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
 
     @classmethod
     async def connect(cls, data_dir: str | Path | None = None, settings: Settings | None = None) -> Self:
-        """To what the settings name: by default those of the environment, `SHARDWISE_…` and `TEMPORAL_…`, and the stack
-        of `data_dir` or of their own folder.
+        """Connects to the installation that the settings name. By default these are the environment's, `SHARDWISE_…`
+        and `TEMPORAL_…`, and the stack is that of `data_dir`, or of the folder that they name.
 
-        Raises `InvalidInput` for settings that are none, `Unreachable` where there is no stack. Servers are asked only
-        when something is asked of them: one that is away is in the way of nothing that does not need it.
+        Raises `InvalidInput` for settings that are invalid, `Unreachable` if there is no stack. A server is connected
+        to only when it is needed: what does not need a server works while that server is down.
         """
         if data_dir is not None and settings is not None:
             raise InvalidInput("data_dir", "data_dir: expected settings or a folder, not both")
-        opened = Opened(settings or load_settings(Path(data_dir) if data_dir is not None else None))
-        opened.databases  # noqa: B018 - tells at once where there is no installation
-        return cls(opened)
+        installation = Installation(settings or load_settings(Path(data_dir) if data_dir is not None else None))
+        installation.databases  # noqa: B018 - raises at once if there is no installation
+        return cls(installation)
 
     async def close(self) -> None:
-        """Ends the connections. What was begun goes on: a workflow carries it out."""
-        await self._opened.close()
+        """Closes the connections. What was begun goes on in its workflow."""
+        await self._installation.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -64,34 +64,34 @@ class Shardwise:
     def orders(self) -> Orders:
         from shardwise.orders.service import Orders
 
-        return Orders(self._opened)
+        return Orders(self._installation)
 
     @cached_property
     def transfers(self) -> Transfers:
         from shardwise.transfers.service import Transfers
 
-        return Transfers(self._opened)
+        return Transfers(self._installation)
 
     @cached_property
     def accounts(self) -> Accounts:
         from shardwise.accounts import Accounts
 
-        return Accounts(self._opened)
+        return Accounts(self._installation)
 
     @cached_property
     def catalogue(self) -> Catalogue:
         from shardwise.catalogue import Catalogue
 
-        return Catalogue(self._opened)
+        return Catalogue(self._installation)
 
     @cached_property
     def queries(self) -> Queries:
         from shardwise.queries import Queries
 
-        return Queries(self._opened)
+        return Queries(self._installation)
 
     @cached_property
     def operations(self) -> Operations:
         from shardwise.operations.service import Operations
 
-        return Operations(self._opened)
+        return Operations(self._installation)

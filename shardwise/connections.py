@@ -1,4 +1,4 @@
-"""What the services reach the installation through: the databases with the map in front of them, and Temporal."""
+"""The services' connections to an installation: the databases, routed by the shard map, and Temporal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stack.temporal_client import connect
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """`await temporal()` connects at its first call: what only reads rows works with Temporal away."""
+    """`await temporal()` connects at its first call: what only reads rows works while Temporal is down."""
 
     cluster: Cluster
     router: Router
@@ -31,9 +31,9 @@ class Connections:
         return ReadModel(self.cluster.read_model)
 
 
-class Opened:
-    """Connections to one installation. Nothing is asked for and connected before it is used, so that bad input is told
-    first; `close` ends what is."""
+class Installation:
+    """One installation: its settings, and connections that are made when they are first used, so that bad input is
+    reported first. `close` closes them."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -44,23 +44,23 @@ class Opened:
 
     @cached_property
     def databases(self) -> Databases:
-        """Raises `InvalidInput` or `Unreachable` where the settings name no usable installation."""
+        """Raises `InvalidInput` or `Unreachable` if the settings name no usable installation."""
         return resolve_databases(self.settings)
 
     @property
-    def usual(self) -> Connections:
-        """With the time limits of statements and transactions."""
+    def with_timeouts(self) -> Connections:
+        """With time limits for statements and transactions: the usual ones."""
         self.assert_open()
-        return self._usual
+        return self._with_timeouts
 
     @property
     def without_timeouts(self) -> Connections:
-        """Without them: for imports, audits and long reports."""
+        """Without time limits: for imports, audits and long reports."""
         self.assert_open()
         return self._without_timeouts
 
     @cached_property
-    def _usual(self) -> Connections:
+    def _with_timeouts(self) -> Connections:
         return self._connections(long_running=False)
 
     @cached_property
@@ -73,12 +73,12 @@ class Opened:
             raise ShardwiseError("closed", "these connections were closed: connect again")
 
     async def close(self) -> None:
-        """For good: what is asked afterwards is `ShardwiseError` with `closed`."""
+        """For good: any later use raises `ShardwiseError` with `closed`."""
         self._is_closed = True
         await self._closing.aclose()
 
     def _connections(self, long_running: bool) -> Connections:
-        # Two at least: a bulk import reads the map while it holds its turn in the same catalog.
+        # Two at least: a bulk import reads the map while its lock holds another connection to the catalog.
         pool_size = max(self.settings.pool_size, 2)
         cluster = Cluster(
             self.databases.shards,
@@ -86,7 +86,7 @@ class Opened:
             self.databases.read_model,
             pool_size,
             long_running,
-            # The embedded stack's role is ours: one of an earlier release is its owner until the next `up`.
+            # Not checked for the embedded stack: until the next `up`, a stack of an earlier release uses its owner.
             no_superuser=self.settings.own_servers,
         )
         self._closing.push_async_callback(cluster.close)
@@ -101,9 +101,9 @@ class Opened:
 
 @asynccontextmanager
 async def connected(settings: Settings, long_running: bool = False) -> AsyncIterator[Connections]:
-    """Closed when the block ends. Raises as `Opened` does."""
-    opened = Opened(settings)
+    """Closed when the block ends. Raises as `Installation` does."""
+    installation = Installation(settings)
     try:
-        yield opened.without_timeouts if long_running else opened.usual
+        yield installation.without_timeouts if long_running else installation.with_timeouts
     finally:
-        await opened.close()
+        await installation.close()

@@ -1,7 +1,7 @@
-"""What is raised. Each has `code`, which is stable and for programs, `message`, a sentence, and `field`, the input at
-fault where there is one.
+"""The errors. Each has a `code`, which is stable and for programs, a `message`, a sentence, and a `field`, the input at
+fault, if there is one.
 
-    ShardwiseError        what else went wrong
+    ShardwiseError        anything else that went wrong
     ├── InvalidInput      the caller must change something; nothing was changed
     ├── Refused           a business rule says no; nothing was changed
     │   └── NotFound      there is no such order, transfer, account, product or customer

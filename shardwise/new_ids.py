@@ -1,4 +1,4 @@
-"""Ids for whoever brings none."""
+"""Ids for orders and transfers that are placed without one."""
 
 from __future__ import annotations
 

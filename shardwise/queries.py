@@ -23,7 +23,7 @@ from shards.read_model.pages import next_token, page_after
 from shards.read_model.sales import Sales, SalesBy, report_sales, sales_filter
 from shards.read_model.statement import read_statement_page
 from shards.read_model.stock import ListedStock, list_stock
-from shardwise.connections import Opened
+from shardwise.connections import Installation
 from shardwise.orders.documents import OrderDocument, of_listed
 
 __all__ = [
@@ -50,7 +50,7 @@ _FINAL = frozenset(OrderStatus.of_state(state) for state in FINAL_STATES)
 
 
 class OrderPage(Document):
-    """Newest first. `next` goes into `after` for the page behind this one; None where this is the last."""
+    """Newest first. `next` goes into `after` to get the next page; None if this is the last."""
 
     orders: tuple[OrderDocument, ...]
     next: str | None
@@ -64,7 +64,7 @@ class StockPage(Document):
 
 
 class Statement(Document):
-    """`balance` is what the statement ends with now. `movements`: newest first. `next` as in `OrderPage`."""
+    """`balance`: after the newest movement. `movements`: newest first. `next` as in `OrderPage`."""
 
     account_id: str
     currency: str
@@ -79,7 +79,7 @@ class Total(Document):
 
 
 class SalesReport(Document):
-    """Days are the orders'. `totals`: one for each currency."""
+    """Days are those of the orders. `totals`: one for each currency."""
 
     by: SalesBy
     first_day: Day | None = Field(serialization_alias="from")
@@ -90,14 +90,15 @@ class SalesReport(Document):
 
 
 class Queries:
-    """Each is one statement on the read model, which follows the shards with a delay, and works with a shard away.
+    """Each query is one statement on the read model, which follows the shards with a delay, and works while a shard is
+    down.
 
-    Changes nothing. Raises `InvalidInput` naming the argument, and `Unreachable` where the read model is away. Days and
-    times are UTC's, written as ISO 8601.
+    Changes nothing. Raises `InvalidInput` naming the argument, and `Unreachable` if the read model is down. Days and
+    times are in UTC, written as ISO 8601.
     """
 
-    def __init__(self, opened: Opened) -> None:
-        self._opened = opened
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
 
     async def orders(
         self,
@@ -109,29 +110,33 @@ class Queries:
         limit: int = LIMIT,
         after: str | None = None,
     ) -> OrderPage:
-        """Orders by when they were placed, or by the `day` that sales count them to. No status is any.
+        """Orders by when they were placed, or by the `day` that sales count them to. No status means any.
 
-        What is `stuck` only Temporal knows: `Unreachable` where that is asked for and Temporal does not answer.
+        Only Temporal knows which are `stuck`: `Unreachable` if these are requested and Temporal does not answer.
         """
         statuses = [choice(OrderStatus, each, "status") for each in _statuses(status)]
         wanted = order_filter(customer, statuses, since, until, day)
         page = page_after(_ORDERS, limit, after)
         known = replace(wanted, stuck=await self._stuck(wanted.statuses))
-        found = await self._opened.usual.read_model.run(lambda connection: list_orders(connection, known, page))
+        found = await self._installation.with_timeouts.read_model.run(
+            lambda connection: list_orders(connection, known, page)
+        )
         return OrderPage(orders=tuple(of_listed(each) for each in found.rows), next=next_token(_ORDERS, found.next))
 
     async def order_details(self, order_id: str) -> OrderDetails:
-        """An order with its customer, its products and all its times. `NotFound` with `unknown_order` where there is
+        """An order with its customer, its products and all its times. `NotFound` with `unknown_order` if there is
         none, or not yet."""
         check_identifier(order_id, "order_id")
-        return await self._opened.usual.read_model.run(lambda connection: read_order_details(connection, order_id))
+        return await self._installation.with_timeouts.read_model.run(
+            lambda connection: read_order_details(connection, order_id)
+        )
 
     async def statement(self, account_id: str, limit: int = LIMIT, after: str | None = None) -> Statement:
         """An account's movements, each with the balance that it left behind. `NotFound` with `unknown_account`."""
         check_identifier(account_id, "account_id")
         token: PageToken[int] = PageToken(f"statement/{account_id}", TypeAdapter(KeyNumber))
         page = page_after(token, limit, after)
-        found = await self._opened.usual.read_model.run(
+        found = await self._installation.with_timeouts.read_model.run(
             lambda connection: read_statement_page(connection, account_id, page)
         )
         return Statement(
@@ -145,7 +150,7 @@ class Queries:
     async def stock(self, limit: int = LIMIT, after: str | None = None) -> StockPage:
         """The stock of all products."""
         page = page_after(_STOCK, limit, after)
-        found = await self._opened.usual.read_model.run(lambda connection: list_stock(connection, page))
+        found = await self._installation.with_timeouts.read_model.run(lambda connection: list_stock(connection, page))
         return StockPage(stock=found.rows, next=next_token(_STOCK, found.next))
 
     async def sales(
@@ -155,10 +160,10 @@ class Queries:
         sku: str | None = None,
         by: SalesBy | str = SalesBy.PRODUCT,
     ) -> SalesReport:
-        """What was confirmed, added up. Without time limits: a report of years takes longer than any page."""
+        """Sums over confirmed orders. Without time limits: a report of years takes longer than any page."""
         wanted = sales_filter(first_day, last_day, sku)
         chosen = choice(SalesBy, by, "by")
-        found = await self._opened.without_timeouts.read_model.run(
+        found = await self._installation.without_timeouts.read_model.run(
             lambda connection: report_sales(connection, wanted, chosen)
         )
         return SalesReport(
@@ -171,14 +176,14 @@ class Queries:
         )
 
     async def _stuck(self, statuses: frozenset[OrderStatus]) -> frozenset[str]:
-        """As Temporal knew a moment ago; nothing where it is away, unless `stuck` is what is asked for."""
+        """As Temporal knew a moment ago. If it is down: none, or `Unreachable` if `stuck` is requested."""
         if statuses and statuses <= _FINAL:
             return frozenset()
-        # Only here: what else is asked of the read model need not load all that knows about workflows.
+        # Imported here: other queries need not load the code about workflows.
         from shardwise.orders.styles import OrderStyles
 
-        to = self._opened.usual
-        ids = await OrderStyles(to.temporal, to.router, self._opened.settings).stuck_order_ids()
+        to = self._installation.with_timeouts
+        ids = await OrderStyles(to.temporal, to.router, self._installation.settings).stuck_order_ids()
         if ids is None and OrderStatus.STUCK in statuses:
             raise Unreachable("temporal_unreachable", "Temporal, which knows what is stuck, does not answer")
         return frozenset(ids or ())

@@ -10,8 +10,8 @@ from typing import Annotated, TypeVar
 import typer
 from rich.progress import MofNCompleteColumn, Progress
 
-from cli.terminal.asking import ask
-from cli.terminal.common import DataDir
+from cli.terminal.application import call_app
+from cli.terminal.options import DataDir
 from cli.terminal.output import output
 from domain.catalogue import (
     CUSTOMER_COLUMNS,
@@ -41,7 +41,7 @@ def customers(file: CsvFile, data_dir: DataDir = None) -> None:
     """
     started = time.monotonic()
     rows = read_csv(file, CUSTOMER_COLUMNS, customer_of_row, _customer_id)
-    _report("customers", ask(data_dir, lambda app: _shown(app.catalogue.import_customers, rows)), started)
+    _report("customers", call_app(data_dir, lambda app: _with_bar(app.catalogue.import_customers, rows)), started)
 
 
 def products(file: CsvFile, data_dir: DataDir = None) -> None:
@@ -51,7 +51,7 @@ def products(file: CsvFile, data_dir: DataDir = None) -> None:
     """
     started = time.monotonic()
     rows = read_csv(file, PRODUCT_COLUMNS, product_of_row, _sku)
-    _report("products", ask(data_dir, lambda app: _shown(app.catalogue.import_products, rows)), started)
+    _report("products", call_app(data_dir, lambda app: _with_bar(app.catalogue.import_products, rows)), started)
 
 
 def _customer_id(customer: Customer) -> str:
@@ -62,7 +62,7 @@ def _sku(product: Product) -> str:
     return product.sku
 
 
-async def _shown(
+async def _with_bar(
     work: Callable[[Sequence[R], Callable[[int], None]], Awaitable[Imported]], rows: Sequence[R]
 ) -> Imported:
     console = output().stderr

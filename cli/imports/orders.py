@@ -11,10 +11,10 @@ from typing import Annotated, Any, BinaryIO
 import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from cli.terminal.asking import ask
-from cli.terminal.common import DataDir, StyleOption
+from cli.terminal.application import call_app
+from cli.terminal.options import DataDir, StyleOption
 from cli.terminal.output import Output, output
-from cli.terminal.progress import beside, lines
+from cli.terminal.progress import print_lines, running_beside
 from domain.orders import Style
 from shardwise import Shardwise
 from shardwise.files.faults import Faults
@@ -42,24 +42,24 @@ def orders(
     Exit code 2 when lines were invalid, else 3 when orders are pending, else 1 when workflows failed, else 0.
     """
     with opened_orders(file) as source:
-        return ask(data_dir, lambda app: _import(app, source, style, concurrency, stuck_after))
+        return call_app(data_dir, lambda app: _import(app, source, style, concurrency, stuck_after))
 
 
 async def _import(app: Shardwise, source: BinaryIO, style: Style, concurrency: int, stuck_after: float) -> int:
     out, tally, started = output(), Tally(), time.monotonic()
     faults = Faults(out.progress)
-    async with beside(_shown(out, tally, _size(source), started)):
-        await app.orders.import_file(source, faults.tell, style, concurrency, stuck_after, tally, out.progress)
-    faults.tell_rest()
+    async with running_beside(_progress(out, tally, _size(source), started)):
+        await app.orders.import_file(source, faults.report, style, concurrency, stuck_after, tally, out.progress)
+    faults.report_rest()
     seconds = round(time.monotonic() - started, 3)
     out.result(_document(tally, seconds), _summary(tally, seconds))
     return _exit_code(tally)
 
 
-def _shown(out: Output, tally: Tally, size: int | None, started: float) -> Coroutine[Any, Any, None]:
+def _progress(out: Output, tally: Tally, size: int | None, started: float) -> Coroutine[Any, Any, None]:
     if out.stderr.is_terminal:
         return _bar(out, tally, size, started)
-    return lines(out, lambda: _so_far(tally, time.monotonic() - started))
+    return print_lines(out, lambda: _so_far(tally, time.monotonic() - started))
 
 
 async def _bar(out: Output, tally: Tally, size: int | None, started: float) -> None:
@@ -78,7 +78,7 @@ async def _bar(out: Output, tally: Tally, size: int | None, started: float) -> N
 
 
 def _size(source: BinaryIO) -> int | None:
-    """In bytes; None where there is no end to see, as in a pipe."""
+    """In bytes; None if the end cannot be known, as in a pipe."""
     try:
         end = source.seek(0, 2)
         source.seek(0)

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from cli.terminal.asking import ask
-from cli.terminal.common import DataDir
+from cli.terminal.application import call_app
+from cli.terminal.options import DataDir
 from cli.terminal.output import output
-from cli.terminal.progress import counted
+from cli.terminal.progress import progress_shown
 from domain.limits import SECONDS_MAX
 from shardwise import Shardwise
 from shardwise.files.transfer_outcomes import LineStatus, Tally
@@ -39,10 +39,10 @@ def transfers(
     out = output()
 
     async def imported(app: Shardwise) -> ImportedTransfers:
-        async with counted(out) as report:
+        async with progress_shown(out) as report:
             return await app.transfers.import_file(file, out.progress, report, stuck_after)
 
-    done = ask(data_dir, imported)
+    done = call_app(data_dir, imported)
     out.result(done.document(), _summary(done))
     return _exit_code(done.tally)
 

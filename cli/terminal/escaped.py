@@ -1,4 +1,4 @@
-"""Keys and names that others chose, on a terminal: whatever it would obey is written out."""
+"""Escapes control characters in keys and names that others chose, so that a terminal does not obey them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from domain.text import printable
 
 
 class Escaped:
-    """What is drawn, whoever draws it. What has to fit into a width is escaped before it is measured: this is for the
-    rest, and for what somebody forgets."""
+    """Around anything that is printed. Text that must fit into a width is escaped before it is measured; this is for
+    the rest, and for what was forgotten."""
 
     def __init__(self, shown: RenderableType) -> None:
         self._shown = shown

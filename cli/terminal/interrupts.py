@@ -7,9 +7,9 @@ import signal
 
 
 class Interrupts:
-    """The first Ctrl-C or SIGTERM cancels the task that makes this. Later ones do nothing, so that what follows, which
-    is cleaning up, is not left half done. Also in a background job, where a shell has SIGINT ignored. Lasts as long as
-    the event loop."""
+    """The first Ctrl-C or SIGTERM cancels the task that makes this. Later ones do nothing, so that the cleaning up
+    that follows is not left half done. Also in a background job, where a shell has SIGINT ignored. Lasts as long as the
+    event loop."""
 
     def __init__(self) -> None:
         self._task = asyncio.current_task()
@@ -24,7 +24,7 @@ class Interrupts:
         self._cancels = False
 
     def as_error(self) -> BaseException | None:
-        """What the task ends with where it was cancelled, whatever others have made of that; None where it was not."""
+        """The error to end with if the task was cancelled, whatever other code turned that into; None if it was not."""
         if self._cancelled_by is None:
             return None
         return KeyboardInterrupt() if self._cancelled_by is signal.SIGINT else asyncio.CancelledError()

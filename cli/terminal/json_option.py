@@ -1,4 +1,4 @@
-"""`--json`, which is taken from the line before a command is looked at, in the list of options that `--help` shows."""
+"""`--json` in the list of options that `--help` shows. The flag is taken from the line before a command is parsed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typer.main import get_command
 JSON_FLAG = "--json"
 
 
-def tell_json(command: Any) -> None:
+def add_json_option(command: Any) -> None:
     """Adds the option to the help of a command and of all below it. The flag itself never gets that far."""
     _add(command, _json_option())
 
@@ -22,7 +22,7 @@ def _add(command: Any, option: Any) -> None:
 
 
 def _json_option() -> Any:
-    """By typer itself: what its class of options is called with differs from version to version."""
+    """Made by typer itself, since the arguments of its option class differ from version to version."""
     app = typer.Typer(add_completion=False)
 
     @app.command()

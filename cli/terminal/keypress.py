@@ -10,12 +10,12 @@ import tty
 from cli.terminal.output import Output
 
 
-def somebody_is_there(out: Output) -> bool:
+def is_interactive(out: Output) -> bool:
     """Whether a person reads what is printed and can answer it by a key."""
     return not out.as_json and out.stdout.is_terminal and sys.stdin is not None and sys.stdin.isatty()
 
 
-async def key_pressed() -> None:
+async def wait_for_key() -> None:
     """Returns at any key, at Ctrl-C, or when the terminal is gone. Gives the terminal back as it was."""
     terminal, pressed, loop = sys.stdin.fileno(), asyncio.Event(), asyncio.get_running_loop()
     before = termios.tcgetattr(terminal)

@@ -1,4 +1,4 @@
-"""What a command says: to a person, or with `--json` to a program as exactly one document on stdout."""
+"""What a command prints: text for a person, or with `--json` exactly one document on stdout for a program."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from domain.errors import ShardwiseError
 from domain.text import printable
 
 PIPED_COLUMNS = 200
-# In less, tables show borders and no words: let the terminal wrap their lines instead.
+# With fewer columns tables show borders and no words: the terminal shall wrap their lines instead.
 COLUMNS_MIN = 60
 
 
 class _Terminal(Console):
-    """As wide as the terminal is at this moment, which somebody may make wider or narrower."""
+    """As wide as the terminal is now: somebody may resize it."""
 
     @property
     def size(self) -> ConsoleDimensions:
@@ -51,39 +51,39 @@ def _console(stderr: bool) -> Console:
 class Output:
     """stdout carries the result, stderr progress and, without `--json`, errors.
 
-    A result that cannot be written is an error, `output_failed`. What cannot be told beside it is left untold. With
-    `--json` an error that comes behind the one document is told to a person.
+    A result that cannot be written is an error, `output_failed`; progress that cannot be written is dropped. With
+    `--json`, an error that comes after the one document is printed to stderr.
     """
 
     as_json: bool = False
-    is_told: bool = False
+    is_written: bool = False
     stdout: Console = field(default_factory=lambda: _console(stderr=False))
     stderr: Console = field(default_factory=lambda: _console(stderr=True))
 
     def result(self, document: object, human: RenderableType) -> None:
         """Print a command's one result: a model, a dataclass or a dictionary. Call it once."""
-        with _written():
+        with _write_errors():
             if self.as_json:
                 self._document(TypeAdapter(type(document)).dump_python(document, mode="json", by_alias=True))
             else:
                 self.stdout.print(Escaped(human))
             self.stdout.file.flush()
-        self.is_told = True
+        self.is_written = True
 
     def error(self, error: ShardwiseError) -> None:
-        if self.as_json and not self.is_told:
+        if self.as_json and not self.is_written:
             try:
                 self._document({"error": {"code": error.code, "message": error.message, "field": error.field}})
                 self.stdout.file.flush()
-                self.is_told = True
+                self.is_written = True
                 return
             except OSError:
-                pass  # Then at least a person is told.
+                pass  # Then it is at least printed to stderr.
         self.progress(f"shardwise: {error.message}")
 
     def text(self, text: str) -> None:
-        """Print what is no result, as it is: a help text."""
-        with _written():
+        """Print a text that is no result, such as a help text, as it is."""
+        with _write_errors():
             self.stdout.file.write(text)
             self.stdout.file.flush()
 
@@ -96,7 +96,7 @@ class Output:
 
 
 @contextlib.contextmanager
-def _written() -> Iterator[None]:
+def _write_errors() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
@@ -124,13 +124,14 @@ def table(
     whole: Sequence[str] = (),
     words: Sequence[str] = (),
 ) -> FittedTable:
-    """The one look of a table. Numbers go in as text, amounts as decimal strings. `whole`: the columns of what one
-    types again; none given: the first. `words`: columns that may wrap between words only."""
+    """All tables look like this. Numbers are passed as text, amounts as decimal strings. `whole`: columns that are not
+    wrapped, since a person types their values again; by default the first. `words`: columns that wrap between words
+    only."""
     return FittedTable(columns, rows, whole or columns[:1], title, words)
 
 
-def listed(made: FittedTable, none: str) -> RenderableType:
-    """A list for a person: `none` where there is nothing in it, under the table's title."""
+def table_or(made: FittedTable, empty: str) -> RenderableType:
+    """The table; if it has no rows, the text `empty` under its title."""
     if made.row_count:
         return made
-    return f"{made.title}: {none}" if made.title else none
+    return f"{made.title}: {empty}" if made.title else empty

@@ -1,4 +1,4 @@
-"""How far a long command has come, told on stderr while it works."""
+"""How far a long command has come, shown on stderr while it works."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LINE_EVERY_SECONDS = 5.0
 
 
 @asynccontextmanager
-async def beside(showing: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+async def running_beside(showing: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Runs `showing`, which has no end of its own, while the block runs."""
     task = asyncio.create_task(showing)
     try:
@@ -28,16 +28,16 @@ async def beside(showing: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
             await task
 
 
-async def lines(out: Output, so_far: Callable[[], str], every_seconds: float = LINE_EVERY_SECONDS) -> None:
-    """For a file or a pipe, where no bar can be drawn: a line now and then, so that a long run is seen to live."""
+async def print_lines(out: Output, so_far: Callable[[], str], every_seconds: float = LINE_EVERY_SECONDS) -> None:
+    """For a file or a pipe, where no bar can be drawn: a line now and then shows that a long run is alive."""
     while True:
         await asyncio.sleep(every_seconds)
         out.progress(so_far())
 
 
 @asynccontextmanager
-async def counted(out: Output) -> AsyncIterator[Report]:
-    """Shows what is reported: a bar on a terminal, otherwise a line now and then."""
+async def progress_shown(out: Output) -> AsyncIterator[Report]:
+    """Shows the progress that is reported: a bar on a terminal, otherwise a line now and then."""
     if out.stderr.is_terminal:
         columns = (*Progress.get_default_columns(), MofNCompleteColumn())
         with Progress(*columns, console=out.stderr, transient=True) as bars:
@@ -50,5 +50,5 @@ async def counted(out: Output) -> AsyncIterator[Report]:
         nonlocal so_far
         so_far = f"{what}: {done}" if total is None else f"{what}: {done} of {total}"
 
-    async with beside(lines(out, lambda: so_far)):
+    async with running_beside(print_lines(out, lambda: so_far)):
         yield report

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 
-# Each opened the other way round, so that using it fails and is told, as with any stream that cannot be used. Only
-# stderr, where it would be told, swallows everything.
+# stdin and stdout are opened in the wrong direction, so that using them fails and is reported, like any stream that
+# cannot be used. Only stderr, where it would be reported, swallows everything.
 _STREAMS = (("stdin", "r", os.O_WRONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY))
 
 
-def provide_streams() -> None:
-    """Has the descriptors 0, 1 and 2 open. Otherwise the next file or socket would get one of these numbers, and what
-    is meant for a person would be written into it."""
+def open_closed_streams() -> None:
+    """Opens the descriptors 0, 1 and 2 where they are closed. Otherwise the next file or socket would get one of these
+    numbers, and messages would be written into it."""
     for number, (name, mode, flags) in enumerate(_STREAMS):
         if _is_open(number):
             continue

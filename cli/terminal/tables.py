@@ -1,4 +1,4 @@
-"""Tables that fit: what one types again, ids above all, stays on one line as long as the terminal is wide enough."""
+"""Tables that fit the terminal: ids, which a person types again, stay on one line as long as there is room."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from rich.table import Table
 
 from domain.text import on_one_line
 
-# Of a column that has to give way: as wide as most states and headings.
+# The least width of a column that may wrap: as wide as most states and headings.
 LOOSE_MIN = 9
 # What a column's borders and padding take, with lines between the columns and without.
 BORDERED, OPEN = 3, 2
 
 
 class FittedTable(Table):
-    """Where there is too little room, first the lines between the columns go, then all columns wrap but those named in
-    `whole`, those in `words` between words only; where that does not do either, each row becomes lines of its own, a
-    line a column. Nothing is cut, and what a terminal would obey is written out."""
+    """With too little room, first the lines between the columns go. Then columns wrap, except those in `whole`; those
+    in `words` wrap between words only. If that is not enough, each row is shown as one line for each column. Nothing is
+    cut off, and control characters are escaped."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class FittedTable(Table):
         self._names, self._cells = columns, rows
         by_column = list(zip(columns, *rows, strict=True))
         self._natural = [max(map(_width, cells)) for cells in by_column]
-        # A word that is cut reads badly: the next thing to be kept.
+        # A word that is cut reads badly, so words are kept whole as long as possible.
         self._words = [max(map(_longest_word, cells)) for cells in by_column]
         self._is_whole = [column in whole for column in columns]
         self._keeps_words = [column in words for column in columns]
@@ -52,17 +52,17 @@ class FittedTable(Table):
         self.show_edge = self.pad_edge = fits
         widths = self._natural if fits else self._widths(options.max_width - OPEN * (count - 1))
         if widths is None:
-            yield from self._a_line_a_column()
+            yield from self._one_line_per_column()
             return
         for column, width in zip(self.columns, widths, strict=True):
             column.width = width
         yield from super().__rich_console__(console, options)
 
     def _widths(self, room: int) -> list[int] | None:
-        """None where the columns do not go into `room` beside each other."""
+        """None if the columns do not fit into `room`."""
         columns = list(zip(self._natural, self._words, self._is_whole, strict=True))
         widths = _lowered(self._natural, [natural if is_whole else word for natural, word, is_whole in columns], room)
-        # Many rows under each other are worth a word that is cut, one is not.
+        # With several rows a table is worth a word that is cut; with one row it is not.
         if len(self._cells) > 1:
             floors = [
                 natural if is_whole else word if keeps_words else min(natural, LOOSE_MIN)
@@ -71,7 +71,7 @@ class FittedTable(Table):
             widths = _lowered(widths, floors, room)
         return widths if sum(widths) <= room else None
 
-    def _a_line_a_column(self) -> RenderResult:
+    def _one_line_per_column(self) -> RenderResult:
         if self.title:
             yield self.title
         for number, row in enumerate(self._cells):

@@ -1,4 +1,4 @@
-"""What is wrong with a command line, and what to type instead."""
+"""Messages about a wrong command line: what is wrong, and what to type instead."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _CHOICE = re.compile(r"(?P<got>.*) is not one of (?P<choices>'.*')\.?", re.DOTAL
 
 
 class TakesNumbers(TyperCommand):
-    """A command whose arguments are numbers: `-14.00` is a value that its rule refuses by name, and no option."""
+    """A command whose arguments are numbers: `-14.00` is a value, which its own rule refuses, and not an option."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        # Then what is no option at all is one argument too many, which says enough.
+        # An unknown option is then reported as one argument too many, which is clear enough.
         ctx.ignore_unknown_options = any(_NEGATIVE.match(each) for each in args)
         return super().parse_args(ctx, args)
 
 
 def bad_usage(error: Exception) -> InvalidInput:
-    """`error`: a `UsageError`. Says what is wrong, the usage of the very command, and where more is told."""
+    """`error`: a `UsageError`. The message has what is wrong, the usage of the command, and how to get its help."""
     context: Any = getattr(error, "ctx", None)
     lines = [_what(error, context)[:WHAT_CHARS_MAX]]
     if context is not None:
         usage = f"usage: {_usage(context)}\nmore: {context.command_path} --help"
-        # Which is what one types: `send` may be left out.
+        # `send` may be left out, and usually is.
         lines.append(usage.replace(" transfer send ", " transfer "))
     return InvalidInput(_field(error), "\n".join(lines), code="usage")
 
@@ -57,7 +57,7 @@ def _what(error: Exception, context: Any) -> str:
 
 
 def _usage(context: Any) -> str:
-    """On one line, with the options that must be there, and arguments as they are called elsewhere."""
+    """On one line, with the required options, and arguments named as in the help."""
     must = [
         f"{each.opts[0]} {each.metavar or each.name.upper()}"
         for each in context.command.get_params(context)
@@ -68,7 +68,7 @@ def _usage(context: Any) -> str:
 
 
 def _wrong_value(error: Exception) -> str | None:
-    """In the words of our own rules; None where what is wrong is no value."""
+    """A wrong value, worded as our own rules word it; None if the error is about something else."""
     name = _name(error)
     if name is None or not hasattr(error, "message") or not error.message:
         return None
@@ -81,7 +81,7 @@ def _wrong_value(error: Exception) -> str | None:
 
 
 def _name(error: Exception) -> str | None:
-    """Of the option as it is typed, or of the argument as the usage shows it."""
+    """The option as it is typed, or the argument as the usage shows it."""
     parameter: Any = getattr(error, "param", None)
     if parameter is None:
         return None

@@ -22,12 +22,12 @@ from shardwise.operations.watch.documents import (
 )
 
 _STATES = {True: ("●", "green"), False: ("✘", "bold red"), None: ("…", "dim")}
-_NOBODY = "?"
+_UNKNOWN = "?"
 PARKED_SHOWN_MAX = 5
 
 
 def page(look: WatchDocument, hint: str = "") -> RenderableType:
-    """`hint`: what a person can do, told behind the time."""
+    """`hint`: what a person can do, shown behind the time."""
     return Group(
         Text.assemble(("shardwise", "bold"), f"  {short_timestamp(look.at)}", (f"  {hint}" if hint else "", "dim")),
         "",
@@ -42,7 +42,7 @@ def page(look: WatchDocument, hint: str = "") -> RenderableType:
         _numbers("transfers", look.transfers.model_dump(exclude={"confirmed"})),
         "",
         _hold(look),
-        _in_doubt(look.in_doubt, _not_told(look.events)),
+        _in_doubt(look.in_doubt, _without_shards(look.events)),
         *_events(look.events),
         "",
         *_stuck(look),
@@ -50,7 +50,7 @@ def page(look: WatchDocument, hint: str = "") -> RenderableType:
 
 
 class Wrapped:
-    """Wraps at the edge of the screen, where nothing else does it for a live page: what is behind the edge is lost."""
+    """Wraps at the edge of the screen. A live page is not wrapped otherwise, and what is behind the edge is lost."""
 
     def __init__(self, shown: RenderableType) -> None:
         self._shown = shown
@@ -68,8 +68,8 @@ def _down(look: WatchDocument) -> Iterator[Text]:
     for part in look.parts:
         if part.up is False:
             why = part.why or "it does not answer"
-            told = why if why.startswith(f"{part.name} ") else f"{part.name} is down: {why}"
-            yield Text(on_one_line(told), style="red")
+            line = why if why.startswith(f"{part.name} ") else f"{part.name} is down: {why}"
+            yield Text(on_one_line(line), style="red")
 
 
 def _orders(orders: OrdersDocument, in_flight: int | None) -> Table:
@@ -87,7 +87,7 @@ def _numbers(title: str, numbers: Mapping[str, int | None]) -> Table:
 
 def _number(name: str, number: int | None) -> Text:
     if number is None:
-        return Text(_NOBODY, style="dim")
+        return Text(_UNKNOWN, style="dim")
     return Text(f"{number:,}", style="bold red" if name == "stuck" and number else "")
 
 
@@ -102,17 +102,17 @@ def _rate(rate: RateDocument) -> str:
 
 def _starts(look: WatchDocument) -> Iterator[Text]:
     if look.refused:
-        told = "refused at their start in the last 24 h (`recover --dry-run` tells why)"
-        yield Text(f"{look.refused:,} {told}", style="yellow")
+        note = "refused at their start in the last 24 h (`recover --dry-run` shows why)"
+        yield Text(f"{look.refused:,} {note}", style="yellow")
     if look.others:
-        told = "other workflows hold orders' ids (`recover --dry-run` tells which)"
-        yield Text(f"{look.others:,} {told}", style="red")
+        note = "other workflows hold orders' ids (`recover --dry-run` shows which)"
+        yield Text(f"{look.others:,} {note}", style="red")
 
 
 def _missing(look: WatchDocument) -> Iterator[Text]:
     if look.missing:
         names = ", ".join(look.missing)
-        yield Text(f"no answer from {names}: what they told last is shown, else {_NOBODY}", style="yellow")
+        yield Text(f"no answer from {names}: their last known numbers are shown, else {_UNKNOWN}", style="yellow")
 
 
 def _hold(look: WatchDocument) -> str:
@@ -120,7 +120,7 @@ def _hold(look: WatchDocument) -> str:
     if hold is None:
         if look.orders.pending is None:
             return "oldest open hold: not known yet"
-        return "no payment is on hold" + (" where it could be asked" if look.missing else "")
+        return "no payment is on hold" + (" on the shards that answer" if look.missing else "")
     amount = f"{hold.amount} {hold.currency}"
     return on_one_line(
         f"oldest open hold: {amount} on account {hold.account_id} ({hold.shard}) for {_age(hold.age_seconds)},"
@@ -128,45 +128,45 @@ def _hold(look: WatchDocument) -> str:
     )
 
 
-def _not_told(events: EventsDocument | None) -> str:
-    """The shards whose events nobody knows now."""
+def _without_shards(events: EventsDocument | None) -> str:
+    """The shards whose events are not known now."""
     away = [shard.shard for shard in events.shards if shard.error] if events is not None else []
     return f" (without {', '.join(away)})" if away else ""
 
 
-def _in_doubt(in_doubt: InDoubtDocument | None, not_told: str) -> Text:
-    """What is prepared for a moment only is every two-phase commit on its way."""
+def _in_doubt(in_doubt: InDoubtDocument | None, without: str) -> Text:
+    """Every two-phase commit is prepared for a moment: that alone is no alarm."""
     if in_doubt is None:
         return Text("in doubt: not known yet")
     if in_doubt.oldest_seconds is None:
-        return Text(f"in doubt: nothing{not_told}")
+        return Text(f"in doubt: nothing{without}")
     oldest = f"the oldest for {_age(in_doubt.oldest_seconds)}"
     hint = ": `shardwise recover`" if in_doubt.alarm else ""
     transactions = f"{in_doubt.transactions:,} prepared transaction{'' if in_doubt.transactions == 1 else 's'}"
-    return Text(f"in doubt: {transactions}, {oldest}{hint}{not_told}", style="bold red" if in_doubt.alarm else "")
+    return Text(f"in doubt: {transactions}, {oldest}{hint}{without}", style="bold red" if in_doubt.alarm else "")
 
 
 def _events(events: EventsDocument | None) -> Iterator[RenderableType]:
-    """One line where all is well; what is parked, and what was restored, below it."""
+    """One line if all is well; below it what is parked, and what was restored."""
     if events is None:
         yield "events: not known yet"
         return
     style = "bold red" if events.alarm else ""
-    told = ", ".join(f"{name} {behind}" for name, behind in _behind(events)) or "nothing is known"
-    yield Text(f"events: {told}{_not_told(events)}", style=style)
+    behind_by = ", ".join(f"{name} {behind}" for name, behind in _behind(events)) or "nothing is known"
+    yield Text(f"events: {behind_by}{_without_shards(events)}", style=style)
     for alarm in events.alarms:
         yield Text(alarm, style="bold red")
     parked = [(shard.shard, each) for shard in events.shards for each in shard.parked]
     for name, each in parked[:PARKED_SHOWN_MAX]:
         what = f"{each.aggregate} {each.aggregate_id}, version {each.version}"
-        told = f"parked on {name} by {consumer_name(each.consumer)}: {what}: {each.reason}"
-        yield Text(on_one_line(told), style="red")
+        line = f"parked on {name} by {consumer_name(each.consumer)}: {what}: {each.reason}"
+        yield Text(on_one_line(line), style="red")
     if len(parked) > PARKED_SHOWN_MAX:
         yield Text(f"and {len(parked) - PARKED_SHOWN_MAX} more (`shardwise projection status`)", style="red")
 
 
 def _behind(events: EventsDocument) -> Iterator[tuple[str, str]]:
-    """Of each consumer, over all shards together."""
+    """For each consumer, over all shards together."""
     lags = [each for shard in events.shards for each in shard.consumers]
     for consumer in dict.fromkeys(each.consumer for each in lags):
         mine = [each for each in lags if each.consumer == consumer]
@@ -191,11 +191,11 @@ def _stuck(look: WatchDocument) -> Iterator[RenderableType]:
 def _waits_for(stuck: StuckDocument, look: WatchDocument) -> str:
     if stuck.step is None:
         return "an operator: order retry"
-    told = f"{stuck.step}, {stuck.attempts} attempts"
+    text = f"{stuck.step}, {stuck.attempts} attempts"
     if stuck.next_attempt_at is None:
-        return told
+        return text
     seconds = max((stuck.next_attempt_at - look.at).total_seconds(), 0)
-    return f"{told}, next in {seconds:.0f} s"
+    return f"{text}, next in {seconds:.0f} s"
 
 
 def _age(seconds: float) -> str:

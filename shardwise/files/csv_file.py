@@ -1,4 +1,4 @@
-"""A CSV file that is taken as a whole: every line is checked before anything is done with any."""
+"""A CSV file that is taken as a whole: every line is checked before any is used."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ R = TypeVar("R", bound=Row)
 def read_csv(
     path: Path, columns: Sequence[str], row_of: Callable[[Mapping[str, str]], R], key_of: Callable[[R], str]
 ) -> list[R]:
-    """The file's rows, a repeated one once; or `InvalidInput` naming the first faults by line and field, and that
+    """The file's rows, repeated ones once. `InvalidInput` names the first faults by line and field, and says that
     nothing was imported.
 
     UTF-8 with or without a byte order mark, any line ends, exactly these columns in any order. The same key twice
@@ -60,7 +60,7 @@ def _rows(
 
 
 def _printable(name: str) -> str:
-    """File names are bytes; those that are no text would break the message about them."""
+    """File names are bytes; bytes that are no text would break the message."""
     return name.encode(errors="backslashreplace").decode()
 
 
@@ -89,7 +89,7 @@ def _line_at(content: bytes, position: int) -> int:
 
 
 def _fields(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Each record with the number of the line it begins in. Blank lines are none."""
+    """Each record with the number of the line it begins in. Blank lines are skipped."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     line = 1
     try:

@@ -22,7 +22,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class NumberedLine:
-    """`text` of a line over the limit is cut off just behind it. `size` is in bytes of the file."""
+    """The `text` of a line that is too long is cut off just behind the limit. `size`: the line's bytes in the file."""
 
     number: int
     text: bytes
@@ -30,7 +30,7 @@ class NumberedLine:
 
 
 def open_orders(path: Path) -> BinaryIO:
-    """`-` is standard input. `InvalidInput` where the file cannot be read."""
+    """`-` is standard input. `InvalidInput` if the file cannot be read."""
     if str(path) == "-":
         return sys.stdin.buffer
     try:
@@ -40,7 +40,7 @@ def open_orders(path: Path) -> BinaryIO:
 
 
 def path_of(file: object) -> Path:
-    """Where it lies, or `InvalidInput`."""
+    """The path, or `InvalidInput` if it is none."""
     if isinstance(file, str | Path):
         return Path(file)
     raise InvalidInput("file", f"file: expected a path, got {shown(file)}")
@@ -48,7 +48,7 @@ def path_of(file: object) -> Path:
 
 @contextlib.contextmanager
 def opened_orders(file: str | Path | BinaryIO) -> Iterator[BinaryIO]:
-    """One that is open already is used, and left open."""
+    """A file that is open already is used as it is, and left open."""
     if not isinstance(file, str | Path) and hasattr(file, "readline"):
         yield file
         return
@@ -68,10 +68,10 @@ async def read_batches(file: BinaryIO) -> AsyncIterator[list[NumberedLine]]:
     """
     loop = asyncio.get_running_loop()
     batches: asyncio.Queue[list[NumberedLine] | BaseException | None] = asyncio.Queue(maxsize=1)
-    is_left = threading.Event()
+    is_abandoned = threading.Event()
 
     def hand_over(batch: list[NumberedLine] | BaseException | None) -> None:
-        if is_left.is_set():
+        if is_abandoned.is_set():
             raise asyncio.CancelledError
         asyncio.run_coroutine_threadsafe(batches.put(batch), loop).result()
 
@@ -94,14 +94,14 @@ async def read_batches(file: BinaryIO) -> AsyncIterator[list[NumberedLine]]:
                 raise batch
             yield batch
     finally:
-        # Who reads no more leaves no thread behind that waits for room.
-        is_left.set()
+        # The thread must not go on waiting for room in the queue.
+        is_abandoned.set()
         while not batches.empty():
             batches.get_nowait()
 
 
 def _batches(file: BinaryIO) -> Iterator[list[NumberedLine]]:
-    """What could be read comes before the error that ended it."""
+    """The lines that could be read come first, then the error that ended the reading."""
     batch: list[NumberedLine] = []
     size = 0
     fault: Exception | None = None

@@ -1,4 +1,4 @@
-"""A CSV file of transfers of any length: read line by line, and known again by its content."""
+"""A CSV file of transfers of any length: read line by line, and recognised by the hash of its content."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class GoodLine:
 
 
 def open_transfers(path: Path) -> BufferedReader:
-    """`InvalidInput` where it cannot be read, is no file that can be read twice, or is too large."""
+    """`InvalidInput` if it cannot be read, cannot be read twice (a pipe), or is too large."""
     try:
         file = path.open("rb")
         if not file.seekable():
@@ -59,10 +59,10 @@ def batch_id_of(file: BufferedReader) -> str:
 
 
 async def read_transfers(file: BufferedReader) -> AsyncIterator[list[GoodLine | InvalidLine]]:
-    """All lines but the first and blank ones, some at a time; `InvalidInput` for a first line with other columns.
+    """All lines except the first and blank ones, in batches. `InvalidInput` for a first line with other columns.
 
-    No field of a transfer can hold a line end, so a line of the file is a line of the table, and what is wrong with
-    one, its quotes included, does not reach the next.
+    No field of a transfer can hold a line end, so a line of the file is a line of the table, and a
+    fault in one line, such as an open quote, does not affect the next.
     """
     file.seek(0)
     header: Sequence[str] | None = None

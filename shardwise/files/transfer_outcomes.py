@@ -1,4 +1,4 @@
-"""The outcomes of a batch as a CSV file beside its own: one row a line of the file, in its order."""
+"""The outcomes of a batch as a CSV file beside the batch's file: one row for each of its lines, in the same order."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ COLUMNS = ("transfer_id", "source", "status", "reason", "detail")
 
 @dataclass
 class Tally:
-    """`by_reason` tells declined lines and conflicts of ids."""
+    """`by_reason` counts declined lines and conflicts of ids."""
 
     statuses: Counter[LineStatus] = field(default_factory=Counter)
     by_reason: Counter[str] = field(default_factory=Counter)
 
 
 class InvalidLines:
-    """Kept on disk until the outcomes are written: nobody knows how many there are."""
+    """Kept on disk until the outcomes are written, since there may be any number of them."""
 
     def __init__(self) -> None:
         self._file: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - lives as long as this
 
     def add(self, line: InvalidLine) -> None:
-        json.dump([line.n, _known(line.transfer_id), _known(line.source), line.message], self._file)
+        json.dump([line.n, _id_or_nothing(line.transfer_id), _id_or_nothing(line.source), line.message], self._file)
         self._file.write("\n")
 
     def read(self) -> Iterator[LineResult]:
@@ -59,9 +59,9 @@ def outcomes_path(file: Path) -> Path:
 
 @contextmanager
 def outcomes_file(path: Path) -> Iterator[IO[str]]:
-    """Becomes `path` when the block ends well; nothing is seen of it before, and nothing is left otherwise.
+    """A draft that becomes `path` when the block succeeds, and is removed when it fails.
 
-    `InvalidInput` where there is no room for it.
+    `InvalidInput` if it cannot be written.
     """
     try:
         descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -86,8 +86,8 @@ async def write_outcomes(
     invalid: Iterator[LineResult],
     on_conflict: Callable[[int, str], None],
 ) -> Tally:
-    """Both in the order of the file, merged into it. `on_conflict` is told the number of each line whose id names
-    another transfer, and what is wrong with it."""
+    """Merges pages and invalid lines, both in the order of the file. `on_conflict` is called with the number of each
+    line whose id names another transfer, and what is wrong with it."""
     tally = Tally()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -111,7 +111,7 @@ def _write(writer: Any, rows: Sequence[LineResult], tally: Tally) -> None:
     tally.by_reason.update(row.reason for row in rows if row.reason)
 
 
-def _known(text: str) -> str:
+def _id_or_nothing(text: str) -> str:
     """Only what can be an id: anything else could be a formula to whoever opens the file."""
     try:
         return check_identifier(text, "id")

@@ -1,4 +1,4 @@
-"""How far who reads the shards' events is behind: declared where it is read, in `shards.monitoring.event_lag`."""
+"""How far the consumers of the shards' events are behind. Declared in `shards.monitoring.event_lag`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Transactions in doubt: ended by `recover`, told by `status`."""
+"""Transactions in doubt: ended by `recover`, shown by `status`."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from stack.settings import Settings
 
 
 async def resolve_in_doubt(to: Connections, dry_run: bool) -> InDoubtReport:
-    """What `InDoubtSweeper` does every half minute, now and for young ones too. `dry_run`: only say what would be."""
-    ask = partial(coordinator_of, await to.temporal())
-    return await Sweep(to.router, ask, older_than_seconds=0, dry_run=dry_run).run()
+    """Does what `InDoubtSweeper` does every half minute, for young transactions too. `dry_run`: only reports it."""
+    coordinator = partial(coordinator_of, await to.temporal())
+    return await Sweep(to.router, coordinator, older_than_seconds=0, dry_run=dry_run).run()
 
 
-async def forgotten(settings: Settings, found: StackStatus) -> list[InDoubt]:
-    """What is in doubt for longer than the setting allows, on the shards that are up."""
+async def overdue_in_doubt(settings: Settings, found: StackStatus) -> list[InDoubt]:
+    """Transactions in doubt for longer than the setting allows, on the shards that are up."""
     in_doubt: list[InDoubt] = []
-    async with AsyncExitStack() as opened:
+    async with AsyncExitStack() as closing:
         shards = [Database(server.name, server.dsn, pool_size=1) for server in found.shards if server.up]
         for shard in shards:
-            opened.push_async_callback(shard.close)
-        # A database that `up` has not made yet has none.
+            closing.push_async_callback(shard.close)
+        # A database that `up` has not made yet has none in doubt.
         with suppress(InvalidInput):
             in_doubt, _ = await in_doubt_on(shards)
     return [each for each in in_doubt if each.seconds > settings.in_doubt_alarm_seconds]

@@ -1,4 +1,4 @@
-"""What a rebuild would do, and what it did."""
+"""Documents: what a rebuild would do, and what it did."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class PlannedRows(Document):
 
 
 class PlanDocument(Document):
-    """`versions` that there are. `refused`: why no rebuild would begin now."""
+    """`versions`: those that exist. `refused`: why no rebuild would begin now."""
 
     dry_run: bool = True
     versions: list[str]
@@ -29,8 +29,8 @@ class PlanDocument(Document):
 
 
 class ComparedDocument(Document):
-    """Of all shards together. `rows` were looked at; `in_flight` ones could not be judged. `wrong_by_table`: where rows
-    are not as their shard's. `wrong` counts these and whatever else is wrong: a sum, a name, what is parked, a history
+    """For all shards together. `rows` were compared; `in_flight` ones could not be judged. `wrong_by_table`: rows that
+    differ from their shard's. `wrong` counts these and whatever else is wrong: a sum, a name, what is parked, a history
     that was lost."""
 
     rows: int
@@ -41,7 +41,7 @@ class ComparedDocument(Document):
 
 
 class RebuildOutcome(StrEnum):
-    """`running`: nothing has moved for long, and it goes on without its caller."""
+    """`running`: nothing has moved for a while; it goes on without its caller."""
 
     SWITCHED = "switched"
     DAMAGED = "damaged"

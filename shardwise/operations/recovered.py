@@ -1,4 +1,4 @@
-"""What `recover` found and did, as everybody is shown it."""
+"""The document of `recover`: what it found and did."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shardwise.operations.recovery import Found
 
 
 class RecoveredOrder(Document):
-    """`status` is its row's; None where its workflow ended before it wrote one."""
+    """`status` is its row's; None if its workflow ended before it wrote one."""
 
     order_id: str
     status: OrderStatus | None
@@ -19,7 +19,7 @@ class RecoveredOrder(Document):
 
 
 class RecoveredTransfer(Document):
-    """`state` is its row's; None where its workflow ended before it wrote one."""
+    """`state` is its row's; None if its workflow ended before it wrote one."""
 
     source: str
     transfer_id: str
@@ -33,7 +33,7 @@ class RecoveredBatch(Document):
 
 
 class RefusedStartDocument(Document):
-    """What no rule allows, and of which nothing was begun."""
+    """A start that no rule allows, and that began nothing."""
 
     workflow_id: str
     code: str
@@ -42,7 +42,7 @@ class RefusedStartDocument(Document):
 
 
 class RecoverReport(Document):
-    """`started` is false in a dry run. `damage`: what no workflow mends."""
+    """`started` is false in a dry run. `damage`: what no workflow can repair."""
 
     dry_run: bool
     orders: list[RecoveredOrder]

@@ -1,9 +1,10 @@
 """Orders and transfers that lost their workflow, and how they get it back.
 
-A terminated workflow compensates nothing, and a Temporal that lost its store knows of none. The rows know how far each
-saga came and what was asked for: it is started again under the same id, every step answers what it answered before, and
-it goes on from there, forward or back as its row has decided. Of a choreographed order the reactors to its newest event
-are started again. What was asked for without a row may be what no rule allows: that gets the refusal which it missed.
+A terminated workflow compensates nothing, and a Temporal that lost its store knows no workflows. The rows hold each
+saga's request and how far it came. The saga is started again under the same id: finished steps return their stored
+results, and it goes on from there, forward or back as its row has decided. For a choreographed order, the reactors to
+its newest event are started again. A start without a row may be one that no rule allows: it is started again to get its
+refusal.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from shards.transfers.batch import staging
 from shards.transfers.reads import read_transfers
 from shardwise.connections import Connections
 from shardwise.orders.styles import OrderStyles
-from shardwise.temporal.calls import start_as_given
+from shardwise.temporal.calls import start_again_as_given
 from shardwise.temporal.other_workflows import list_others
 from shardwise.temporal.refused_starts import RefusedStart, list_refused
 from shardwise.temporal.states import TemporalWorkflowStates
@@ -44,7 +45,7 @@ STARTED_AT_ONCE_MAX = 50
 
 @dataclass(frozen=True, slots=True)
 class AbandonedOrder:
-    """`status` is the row's, where the saga goes on from; None where the workflow ended before it wrote one."""
+    """`status` is the row's, from which the saga goes on; None if the workflow ended before it wrote one."""
 
     order_id: str
     status: OrderStatus | None
@@ -56,7 +57,7 @@ class AbandonedOrder:
 
 @dataclass(frozen=True, slots=True)
 class AbandonedTransfer:
-    """`state` is its row's, where it goes on from; None where the workflow ended before it wrote one."""
+    """`state` is the row's, from which it goes on; None if the workflow ended before it wrote one."""
 
     saga_id: str
     state: TransferState | None
@@ -70,9 +71,9 @@ class AbandonedTransfer:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`transfers` have workflows of their own, `batches` are ids of batches that nobody leads to their end. `refused`:
-    starts that no rule allows, of which nothing was begun. `damage`: what is wrong beside, or instead, other workflows
-    under orders' ids included; starting a workflow cannot mend it.
+    """`transfers` have workflows of their own; `batches` are the ids of batches that no workflow works on. `refused`:
+    starts that no rule allows, and that began nothing. `damage`: what starting a workflow cannot repair, foreign
+    workflows under orders' ids included.
     """
 
     orders: Sequence[AbandonedOrder]
@@ -84,8 +85,8 @@ class Found:
 
 @dataclass(slots=True)
 class _WithoutRow:
-    """Sagas that have no row to go on from. `unreadable`: what was asked for is nothing that a worker lets in;
-    `forgotten`: Temporal no longer knows what it was."""
+    """Sagas that have no row to go on from. `unreadable`: their entrance refuses the request; `forgotten`: Temporal no
+    longer knows the request."""
 
     unreadable: list[RefusedStart] = field(default_factory=list)
     forgotten: set[str] = field(default_factory=set)
@@ -102,8 +103,9 @@ class Recovery:
         self._progress = progress
 
     async def find(self) -> Found:
-        """As `verify` finds them: a saga that is worked on, or ended meanwhile, is none of them. Changes nothing."""
-        await self._connections.router.map()  # With a shard left out of the settings, its sagas would seem lost.
+        """Judges as `verify` does: a saga that is worked on, or has ended meanwhile, is not abandoned. Changes
+        nothing."""
+        await self._connections.router.map()  # Fails if the settings lack a shard, whose sagas would seem lost.
         client = await self._connections.temporal()
         workflows = TemporalWorkflowStates(client)
         audit = Audit(self._connections.cluster, workflows, self._progress)
@@ -143,8 +145,8 @@ class Recovery:
 
     async def _look_at_orders(self, order_ids: Iterable[str], without_row: _WithoutRow) -> None:
         for order_id in order_ids:
-            asked, faults = await self._asked_for(order_id)
-            if asked is None:
+            request, faults = await self._request_of(order_id)
+            if request is None:
                 ids = {Style.ORCHESTRATED: order_saga_id(order_id), Style.CHOREOGRAPHED: placement_id(order_id)}
                 refused = [RefusedStart(ids[style], fault, started_again=True) for style, fault in faults.items()]
                 without_row.unreadable += refused
@@ -154,20 +156,20 @@ class Recovery:
     async def _look_at_transfers(self, saga_ids: Iterable[str], without_row: _WithoutRow) -> None:
         for saga_id in saga_ids:
             try:
-                if await self._transfers.asked_for(saga_id) is None:
+                if await self._transfers.request_of(saga_id) is None:
                     without_row.forgotten.add(saga_id)
             except InvalidInput as fault:
                 without_row.unreadable.append(RefusedStart(saga_id, fault, started_again=True))
 
     async def _batches_without_workflow(self, workflows: TemporalWorkflowStates) -> set[str]:
-        """One may have stopped between two transfers, so that no row shows it."""
+        """A batch may have stopped between two transfers, so that no row shows it."""
         unfinished = await staging.unfinished(self._connections.cluster)
         states = {batch_id: await workflows.state_of(batch_workflow_id(batch_id)) for batch_id in unfinished}
         return {batch_id for batch_id, state in states.items() if state.work is not Work.OPEN}
 
     async def start(self, found: Found) -> None:
-        """Starts their sagas again and does not wait for them. Safe to repeat, and beside another process's: a workflow
-        that runs is joined, one that has ended runs again and changes nothing that is decided.
+        """Starts the sagas again and does not wait for them. Safe to repeat, and while another process does the same: a
+        workflow that runs is joined, one that has ended runs again and changes nothing that is decided.
 
         A crash in the middle leaves some started; the others are found again. Raises `Unreachable`.
         """
@@ -195,16 +197,18 @@ class Recovery:
         await self._styles.resume(request, shard, order.is_decided)
 
     async def _start_transfer(self, abandoned: AbandonedTransfer) -> None:
-        """With the protocol that was begun; where the row is not there yet, with the one that was asked for."""
+        """With the protocol that was begun; if there is no row yet, with the one that was requested."""
         router, source = self._connections.router, abandoned.key[0]
         rows = await router.read(lambda m: m.of_account(source), lambda tx: read_transfers(tx, [abandoned.key]))
         if rows:
             transfer, protocol = rows[0].transfer, rows[0].protocol.as_choice()
         else:
-            asked = await self._transfers.asked_for(abandoned.saga_id)
-            if asked is None:
-                raise Unreachable("temporal_unreachable", f"Temporal does not tell what {abandoned.saga_id} is about")
-            transfer, protocol = asked.transfer, asked.protocol
+            request = await self._transfers.request_of(abandoned.saga_id)
+            if request is None:
+                raise Unreachable(
+                    "temporal_unreachable", f"Temporal no longer knows what {abandoned.saga_id} was started with"
+                )
+            transfer, protocol = request.transfer, request.protocol
         shard = (await router.map()).of_account(source).shard
         await self._transfers.start(transfer, protocol, shard)
 
@@ -216,24 +220,26 @@ class Recovery:
         await TransferBatches(self._connections.temporal).start(TransferBatch(batch_id, dict(staged.lines)))
 
     async def _start_as_given(self, workflow_id: str) -> None:
-        await start_as_given(await self._connections.temporal(), workflow_id)
+        await start_again_as_given(await self._connections.temporal(), workflow_id)
 
     async def _request(self, order_id: str) -> Order:
-        """What was asked for: by the row, or by the lost workflow's own history where it had not come to write one."""
+        """From the row, or from the lost workflow's history if it had not written a row."""
         known = await self._reads.find(order_id)
         if known is not None:
             return known.lookup.request
-        asked, _ = await self._asked_for(order_id)
-        if asked is None:
-            raise Unreachable("temporal_unreachable", f"Temporal does not tell what order {order_id} is about")
-        return asked
+        request, _ = await self._request_of(order_id)
+        if request is None:
+            raise Unreachable(
+                "temporal_unreachable", f"Temporal no longer knows what order {order_id} was started with"
+            )
+        return request
 
-    async def _asked_for(self, order_id: str) -> tuple[Order | None, dict[Style, InvalidInput]]:
-        """By whichever workflow of the order was started with an order; and why the others were not."""
+    async def _request_of(self, order_id: str) -> tuple[Order | None, dict[Style, InvalidInput]]:
+        """The order that a workflow of either style was started with; and by style, why its input is invalid."""
         faults: dict[Style, InvalidInput] = {}
         for style in Style:
             try:
-                request = await self._styles.asked_for(order_id, style)
+                request = await self._styles.request_of(order_id, style)
             except InvalidInput as fault:
                 faults[style] = fault
                 continue

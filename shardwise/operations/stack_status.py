@@ -1,4 +1,4 @@
-"""How the embedded stack is: its processes, and what is asked beside them."""
+"""The status of the embedded stack: its processes, the read model, and workers started by hand."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from shards.connections.cluster import Cluster
 from shards.connections.database import Database
 from shards.connections.waiting import within
 from shards.monitoring.event_lag import EventsDocument, events_document
-from shardwise.operations.in_doubt import forgotten
-from shardwise.temporal.calls import answered
+from shardwise.operations.in_doubt import overdue_in_doubt
+from shardwise.temporal.calls import answer_or_none
 from shardwise.temporal.pollers import PollingWorker, polling_workers, started_by_hand
 from stack.embedded.record import READ_MODEL_DATABASE
 from stack.embedded.stack import EmbeddedStack
@@ -29,11 +29,11 @@ from stack.temporal_client import connect
 ANSWER_SECONDS = 2.5
 
 Row = tuple[str, str, str, str]
-"""Of the table of `status`: part, where, pid, state."""
+"""In the table of `status`: part, where, pid, state."""
 
 
 class ReadModelStatus(BaseModel):
-    """`where` has no user and no password, `dsn` has both. `why`, where it is not up."""
+    """`where` has no user and no password, `dsn` has both. `why`: if it is not up, the reason."""
 
     name: str
     dsn: SecretStr
@@ -43,14 +43,14 @@ class ReadModelStatus(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
-    """`other_workers`: those that poll and are not the stack's own; None where Temporal does not answer."""
+class OtherParts:
+    """`other_workers`: those that poll and are not the stack's own; None if Temporal does not answer."""
 
     read_model: ReadModelStatus
     other_workers: Sequence[PollingWorker] | None
 
     def document(self, show_secrets: bool = False) -> dict[str, Any]:
-        """As JSON, the password left out unless asked for."""
+        """As JSON. The password is left out unless `show_secrets`."""
         others, read_model = self.other_workers, self.read_model.model_dump(mode="json")
         dsn = self.read_model.dsn.get_secret_value()
         read_model["dsn"] = dsn if show_secrets else without_password(dsn)
@@ -70,10 +70,10 @@ class Beside:
         ]
 
 
-async def look_beside(settings: Settings, found: StackStatus) -> Beside:
-    """What does not answer within a few seconds is told as that."""
+async def look_at_other_parts(settings: Settings, found: StackStatus) -> OtherParts:
+    """A part that does not answer within a few seconds is reported as down."""
     read_model, others = await asyncio.gather(_read_model(settings), _other_workers(settings, found))
-    return Beside(read_model, others)
+    return OtherParts(read_model, others)
 
 
 async def _read_model(settings: Settings) -> ReadModelStatus:
@@ -95,10 +95,10 @@ async def _other_workers(settings: Settings, found: StackStatus) -> list[Polling
     if not found.temporal.up:
         return None
 
-    async def ask() -> list[PollingWorker]:
+    async def connect_and_list() -> list[PollingWorker]:
         return await polling_workers(await connect(settings))
 
-    polling = await answered(ask())
+    polling = await answer_or_none(connect_and_list())
     return started_by_hand(polling, found.workers) if polling is not None else None
 
 
@@ -109,17 +109,17 @@ def address_of(dsn: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class StackReport:
-    """`in_doubt`: for longer than the setting allows. `events` None: the read model does not answer, or was not made
+    """`in_doubt`: for longer than the setting allows. `events` None: the read model does not answer, or does not exist
     yet."""
 
     parts: StackStatus
-    beside: Beside
+    other_parts: OtherParts
     in_doubt: list[InDoubt]
     events: EventsDocument | None
 
     @property
     def all_up(self) -> bool:
-        return self.parts.all_up and self.beside.read_model.up
+        return self.parts.all_up and self.other_parts.read_model.up
 
     @property
     def alarm(self) -> bool:
@@ -128,17 +128,17 @@ class StackReport:
     def document(self, show_secrets: bool = False) -> dict[str, Any]:
         return {
             **self.parts.document(show_secrets),
-            **self.beside.document(show_secrets),
+            **self.other_parts.document(show_secrets),
             "in_doubt": [asdict(each) for each in self.in_doubt],
             "events": self.events.model_dump(mode="json") if self.events else None,
         }
 
 
 async def stack_report(settings: Settings) -> StackReport:
-    """Of the embedded stack: asks every part whether it is up, and tells of workers that were started by hand, too."""
+    """Of the embedded stack: whether each part is up, and the workers that were started by hand."""
     found = await EmbeddedStack(settings.data_dir, settings).status()
-    beside = await look_beside(settings, found)
-    return StackReport(found, beside, await forgotten(settings, found), await _events(settings, found))
+    other_parts = await look_at_other_parts(settings, found)
+    return StackReport(found, other_parts, await overdue_in_doubt(settings, found), await _events(settings, found))
 
 
 async def _events(settings: Settings, found: StackStatus) -> EventsDocument | None:

@@ -1,6 +1,6 @@
-"""Choreographed orders as seen from outside: placed by a short workflow, then carried on by reactors that nobody leads.
+"""Calls for choreographed orders: a short workflow places the order, then reactors carry it on without a coordinator.
 
-What their end is, their rows say. Survives a server or a worker that restarts.
+The rows show how an order ends. The calls survive a server or a worker that restarts.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from shards.orders import lookup as order_lookup
 from shards.orders.final_rows import FinalRows
 from shards.orders.reads import OrderReads
 from shards.routing.router import Router
-from shardwise.orders.sagas import Seen, summary_of
+from shardwise.orders.sagas import ObservedWorkflow, summary_of
 from shardwise.orders.waiting import waits_for
-from shardwise.temporal.calls import Begun, Workflows, answered, as_far_as_it_goes
+from shardwise.temporal.calls import Workflows, WorkflowStart, answer_or_none, finished_in_time
 from stack.settings import Settings
 from tracing.workflow_runs import read_open
 from workflows.interfaces import OrderResult, PlaceChoreographed, Placement
@@ -48,13 +48,13 @@ class ChoreographedOrders:
         self._window_seconds = settings.cancellation_window_seconds
 
     async def carry_out(self, order: Order, customer_shard: str, seconds: float) -> OrderResult | None:
-        """Has the order placed and waits for its row to be final; None when that is not so within `seconds`.
+        """Places the order and waits until its row is final; None if it is not within `seconds`.
 
         The contract is that of `OrderSagas.carry_out`: safe to repeat, and what has begun goes on without the caller.
         """
         began = time.monotonic()
-        placed = await self._workflows.carried_out(
-            PlaceChoreographedOrder.run, self._request(order), _begun(order, customer_shard), seconds
+        placed = await self._workflows.run_to_end(
+            PlaceChoreographedOrder.run, self._request(order), _workflow_start(order, customer_shard), seconds
         )
         if placed is None:
             return None
@@ -66,17 +66,19 @@ class ChoreographedOrders:
         return OrderResult(order.order_id, OrderStatus.of_state(row.state), row.refusal, row.total, row.content_hash)
 
     async def start(self, order: Order, customer_shard: str) -> None:
-        """Has the order placed, under the same id however often; waits for no more than that. Raises `Unreachable`."""
-        await self._workflows.start(PlaceChoreographedOrder.run, self._request(order), _begun(order, customer_shard))
+        """Starts the order's placement, or joins it, and does not wait for its end. Raises `Unreachable`."""
+        await self._workflows.start(
+            PlaceChoreographedOrder.run, self._request(order), _workflow_start(order, customer_shard)
+        )
 
     def _request(self, order: Order) -> PlaceChoreographed:
         return PlaceChoreographed(order, self._options, self._window_seconds)
 
     async def resume(self, order: Order, customer_shard: str) -> None:
-        """Starts again what would act on the order's newest event, as its row knows it, or its placement where it has
-        no row. What runs is left alone; what has ended runs again, and changes nothing that is done.
+        """Starts the reactors to the order's newest event again, or its placement if it has no row. Workflows that run
+        are left alone; those that have ended run again, and change nothing that is done.
 
-        An id whose claim a restored shard has forgotten is claimed again by the placement: no other order can be placed
+        If a restored shard has lost the claim of the id, the placement claims it again: no other order can be placed
         under it.
         """
         event = await self._router.read(
@@ -94,9 +96,9 @@ class ChoreographedOrders:
             await start_reactor(client, reactor, event, customer_shard, again)
 
     async def cancel(self, order: Order, seconds: float) -> None:
-        """The row's compare-and-set, in one transaction; then waits for the order's end, at most `seconds`.
+        """Decides by compare-and-set on the row, in one transaction; then waits for the order's end, at most `seconds`.
 
-        Whether it won is for the row to say. An order that was not placed yet never will be. Idempotent.
+        The row shows whether the cancel won. An order that was not placed yet never will be. Idempotent.
         """
         decision = await self._decide_to_cancel(order)
         if decision.outcome is SagaOutcome.ABSENT:
@@ -106,7 +108,7 @@ class ChoreographedOrders:
             )
             return
         if decision.outcome is SagaOutcome.ABORTING:
-            await answered(self._end_window(order.order_id))
+            await answer_or_none(self._end_window(order.order_id))
         await self._rows.final(order.order_id, order.customer_id, seconds)
 
     async def _decide_to_cancel(self, order: Order) -> Decision:
@@ -121,7 +123,7 @@ class ChoreographedOrders:
         )
 
     async def _end_window(self, order_id: str) -> None:
-        """Of an order that is decided: who waits for its window to pass, waits for nothing any more."""
+        """For an order that is decided: cancels the reactor that still waits for the end of the cancellation window."""
         client = await self._workflows.client()
         query = f'{_running(order_id)} AND WorkflowType = "{Reactor.CONFIRM_ORDER.workflow_type}"'
         async for each in client.list_workflows(query):
@@ -129,39 +131,39 @@ class ChoreographedOrders:
                 await client.get_workflow_handle(each.id, run_id=each.run_id).cancel()
 
     async def cancel_placement(self, order_id: str, seconds: float) -> None:
-        """Of an order whose id is not claimed yet. Nothing where no placement runs."""
+        """For an order whose id is not claimed yet. Does nothing if no placement runs."""
         handle = await self._handle(order_id)
 
         async def to_the_end() -> None:
             await handle.cancel()
             await handle.result()
 
-        await as_far_as_it_goes(to_the_end(), seconds)
+        await finished_in_time(to_the_end(), seconds)
 
     async def retry(self, order_id: str, seconds: float) -> bool:
-        """Tells every workflow that works on the order now; False where none took it within `seconds`."""
+        """Sends the request to every workflow that works on the order; False if none took it within `seconds`."""
         client = await self._workflows.client()
 
-        async def tell(workflow_id: str) -> bool:
-            return await as_far_as_it_goes(client.get_workflow_handle(workflow_id).execute_update("retry"), seconds)
+        async def request(workflow_id: str) -> bool:
+            return await finished_in_time(client.get_workflow_handle(workflow_id).execute_update("retry"), seconds)
 
-        running = await answered(self._workflows.ids(_running(order_id)))
-        return any(await asyncio.gather(*(tell(each) for each in running or ())))
+        running = await answer_or_none(self._workflows.ids(_running(order_id)))
+        return any(await asyncio.gather(*(request(each) for each in running or ())))
 
-    async def seen(self, order_id: str) -> Seen | None:
-        """What is seen of the order's placement and of who works on it. None when Temporal does not answer."""
+    async def observe(self, order_id: str) -> ObservedWorkflow | None:
+        """The order's placement, and whether a workflow that works on it is stuck. None if Temporal does not answer."""
 
-        async def look() -> Seen:
+        async def look() -> ObservedWorkflow:
             stuck = await self._workflows.ids(f'{_running(order_id)} AND OrderStatus = "{OrderStatus.STUCK}"')
             description = await self._workflows.describe(placement_id(order_id))
             if description is None:
-                return Seen(is_running=False, is_stuck=bool(stuck), is_known=False)
-            return Seen(description.status is WorkflowExecutionStatus.RUNNING, bool(stuck))
+                return ObservedWorkflow(is_running=False, is_stuck=bool(stuck), is_known=False)
+            return ObservedWorkflow(description.status is WorkflowExecutionStatus.RUNNING, bool(stuck))
 
-        return await answered(look())
+        return await answer_or_none(look())
 
     async def waits_for(self, order_id: str) -> str | None:
-        """As `OrderSagas.waits_for`, of whoever works on it; a moment behind, as the list of them is."""
+        """As `OrderSagas.waits_for`, for all workflows that work on it. As of a moment ago, since visibility lags."""
 
         async def look() -> str | None:
             client = await self._workflows.client()
@@ -170,7 +172,7 @@ class ChoreographedOrders:
             )
             return waits_for([run for run in runs if run is not None])
 
-        return await answered(look())
+        return await answer_or_none(look())
 
     async def stuck_order_ids(self) -> list[str] | None:
         """As of a moment ago. None when Temporal does not answer within two seconds."""
@@ -181,11 +183,11 @@ class ChoreographedOrders:
             stuck = await self._workflows.ids(query)
             return [saga_id_of(each).removeprefix(order_saga_id("")) for each in stuck]
 
-        return await answered(listed())
+        return await answer_or_none(listed())
 
-    async def asked_for(self, order_id: str) -> Order | None:
+    async def request_of(self, order_id: str) -> Order | None:
         """As `OrderSagas.asked_for`, of the order's placement."""
-        request: PlaceChoreographed | None = await self._workflows.asked_of(placement_id(order_id))
+        request: PlaceChoreographed | None = await self._workflows.input_of(placement_id(order_id))
         return request.order if request is not None else None
 
     async def has_workers(self) -> bool:
@@ -197,7 +199,7 @@ class ChoreographedOrders:
 
 
 def _without_row(placed: Placement) -> OrderResult:
-    """Of an order that was refused before it had one, or of another one under the same id, which may have one."""
+    """For an order that was refused before it had a row, or for another order under the same id, which may have one."""
     refusal = placed.refusal
     status = OrderStatus.of_state(closing_state(refusal.reason)) if refusal is not None else OrderStatus.PENDING
     return OrderResult(placed.order_id, status, refusal, None, placed.content_hash)
@@ -207,9 +209,9 @@ def _running(order_id: str) -> str:
     return f'Saga = "{order_saga_id(order_id)}" AND ExecutionStatus = "Running"'
 
 
-def _begun(order: Order, customer_shard: str) -> Begun:
+def _workflow_start(order: Order, customer_shard: str) -> WorkflowStart:
     attributes = [
         SearchAttributePair(SAGA, order_saga_id(order.order_id)),
         SearchAttributePair(SHARD, customer_shard),
     ]
-    return Begun(placement_id(order.order_id), Service.ORDERS, summary_of(order), attributes)
+    return WorkflowStart(placement_id(order.order_id), Service.ORDERS, summary_of(order), attributes)

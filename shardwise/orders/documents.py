@@ -1,4 +1,4 @@
-"""An order as everybody is shown it: the one document of `order place`, `show`, `cancel`, `retry` and `list`."""
+"""The one document of an order: for `order place`, `show`, `cancel`, `retry` and `list`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shards.read_model.orders import ListedOrder
 
 
 class LineDocument(Document):
-    """`unit_price` is null where the line was never priced."""
+    """`unit_price` is null if the line was never priced."""
 
     sku: str
     quantity: int
@@ -25,8 +25,8 @@ class LineDocument(Document):
 
 
 class OrderDocument(Document):
-    """Amounts are decimal strings. Null is what never came to be: a total without prices, `placed_at` of an order
-    that was refused before it had a row, the currency of one of which only its id is left."""
+    """Amounts are decimal strings. Null: there is none, such as a total without prices, `placed_at` of an order that
+    was refused before it had a row, or the currency of an order of which only the id is left."""
 
     order_id: str
     status: OrderStatus
@@ -42,7 +42,7 @@ class OrderDocument(Document):
     style: Style = Style.ORCHESTRATED
     workflow_id: str
     waits_for: str | None = None
-    """Of one that is not final: the step that it is in, and until when. Null where Temporal does not tell."""
+    """For an order that is not final: the step that it is in, and until when. Null if Temporal does not know."""
 
     @property
     def is_final(self) -> bool:
@@ -51,7 +51,7 @@ class OrderDocument(Document):
 
 
 def why_of(status: str | None, reason: str | None, detail: str | None) -> str:
-    """Behind the status, for a person: `rejected: out_of_stock, …`, and `cancelled before it was confirmed`."""
+    """The text after the status, for a person: `rejected: out_of_stock, …`, and `cancelled before it was confirmed`."""
     if reason is None:
         return ""
     detail = detail or ""
@@ -99,7 +99,7 @@ def _with_row(
 def of_request(
     order: Order, status: OrderStatus, customer_shard: str | None, refusal: Refusal | None = None
 ) -> OrderDocument:
-    """An order without a row, as it was asked for: prices are the agreed ones."""
+    """An order without a row, as it was requested: prices are the agreed ones."""
     return OrderDocument(
         order_id=order.order_id,
         status=status,
@@ -118,5 +118,5 @@ def of_request(
 
 
 def _workflow_id(order_id: str, style: Style) -> str:
-    """Of the one that carries the order out, or that placed it for others to carry on."""
+    """The id of the workflow that carries the order out, or of the placement of a choreographed order."""
     return placement_id(order_id) if style is Style.CHOREOGRAPHED else order_saga_id(order_id)

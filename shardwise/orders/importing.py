@@ -1,4 +1,4 @@
-"""Many orders at once: each placed if it is not final yet, and counted by the state it is in."""
+"""Many orders at once: each is placed unless it is final, and counted by its outcome."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from shardwise.temporal.calls import WorkflowFailed
 
 
 class LineOutcome(StrEnum):
-    """What a line is counted as. `pending` is not final within the limit; `failed` is a workflow that ended without
-    a decision: a bug, or an operator's terminate. `repeated` is a line that was in this file before."""
+    """What a line is counted as. `pending`: not final within the limit. `failed`: its workflow ended without a
+    decision, by a bug or an operator's terminate. `repeated`: the same order was in this file before."""
 
     CONFIRMED = "confirmed"
     REJECTED = "rejected"
@@ -34,7 +34,7 @@ class LineOutcome(StrEnum):
 @dataclass
 class Tally:
     """`total` is lines, and the sum of the outcomes once the import is done. `unchanged` are those among them that were
-    final before this import. `by_reason` tells rejected orders and conflicts of ids."""
+    final before this import. `by_reason` counts rejected orders and conflicts of ids."""
 
     total: int = 0
     unchanged: int = 0
@@ -66,8 +66,8 @@ class OrderImport:
         on_invalid: Callable[[int, str], None],
         tally: Tally,
     ) -> None:
-        """An order not final `limit_seconds` after its turn came is counted pending. `on_invalid` is told the line's
-        number and what is wrong with it."""
+        """An order not final `limit_seconds` after its turn came is counted pending. `on_invalid` is called with a
+        line's number and what is wrong with it."""
         self.tally = tally
         self._reads = reads
         self._styles = styles
@@ -78,10 +78,10 @@ class OrderImport:
         self._seen: dict[str, str] = {}
 
     async def run(self, batches: AsyncIterator[list[NumberedLine]]) -> Tally:
-        """Invalid lines are told and never started, the others all are. With a shard away its orders are started
-        without looking whether they are final: that changes nothing either.
+        """Reports invalid lines, and starts all others. If a shard is down, its orders are started without a check
+        whether they are final: that changes nothing either.
 
-        `InvalidInput` where the file cannot be read on, raised when what was read of it is done.
+        `InvalidInput` if the file cannot be read on, raised once the lines that were read are done.
         """
         try:
             return await self._run(batches)
@@ -120,7 +120,7 @@ class OrderImport:
             return None
 
     def _is_settled(self, placed: _Placed, known: KnownOrder | None) -> bool:
-        """Counts it where nothing has to be started: in conflict, in the file before, or final from an earlier run."""
+        """Counts an order that need not be started: in conflict, in the file before, or final from an earlier run."""
         order = placed.order
         earlier = known.lookup.content_hash if known is not None else self._seen.get(order.order_id)
         if earlier is not None and earlier != order.content_hash:

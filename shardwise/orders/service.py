@@ -21,13 +21,13 @@ from domain.sagas import Reason
 from shards.audit.sagas.gathering import gather
 from shards.audit.sagas.judgement import judge
 from shards.orders.reads import KnownOrder, OrderReads
-from shardwise.connections import Opened
+from shardwise.connections import Installation
 from shardwise.files.order_file import opened_orders, read_batches
 from shardwise.new_ids import new_id
 from shardwise.orders import documents
 from shardwise.orders.documents import OrderDocument
 from shardwise.orders.importing import OrderImport, Tally
-from shardwise.orders.sagas import Seen
+from shardwise.orders.sagas import ObservedWorkflow
 from shardwise.orders.styles import OrderStyles
 from shardwise.temporal.calls import WorkflowFailed
 
@@ -37,11 +37,11 @@ CONCURRENCY_MAX = 1000
 NO_WORKER = "no worker polls for orders: this one waits for one (`shardwise up` or `shardwise worker`)"
 
 GivenLine = tuple[str, int] | tuple[str, int, str | None]
-"""SKU and quantity, and where one was agreed the unit price, a decimal."""
+"""SKU, quantity, and the unit price, a decimal, if one was agreed."""
 
 
 class Retried(NamedTuple):
-    """`is_worked_on`: whether somebody works on the order now."""
+    """`is_worked_on`: whether a workflow works on the order now."""
 
     order: OrderDocument
     is_worked_on: bool
@@ -50,23 +50,23 @@ class Retried(NamedTuple):
 class Orders:
     """Raises `InvalidInput` naming the argument, `Refused`, `NotFound` with `unknown_order`, and `Unreachable`."""
 
-    def __init__(self, opened: Opened) -> None:
-        self._opened = opened
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
 
     @property
     def _styles(self) -> OrderStyles:
-        self._opened.assert_open()
-        return self._styles_of_all
+        self._installation.assert_open()
+        return self._shared_styles
 
     @cached_property
-    def _styles_of_all(self) -> OrderStyles:
-        """One for all callers: who waits for choreographed orders waits together."""
-        to = self._opened.usual
-        return OrderStyles(to.temporal, to.router, self._opened.settings)
+    def _shared_styles(self) -> OrderStyles:
+        """One for all callers: those that wait for choreographed orders share their queries."""
+        to = self._installation.with_timeouts
+        return OrderStyles(to.temporal, to.router, self._installation.settings)
 
     @property
     def _reads(self) -> OrderReads:
-        return OrderReads(self._opened.usual.router)
+        return OrderReads(self._installation.with_timeouts.router)
 
     async def place(
         self,
@@ -78,10 +78,10 @@ class Orders:
         wait: float = WAIT_SECONDS,
         say: Callable[[str], None] | None = None,
     ) -> OrderDocument:
-        """Places an order, in the currency of the customer's account where none is given. See `place_order`.
+        """Places an order, in the currency of the customer's account if none is given. See `place_order`.
 
-        Without an `order_id` it gets a new one, and a repeat is another order. `say` is told where it will wait for a
-        worker.
+        Without an `order_id` it gets a new one, and a repeat is another order. `say` is called with a message if no
+        worker polls, so that the order will wait for one.
         """
         chosen = new_id() if order_id is None else check_identifier(order_id, "order_id")
         check_identifier(customer, "customer")
@@ -97,16 +97,16 @@ class Orders:
         return await self.place_order(order, wait)
 
     async def place_order(self, order: Order, wait: float = WAIT_SECONDS) -> OrderDocument:
-        """The order as it stands when it is final, or after `wait` seconds.
+        """Returns the order when it is final, or as it is after `wait` seconds.
 
-        Idempotent by order id and content; the same id with other content is `Refused` with `id_conflict`, one that a
-        workflow holds which is none of ours with `id_held`. From its start the order is carried out whatever becomes of
-        the caller. `Unreachable` where it may not have started: place it again under the same id.
+        Idempotent by order id and content; `Refused` with `id_conflict` if the id has other content, with
+        `id_held` if a workflow that is none of ours holds it. Once started, the order is carried out whatever becomes
+        of the caller. `Unreachable` if it may not have started: place it again under the same id.
         """
         check_order(order)
         check_seconds(wait, "wait")
         known = None
-        with contextlib.suppress(Unreachable):  # The order is taken all the same, and waits for its shard.
+        with contextlib.suppress(Unreachable):  # The order is accepted all the same, and waits for its shard.
             known = await self._reads.find(order.order_id)
         if known is not None:
             _assert_same_content(order, known.lookup.content_hash)
@@ -123,17 +123,18 @@ class Orders:
         return await self._just_placed(order, shard)
 
     async def show(self, order_id: str) -> OrderDocument:
-        """The order as it stands. `NotFound` with `unknown_order`; `Refused` with `invalid_input` where no rule allows
-        what it was started with, with `id_held` where a workflow that is none of ours holds its id."""
+        """The order as it is now. `NotFound` with `unknown_order`; `Refused` with `invalid_input` if its workflow was
+        started with input that no rule allows, with `id_held` if a workflow that is none of ours holds its id."""
         check_identifier(order_id, "order_id")
         known = await self._reads.find(order_id)
         return await self._document(known) if known is not None else await self._unclaimed(order_id)
 
     async def cancel(self, order_id: str, wait: float = WAIT_SECONDS) -> OrderDocument:
-        """The order as it stands when it has come to its end, or after `wait` seconds: whether the cancel won.
+        """Returns the order when it has ended, or as it is after `wait` seconds: its status shows whether the cancel
+        won.
 
-        A final order stays as it is. An orchestrated one that lost its workflow gets another, which undoes it; of a
-        choreographed one the row is asked. Idempotent.
+        A final order stays as it is. If an orchestrated order has lost its workflow, a new one undoes it; a
+        choreographed order is cancelled by its row. Idempotent.
         """
         check_seconds(wait, "wait")
         before = await self.show(order_id)
@@ -151,8 +152,8 @@ class Orders:
         """Has the order's waiting steps tried again at once.
 
         Also for a final row: after the decision the stock and the merchant's credit may still wait for their shards.
-        Where no workflow takes the request and the rows say that something is due, what is due is started again.
-        Harmless where nothing waits.
+        If no workflow takes the request and the rows say that something is due, that is started again. Harmless if
+        nothing waits.
         """
         check_seconds(wait, "wait")
         before = await self.show(order_id)
@@ -167,9 +168,9 @@ class Orders:
         return Retried(await self.show(order_id), taken)
 
     async def _is_due(self, order_id: str) -> bool:
-        """Whether the order's rows are right only while somebody works on it."""
+        """Whether the order's rows are correct only while a workflow works on it."""
         saga_id = order_saga_id(order_id)
-        dossier = (await gather(self._opened.usual.cluster, [saga_id]))[saga_id]
+        dossier = (await gather(self._installation.with_timeouts.cluster, [saga_id]))[saga_id]
         return any(fault.while_open for fault in judge(dossier))
 
     async def import_file(
@@ -185,19 +186,21 @@ class Orders:
         """Places every order of a file, one JSON document a line, and counts how they ended. See `OrderImport`. `file`
         is a path, `-` for standard input, or a binary file that is open.
 
-        Safe to repeat, also after a kill. `on_invalid` is told the number of a line and what is wrong with it; `tally`
-        is counted on while it runs.
+        Safe to repeat, also after a kill. `on_invalid` is called with the number of an invalid line and what is wrong
+        with it. `tally` is updated while the import runs.
         """
         chosen = choice(Style, style, "style")
         check_whole(concurrency, "concurrency", 1, CONCURRENCY_MAX)
         check_seconds(stuck_after, "stuck_after", above_zero=True)
-        told = tally if tally is not None else Tally()
+        counts = tally if tally is not None else Tally()
         with opened_orders(file) as source:
-            # Both before any order: with either away nothing could be told apart from nothing to do.
-            await asyncio.gather(self._opened.usual.router.map(), self._opened.usual.temporal())
+            # Before any order is placed: without either server, orders that are final could not be recognised.
+            await asyncio.gather(
+                self._installation.with_timeouts.router.map(), self._installation.with_timeouts.temporal()
+            )
             if say is not None and not await self.has_worker(chosen):
                 say("no worker polls for orders: they will wait for one (`shardwise up` or `shardwise worker`)")
-            work = OrderImport(self._reads, self._styles, chosen, concurrency, stuck_after, on_invalid, told)
+            work = OrderImport(self._reads, self._styles, chosen, concurrency, stuck_after, on_invalid, counts)
             return await work.run(read_batches(source))
 
     async def has_worker(self, style: Style | str = Style.ORCHESTRATED) -> bool:
@@ -226,7 +229,7 @@ class Orders:
         order_id, status, waits = known.lookup.order_id, known.status, None
         if not known.is_final:
             seen, waits = await asyncio.gather(
-                self._styles.seen(order_id, known.style), self._styles.waits_for(order_id, known.style)
+                self._styles.observe(order_id, known.style), self._styles.waits_for(order_id, known.style)
             )
             status = OrderStatus.STUCK if seen is not None and seen.is_stuck else status
         shard = await self._reads.customer_shard(known.lookup.customer_id)
@@ -238,35 +241,37 @@ class Orders:
         return found.model_copy(update={"waits_for": waits})
 
     async def _unclaimed(self, order_id: str) -> OrderDocument:
-        """Placed, but its id was not claimed yet, or not until `recover`; refused at its start; or unknown."""
+        """For an order without a row: not claimed yet, or not until `recover`; refused at its start; or unknown."""
         refused: InvalidInput | None = None
         for style in Style:
-            seen = await self._styles.seen(order_id, style)
+            seen = await self._styles.observe(order_id, style)
             if seen is None:
                 message = f"no shard knows order {order_id}; Temporal, which might, does not answer"
                 raise Unreachable("temporal_unreachable", message)
             if not seen.is_known:
                 continue
             if not seen.is_running and (known := await self._reads.find(order_id)) is not None:
-                return await self._document(known)  # It came to its end since the shards were asked.
+                return await self._document(known)  # It has ended since the shards were read.
             await self._styles.assert_ours(order_id, style)
             try:
-                asked = await self._styles.asked_for(order_id, style)
+                request = await self._styles.request_of(order_id, style)
             except InvalidInput as fault:
                 refused = fault
                 continue
-            return await self._only_placed(order_id, asked, seen)
+            return await self._only_placed(order_id, request, seen)
         if refused is not None:
             message = f"order {order_id} cannot be carried out as it was started: {refused.message}"
             raise Refused(refused.code, message, refused.field)
         raise NotFound("unknown_order", f"there is no order {order_id}")
 
-    async def _only_placed(self, order_id: str, asked: Order | None, seen: Seen) -> OrderDocument:
+    async def _only_placed(self, order_id: str, request: Order | None, seen: ObservedWorkflow) -> OrderDocument:
         status = OrderStatus.STUCK if seen.is_stuck else OrderStatus.PENDING
-        if asked is None:
-            raise Unreachable("temporal_unreachable", f"Temporal does not tell what order {order_id} is about")
-        found = documents.of_request(asked, status, await self._reads.customer_shard(asked.customer_id))
-        return found.model_copy(update={"waits_for": await self._styles.waits_for(order_id, asked.style)})
+        if request is None:
+            raise Unreachable(
+                "temporal_unreachable", f"Temporal no longer knows what order {order_id} was started with"
+            )
+        found = documents.of_request(request, status, await self._reads.customer_shard(request.customer_id))
+        return found.model_copy(update={"waits_for": await self._styles.waits_for(order_id, request.style)})
 
 
 def _given(line: GivenLine, field: str) -> tuple[str, int, str | None]:

@@ -1,4 +1,4 @@
-"""What an order that is not final waits for, as its workflows tell it."""
+"""What an order that is not final waits for, read from its workflows."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tracing.facts import Round, Run
 
 
 def waits_for(runs: Sequence[Run]) -> str | None:
-    """In one sentence; None where no workflow runs. Between two steps, and in one that has only just begun, no more is
-    known than that a worker has the order."""
+    """In one sentence; None if no workflow runs. Between two steps, and in one that has only just begun, it is known
+    only that a worker has the order."""
     running = [run for run in runs if run.closed_at is None]
-    told = [each for run in running for each in _of_run(run)]
-    if told:
-        return "; ".join(dict.fromkeys(told))
+    reasons = [each for run in running for each in _of_run(run)]
+    if reasons:
+        return "; ".join(dict.fromkeys(reasons))
     return "the step that a worker is at now" if running else None
 
 
@@ -36,7 +36,7 @@ def _of_run(run: Run) -> Iterator[str]:
 
 
 def _of_round(open_round: Round) -> str:
-    told = open_round.summary or open_round.activity
+    text = open_round.summary or open_round.activity
     if open_round.attempts:
-        told += f", {open_round.attempts} attempt{'' if open_round.attempts == 1 else 's'}"
-    return told + (f", the last one: {open_round.failure}" if open_round.failure else "")
+        text += f", {open_round.attempts} attempt{'' if open_round.attempts == 1 else 's'}"
+    return text + (f", the last one: {open_round.failure}" if open_round.failure else "")

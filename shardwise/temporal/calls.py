@@ -1,4 +1,4 @@
-"""Workflows as seen from outside: start or join, await, ask. Survives a server or a worker that restarts."""
+"""Calls to workflows from outside: start or join, await, describe. They survive a server or worker that restarts."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ P = TypeVar("P")
 W = TypeVar("W")
 R = TypeVar("R")
 
-# After a worker's death its workflow tasks wait this long for another one.
+# After a worker's death its workflow tasks wait this long for another worker.
 TASK_TIMEOUT = timedelta(seconds=5)
 RETRY_SECONDS = 0.5
-# Also for a caller that does not want to wait for the end: a saga must be known to have started.
+# Also if the caller does not wait for the end: it must be known that the saga has started.
 START_SECONDS_MIN = 10.0
 DESCRIBE_SECONDS = 2.0
 LISTED_MAX = 1000
 
-_HOPELESS = frozenset(
+_NOT_RETRYABLE = frozenset(
     {
         RPCStatusCode.INVALID_ARGUMENT,
         RPCStatusCode.PERMISSION_DENIED,
@@ -69,15 +69,15 @@ class StartRefused(InvalidInput):
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
-    """How a workflow is begun, by whatever call. `summary` and `attributes` are for Temporal's lists."""
+class WorkflowStart:
+    """Under which id and on which queue a workflow starts. `summary` and `attributes` are for Temporal's lists."""
 
     id: str
     queue: str
     summary: str
     attributes: Sequence[SearchAttributePair[Any]] = ()
 
-    def options(self) -> _Options:
+    def arguments(self) -> _Options:
         return {
             "id": self.id,
             "task_queue": self.queue,
@@ -100,7 +100,7 @@ class _Options(TypedDict):
 
 
 class Workflows:
-    """The one client of workflows. `temporal` gives the connected client: asked when it is first needed."""
+    """The one client of workflows. `temporal` returns the connected client, and is called when it is first needed."""
 
     def __init__(self, temporal: Callable[[], Awaitable[Client]]) -> None:
         self.client = temporal
@@ -109,30 +109,31 @@ class Workflows:
         self,
         run: MethodAsyncSingleParam[W, P, R],
         argument: P,
-        begun: Begun,
+        start: WorkflowStart,
         seconds: float = START_SECONDS_MIN,
     ) -> WorkflowHandle[W, R]:
-        """Has the workflow run, under the same id however often it is started, and waits for no more than that.
+        """Starts the workflow and returns; its id stays the same however often it is started.
 
-        Joins one that runs; one that has ended is run again. `Unreachable` where it could not be told within `seconds`
-        whether it was started.
+        Joins one that runs; one that has ended is run again. `Unreachable` if it is not known after `seconds` whether
+        it was started.
         """
         client = await self.client()
-        return await started(lambda: client.start_workflow(run, argument, **begun.options()), seconds)
+        return await retry_start(lambda: client.start_workflow(run, argument, **start.arguments()), seconds)
 
-    async def carried_out(
-        self, run: MethodAsyncSingleParam[W, P, R], argument: P, begun: Begun, seconds: float
+    async def run_to_end(
+        self, run: MethodAsyncSingleParam[W, P, R], argument: P, start: WorkflowStart, seconds: float
     ) -> R | None:
-        """Starts or joins the workflow: its result, or None when that has not come within `seconds`.
+        """Starts or joins the workflow and returns its result, or None if that does not come within `seconds`.
 
-        A start that we joined may be somebody else's, and be refused: then the id is free again for ours. Raises
+        We may have joined a workflow that somebody else started and that is refused: then the id is free again, and we
+        start once more. Raises
         `WorkflowFailed`, `StartRefused` and `Unreachable`.
         """
         deadline = time.monotonic() + seconds
 
         async def once() -> R | None:
-            handle = await self.start(run, argument, begun, max(seconds, START_SECONDS_MIN))
-            return await ended(handle, deadline - time.monotonic())
+            handle = await self.start(run, argument, start, max(seconds, START_SECONDS_MIN))
+            return await wait_for_result(handle, deadline - time.monotonic())
 
         try:
             return await once()
@@ -153,17 +154,17 @@ class Workflows:
     async def has_worker(self, queue: str) -> bool:
         """Whether a worker has polled the queue lately. One that was killed counts for another minute."""
         pollers = pollers_of(await self.client(), queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
-        return bool(await answered(pollers))
+        return bool(await answer_or_none(pollers))
 
-    async def asked_of(self, workflow_id: str) -> Any | None:
-        """What the workflow was started with, while Temporal remembers that. `InvalidInput` where no worker lets it
-        in."""
-        return await asked_of((await self.client()).get_workflow_handle(workflow_id))
+    async def input_of(self, workflow_id: str) -> Any | None:
+        """The input the workflow was started with; None if Temporal no longer knows it. `InvalidInput` if its entrance
+        refuses it."""
+        return await input_of((await self.client()).get_workflow_handle(workflow_id))
 
 
-async def started(start: Callable[[], Awaitable[T]], seconds: float) -> T:
-    """What `start` answers, tried until Temporal does. `Unreachable` where it could not be told whether the workflow
-    was started."""
+async def retry_start(start: Callable[[], Awaitable[T]], seconds: float) -> T:
+    """Calls `start` until Temporal answers, and returns its result. `Unreachable` if it is not known after `seconds`
+    whether the workflow was started."""
     reason = "no answer"
     try:
         async with asyncio.timeout(seconds):
@@ -171,21 +172,21 @@ async def started(start: Callable[[], Awaitable[T]], seconds: float) -> T:
                 try:
                     return await start()
                 except RPCError as error:
-                    reason = _assert_worth_a_retry(error)
+                    reason = _reason_if_retryable(error)
                 await asyncio.sleep(RETRY_SECONDS)
     except TimeoutError:
-        raise no_answer(reason) from None
+        raise temporal_unreachable(reason) from None
 
 
-async def ended(handle: WorkflowHandle[W, R], seconds: float) -> R | None:
-    """The workflow's result; None when it has not come within `seconds`. Raises `WorkflowFailed` and `StartRefused`."""
+async def wait_for_result(handle: WorkflowHandle[W, R], seconds: float) -> R | None:
+    """The workflow's result; None if it does not come within `seconds`. Raises `WorkflowFailed` and `StartRefused`."""
     try:
         async with asyncio.timeout(seconds):
             while True:
                 try:
                     return await handle.result()
                 except RPCError as error:
-                    _assert_worth_a_retry(error)
+                    _reason_if_retryable(error)
                 except WorkflowFailureError as error:
                     if isinstance(error.cause, ApplicationError) and error.cause.type == INVALID_INPUT:
                         raise StartRefused(None, error.cause.message) from error
@@ -195,12 +196,12 @@ async def ended(handle: WorkflowHandle[W, R], seconds: float) -> R | None:
         return None
 
 
-async def ended_unless_quiet(
+async def wait_while_moving(
     handle: WorkflowHandle[W, R], has_moved: Callable[[], Awaitable[bool]], quiet_seconds: float
 ) -> R | None:
-    """The workflow's result, however long it takes; None when nothing `has_moved` for `quiet_seconds`. Raises
+    """The workflow's result, however long it takes; None if nothing `has_moved` for `quiet_seconds`. Raises
     `WorkflowFailed`."""
-    result = asyncio.create_task(ended(handle, SECONDS_MAX))
+    result = asyncio.create_task(wait_for_result(handle, SECONDS_MAX))
     moved_at = time.monotonic()
     try:
         while not (await asyncio.wait({result}, timeout=RETRY_SECONDS))[0]:
@@ -213,8 +214,8 @@ async def ended_unless_quiet(
         result.cancel()
 
 
-async def as_far_as_it_goes(work: Coroutine[Any, Any, Any], seconds: float) -> bool:
-    """False where time ran out or no workflow runs (any more). `Unreachable` where Temporal does not answer."""
+async def finished_in_time(work: Coroutine[Any, Any, Any], seconds: float) -> bool:
+    """False if time ran out or no workflow runs (any more). `Unreachable` if Temporal does not answer."""
     try:
         await within(work, seconds)
     except (TimeoutError, WorkflowFailureError, WorkflowUpdateFailedError):
@@ -222,55 +223,56 @@ async def as_far_as_it_goes(work: Coroutine[Any, Any, Any], seconds: float) -> b
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             return False
-        raise no_answer(error.message) from error
+        raise temporal_unreachable(error.message) from error
     return True
 
 
-async def answered(work: Coroutine[Any, Any, T]) -> T | None:
-    """None where Temporal does not answer within two seconds."""
+async def answer_or_none(work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of `work`; None if Temporal does not answer within two seconds."""
     try:
         return await within(work, DESCRIBE_SECONDS)
     except (TimeoutError, RPCError, Unreachable):
         return None
 
 
-async def asked_of(handle: WorkflowHandle[Any, Any]) -> Any | None:
-    """What the workflow was started with, while Temporal remembers that. `InvalidInput` where no worker lets it in."""
+async def input_of(handle: WorkflowHandle[Any, Any]) -> Any | None:
+    """The input the workflow was started with; None if Temporal no longer knows it. `InvalidInput` if its entrance
+    refuses it."""
 
     async def read() -> Any | None:
         async for event in _history(handle):
-            told = event.workflow_execution_started_event_attributes
-            return read_start(told.workflow_type.name, handle.id, told.input.payloads)
+            started = event.workflow_execution_started_event_attributes
+            return read_start(started.workflow_type.name, handle.id, started.input.payloads)
         return None
 
-    return await answered(read())
+    return await answer_or_none(read())
 
 
-async def start_as_given(client: Client, workflow_id: str) -> None:
-    """Starts the workflow again with the very input that it had, whatever that is: its entrance says what is wrong with
-    it. Joins one that runs. Raises `Unreachable`."""
+async def start_again_as_given(client: Client, workflow_id: str) -> None:
+    """Starts the workflow again with the very input that it had, valid or not: its entrance checks it. Joins one that
+    runs. Raises `Unreachable`."""
 
-    async def start() -> None:
+    async def start_again() -> None:
         async for event in _history(client.get_workflow_handle(workflow_id)):
-            told = event.workflow_execution_started_event_attributes
-            arguments = [RawValue(payload) for payload in told.input.payloads]
-            begun = Begun(workflow_id, told.task_queue.name, "started again, as it was given")
-            await client.start_workflow(told.workflow_type.name, args=arguments, **begun.options())
+            started = event.workflow_execution_started_event_attributes
+            arguments = [RawValue(payload) for payload in started.input.payloads]
+            start = WorkflowStart(workflow_id, started.task_queue.name, "started again, as it was given")
+            await client.start_workflow(started.workflow_type.name, args=arguments, **start.arguments())
             return
 
-    await started(start, START_SECONDS_MIN)
+    await retry_start(start_again, START_SECONDS_MIN)
 
 
 def _history(handle: WorkflowHandle[Any, Any]) -> AsyncIterator[Any]:
     return handle.fetch_history_events(page_size=1)
 
 
-def no_answer(reason: str) -> Unreachable:
+def temporal_unreachable(reason: str) -> Unreachable:
     return Unreachable("temporal_unreachable", f"Temporal does not answer: {why_unreachable(reason)}")
 
 
-def _assert_worth_a_retry(error: RPCError) -> str:
-    """Why it did not work this time; or `Unreachable` at once where no later attempt can have another answer."""
-    if error.status in _HOPELESS:
+def _reason_if_retryable(error: RPCError) -> str:
+    """Why this attempt failed. Raises `Unreachable` at once if a later attempt cannot succeed."""
+    if error.status in _NOT_RETRYABLE:
         raise Unreachable("temporal_refused", f"Temporal refuses: {error.message}") from error
     return error.message

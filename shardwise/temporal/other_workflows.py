@@ -1,7 +1,7 @@
-"""Workflows that hold an id of ours and are not ours: of another type, or on a queue where nobody carries them out.
+"""Workflows that hold an id of ours but are not ours: of another type, or on a queue that no worker of ours polls.
 
-Temporal lets one workflow run under an id, whatever it is, and whoever starts the right one joins it. Nothing of the
-saga is begun until the other one has ended; nobody but a person can tell whether it may be.
+Temporal lets only one workflow run under an id, and whoever starts the right one joins the wrong one. The saga cannot
+begin until the other workflow has ended; only a person can decide whether it may be ended.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from domain.choreography import PLACEMENT_TYPE, Reactor, Service, placement_id
 from domain.errors import Refused
 from domain.identifiers import order_saga_id
 from domain.text import printable
-from shardwise.temporal.calls import answered, no_answer
+from shardwise.temporal.calls import answer_or_none, temporal_unreachable
 from stack.temporal_client import described
 from workflows.orders.saga import TASK_QUEUE
 
@@ -31,7 +31,7 @@ class _Expected:
     task_queue: str
 
 
-# By what the ids begin with.
+# By the prefix of the ids.
 _EXPECTED: Mapping[str, _Expected] = {
     order_saga_id(""): _Expected("OrderSaga", TASK_QUEUE),
     placement_id(""): _Expected(PLACEMENT_TYPE, Service.ORDERS),
@@ -53,18 +53,18 @@ class OtherWorkflow:
 
     @property
     def what(self) -> str:
-        """With what ends it."""
+        """Includes the command that ends it."""
         held_by = f"another workflow holds the id {self.workflow_id}: {self.workflow_type} on queue {self.task_queue}"
         ended_by = f"`temporal workflow terminate --workflow-id {quote(self.workflow_id)}`"
-        return printable(f"{held_by}; until it has ended nobody carries out what the id is for: {ended_by}")
+        return printable(f"{held_by}; nothing else can run under that id until it has ended: {ended_by}")
 
 
 async def list_others(client: Client) -> list[OtherWorkflow]:
-    """The newest that run, as of a moment ago. Raises `Unreachable`."""
+    """The newest ones that run, as of a moment ago. Raises `Unreachable`."""
     try:
-        return [_told(each) async for each in client.list_workflows(_QUERY, limit=SHOWN_MAX)]
+        return [_other(each) async for each in client.list_workflows(_QUERY, limit=SHOWN_MAX)]
     except RPCError as error:
-        raise no_answer(error.message) from error
+        raise temporal_unreachable(error.message) from error
 
 
 async def count_others(client: Client) -> int:
@@ -73,9 +73,9 @@ async def count_others(client: Client) -> int:
 
 
 async def assert_ours(client: Client, workflow_id: str) -> None:
-    """`Refused` with `id_held` where another workflow runs under this id. Nothing where Temporal does not answer within
-    two seconds."""
-    other = await answered(_holder(client, workflow_id))
+    """`Refused` with `id_held` if another workflow runs under this id. Passes if Temporal does not answer within two
+    seconds."""
+    other = await answer_or_none(_holder(client, workflow_id))
     if other is not None:
         raise Refused(CODE, other.what)
 
@@ -87,8 +87,8 @@ async def _holder(client: Client, workflow_id: str) -> OtherWorkflow | None:
     expected = next(each for prefix, each in _EXPECTED.items() if workflow_id.startswith(prefix))
     is_running = found.status is WorkflowExecutionStatus.RUNNING
     is_ours = (found.workflow_type, found.task_queue) == (expected.workflow_type, expected.task_queue)
-    return _told(found) if is_running and not is_ours else None
+    return _other(found) if is_running and not is_ours else None
 
 
-def _told(found: WorkflowExecution) -> OtherWorkflow:
+def _other(found: WorkflowExecution) -> OtherWorkflow:
     return OtherWorkflow(found.id, found.workflow_type, found.task_queue)

@@ -1,7 +1,7 @@
 """Workers as Temporal knows them: whoever polls a task queue, wherever it was started.
 
-Temporal keeps a poller for some minutes after its last poll. An idle worker polls once a minute, so that one that was
-killed is told for as long.
+Temporal lists a poller for some minutes after its last poll. An idle worker polls once a minute, so a worker that was
+killed is still listed for that long.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TYPES = (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_
 
 
 class PollingWorker(BaseModel):
-    """`identity` is its name and pid, or its pid and machine where it was given no name."""
+    """`identity` is its name and pid, or its pid and machine if it was given no name."""
 
     identity: str
     queues: list[str]
@@ -39,7 +39,7 @@ class PollingWorker(BaseModel):
 
 
 async def pollers_of(client: Client, queue: str, kind: TaskQueueType.ValueType) -> Sequence[PollerInfo]:
-    """Who has polled the queue lately. Raises `RPCError`."""
+    """The pollers of the queue in the last minute or so. Raises `RPCError`."""
     request = DescribeTaskQueueRequest(
         namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
     )
@@ -49,12 +49,12 @@ async def pollers_of(client: Client, queue: str, kind: TaskQueueType.ValueType) 
 
 
 async def polling_workers(client: Client) -> list[PollingWorker]:
-    """Everybody who has polled one of our queues lately, by identity. Raises `RPCError`."""
-    asked = [(queue, kind) for queue in QUEUES for kind in _TYPES]
-    answers = await asyncio.gather(*(pollers_of(client, *each) for each in asked))
+    """The workers that have polled one of our queues lately, by identity. Raises `RPCError`."""
+    polls = [(queue, kind) for queue in QUEUES for kind in _TYPES]
+    answers = await asyncio.gather(*(pollers_of(client, *each) for each in polls))
     queues: dict[str, set[str]] = defaultdict(set)
     polled_at: dict[str, float] = defaultdict(float)
-    for (queue, _), pollers in zip(asked, answers, strict=True):
+    for (queue, _), pollers in zip(polls, answers, strict=True):
         for each in pollers:
             queues[each.identity].add(queue)
             at = each.last_access_time.ToMilliseconds() / 1000
@@ -71,7 +71,7 @@ async def polling_workers(client: Client) -> list[PollingWorker]:
 
 
 def started_by_hand(polling: Sequence[PollingWorker], embedded: Sequence[WorkerStatus]) -> list[PollingWorker]:
-    """Those that are no embedded ones, nor the dead predecessors of these."""
+    """The workers that are not embedded ones, nor dead predecessors of these."""
     names = {each.name for each in embedded}
     current = {f"{each.name}@{each.pid}" for each in embedded}
     return [each for each in polling if each.identity not in current and not _is_dead(each.identity, names)]

@@ -1,4 +1,4 @@
-"""Workflows that were refused at their start: who asked for what no rule allows, and what is wrong with it."""
+"""Workflows that were refused at their start, and what is wrong with their input."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from domain.errors import InvalidInput
 from domain.identifiers import shown
 from domain.timestamps import timestamp
-from shardwise.temporal.calls import asked_of, no_answer
+from shardwise.temporal.calls import input_of, temporal_unreachable
 from workflows.entrance.bad_input import INVALID_INPUT
 from workflows.entrance.refused_start import REFUSED
 
@@ -32,7 +32,7 @@ _QUERY = f'{REFUSED.name} IS NOT NULL AND ExecutionStatus = "Failed"'
 
 @dataclass(frozen=True, slots=True)
 class RefusedStart:
-    """`started_again`: it had ended before a worker looked at it, and gets its refusal now."""
+    """`started_again`: it had ended before a worker checked it; it is started again to get its refusal."""
 
     workflow_id: str
     fault: InvalidInput
@@ -45,14 +45,14 @@ async def list_refused(client: Client) -> list[RefusedStart]:
         listed = [each async for each in client.list_workflows(_QUERY, limit=SHOWN_MAX)]
         found = await asyncio.gather(*(_look_at(client, each) for each in listed))
     except RPCError as error:
-        raise no_answer(error.message) from error
-    # What begins again by a cron schedule is refused again and again, under one id.
+        raise temporal_unreachable(error.message) from error
+    # A workflow with a cron schedule is refused again and again, under one id.
     return list({each.workflow_id: each for each in reversed(found) if each is not None}.values())[::-1]
 
 
 async def _look_at(client: Client, refused: WorkflowExecution) -> RefusedStart | None:
-    """None where its id was used again since, where Temporal has deleted it since it was listed, and where the search
-    attribute is one that a client has set. Raises `RPCError`."""
+    """None if its id was used again since, if Temporal has deleted it since it was listed, or if the search attribute
+    was set by a client. Raises `RPCError`."""
     handle = client.get_workflow_handle(refused.id, run_id=refused.run_id)
     try:
         newest = await client.get_workflow_handle(refused.id).describe()
@@ -76,13 +76,13 @@ async def _look_at(client: Client, refused: WorkflowExecution) -> RefusedStart |
 
 
 async def _fault(client: Client, handle: WorkflowHandle[Any, Any]) -> InvalidInput | None:
-    """As its failure tells it. None where it was not refused at its start."""
+    """Read from its failure. None if it was not refused at its start."""
     closing = WorkflowHistoryEventFilterType.CLOSE_EVENT
     event = await anext(handle.fetch_history_events(event_filter_type=closing))
     if event.HasField("workflow_execution_continued_as_new_event_attributes"):
-        # So the server shows to this SDK what has failed and begins again by its cron schedule.
+        # The server shows a failed run with a cron schedule to this SDK as continued.
         try:
-            await asked_of(handle)
+            await input_of(handle)
         except InvalidInput as fault:
             return fault
         return None
@@ -94,13 +94,13 @@ async def _fault(client: Client, handle: WorkflowHandle[Any, Any]) -> InvalidInp
 
 
 async def _started(handle: WorkflowHandle[Any, Any]) -> WorkflowExecutionStartedEventAttributes:
-    """Of a run that Temporal knows: else it raises `RPCError`."""
+    """`RPCError` if Temporal does not know the run."""
     return await anext(
         event.workflow_execution_started_event_attributes async for event in handle.fetch_history_events(page_size=1)
     )
 
 
 async def count_refused(client: Client, within: timedelta) -> int:
-    """Of the last while, as of a moment ago. Raises `RPCError`."""
+    """Started `within` this time, as of a moment ago. Raises `RPCError`."""
     since = timestamp(datetime.now(UTC) - within)
     return (await client.count_workflows(f'{_QUERY} AND StartTime > "{since}"')).count

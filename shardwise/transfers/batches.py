@@ -1,4 +1,4 @@
-"""Batches' workflows as seen from outside: start or join one, watch it, await its end."""
+"""Calls to batches' workflows: start or join one, watch it, await its end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from temporalio.client import Client, WorkflowHandle
 
 from domain.transfer_batch import batch_workflow_id
-from shardwise.temporal.calls import Begun, Workflows, answered, ended_unless_quiet
+from shardwise.temporal.calls import Workflows, WorkflowStart, answer_or_none, wait_while_moving
 from workflows.interfaces import BatchProgress, TransferBatch
 from workflows.transfers.batch import TASK_QUEUE, TransferBatchWorkflow
 
@@ -25,22 +25,22 @@ class TransferBatches:
         return await self._workflows.has_worker(TASK_QUEUE)
 
     async def start(self, batch: TransferBatch) -> Handle:
-        """Has the batch carried out; joins a workflow that runs. One that has ended is run again, which moves nothing
-        that was moved. `Unreachable` where it could not be told whether it was started."""
-        begun = Begun(batch_workflow_id(batch.batch_id), TASK_QUEUE, f"{sum(batch.lines.values())} transfers")
-        return await self._workflows.start(TransferBatchWorkflow.run, batch, begun, START_SECONDS)
+        """Starts the batch, or joins a workflow that runs. One that has ended is run again, which moves nothing twice.
+        `Unreachable` if it is not known whether it was started."""
+        start = WorkflowStart(batch_workflow_id(batch.batch_id), TASK_QUEUE, f"{sum(batch.lines.values())} transfers")
+        return await self._workflows.start(TransferBatchWorkflow.run, batch, start, START_SECONDS)
 
     async def ended(self, handle: Handle, on_progress: Callable[[BatchProgress], None], quiet_seconds: float) -> bool:
-        """Waits for the end; False when nothing has moved for `quiet_seconds`. Raises `WorkflowFailed`."""
+        """Waits for the end; False if nothing has moved for `quiet_seconds`. Raises `WorkflowFailed`."""
         last: BatchProgress | None = None
 
         async def has_moved() -> bool:
             nonlocal last
-            progress = await answered(handle.query(TransferBatchWorkflow.progress))
+            progress = await answer_or_none(handle.query(TransferBatchWorkflow.progress))
             if progress is None or progress == last:
                 return False
             last = progress
             on_progress(progress)
             return True
 
-        return await ended_unless_quiet(handle, has_moved, quiet_seconds) is not None
+        return await wait_while_moving(handle, has_moved, quiet_seconds) is not None

@@ -1,4 +1,4 @@
-"""A transfer as everybody is shown it: the one document of `transfer` and `transfer show`."""
+"""The one document of a transfer: for `transfer` and `transfer show`."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class TransferDocument(Document):
 
 
 def of_row(row: TransferRow, status: TransferStatus, shards: tuple[str, str]) -> TransferDocument:
-    asked = of_request(row.transfer, status, row.protocol, shards, row.refusal)
+    document = of_request(row.transfer, status, row.protocol, shards, row.refusal)
     only_its_row_knows: dict[str, object] = {"created_at": row.created_at, "decided_at": row.decided_at}
     if row.batch_id is not None:
         only_its_row_knows["workflow_id"] = None
-    return asked.model_copy(update=only_its_row_knows)
+    return document.model_copy(update=only_its_row_knows)
 
 
 def of_request(
@@ -44,7 +44,7 @@ def of_request(
     shards: tuple[str, str],
     refusal: Refusal | None = None,
 ) -> TransferDocument:
-    """As it was asked for, without what only its row knows."""
+    """As it was requested, without what only its row knows."""
     return TransferDocument(
         transfer_id=transfer.transfer_id,
         status=status,

@@ -14,7 +14,7 @@ from domain.errors import InvalidInput
 from domain.progress import Report
 from shards.transfers.batch.outcomes import LineStatus, read_outcomes
 from shards.transfers.batch.staging import Staged, Staging, exclusive_staging
-from shardwise.connections import Connections, Opened
+from shardwise.connections import Connections, Installation
 from shardwise.files.faults import Faults
 from shardwise.files.transfer_file import GoodLine, batch_id_of, open_transfers, read_transfers
 from shardwise.files.transfer_outcomes import InvalidLines, Tally, outcomes_file, outcomes_path, write_outcomes
@@ -25,7 +25,7 @@ from workflows.interfaces import BatchProgress, TransferBatch
 
 @dataclass(frozen=True, slots=True)
 class ImportedTransfers:
-    """What became of the lines of a file; `outcomes` tells it of each."""
+    """How many lines of a file ended how; the file `outcomes` has the outcome of each."""
 
     batch_id: str
     tally: Tally
@@ -44,13 +44,13 @@ class ImportedTransfers:
 
 
 async def import_transfers(
-    opened: Opened, file: Path, say: Callable[[str], None], report: Report, quiet_seconds: float
+    installation: Installation, file: Path, say: Callable[[str], None], report: Report, quiet_seconds: float
 ) -> ImportedTransfers:
     """See `Transfers.import_file`."""
     started = time.monotonic()
     with open_transfers(file) as source:
-        to = opened.without_timeouts
-        # Both before anything is staged.
+        to = installation.without_timeouts
+        # Both must answer before anything is staged.
         await asyncio.gather(to.router.map(), to.temporal())
         batch = _BatchImport(to, source, await asyncio.to_thread(batch_id_of, source), say)
         outcomes = outcomes_path(file)
@@ -61,7 +61,7 @@ async def import_transfers(
 
 @dataclass
 class _Read:
-    """What was found in the file. `last` is its last line."""
+    """`last`: the number of the file's last line. `good`: how many lines are valid."""
 
     last: int = 0
     good: int = 0
@@ -86,8 +86,8 @@ class _BatchImport:
             report("writing the outcomes", self._read.last, self._read.last)
             shard_map = await self._to.router.map()
             pages = read_outcomes(self._to.cluster, shard_map, self.batch_id, self._read.last, finished)
-            tally = await write_outcomes(file, pages, self._invalid.read(), self._faults.tell)
-            self._faults.tell_rest()
+            tally = await write_outcomes(file, pages, self._invalid.read(), self._faults.report)
+            self._faults.report_rest()
             return tally
         finally:
             self._invalid.close()
@@ -105,13 +105,13 @@ class _BatchImport:
             return found or await staging.end()
 
     async def _read_all(self, staging: Staging | None, report: Report) -> None:
-        """Every line is looked at; the good ones are staged where they are not yet."""
+        """Checks every line, and stages the valid ones if they are not staged yet."""
         async for batch in read_transfers(self._source):
             for line in batch:
                 self._read.last = line.n
                 if not isinstance(line, GoodLine):
                     self._invalid.add(line)
-                    self._faults.tell(line.n, line.message)
+                    self._faults.report(line.n, line.message)
                     continue
                 self._read.good += 1
                 if staging is not None:
@@ -119,7 +119,7 @@ class _BatchImport:
             report("reading the file, lines", self._read.last, None)
 
     async def _carry_out(self, staged: Staged, report: Report, quiet_seconds: float) -> bool:
-        """Whether the batch came to its end."""
+        """Whether the batch has ended."""
         batches = TransferBatches(self._to.temporal)
         if not await batches.has_worker():
             self._say("no worker polls for transfers: the batch waits for one (`shardwise up` or `worker`)")
@@ -134,8 +134,8 @@ class _BatchImport:
 
         try:
             ended = await batches.ended(handle, shown, quiet_seconds)
-        except WorkflowFailed as broke:
-            self._say(f"the batch ended before its end, the same command goes on with it: {broke}")
+        except WorkflowFailed as failed:
+            self._say(f"the batch ended before it was done; the same command goes on with it: {failed}")
             return False
         if not ended:
             self._say(f"nothing has moved for {quiet_seconds:g} s: the batch goes on when it can")

@@ -21,7 +21,7 @@ from shards.audit.workflows import Work
 from shards.routing.router import Router
 from shards.transfers import reads as transfer_reads
 from shards.transfers.transfer_row import TransferRow
-from shardwise.connections import Opened
+from shardwise.connections import Installation
 from shardwise.files.order_file import path_of
 from shardwise.new_ids import new_id
 from shardwise.temporal.calls import WorkflowFailed
@@ -31,7 +31,7 @@ from shardwise.transfers.sagas import TransferSagas
 from workflows.interfaces import TransferResult
 
 CURRENCY_OF_UNKNOWN_ACCOUNTS = "USD"
-# What is wrong in the currency of the most decimals is wrong in every one.
+# The currency with the most decimals: an amount that is wrong in it is wrong in every currency.
 MOST_DECIMALS = "CLF"
 WAIT_SECONDS = 30.0
 NO_WORKER = "no worker polls for transfers: this one waits for one (`shardwise up` or `shardwise worker`)"
@@ -40,16 +40,16 @@ NO_WORKER = "no worker polls for transfers: this one waits for one (`shardwise u
 class Transfers:
     """Raises `InvalidInput` naming the argument, `Refused`, `NotFound` with `unknown_transfer`, and `Unreachable`."""
 
-    def __init__(self, opened: Opened) -> None:
-        self._opened = opened
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
 
     @property
     def _router(self) -> Router:
-        return self._opened.usual.router
+        return self._installation.with_timeouts.router
 
     @cached_property
     def _sagas(self) -> TransferSagas:
-        return TransferSagas(self._opened.usual.temporal, self._opened.settings)
+        return TransferSagas(self._installation.with_timeouts.temporal, self._installation.settings)
 
     async def move(
         self,
@@ -63,14 +63,14 @@ class Transfers:
         wait: float = WAIT_SECONDS,
         say: Callable[[str], None] | None = None,
     ) -> TransferDocument:
-        """Moves money, a decimal `amount` in the currency of the source's account where none is given. See `move_as`.
+        """Moves money, a decimal `amount` in the currency of the source's account if none is given. See `move_as`.
 
         Across shards by the protocol `saga`, `2pc` or `auto`; within one shard in one transaction. Without a
         `transfer_id`, which is unique within the source, it gets a new one, and a repeat is another transfer.
-        `say` is told where it will wait for a worker.
+        `say` is called with a message if no worker polls, so that the transfer will wait for one.
         """
         chosen = new_id() if transfer_id is None else check_identifier(transfer_id, "transfer_id")
-        # Before there is a `Transfer`, which would tell of a wrong type in the words of pydantic.
+        # Checked before a `Transfer` is made, whose pydantic message about a wrong type would be unclear.
         check_identifier(source, "source")
         check_identifier(target, "target")
         if reference is not None:
@@ -79,29 +79,29 @@ class Transfers:
 
         def transfer(currency: str) -> Transfer:
             money = Money.parse(amount, currency)
-            if money.minor <= 0:  # The domain says the same, of the decimals that the currency has.
+            if money.minor <= 0:  # The domain's message would show the currency's decimals.
                 raise InvalidInput("amount", f"amount: expected more than zero, got {amount}")
             return check_transfer(Transfer(chosen, source, target, money, reference))
 
-        # What is wrong whatever the currency is is told before anything is asked.
+        # What is wrong in any currency is reported before anything is read from a shard.
         transfer(check_currency(currency) if currency is not None else MOST_DECIMALS)
-        asked = transfer(currency or await self._currency_of(source))
+        requested = transfer(currency or await self._currency_of(source))
         if say is not None and not await self.has_worker():
             say(NO_WORKER)
-        return await self.move_as(asked, by, wait)
+        return await self.move_as(requested, by, wait)
 
     async def move_as(
         self, transfer: Transfer, protocol: ProtocolChoice = ProtocolChoice.AUTO, wait: float = WAIT_SECONDS
     ) -> TransferDocument:
-        """The transfer as it stands when it is settled or declined, or after `wait` seconds.
+        """Returns the transfer when it is settled or declined, or as it is after `wait` seconds.
 
-        Idempotent by source, id and content, whatever protocol a repeat asks for; the same id with other content is
-        `Refused` with `id_conflict`. From its start the transfer is carried out whatever becomes of the caller.
-        `Unreachable` where it may not have started: place it again under the same id.
+        Idempotent by source, id and content, whatever protocol a repeat names; `Refused` with `id_conflict` if the id
+        has other content. Once started, the transfer is carried out whatever becomes of the caller. `Unreachable` if it
+        may not have started: place it again under the same id.
         """
         check_transfer(transfer)
         check_seconds(wait, "wait")
-        with contextlib.suppress(Unreachable):  # It is taken all the same, and waits for its shard.
+        with contextlib.suppress(Unreachable):  # It is accepted all the same, and waits for its shard.
             row = await self._row(transfer.source, transfer.transfer_id)
             if row is not None:
                 _assert_same_content(transfer, row.content_hash)
@@ -118,7 +118,7 @@ class Transfers:
         return await self._just_placed(transfer, shards)
 
     async def show(self, source: str, transfer_id: str) -> TransferDocument:
-        """`NotFound` with `unknown_transfer` where there is none."""
+        """The transfer as it is now. `NotFound` with `unknown_transfer` if there is none."""
         check_identifier(source, "source")
         check_identifier(transfer_id, "transfer_id")
         row = await self._row(source, transfer_id)
@@ -134,11 +134,12 @@ class Transfers:
         """Carries out every transfer of a CSV file as one batch, and writes NAME.outcomes.csv beside it.
 
         Safe to repeat: the same file joins its batch, and moves nothing twice. Killed at any point, the batch goes on
-        by itself, and the next import of the file with it. Returns also when nothing has moved for `stuck_after`
-        seconds. `say` is told what a person should know, invalid lines above all. `InvalidInput` for the file.
+        by itself, and the next import of the file joins it. Returns also when nothing has moved for `stuck_after`
+        seconds. `say` is called with messages for a person, such as invalid lines. `InvalidInput` if the file is
+        unusable.
         """
         check_seconds(stuck_after, "stuck_after", above_zero=True)
-        return await import_transfers(self._opened, path_of(file), say, report, stuck_after)
+        return await import_transfers(self._installation, path_of(file), say, report, stuck_after)
 
     async def _currency_of(self, source: str) -> str:
         try:
@@ -166,7 +167,7 @@ class Transfers:
         return of_row(row, status, await self._shards(row.transfer))
 
     async def _has_arrived(self, row: TransferRow) -> bool:
-        """False also where the target's shard does not answer: then nobody knows."""
+        """False also if the target's shard does not answer: then it is not known."""
         if row.protocol is Protocol.LOCAL:
             return True
         transfer = row.transfer
@@ -187,7 +188,8 @@ class Transfers:
         return await self._document(row)
 
     async def _without_row(self, source: str, transfer_id: str) -> TransferDocument:
-        """Placed, but not opened yet, or not until `recover`. Unknown: also what was refused with nothing begun."""
+        """For a transfer without a row: not opened yet, or not until `recover`. `NotFound` also if it was refused with
+        nothing begun."""
         saga_id = transfer_saga_id(source, transfer_id)
         workflow = await self._sagas.state_of(saga_id)
         if workflow is None:
@@ -195,9 +197,9 @@ class Transfers:
             raise Unreachable("temporal_unreachable", message)
         may_come = workflow.work is not Work.ABSENT and not workflow.completed
         refused: InvalidInput | None = None
-        asked = None
+        request = None
         try:
-            asked = await self._sagas.asked_for(saga_id) if may_come else None
+            request = await self._sagas.request_of(saga_id) if may_come else None
         except InvalidInput as fault:
             refused = fault
         row = await self._row(source, transfer_id)
@@ -207,9 +209,9 @@ class Transfers:
             what = f"transfer {transfer_id} of account {source}"
             message = f"{what} cannot be carried out as it was started: {refused.message}"
             raise Refused(refused.code, message, refused.field)
-        if asked is None:
+        if request is None:
             raise NotFound("unknown_transfer", f"account {source} has no transfer {transfer_id}")
-        transfer = asked.transfer
+        transfer = request.transfer
         return of_request(transfer, TransferStatus.PENDING, None, await self._shards(transfer))
 
     async def _shards(self, transfer: Transfer) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 
 from cli.main import run
-from shardwise.operations.stack_status import Beside, look_beside
+from shardwise.operations.stack_status import OtherParts, look_at_other_parts
 from stack.embedded.status import ServerStatus, StackStatus, TemporalStatus
 from stack.settings import load_settings
 from tests.support.command import Shardwise
@@ -129,9 +129,9 @@ def test_status_finds_the_read_model_and_who_polls(shardwise: Shardwise) -> None
     up = ServerStatus(name="catalog", dsn="", pid=1, up=True)
     found = StackStatus(temporal=TemporalStatus(address="", ui="", pid=1, up=True), shards=[], catalog=up, workers=[])
 
-    def beside(**changes: str) -> Beside:
+    def beside(**changes: str) -> OtherParts:
         with shardwise.led_by(**changes).led(), ThreadPoolExecutor(1) as thread:
-            return thread.submit(lambda: asyncio.run(look_beside(load_settings(), found))).result()
+            return thread.submit(lambda: asyncio.run(look_at_other_parts(load_settings(), found))).result()
 
     here = beside()
     assert (here.read_model.up, here.read_model.why) == (True, None)

@@ -14,7 +14,7 @@ from rich.console import Console
 from temporalio.client import Client
 
 from activities.reactors import ReactorStarter
-from cli.orders.trace_tree import TraceTree
+from cli.order.trace_tree import TraceTree
 from domain.choreography import Reactor, placement_id, reactor_id
 from domain.errors import Refused
 from domain.orders import Order, OrderStatus, Style

@@ -29,7 +29,7 @@ from temporalio.client import (
 from temporalio.common import RawValue, SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError
 
-from cli.sample_files import sample_customers, sample_products
+from cli.demo.sample_files import sample_customers, sample_products
 from domain.choreography import REACTIONS, Reactor, reactor_id
 from domain.money import Money
 from domain.transfers import Transfer

@@ -16,7 +16,7 @@ from rich.console import Group
 from rich.text import Text
 
 from cli import app, main
-from cli.terminal.common import run_async
+from cli.terminal.application import run_async
 from cli.terminal.output import COLUMNS_MIN, PIPED_COLUMNS, Output, output, table
 from domain.errors import InvalidInput, Refused, ShardwiseError, Unreachable
 
@@ -37,7 +37,7 @@ def run_command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     def run(command: Command, *arguments: str) -> int:
         Topic.command = staticmethod(command)
         monkeypatch.setitem(sys.modules, "a_topic", cast(ModuleType, Topic))
-        monkeypatch.setattr(app, "TOPICS", {"a_topic": ("try",)})
+        monkeypatch.setattr(app, "MODULES", {"a_topic": ("try",)})
         return main.run(arguments or ("try",))
 
     return run

@@ -15,15 +15,15 @@ from typing import Any, cast
 
 import pytest
 
-from cli.demo.report import Shown, Stays
-from cli.terminal.common import command_as_typed
-from cli.terminal.keypress import key_pressed, somebody_is_there
+from cli.demo.report import DemoReport, StackStays
+from cli.terminal.hints import command_as_typed
+from cli.terminal.keypress import is_interactive, wait_for_key
 from cli.terminal.output import Output
 from shards.audit.audit import Audit
 from shards.audit.findings import Check, Violation
 from shards.audit.report import report_of
-from shardwise.demo.stage import Performance, Played
-from shardwise.demo.story import Scene, scenes
+from shardwise.demo.orders import DemoOrder, demo_orders
+from shardwise.demo.run import DemoRun, FinishedOrder
 from shardwise.orders.documents import OrderDocument
 from tests.support.terminal import drawn
 from workflows.orders.saga import CANCELLED
@@ -39,20 +39,20 @@ def audited() -> Audit:
     return audit
 
 
-def shown(audit: Audit, played: Sequence[Played] = ()) -> Shown:
-    return Shown(Performance(list(played), report_of(audit), UI), stays=False, seconds=12.0)
+def shown(audit: Audit, played: Sequence[FinishedOrder] = ()) -> DemoReport:
+    return DemoReport(DemoRun(list(played), report_of(audit), UI), stays=False, seconds=12.0)
 
 
 @pytest.mark.parametrize(
     ("stays", "ui", "told"),
     [
-        (Stays.NOT, None, "the stack is stopped now; `make demo DEMO_ARGS=--keep` leaves it up"),
-        (Stays.UNTIL_A_KEY, UI, "the stack stays up until you press a key"),
-        (Stays.KEPT, UI, f"stop it with: {command_as_typed()} down --data-dir {FOLDER}; then remove the folder"),
+        (StackStays.NOT, None, "the stack is stopped now; `make demo DEMO_ARGS=--keep` leaves it up"),
+        (StackStays.UNTIL_A_KEY, UI, "the stack stays up until you press a key"),
+        (StackStays.KEPT, UI, f"stop it with: {command_as_typed()} down --data-dir {FOLDER}; then remove the folder"),
     ],
 )
-def test_a_link_is_shown_where_somebody_answers_it(stays: Stays, ui: str | None, told: str) -> None:
-    page = Shown(Performance([], report_of(audited()), UI), ui is not None, 12.0)
+def test_a_link_is_shown_where_somebody_answers_it(stays: StackStays, ui: str | None, told: str) -> None:
+    page = DemoReport(DemoRun([], report_of(audited()), UI), ui is not None, 12.0)
     lines = drawn(page.page(stays, FOLDER), 1000)
     assert told in lines[-1]
     assert any(UI in line for line in lines) == (ui is not None)
@@ -62,14 +62,14 @@ def test_a_link_is_shown_where_somebody_answers_it(stays: Stays, ui: str | None,
 
 def test_no_number_reads_as_so_much_damage() -> None:
     audit = audited()
-    text = "\n".join(drawn(shown(audit).page(Stays.NOT, FOLDER), 100))
+    text = "\n".join(drawn(shown(audit).page(StackStays.NOT, FOLDER), 100))
     assert "verify ok: 0 violations in 68 rows (ledger 0 of 40, orphans 0 of 28)" in text
     audit.findings.add_violations(Check.ORPHANS, [Violation("one", None, {})])
-    text = "\n".join(drawn(shown(audit).page(Stays.NOT, FOLDER), 100))
+    text = "\n".join(drawn(shown(audit).page(StackStays.NOT, FOLDER), 100))
     assert "verify FOUND DAMAGE: 1 violations in 68 rows (ledger 0 of 40, orphans 1 of 28)" in text
 
 
-def told(scene: Scene, detail: str | None) -> Played:
+def told(scene: DemoOrder, detail: str | None) -> FinishedOrder:
     order = OrderDocument(
         order_id=scene.order.order_id,
         status=scene.expected,
@@ -78,7 +78,7 @@ def told(scene: Scene, detail: str | None) -> Played:
         customer_shard="shard-1",
         workflow_id=f"order/{scene.order.order_id}",
     )
-    return Played(scene, order, 4.2)
+    return FinishedOrder(scene, order, 4.2)
 
 
 @pytest.mark.parametrize("width", [80, 100])
@@ -90,8 +90,8 @@ def test_each_order_takes_a_few_lines_at_a_usual_terminal(width: int) -> None:
         CANCELLED.detail,
         None,
     ]
-    orders = [told(scene, detail) for scene, detail in zip(scenes(), details, strict=True)]
-    lines = drawn(shown(audited(), orders).page(Stays.NOT, FOLDER), width)
+    orders = [told(scene, detail) for scene, detail in zip(demo_orders(), details, strict=True)]
+    lines = drawn(shown(audited(), orders).page(StackStays.NOT, FOLDER), width)
     starts = [next(n for n, line in enumerate(lines) if line.startswith(each.order.order_id)) for each in orders]
     end = next(n for n, line in enumerate(lines) if line.startswith("verify"))
     assert max(after - before for before, after in itertools.pairwise([*starts, end])) <= 4
@@ -112,7 +112,7 @@ def keyboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 async def waiting() -> asyncio.Task[None]:
     """One that waits for a key."""
-    task = asyncio.create_task(key_pressed())
+    task = asyncio.create_task(wait_for_key())
     await asyncio.sleep(0.05)
     assert not task.done()
     return task
@@ -136,9 +136,9 @@ async def test_ctrl_c_will_do_as_well(keyboard: int) -> None:
 def test_nobody_is_asked_for_a_key_who_reads_a_file_or_a_document(keyboard: int) -> None:
     terminal, file = Output(), Output()
     terminal.stdout._force_terminal = True
-    assert somebody_is_there(terminal)
-    assert not somebody_is_there(Output(as_json=True, stdout=terminal.stdout))
-    assert not somebody_is_there(file)
+    assert is_interactive(terminal)
+    assert not is_interactive(Output(as_json=True, stdout=terminal.stdout))
+    assert not is_interactive(file)
 
 
 def test_installing_says_so_before_it_begins(tmp_path: Path) -> None:

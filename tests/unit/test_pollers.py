@@ -7,8 +7,8 @@ import os
 from pydantic import SecretStr
 from rich.console import Group
 
-from cli.stack_commands import what_runs_where
-from shardwise.operations.stack_status import Beside, ReadModelStatus, address_of
+from cli.embedded_stack import table_of_parts
+from shardwise.operations.stack_status import OtherParts, ReadModelStatus, address_of
 from shardwise.temporal.pollers import PollingWorker, started_by_hand
 from stack.embedded.status import ServerStatus, StackStatus, TemporalStatus, WorkerStatus
 from tests.support.terminal import drawn
@@ -42,8 +42,8 @@ def test_status_has_a_row_for_the_read_model_and_for_each_worker_by_hand() -> No
     read_model = ReadModelStatus(
         name="read_model", dsn=SecretStr(dsn), where=address_of(dsn), up=False, why="it is gone"
     )
-    beside = Beside(read_model, [polling("4242@a-machine-with-a-long-name.example.org", *queues)])
-    lines = drawn(Group(what_runs_where(found, beside)), 100)
+    beside = OtherParts(read_model, [polling("4242@a-machine-with-a-long-name.example.org", *queues)])
+    lines = drawn(Group(table_of_parts(found, beside)), 100)
     assert max(map(len, lines)) <= 100
     [row] = [line for line in lines if "read_model" in line]
     assert "127.0.0.1:5440/read_model" in row

@@ -8,14 +8,14 @@ import io
 from rich.console import Console
 
 from cli.terminal.output import Output
-from cli.terminal.progress import beside, lines
+from cli.terminal.progress import print_lines, running_beside
 
 
 async def test_lines_tell_how_far_it_is_while_the_work_runs_and_stop_with_it() -> None:
     file = io.StringIO()
     out = Output(stderr=Console(file=file))
     done = 0
-    async with asyncio.timeout(10), beside(lines(out, lambda: f"{done} of 3", every_seconds=0.001)):
+    async with asyncio.timeout(10), running_beside(print_lines(out, lambda: f"{done} of 3", every_seconds=0.001)):
         while "3 of 3" not in file.getvalue():
             done = min(done + 1, 3)
             await asyncio.sleep(0.001)
@@ -23,4 +23,4 @@ async def test_lines_tell_how_far_it_is_while_the_work_runs_and_stop_with_it() -
     running = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]
 
     assert told.splitlines()[0].endswith(" of 3")
-    assert lines.__qualname__ not in running
+    assert print_lines.__qualname__ not in running

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from activities.interfaces import Compared, ComparedRows
-from cli.projection import _rebuilt
+from cli.projection.command import _rebuilt
 from shardwise.operations.rebuilt import document_of
 from tests.support.terminal import drawn
 from workflows.interfaces import Phase, Rebuilt

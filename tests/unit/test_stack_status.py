@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from cli.stack_commands import what_runs_where
-from shardwise.operations.stack_status import Beside, ReadModelStatus
+from cli.embedded_stack import table_of_parts
+from shardwise.operations.stack_status import OtherParts, ReadModelStatus
 from stack.embedded.status import ServerStatus, StackStatus, TemporalStatus, without_password
 from tests.support.terminal import drawn
 
@@ -25,7 +25,7 @@ STATUS = StackStatus(
     catalog=server("catalog"),
     workers=[],
 )
-BESIDE = Beside(
+BESIDE = OtherParts(
     ReadModelStatus(
         name="read_model",
         dsn="postgresql://app:pw@127.0.0.1:5434/read_model",
@@ -48,8 +48,8 @@ def test_passwords_are_told_only_where_they_are_asked_for() -> None:
 
 @pytest.mark.parametrize("width", [200, 100, 80])
 def test_a_person_is_told_them_too_each_on_one_line(width: int) -> None:
-    assert not any("geheim" in line for line in drawn(what_runs_where(STATUS, BESIDE), width))
-    asked = drawn(what_runs_where(STATUS, BESIDE, show_secrets=True), width)
+    assert not any("geheim" in line for line in drawn(table_of_parts(STATUS, BESIDE), width))
+    asked = drawn(table_of_parts(STATUS, BESIDE, show_secrets=True), width)
     assert sum(DSN in line for line in asked) == 3
     assert max(map(len, asked)) <= width
 

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli import in_doubt, recover
-from cli.events import told as told_lag
-from cli.terminal.output import Output, listed, table
+from cli.projection.status import rendered as rendered_lag
+from cli.recover import command as recover
+from cli.recover import in_doubt
+from cli.terminal.output import Output, table, table_or
 from domain.errors import InvalidInput
 from domain.in_doubt import InDoubt, InDoubtReport, Waiting
 from domain.orders import OrderStatus
@@ -64,9 +65,9 @@ def test_a_statement_has_whole_times_amounts_and_ids_in_a_hundred_columns() -> N
 
 @pytest.mark.parametrize("title", [None, "account ada: 0.00 USD"])
 def test_a_list_of_nothing_is_told_in_words(title: str | None) -> None:
-    told = drawn(listed(table(COLUMNS, [], title), "no orders"), 100)
+    told = drawn(table_or(table(COLUMNS, [], title), "no orders"), 100)
     assert told == [f"{title}: no orders" if title else "no orders"]
-    assert drawn(listed(table(COLUMNS, [ROW], title), "no orders"), 100) == drawn(table(COLUMNS, [ROW], title), 100)
+    assert drawn(table_or(table(COLUMNS, [ROW], title), "no orders"), 100) == drawn(table(COLUMNS, [ROW], title), 100)
 
 
 def test_what_a_terminal_would_obey_is_written_out_and_measured_so() -> None:
@@ -101,9 +102,9 @@ EVENTS = EventsDocument(versions=["live"], alarm=True, shards=[ShardEvents(shard
     ("human", "copied"),
     [
         (in_doubt.alarm([InDoubt(GID, "shard-1", 90.0)]), [GID]),
-        (list(in_doubt.told(SWEPT, dry_run=True)), [GID]),
-        (recover._told(report_of(FOUND, InDoubtReport([], [], []), dry_run=True)), [UUID, OURS, f"order/{UUID}"]),
-        (told_lag(EVENTS), [f"order {UUID}, version 12"]),
+        (list(in_doubt.rendered(SWEPT, dry_run=True)), [GID]),
+        (recover._rendered(report_of(FOUND, InDoubtReport([], [], []), dry_run=True)), [UUID, OURS, f"order/{UUID}"]),
+        (rendered_lag(EVENTS), [f"order {UUID}, version 12"]),
     ],
 )
 def test_what_an_operator_copies_is_on_one_line_of_a_hundred_columns(human: object, copied: list[str]) -> None:

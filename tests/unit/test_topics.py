@@ -10,10 +10,10 @@ import pytest
 import typer
 from typer.main import get_command
 
-from cli.app import TOPICS, build_app
+from cli.app import MODULES, build_app
 
 
-@pytest.mark.parametrize("topic", TOPICS)
+@pytest.mark.parametrize("topic", MODULES)
 def test_a_topic_registers_the_commands_that_it_is_loaded_for(topic: str) -> None:
     app = typer.Typer()
 
@@ -23,11 +23,11 @@ def test_a_topic_registers_the_commands_that_it_is_loaded_for(topic: str) -> Non
 
     import_module(topic).register(app)
     commands = getattr(get_command(app), "commands")  # noqa: B009 - a group has them
-    assert sorted(commands) == sorted(TOPICS[topic])
+    assert sorted(commands) == sorted(MODULES[topic])
 
 
 def test_without_a_command_all_are_there() -> None:
-    every = sorted(name for names in TOPICS.values() for name in names)
+    every = sorted(name for names in MODULES.values() for name in names)
     for wanted in (None, "--help", "no-such-command"):
         assert sorted(getattr(get_command(build_app(wanted)), "commands")) == every  # noqa: B009
 
@@ -37,7 +37,7 @@ def test_one_command_does_not_load_what_the_others_need() -> None:
     modules = subprocess.run([sys.executable, "-P", "-c", loaded], check=True, capture_output=True, text=True).stdout
     assert "cli.stock" in modules.split()
     others = {
-        "cli.orders.order",
+        "cli.order.command",
         "cli.contrast",
         "alembic",
         "matplotlib",

@@ -9,7 +9,7 @@ from rich.console import Console
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from cli.orders.trace_tree import TraceTree
+from cli.order.trace_tree import TraceTree
 from domain.choreography import REACTIONS, EventKind, Reactor, placement_id, reactor_id
 from domain.orders import Style
 from tracing.documents import TraceDocument

@@ -18,7 +18,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from cli.orders.trace_tree import TraceTree
+from cli.order.trace_tree import TraceTree
 from domain.steps import Step
 from shards.sagas.saga_rows import BarrierRow, SagaRows
 from tracing.documents import StepDocument, TraceDocument

@@ -21,7 +21,7 @@ from shardwise.operations.watch.documents import (
     TransfersDocument,
     WatchDocument,
 )
-from shardwise.operations.watch.gauge import Gauge
+from shardwise.operations.watch.polled_source import PolledSource
 from tests.support.terminal import NOW
 from tests.support.terminal import drawn as lines_of
 
@@ -229,13 +229,13 @@ async def test_a_source_that_hangs_or_fails_is_shown_with_its_last_answer() -> N
     async def answers() -> int:
         return 7
 
-    gauge = Gauge("a source", answers, limit_seconds=5)
-    assert not gauge.was_asked
-    await gauge.ask()
+    gauge = PolledSource("a source", answers, limit_seconds=5)
+    assert not gauge.was_polled
+    await gauge.poll()
     assert (gauge.value, gauge.error) == (7, None)
     gauge._look = fails
-    await gauge.ask()
+    await gauge.poll()
     assert (gauge.value, gauge.error) == (7, "shard-1 does not answer")
     gauge._look, gauge.limit_seconds = hangs, 0.01
-    await gauge.ask()
+    await gauge.poll()
     assert (gauge.value, gauge.error) == (7, "no answer within 0.01 s")

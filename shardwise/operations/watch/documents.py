@@ -1,7 +1,7 @@
 """One look at the installation: what `watch --json` prints, and what its page shows every second.
 
-Numbers come from several sources, each of which can be away alone. What a source told last is kept and counted on;
-`missing` names the sources that did not answer this time. Null is what nobody has told yet.
+Numbers come from several sources, and each of them can be down alone. Its last numbers are then kept and still count;
+`missing` names the sources that did not answer this time. A number is null until its source has answered once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from shards.monitoring.event_lag import EventsDocument
 
 
 class PartDocument(Document):
-    """`up`: it answered now, a worker: it lives and polls. Null: not asked yet. `why`, where it is not up."""
+    """`up`: it answered now; for a worker: it lives and polls. Null: not polled yet. `why`: if not up, the reason."""
 
     name: str
     kind: Literal["shard", "database", "temporal", "worker"]
@@ -41,9 +41,9 @@ class OrdersDocument(Document):
 
 class TransfersDocument(Document):
     """Transfers of the shards' accounts by their row's state, lines of batches included. `settled`: decided for good;
-    the newest may still be on their way to their target. `confirmed` is the same number under its older name.
+    the newest may not have reached their target yet. `confirmed` is the same number under its older name.
     `in_flight` and `stuck`: transfers with a workflow of their own that is open, or waits; `batches` that are open.
-    These three Temporal knew a moment ago.
+    These three are what Temporal knew a moment ago.
     """
 
     in_flight: int | None
@@ -68,7 +68,7 @@ class RateDocument(Document):
 
 
 class StuckDocument(Document):
-    """`step` is the activity that does not succeed, null where it failed for good and waits for `order retry`."""
+    """`step` is the activity that does not succeed; null if it failed for good and waits for `order retry`."""
 
     order_id: str
     age_seconds: float
@@ -101,10 +101,10 @@ class InDoubtDocument(Document):
 
 class WatchDocument(Document):
     """`in_flight`: orders whose workflows are open. `refused`: starts of the last day that no rule allows.
-    `others`: workflows that hold an order's id and are none of ours, as `recover` tells them. `stuck`: some orders, the
-    oldest first. `events`: as `projection status` tells them.
+    `others`: workflows that hold an order's id and are none of ours, as in `recover`. `stuck`: some orders, the oldest
+    first. `events`: as in `projection status`.
 
-    `missing`: by source, why it did not answer; its numbers are left out, or as it told them last.
+    `missing`: by source, why it did not answer; its numbers are its last ones, or left out.
     """
 
     at: Timestamp
@@ -123,7 +123,7 @@ class WatchDocument(Document):
 
     @property
     def exit_code(self) -> int:
-        """As `status` has it: 3 where a part is not up, or did not tell all; 1 where somebody should look."""
+        """As for `status`: 3 if a part is not up or a source is missing; 1 if something needs attention."""
         if self.missing or any(part.up is False for part in self.parts):
             return 3
         has_alarm = (self.events is not None and self.events.alarm) or (

@@ -1,4 +1,4 @@
-"""What Temporal tells of the orders that are open: how many, which are stuck, and what those wait for."""
+"""Open orders and transfers as Temporal knows them: how many, which orders are stuck, and what they wait for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shardwise.temporal.refused_starts import count_refused
 from tracing.history import as_datetime, ended_by
 
 STUCK_SHOWN_MAX = 5
-# Lists come newest first and in no other order: the oldest are looked for among this many.
+# Temporal lists the newest first and knows no other order: the oldest are searched among this many.
 STUCK_LISTED_MAX = 100
 REFUSED_WITHIN = timedelta(days=1)
 _TYPES = ", ".join(f'"{each}"' for each in ORDER_WORKFLOW_TYPES)
@@ -32,9 +32,9 @@ _STUCK = f'{_OPEN} AND OrderStatus = "{OrderStatus.STUCK}"'
 
 @dataclass(frozen=True, slots=True)
 class OpenSagas:
-    """`in_flight`: open workflows, one for each order, or where reactors carry it on each of those at work now.
+    """`in_flight`: open workflows, one for each order; for a choreographed order, one for each reactor at work.
     `refused`: starts of the last day, of any workflow, that no rule allows. `others`: workflows that hold an order's id
-    and are none of ours. `transfers`: open workflows of single ones.
+    and are none of ours. `transfers`: open workflows of single transfers.
     """
 
     in_flight: int
@@ -48,7 +48,7 @@ class OpenSagas:
 
 
 async def look_at_sagas(client: Client) -> OpenSagas:
-    """As of a moment ago: visibility follows. Raises `RPCError`."""
+    """As of a moment ago, since visibility lags. Raises `RPCError`."""
     queries = (_OPEN, _STUCK, _TRANSFERS, _STUCK_TRANSFERS, _BATCHES)
     refused, others, *answers = await asyncio.gather(
         count_refused(client, REFUSED_WITHIN), count_others(client), *(_count(client, query) for query in queries)

@@ -1,4 +1,4 @@
-"""Asks every source on its own beat and puts together what they told last. A dead part delays nobody."""
+"""Polls every source on its own and combines their last answers. A source that is down delays no other."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from shardwise.operations.watch.documents import (
     TransfersDocument,
     WatchDocument,
 )
-from shardwise.operations.watch.gauge import Gauge
+from shardwise.operations.watch.polled_source import PolledSource
 from shardwise.operations.watch.sagas import OpenSagas, look_at_sagas
 from shardwise.temporal.pollers import PollingWorker, polling_workers, started_by_hand
 from stack.embedded.stack import EmbeddedStack
@@ -40,7 +40,7 @@ from stack.settings import Settings, resolve_databases
 ANSWER_SECONDS = 2.5
 FIRST_COUNT_SECONDS = 30.0
 RATE_WINDOW_SECONDS = 10.0
-# Events that wait are counted, and every queue is asked for who polls it: more than a glance.
+# Counting the events that wait and listing the pollers of every queue is too much work for every second.
 EVENTS_EVERY_SECONDS = 3.0
 TEMPORAL = "Temporal"
 
@@ -58,15 +58,15 @@ class ShardCounter:
         self._shard = shard
         self._last: ShardCounts | None = None
         self._looks: deque[tuple[float, int, int]] = deque()
-        # The first count reads the whole table, as every later one does not.
-        self.gauge = Gauge(shard.name, self._look, FIRST_COUNT_SECONDS)
+        # Only the first count reads the whole table.
+        self.source = PolledSource(shard.name, self._look, FIRST_COUNT_SECONDS)
 
     async def _look(self) -> ShardCounts:
         last = self._last
         orders = await count_orders(self._shard, last.orders if last else None)
         transfers = await count_transfers(self._shard, last.transfers if last else None)
         self._last = ShardCounts(orders, transfers)
-        self.gauge.limit_seconds = ANSWER_SECONDS
+        self.source.limit_seconds = ANSWER_SECONDS
         self._looks.append((time.monotonic(), orders.placed, orders.finished))
         return self._last
 
@@ -85,20 +85,22 @@ class Watcher:
     def __init__(self, to: Connections, settings: Settings) -> None:
         self._to = to
         self._settings = settings
-        self._pings = [Gauge(each.name, each.ping, ANSWER_SECONDS) for each in to.cluster.databases]
+        self._pings = [PolledSource(each.name, each.ping, ANSWER_SECONDS) for each in to.cluster.databases]
         self._counters = [ShardCounter(each) for each in to.cluster.primaries.values()]
-        self._sagas: Gauge[OpenSagas] = Gauge(TEMPORAL, self._look_at_sagas, ANSWER_SECONDS)
-        self._events: Gauge[EventsDocument] = Gauge("events", self._look_at_events, ANSWER_SECONDS)
-        self._workers: Gauge[list[WorkerStatus]] = Gauge("workers", self._look_at_workers, ANSWER_SECONDS)
-        self._pollers: Gauge[list[PollingWorker]] = Gauge("pollers", self._look_at_pollers, ANSWER_SECONDS)
+        self._sagas: PolledSource[OpenSagas] = PolledSource(TEMPORAL, self._look_at_sagas, ANSWER_SECONDS)
+        self._events: PolledSource[EventsDocument] = PolledSource("events", self._look_at_events, ANSWER_SECONDS)
+        self._workers: PolledSource[list[WorkerStatus]] = PolledSource("workers", self._look_at_workers, ANSWER_SECONDS)
+        self._pollers: PolledSource[list[PollingWorker]] = PolledSource(
+            "pollers", self._look_at_pollers, ANSWER_SECONDS
+        )
         self._where = _addresses(settings)
 
     @asynccontextmanager
     async def watching(self, every_seconds: float) -> AsyncIterator[None]:
-        """Sources are asked inside the block."""
-        tasks = [asyncio.create_task(gauge.ask_every(every_seconds)) for gauge in self._gauges()]
-        for gauge in (self._events, self._pollers):
-            tasks.append(asyncio.create_task(gauge.ask_every(max(every_seconds, EVENTS_EVERY_SECONDS))))
+        """Polls the sources inside the block."""
+        tasks = [asyncio.create_task(source.poll_every(every_seconds)) for source in self._all_sources()]
+        for source in (self._events, self._pollers):
+            tasks.append(asyncio.create_task(source.poll_every(max(every_seconds, EVENTS_EVERY_SECONDS))))
         try:
             yield
         finally:
@@ -108,10 +110,10 @@ class Watcher:
                 await asyncio.gather(*tasks, return_exceptions=True)
 
     async def look_twice(self, apart_seconds: float) -> None:
-        """Asks every source once, and the shards again after a while: one look has no rate."""
-        await asyncio.gather(*(gauge.ask() for gauge in (*self._gauges(), self._events, self._pollers)))
+        """Polls every source once, and the shards again after a while: a rate needs two looks."""
+        await asyncio.gather(*(source.poll() for source in (*self._all_sources(), self._events, self._pollers)))
         await asyncio.sleep(apart_seconds)
-        await asyncio.gather(*(counter.gauge.ask() for counter in self._counters if counter.gauge.error is None))
+        await asyncio.gather(*(counter.source.poll() for counter in self._counters if counter.source.error is None))
 
     def document(self) -> WatchDocument:
         sagas = self._sagas.value
@@ -128,17 +130,21 @@ class Watcher:
             transfers=self._transfers(),
             in_doubt=self._in_doubt(),
             events=self._events.value,
-            missing={gauge.name: gauge.error for gauge in (*self._sources(), self._events) if gauge.error is not None},
+            missing={
+                source.name: source.error
+                for source in (*self._number_sources(), self._events)
+                if source.error is not None
+            },
         )
 
-    def _gauges(self) -> Iterable[Gauge[Any]]:
-        yield from self._sources()
+    def _all_sources(self) -> Iterable[PolledSource[Any]]:
+        yield from self._number_sources()
         yield from self._pings
         if not self._settings.own_servers:
             yield self._workers
 
-    def _sources(self) -> Iterable[Gauge[Any]]:
-        yield from (counter.gauge for counter in self._counters)
+    def _number_sources(self) -> Iterable[PolledSource[Any]]:
+        yield from (counter.source for counter in self._counters)
         yield self._sagas
 
     async def _look_at_sagas(self) -> OpenSagas:
@@ -155,7 +161,7 @@ class Watcher:
     async def _look_at_workers(self) -> list[WorkerStatus]:
         return await EmbeddedStack(self._settings.data_dir, self._settings).workers()
 
-    # ── putting together ────────────────────────────────────────────────────────────────────────────────────
+    # ── combining ────────────────────────────────────────────────────────────────────────────────────
 
     def _servers(self) -> Iterable[PartDocument]:
         for ping in self._pings:
@@ -172,7 +178,7 @@ class Watcher:
             yield PartDocument(name=worker.name, kind="worker", where=where, up=worker.up, why=why)
         if not self._settings.own_servers and self._workers.value is None:
             return
-        # Nobody knows which others there should be: one that is gone is not missed.
+        # It is not known which others there should be: one that is gone cannot be shown as missing.
         for poller in started_by_hand(self._pollers.value or (), self._workers.value or ()):
             where = ", ".join(poller.queues)
             yield PartDocument(name=poller.identity, kind="worker", where=where, up=True, why=None)
@@ -193,7 +199,7 @@ class Watcher:
         )
 
     def _counts(self) -> list[ShardCounts]:
-        return [counter.gauge.value for counter in self._counters if counter.gauge.value is not None]
+        return [counter.source.value for counter in self._counters if counter.source.value is not None]
 
     def _transfers(self) -> TransfersDocument:
         counts, sagas = [each.transfers for each in self._counts()], self._sagas.value
@@ -246,10 +252,10 @@ class Watcher:
         )
 
 
-def _part(gauge: Gauge[Any], kind: str, where: str) -> PartDocument:
-    up = gauge.error is None if gauge.was_asked else None
+def _part(source: PolledSource[Any], kind: str, where: str) -> PartDocument:
+    up = source.error is None if source.was_polled else None
     return PartDocument.model_validate(
-        {"name": gauge.name, "kind": kind, "where": where, "up": up, "why": gauge.error if up is False else None}
+        {"name": source.name, "kind": kind, "where": where, "up": up, "why": source.error if up is False else None}
     )
 
 

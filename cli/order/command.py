@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 from rich.console import Group, RenderableType
 
-from cli.orders.details import details
-from cli.orders.listing import list_orders
-from cli.orders.trace import trace
-from cli.terminal.asking import ask
-from cli.terminal.common import DataDir, StyleOption
+from cli.order.details import details
+from cli.order.listing import list_orders
+from cli.order.trace import trace
+from cli.terminal.application import call_app
+from cli.terminal.options import DataDir, StyleOption
 from cli.terminal.output import output, table
 from domain.catalogue import whole_number
 from domain.errors import InvalidInput
@@ -44,7 +44,7 @@ def place(
     wait: Wait = 30.0,
     data_dir: DataDir = None,
 ) -> int:
-    """Place an order and wait for how it ends.
+    """Place an order and wait for its end.
 
     Exit code 0 when confirmed, 1 when refused or cancelled, 3 when not final in time: it goes on by itself.
     """
@@ -53,7 +53,7 @@ def place(
     check_identifier(customer, "customer")
     lines = [_split(each) for each in line]
     say = output().progress
-    placed = ask(data_dir, lambda app: app.orders.place(customer, lines, order_id, currency, style, wait, say))
+    placed = call_app(data_dir, lambda app: app.orders.place(customer, lines, order_id, currency, style, wait, say))
     _print(placed)
     if not placed.is_final:
         return 3
@@ -61,18 +61,18 @@ def place(
 
 
 def show(order_id: OrderId, data_dir: DataDir = None) -> None:
-    """Show an order and how it stands."""
-    _print(ask(data_dir, lambda app: app.orders.show(order_id)))
+    """Show an order and its status."""
+    _print(call_app(data_dir, lambda app: app.orders.show(order_id)))
 
 
 def cancel(order_id: OrderId, wait: Wait = 30.0, data_dir: DataDir = None) -> int:
     """Cancel an order that is not decided yet.
 
-    Exit code 0 when it is cancelled, 1 when it was confirmed or rejected before, 3 when that is open still.
+    Exit code 0 when it is cancelled, 1 when it was confirmed or rejected before, 3 when it is not decided yet.
     """
-    now = ask(data_dir, lambda app: app.orders.cancel(order_id, wait))
+    now = call_app(data_dir, lambda app: app.orders.cancel(order_id, wait))
     code = 0 if now.status is OrderStatus.CANCELLED else 1 if now.is_final else 3
-    # What was asked for did not happen: that comes first.
+    # The cancel did not happen: that is printed first.
     if code == 1:
         output().progress(f"order {order_id} is {now.status}: it cannot be cancelled any more")
     if code == 3:
@@ -84,10 +84,10 @@ def cancel(order_id: OrderId, wait: Wait = 30.0, data_dir: DataDir = None) -> in
 def retry(order_id: OrderId, wait: Wait = 30.0, data_dir: DataDir = None) -> int:
     """Have the steps that an order waits for tried again at once.
 
-    Exit code 0 when its workflow was told, or when the order is final and nothing waits, which is said; 3 when no
-    workflow took it.
+    Exit code 0 when its workflow took the request, or when the order is final and nothing waits, which is printed; 3
+    when no workflow took it.
     """
-    now, taken = ask(data_dir, lambda app: app.orders.retry(order_id, wait))
+    now, taken = call_app(data_dir, lambda app: app.orders.retry(order_id, wait))
     if not taken and now.is_final:
         output().progress(f"order {order_id} is final, it ended as {now.status}: nothing waits, nothing is tried again")
     elif not taken:

@@ -10,15 +10,15 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group, RenderableType
 
-from cli import events
-from cli.in_doubt import alarm
-from cli.terminal.asking import ask
-from cli.terminal.common import DataDir, run_async
-from cli.terminal.hints import tell_how_to_start
+from cli.projection import status as projection_status
+from cli.recover.in_doubt import alarm
+from cli.terminal.application import call_app, run_async
+from cli.terminal.hints import print_start_hint
 from cli.terminal.interrupts import Interrupts
+from cli.terminal.options import DataDir
 from cli.terminal.output import Output, output, table
 from domain.errors import InvalidInput
-from shardwise.operations.stack_status import Beside, look_beside
+from shardwise.operations.stack_status import OtherParts, look_at_other_parts
 from stack.embedded.stack import EmbeddedStack
 from stack.embedded.status import ServerStatus, StackStatus
 from stack.settings import Settings, load_settings
@@ -46,10 +46,10 @@ def up(
 ) -> int:
     """Start what is down: Postgres shards, Temporal with its UI, workers.
 
-    Stays until Ctrl-C and then stops everything, unless --detach is given or something of the stack ran already.
+    StackStays until Ctrl-C and then stops everything, unless --detach is given or something of the stack ran already.
     """
     settings = _embedded_settings(data_dir)
-    return run_async(_up(settings, Wanted(shards, workers, detach, show_secrets), output()))
+    return run_async(_up(settings, UpOptions(shards, workers, detach, show_secrets), output()))
 
 
 def down(data_dir: DataDir = None) -> None:
@@ -61,27 +61,27 @@ def down(data_dir: DataDir = None) -> None:
 
 
 def status(show_secrets: ShowSecrets = False, data_dir: DataDir = None) -> int:
-    """Ask every part whether it is up. Tells of workers that were started by hand, too.
+    """Ask every part whether it is up. Shows workers that were started by hand, too.
 
-    Exit code 3 when one is not, 1 where a transaction is in doubt, or events wait, for too long.
+    Exit code 3 if one is not, 1 if a transaction is in doubt, or events wait, for too long.
     """
     _embedded_settings(data_dir)
-    found = ask(data_dir, lambda app: app.operations.status())
-    told = [
-        what_runs_where(found.parts, found.beside, show_secrets),
+    found = call_app(data_dir, lambda app: app.operations.status())
+    parts = [
+        table_of_parts(found.parts, found.other_parts, show_secrets),
         *([alarm(found.in_doubt)] if found.in_doubt else []),
     ]
     late = found.events if found.events is not None and found.events.alarm else None
-    output().result(found.document(show_secrets), Group(*told, *(events.told(late) if late else [])))
+    output().result(found.document(show_secrets), Group(*parts, *(projection_status.rendered(late) if late else [])))
     if not found.all_up:
-        tell_how_to_start(load_settings(data_dir))
+        print_start_hint(load_settings(data_dir))
         return 3
     return 1 if found.alarm else 0
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """None: as before."""
+class UpOptions:
+    """`shards` and `workers` None: as before."""
 
     shards: int | None
     workers: int | None
@@ -94,23 +94,23 @@ def _embedded_settings(data_dir: DataDir) -> Settings:
     if settings.own_servers:
         message = (
             "SHARDWISE_SHARDS names your own servers; this command is about the embedded stack: unset it, or use "
-            "`shardwise watch`, which tells of your own"
+            "`shardwise watch`, which shows your own"
         )
         raise InvalidInput("SHARDWISE_SHARDS", message)
     return settings
 
 
-async def _up(settings: Settings, wanted: Wanted, out: Output) -> int:
-    """All or nothing: an `up` that fails or is interrupted stops again what it found stopped."""
+async def _up(settings: Settings, options: UpOptions, out: Output) -> int:
+    """All or nothing: an `up` that fails or is interrupted stops the stack again if it was not running before."""
     stack = EmbeddedStack(settings.data_dir, settings, out.progress)
     interrupts = Interrupts()
     found_running = True
     try:
         async with stack.exclusive():
             found_running = stack.running()
-            done = await bring_up(stack, settings, wanted, out.progress)
+            done = await bring_up(stack, settings, options, out.progress)
             now = await stack.status()
-            beside = await look_beside(settings, now)
+            other_parts = await look_at_other_parts(settings, now)
     except BaseException:
         interrupts.clean_up()
         if not found_running:
@@ -118,32 +118,32 @@ async def _up(settings: Settings, wanted: Wanted, out: Output) -> int:
         if interrupted := interrupts.as_error():
             raise interrupted from None
         raise
-    document = {**now.document(wanted.show_secrets), **beside.document(wanted.show_secrets)}
-    report = Group("\n".join(done) or "everything ran already", what_runs_where(now, beside, wanted.show_secrets))
-    if not wanted.detach and not found_running:
-        return await _stay(stack, out, document, report, interrupts)
-    out.result(document, report)
-    return 0 if now.all_up and beside.read_model.up else 3
+    document = {**now.document(options.show_secrets), **other_parts.document(options.show_secrets)}
+    page = Group("\n".join(done) or "everything ran already", table_of_parts(now, other_parts, options.show_secrets))
+    if not options.detach and not found_running:
+        return await _stay(stack, out, document, page, interrupts)
+    out.result(document, page)
+    return 0 if now.all_up and other_parts.read_model.up else 3
 
 
 async def bring_up(
-    stack: EmbeddedStack, settings: Settings, wanted: Wanted, say: Callable[[str], None], usual_ports: bool = True
+    stack: EmbeddedStack, settings: Settings, options: UpOptions, say: Callable[[str], None], usual_ports: bool = True
 ) -> list[str]:
-    """Servers, then the schema, then workers; what was done."""
+    """Servers, then the schema, then workers. Returns a line for each thing that was done."""
     from workers.migration.migrate import migrate
 
-    done = await stack.start_servers(wanted.shards, usual_ports)
+    done = await stack.start_servers(options.shards, usual_ports)
     await migrate(settings, say)
-    return done + await stack.start_workers(wanted.workers)
+    return done + await stack.start_workers(options.workers)
 
 
 async def _stay(
-    stack: EmbeddedStack, out: Output, document: dict[str, Any], report: RenderableType, interrupts: Interrupts
+    stack: EmbeddedStack, out: Output, document: dict[str, Any], page: RenderableType, interrupts: Interrupts
 ) -> int:
     try:
-        out.result(document, report)
+        out.result(document, page)
         out.progress("Ctrl-C stops everything")
-        while stack.running():  # noqa: ASYNC110 - another process ends it, without telling us
+        while stack.running():  # noqa: ASYNC110 - another process ends it, and sends no event
             await asyncio.sleep(WATCH_SECONDS)
     except asyncio.CancelledError:
         await stack.stop()
@@ -156,16 +156,16 @@ async def _stay(
     return 0
 
 
-def what_runs_where(found: StackStatus, beside: Beside, show_secrets: bool = False) -> RenderableType:
-    """The UI first. `show_secrets`: databases with user and password, as their document has them then."""
+def table_of_parts(found: StackStatus, other_parts: OtherParts, show_secrets: bool = False) -> RenderableType:
+    """The UI first. `show_secrets`: databases with user and password, as in their document."""
     rows = [
         ("Temporal UI", found.temporal.ui, "", _state(found.temporal.up)),
         ("Temporal", found.temporal.address, _pid(found.temporal.pid), _state(found.temporal.up)),
     ]
     rows += [_server_row(server, show_secrets) for server in [*found.shards, found.catalog]]
-    rows += beside.rows_of_read_model(show_secrets)
+    rows += other_parts.rows_of_read_model(show_secrets)
     rows += [(each.name, ", ".join(each.queues), _pid(each.pid), _state(each.up)) for each in found.workers]
-    rows += beside.rows_of_workers()
+    rows += other_parts.rows_of_workers()
     return table(("part", "where", "pid", "state"), rows, whole=("part", "where") if show_secrets else ())
 
 

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from cli.orders.trace_tree import TraceTree
-from cli.terminal.asking import ask
-from cli.terminal.common import DataDir
+from cli.order.trace_tree import TraceTree
+from cli.terminal.application import call_app
+from cli.terminal.options import DataDir
 from cli.terminal.output import output
 
 
@@ -18,7 +18,7 @@ def trace(
 ) -> None:
     """Show the path of an order: each step, its attempts and its shard, the decision, and what was undone.
 
-    From Temporal's history and the shards' rows; what is away is left out, and said.
+    From Temporal's history and the shards' rows. If one of them is down, the trace says what is missing.
     """
-    found = ask(data_dir, lambda app: app.operations.trace(order_id))
+    found = call_app(data_dir, lambda app: app.operations.trace(order_id))
     output().result(found, TraceTree(found))

@@ -1,4 +1,4 @@
-"""The group `import`: each kind of file is a module with `register(group)`."""
+"""The group `import`: a module for each kind of file, with `register(group)`."""
 
 from __future__ import annotations
 

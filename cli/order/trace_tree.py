@@ -1,4 +1,4 @@
-"""Draws a trace as a tree for a person. What a line says of time is `+` since the order began, then how long it took.
+"""Draws a trace as a tree for a person. Each line shows `+` the time since the order began, then how long it took.
 
 Labels wrap inside the tree: it is read at 80 columns as well.
 """
@@ -42,12 +42,12 @@ _TITLES: dict[Phase, str] = {
     Phase.COMPLETION: "completion, only forward",
     Phase.COMPENSATION: "compensation, everything is given back",
 }
-# A row that is older than its step by this much is of an attempt whose task or run was lost, not of another clock.
+# A row older than its step by this much comes from an attempt whose task or run was lost, not from another clock.
 _CLOCKS_DIFFER_SECONDS = 1.0
 
 
 class TraceTree:
-    """The tree of one trace. Wraps at the console's width, also where the console does not."""
+    """The tree of one trace. Wraps at the console's width, also if the console does not."""
 
     def __init__(self, trace: TraceDocument) -> None:
         self._trace = trace
@@ -65,26 +65,27 @@ class TraceTree:
             self._add_events(tree)
             return tree
         run_ids = list(dict.fromkeys([*(run.run_id for run in trace.runs), *(step.run_id for step in trace.steps)]))
-        told = [run_id for run_id in run_ids if any(step.run_id == run_id for step in trace.steps)]
-        for n, run_id in enumerate(told, start=1):
-            branch = tree.add(f"run {n} of {len(told)}") if len(told) > 1 else tree
+        with_steps = [run_id for run_id in run_ids if any(step.run_id == run_id for step in trace.steps)]
+        for n, run_id in enumerate(with_steps, start=1):
+            branch = tree.add(f"run {n} of {len(with_steps)}") if len(with_steps) > 1 else tree
             self._add_phases(branch, [step for step in trace.steps if step.run_id == run_id])
         self._add_runs(tree)
         return tree
 
     def _add_events(self, tree: Tree) -> None:
-        """Who reacted to what. What no reactor's history tells, and what is known from its row only, comes around."""
+        """Who reacted to what: first the runs that are no reactor's, then the events, then the steps known from rows
+        only."""
         trace = self._trace
         reactors = {each.workflow_id for event in trace.events for each in event.reactors}
         for run in trace.runs:
             if run.workflow_id not in reactors:
-                branch = tree.add(Text.assemble((f"{run.workflow_id} ", "bold"), _told_run(run, trace.now)))
+                branch = tree.add(Text.assemble((f"{run.workflow_id} ", "bold"), _run_line(run, trace.now)))
                 self._add_steps_of(branch, run.workflow_id)
         for event in trace.events:
             when = ", ".join(part for part in (event.shard, self._since(event.at)) if part)
             branch = tree.add(Text.assemble((event.kind, "bold"), (f"  version {event.version}, {when}", "dim")))
             for reactor in event.reactors:
-                line = Text.assemble(f"{reactor.service}: {reactor.name}", (f"  {_told_reactor(reactor)}", "dim"))
+                line = Text.assemble(f"{reactor.service}: {reactor.name}", (f"  {_reactor_line(reactor)}", "dim"))
                 self._add_steps_of(branch.add(line), reactor.workflow_id)
         rest = [step for step in trace.steps if step.workflow_id is None]
         if rest:
@@ -133,7 +134,7 @@ class TraceTree:
 
     def _decision_line(self, step: StepDocument) -> Text:
         decision = self._trace.decision
-        outcome = _told_decision(decision) if decision and step.result in ("done", "refused") else f"{step.result}"
+        outcome = _decision_text(decision) if decision and step.result in ("done", "refused") else f"{step.result}"
         line = Text.assemble(("◆ DECIDED: " if decision else "◆ DECIDING: ", "bold"), (outcome, "bold"))
         return line.append(f"  {self._where_and_when(step)}", style="dim")
 
@@ -153,8 +154,8 @@ class TraceTree:
             yield step.failure
         if step.alarm is not None and step.alarm.result != "cancelled":
             fired = step.alarm.result == "fired"
-            told = f"fired {self._since(step.alarm.at)}: the order was stuck" if fired else "set"
-            yield f"alarm after {step.alarm.after_seconds:g} s: {told}"
+            state = f"fired {self._since(step.alarm.at)}: the order was stuck" if fired else "set"
+            yield f"alarm after {step.alarm.after_seconds:g} s: {state}"
         row = step.row
         if row is not None and row.at is not None and step.started_at is not None and step.rounds:
             early = (step.started_at - row.at).total_seconds()
@@ -180,7 +181,7 @@ class TraceTree:
             return
         branch = tree.add(Text(f"workflow {self._trace.runs[0].workflow_id} in Temporal", style="bold"))
         for run in self._trace.runs:
-            branch.add(_told_run(run, self._trace.now))
+            branch.add(_run_line(run, self._trace.now))
 
     def _since(self, moment: datetime | None) -> str | None:
         if moment is None or self._began is None:
@@ -203,31 +204,31 @@ def _gaps(trace: TraceDocument) -> Iterator[str]:
     if away:
         yield f"{', '.join(away)} away: what only rows there show is missing"
     if trace.sources.temporal == "away":
-        yield "Temporal away: told from rows alone, without attempts, timers and requests"
+        yield "Temporal away: shown from rows alone, without attempts, timers and requests"
     if trace.sources.temporal == "forgotten":
-        yield "Temporal has forgotten the workflow: told from rows alone, without attempts, timers and requests"
+        yield "Temporal has forgotten the workflow: shown from rows alone, without attempts, timers and requests"
 
 
-def _told_decision(decision: DecisionDocument) -> str:
+def _decision_text(decision: DecisionDocument) -> str:
     if decision.outcome == "confirmed":
         return "confirmed, payment captured and shipment requested"
     there = " without a row" if decision.outcome == "absent" else ""
     return f"abort{there}, {decision.reason}"
 
 
-def _told_reactor(reactor: ReactorDocument) -> str:
+def _reactor_line(reactor: ReactorDocument) -> str:
     took = f" in {_duration(reactor.seconds)}" if reactor.seconds is not None else ""
-    return f"{reactor.workflow_id}, {reactor.status or 'not started, or not told'}{took}"
+    return f"{reactor.workflow_id}, {reactor.status or 'not started, or not known'}{took}"
 
 
-def _told_run(run: RunDocument, now: datetime) -> str:
+def _run_line(run: RunDocument, now: datetime) -> str:
     took = f" after {_duration(run.seconds)}" if run.seconds is not None else ""
-    told = f"run {run.run_id}: {run.status}{took}" + (f" ({run.why})" if run.why else "")
+    text = f"run {run.run_id}: {run.status}{took}" + (f" ({run.why})" if run.why else "")
     if run.task is not None:
         seconds = _duration((now - run.task.since).total_seconds())
         waiting = run.task.state == "waiting"
-        told += f"; its task {f'waits for a worker, for {seconds}' if waiting else f'was begun {seconds} ago'}"
-    return told
+        text += f"; its task {f'waits for a worker, for {seconds}' if waiting else f'was begun {seconds} ago'}"
+    return text
 
 
 def _duration(seconds: float) -> str:

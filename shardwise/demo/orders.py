@@ -1,4 +1,4 @@
-"""The demo's orders, and what must become of each."""
+"""The demo's orders, and how each must end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CRASHED = "demo-worker-killed"
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class DemoOrder:
     """`window_seconds`: how long the order stays cancellable before it is decided."""
 
     title: str
@@ -22,33 +22,33 @@ class Scene:
     window_seconds: float = 0.0
 
 
-def scenes() -> list[Scene]:
+def demo_orders() -> list[DemoOrder]:
     return [
-        Scene(
+        DemoOrder(
             "goods from two shards",
             _order("demo-confirmed", "ada", ("COFFEE-1KG", 2), ("TEAPOT", 1)),
             OrderStatus.CONFIRMED,
         ),
-        Scene(
+        DemoOrder(
             "more than there is: all that was taken is given back",
             _order("demo-out-of-stock", "margaret", ("GRINDER", 4), ("CUP-BLUE", 2)),
             OrderStatus.REJECTED,
             Reason.OUT_OF_STOCK,
         ),
-        Scene(
+        DemoOrder(
             "more than the account holds",
             _order("demo-out-of-money", "niklaus", ("TEAPOT", 1)),
             OrderStatus.REJECTED,
             Reason.INSUFFICIENT_FUNDS,
         ),
-        Scene(
+        DemoOrder(
             "cancelled with its money held and its goods reserved",
             _order(CANCELLED, "donald", ("KETTLE", 1), ("TEA-100G", 5)),
             OrderStatus.CANCELLED,
             Reason.CANCELLED,
             window_seconds=60,
         ),
-        Scene(
+        DemoOrder(
             "its worker killed (-9) in the middle, another goes on",
             _order(CRASHED, "alan", ("COFFEE-1KG", 1), ("CUP-BLUE", 4), ("KETTLE", 1)),
             OrderStatus.CONFIRMED,

@@ -1,4 +1,4 @@
-"""Transactions in doubt, as `recover` and `status` tell of them."""
+"""Transactions in doubt, as `recover` and `status` show them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from domain.in_doubt import InDoubt, InDoubtReport
 from domain.two_phase import ParticipantOutcome
 
 
-def told(report: InDoubtReport, dry_run: bool) -> Iterator[RenderableType]:
-    """Nothing where nothing is in doubt."""
+def rendered(report: InDoubtReport, dry_run: bool) -> Iterator[RenderableType]:
+    """Yields nothing if nothing is in doubt."""
     if report.resolved:
         ended = "would be ended" if dry_run else "ended"
         rows = [(each.gid, each.shard, _ending(each.outcome)) for each in report.resolved]
@@ -25,7 +25,7 @@ def told(report: InDoubtReport, dry_run: bool) -> Iterator[RenderableType]:
 
 
 def alarm(in_doubt: list[InDoubt]) -> RenderableType:
-    """For `status`, where there is any."""
+    """For `status`, if there are any."""
     rows = [(each.gid, each.shard, f"{each.seconds:.0f} s") for each in in_doubt]
     return table(("transaction in doubt", "shard", "for"), rows)
 

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from cli.terminal.asking import ask
-from cli.terminal.common import DataDir
-from cli.terminal.output import listed, output, table
+from cli.terminal.application import call_app
+from cli.terminal.options import DataDir
+from cli.terminal.output import output, table, table_or
 from cli.terminal.paging import After, Limit, with_next
 from domain.orders import OrderStatus
 from domain.timestamps import short_timestamp
@@ -32,10 +32,10 @@ def list_orders(
 ) -> None:
     """List orders, newest first, from the read model, which follows the shards with a delay.
 
-    One refused before it had a row is told by `order show` only. What is `stuck` only Temporal knows: exit code 3 where
-    that is asked for and Temporal does not answer.
+    An order that was refused before it had a row is shown by `order show` only. Which orders are `stuck`, only Temporal
+    knows: exit code 3 if --status stuck is given and Temporal does not answer.
     """
-    page = ask(
+    page = call_app(
         data_dir,
         lambda app: app.queries.orders(
             customer=customer, status=status or (), since=since, until=until, day=day, limit=limit, after=after
@@ -45,7 +45,7 @@ def list_orders(
     rows = table(
         columns, [_row(order) for order in page.orders], whole=("order", "customer", "placed"), words=("total", "shard")
     )
-    output().result(page, with_next(listed(rows, "no orders"), page.next))
+    output().result(page, with_next(table_or(rows, "no orders"), page.next))
 
 
 def _row(order: OrderDocument) -> tuple[str, ...]:

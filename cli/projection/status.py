@@ -1,4 +1,4 @@
-"""`projection status`, and what else tells of events that wait."""
+"""`projection status`. Its tables are also shown by `status` when events wait for too long."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 
-from cli.terminal.asking import ask
-from cli.terminal.common import DataDir
+from cli.terminal.application import call_app
+from cli.terminal.options import DataDir
 from cli.terminal.output import output, table
 from shardwise.operations.events import ConsumerLag, EventsDocument, Parked, ShardEvents, consumer_name
 
 
 def status(data_dir: DataDir = None) -> int:
-    """Tell how far the read model and the reactors are behind each shard, and why.
+    """Show how far the read model and the reactors are behind each shard, and why.
 
-    events behind: written and not taken yet. for: how long the oldest of these waits. hidden: written, and not to be
-    read before a transaction ends that is open on the shard. in doubt: transactions that are prepared and not decided.
+    events behind: written and not taken yet. for: how long the oldest of these waits. hidden: written, but not
+    readable until an open transaction on the shard ends. in doubt: transactions that are prepared and not decided.
 
-    Exit code 3 where a server does not answer, 1 where events wait for longer than SHARDWISE_LAG_ALARM_SECONDS or were
-    parked, or where a shard or the read model was restored so that they do not fit any more.
+    Exit code 3 if a server does not answer, 1 if events wait for longer than SHARDWISE_LAG_ALARM_SECONDS or were
+    parked, or if a shard or the read model was restored so that they do not fit any more.
     """
-    found = ask(data_dir, lambda app: app.operations.events())
-    output().result(found, Group(*told(found)))
+    found = call_app(data_dir, lambda app: app.operations.events())
+    output().result(found, Group(*rendered(found)))
     if any(shard.error for shard in found.shards):
         return 3
     return 1 if found.alarm else 0
 
 
-def told(found: EventsDocument) -> Sequence[RenderableType]:
-    """For a person; also what `status` shows where there is an alarm."""
+def rendered(found: EventsDocument) -> Sequence[RenderableType]:
+    """For a person."""
     rows = [(shard.shard, *_row(shard, each)) for shard in found.shards for each in shard.consumers]
     parts: list[RenderableType] = [table(("shard", "consumer", "events behind", "for", "hidden", "in doubt"), rows)]
     parts += [f"{shard.shard}: {shard.error}" for shard in found.shards if shard.error]

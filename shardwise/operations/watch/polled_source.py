@@ -1,4 +1,4 @@
-"""A source that is asked again and again, within its own time limit, and fails alone."""
+"""A source that is polled again and again, with its own time limit. Its failure affects no other source."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ T = TypeVar("T")
 
 log = logging.getLogger("shardwise.watch")
 
-NOT_ASKED = "not asked yet"
+NOT_POLLED = "not asked yet"
 
 
-class Gauge(Generic[T]):
-    """`value` is the last answer, None before the first; `error` why there is none now, None where there is."""
+class PolledSource(Generic[T]):
+    """`value`: the last answer, None before the first. `error`: why it does not answer now, None if it does."""
 
     def __init__(self, name: str, look: Callable[[], Coroutine[Any, Any, T]], limit_seconds: float) -> None:
         self.name = name
         self.value: T | None = None
-        self.error: str | None = NOT_ASKED
+        self.error: str | None = NOT_POLLED
         self._look = look
         self.limit_seconds = limit_seconds
 
     @property
-    def was_asked(self) -> bool:
-        return self.error is not NOT_ASKED
+    def was_polled(self) -> bool:
+        return self.error is not NOT_POLLED
 
-    async def ask(self) -> None:
-        """Raises nothing: whatever goes wrong with a source is what is to be shown of it."""
+    async def poll(self) -> None:
+        """Raises nothing: what goes wrong with a source is kept in `error`, to be shown."""
         try:
             self.value = await within(self._look(), self.limit_seconds)
         except TimeoutError:
@@ -50,8 +50,8 @@ class Gauge(Generic[T]):
         else:
             self.error = None
 
-    async def ask_every(self, seconds: float) -> None:
+    async def poll_every(self, seconds: float) -> None:
         while True:
-            asked_at = time.monotonic()
-            await self.ask()
-            await asyncio.sleep(max(seconds - (time.monotonic() - asked_at), 0.0))
+            polled_at = time.monotonic()
+            await self.poll()
+            await asyncio.sleep(max(seconds - (time.monotonic() - polled_at), 0.0))

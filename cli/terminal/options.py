@@ -1,0 +1,45 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from domain.identifiers import shown
+from domain.orders import Style
+
+
+def _folder(text: str) -> Path:
+    """Empty, it would be the current folder: what a shell makes of a variable that is not set."""
+    try:
+        usable = text != "" and stat.S_ISDIR(os.stat(text).st_mode)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        usable = True  # As far as is known here: whatever creates or reads the folder will find out.
+    except (OSError, ValueError):
+        usable = False
+    if not usable:
+        raise typer.BadParameter(f"expected a folder, got {shown(text)}")
+    return Path(text)
+
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        help="The stack's folder.  [default: SHARDWISE_DATA_DIR, else .shardwise]",
+        show_default=False,
+        metavar="<dir>",
+        parser=_folder,
+    ),
+]
+"""For every command that needs the stack: `data_dir: DataDir = None`, then `call_app(data_dir, ...)`."""
+
+
+StyleOption = Annotated[
+    Style, typer.Option(help="Led by one workflow, or carried on by services that react to events.")
+]
+"""For commands that place orders."""
