@@ -12,7 +12,7 @@ A command is one file, `cli/<command>.py`, or a folder with `command.py` if it n
        0  done          1  a business rule says no, or a check failed
        2  wrong usage   3  something is down, or not finished in time
 
-5. Add the module to `MODULES` below, and the command to docs/commands.md.
+5. Add the module to `MODULES` below, and describe the command in the documents.
 
 `cli/stock.py` is a short example. `cli/terminal/` holds what all commands share: calling the application, output,
 tables, progress, options, and messages about wrong usage. `cli/sample/` holds files to try the imports with.

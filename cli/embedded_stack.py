@@ -46,7 +46,7 @@ def up(
 ) -> int:
     """Start what is down: Postgres shards, Temporal with its UI, workers.
 
-    StackStays until Ctrl-C and then stops everything, unless --detach is given or something of the stack ran already.
+    Stays until Ctrl-C and then stops everything, unless --detach is given or something of the stack ran already.
     """
     settings = _embedded_settings(data_dir)
     return run_async(_up(settings, UpOptions(shards, workers, detach, show_secrets), output()))

@@ -65,7 +65,7 @@ class DemoReport:
 
     def _verified(self) -> str:
         found = self.run.verified
-        # Only `orphans 28` would read as 28 damaged rows.
+        # `orphans 28` alone would read as 28 damaged rows.
         checks = ", ".join(
             f"{each.name.replace('_', ' ')} {each.violation_count} of {each.checked}"
             for each in found.checks

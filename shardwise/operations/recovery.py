@@ -85,8 +85,8 @@ class Found:
 
 @dataclass(slots=True)
 class _WithoutRow:
-    """Sagas that have no row to go on from. `unreadable`: their entrance refuses the request; `forgotten`: Temporal no
-    longer knows the request."""
+    """Sagas that have no row to go on from. `unreadable`: their entrance refuses the request; `forgotten`: Temporal
+    does not know the request any more."""
 
     unreadable: list[RefusedStart] = field(default_factory=list)
     forgotten: set[str] = field(default_factory=set)
@@ -206,7 +206,7 @@ class Recovery:
             request = await self._transfers.request_of(abandoned.saga_id)
             if request is None:
                 raise Unreachable(
-                    "temporal_unreachable", f"Temporal no longer knows what {abandoned.saga_id} was started with"
+                    "temporal_unreachable", f"Temporal does not know what {abandoned.saga_id} was started with"
                 )
             transfer, protocol = request.transfer, request.protocol
         shard = (await router.map()).of_account(source).shard
@@ -229,9 +229,7 @@ class Recovery:
             return known.lookup.request
         request, _ = await self._request_of(order_id)
         if request is None:
-            raise Unreachable(
-                "temporal_unreachable", f"Temporal no longer knows what order {order_id} was started with"
-            )
+            raise Unreachable("temporal_unreachable", f"Temporal does not know what order {order_id} was started with")
         return request
 
     async def _request_of(self, order_id: str) -> tuple[Order | None, dict[Style, InvalidInput]]:

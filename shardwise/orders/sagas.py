@@ -127,8 +127,8 @@ class OrderSagas:
         return await answer_or_none(listed())
 
     async def request_of(self, order_id: str) -> Order | None:
-        """The order its workflow was started with; None if Temporal no longer knows it. `InvalidInput` if its entrance
-        refuses it."""
+        """The order its workflow was started with; None if Temporal does not know or does not answer. `InvalidInput` if
+        its entrance refuses it."""
         request: PlaceOrder | None = await self._workflows.input_of(workflow_id(order_id))
         return request.order if request is not None else None
 

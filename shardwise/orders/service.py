@@ -267,9 +267,7 @@ class Orders:
     async def _only_placed(self, order_id: str, request: Order | None, seen: ObservedWorkflow) -> OrderDocument:
         status = OrderStatus.STUCK if seen.is_stuck else OrderStatus.PENDING
         if request is None:
-            raise Unreachable(
-                "temporal_unreachable", f"Temporal no longer knows what order {order_id} was started with"
-            )
+            raise Unreachable("temporal_unreachable", f"Temporal does not know what order {order_id} was started with")
         found = documents.of_request(request, status, await self._reads.customer_shard(request.customer_id))
         return found.model_copy(update={"waits_for": await self._styles.waits_for(order_id, request.style)})
 

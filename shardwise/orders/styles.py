@@ -73,8 +73,8 @@ class OrderStyles:
         await assert_ours(await self._temporal(), workflow_id)
 
     async def request_of(self, order_id: str, style: Style) -> Order | None:
-        """The order its workflow was started with; None if Temporal no longer knows it. `InvalidInput` if its entrance
-        refuses it."""
+        """The order its workflow was started with; None if Temporal does not know or does not answer. `InvalidInput` if
+        its entrance refuses it."""
         return await self._in(style).request_of(order_id)
 
     async def stuck_order_ids(self) -> list[str] | None:

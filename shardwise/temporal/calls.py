@@ -157,8 +157,8 @@ class Workflows:
         return bool(await answer_or_none(pollers))
 
     async def input_of(self, workflow_id: str) -> Any | None:
-        """The input the workflow was started with; None if Temporal no longer knows it. `InvalidInput` if its entrance
-        refuses it."""
+        """The input the workflow was started with; None if Temporal does not know or does not answer. `InvalidInput` if
+        its entrance refuses it."""
         return await input_of((await self.client()).get_workflow_handle(workflow_id))
 
 
@@ -236,8 +236,8 @@ async def answer_or_none(work: Coroutine[Any, Any, T]) -> T | None:
 
 
 async def input_of(handle: WorkflowHandle[Any, Any]) -> Any | None:
-    """The input the workflow was started with; None if Temporal no longer knows it. `InvalidInput` if its entrance
-    refuses it."""
+    """The input the workflow was started with; None if Temporal does not know or does not answer. `InvalidInput` if its
+    entrance refuses it."""
 
     async def read() -> Any | None:
         async for event in _history(handle):

@@ -63,8 +63,8 @@ class TransferSagas:
         return WorkflowStart(workflow_id(transfer), self._task_queue, summary, attributes)
 
     async def request_of(self, saga_id: str) -> CarryOutTransfer | None:
-        """What its workflow was started with; None if Temporal no longer knows it. `InvalidInput` if its entrance
-        refuses it."""
+        """What its workflow was started with; None if Temporal does not know or does not answer. `InvalidInput` if its
+        entrance refuses it."""
         request: CarryOutTransfer | None = await self._workflows.input_of(saga_id)
         return request
 
