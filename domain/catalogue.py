@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from domain.argument_types import check_type
 from domain.content import hash_of_content
 from domain.errors import InvalidInput
-from domain.identifiers import MERCHANT_PREFIX, check_identifier, shown
+from domain.identifiers import MERCHANT_PREFIX, check_identifier, refuse_contrast_id, shown
 from domain.limits import NAME_CHARS_MAX, QUANTITY_MAX
 from domain.money import Money, check_amount, check_currency
 from domain.numbers import check_quantity
@@ -76,17 +76,20 @@ def customer_of_account(
 def product_of_row(row: Mapping[str, str]) -> Product:
     """`InvalidInput` naming the column and what was expected."""
     return Product(
-        sku=check_identifier(row["sku"], "sku"),
+        sku=_sku(row["sku"]),
         name=check_name(row["name"], "name"),
         unit_price=_amount(row["unit_price"], check_currency(row["currency"]), "unit_price"),
         stock=whole_number(row["stock"], "stock", at_least=0),
     )
 
 
-def check_customer(customer: Customer) -> Customer:
-    """The rules that hold for any customer, whatever it comes through, or `InvalidInput` naming the field."""
+def check_customer(customer: Customer, for_contrast: bool = False) -> Customer:
+    """The rules that hold for any customer, whatever it comes through, or `InvalidInput` naming the field.
+
+    `for_contrast`: the id may be one of `shardwise contrast`.
+    """
     check_type(customer, Customer, "customers")
-    _customer_id(customer.customer_id, "customer_id")
+    _customer_id(customer.customer_id, "customer_id", for_contrast)
     check_name(customer.name, "name")
     if customer.email is not None:
         check_name(customer.email, "email")
@@ -98,10 +101,10 @@ def check_customer(customer: Customer) -> Customer:
     return customer
 
 
-def check_product(product: Product) -> Product:
+def check_product(product: Product, for_contrast: bool = False) -> Product:
     """As `check_customer`."""
     check_type(product, Product, "products")
-    check_identifier(product.sku, "sku")
+    _sku(product.sku, for_contrast)
     check_name(product.name, "name")
     check_amount(product.unit_price, "unit_price")
     check_quantity(product.stock, "stock", at_least=0)
@@ -124,9 +127,18 @@ def check_name(text: str, field: str) -> str:
     return check_free_text(text, field)
 
 
-def _customer_id(text: str, field: str) -> str:
+def _customer_id(text: str, field: str, for_contrast: bool = False) -> str:
     if check_identifier(text, field).startswith(MERCHANT_PREFIX):
         raise InvalidInput(field, f"{field}: ids that begin with '{MERCHANT_PREFIX}' are the merchants'")
+    if not for_contrast:
+        refuse_contrast_id(text, field)
+    return text
+
+
+def _sku(text: str, for_contrast: bool = False) -> str:
+    check_identifier(text, "sku")
+    if not for_contrast:
+        refuse_contrast_id(text, "sku")
     return text
 
 

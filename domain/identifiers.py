@@ -14,6 +14,10 @@ SHARD_NAME_PATTERN = r"^[A-Za-z0-9._-]{1,63}$"
 _IDENTIFIER = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
 
 MERCHANT_PREFIX = "merchant."
+CONTRAST_SUFFIX = ".shardwise-contrast"
+"""Ends the ids of the customers, products and orders that `shardwise contrast` makes. Lists and reports leave them out.
+No other id may end so: customers and products are refused where they are made, and an order has only such ids or
+none."""
 
 
 def check_identifier(value: object, field: str) -> str:
@@ -24,6 +28,20 @@ def check_identifier(value: object, field: str) -> str:
         field,
         f"{field}: expected 1 to {IDENTIFIER_CHARS_MAX} of letters, digits, '.', '_', '-', got {shown(value)}",
     )
+
+
+def contrast_id(name: str) -> str:
+    return name + CONTRAST_SUFFIX
+
+
+def is_contrast_id(identifier: str) -> bool:
+    return identifier.endswith(CONTRAST_SUFFIX)
+
+
+def refuse_contrast_id(identifier: str, field: str) -> None:
+    """`InvalidInput` naming `field` for an id that only `shardwise contrast` may use."""
+    if is_contrast_id(identifier):
+        raise InvalidInput(field, f"{field}: ids that end with '{CONTRAST_SUFFIX}' are those of `shardwise contrast`")
 
 
 def check_shard_name(value: str, field: str) -> str:

@@ -17,7 +17,7 @@ from domain.argument_types import check_type
 from domain.content import hash_of_content
 from domain.currencies import why_not_new
 from domain.errors import InvalidInput
-from domain.identifiers import check_identifier
+from domain.identifiers import check_identifier, is_contrast_id, refuse_contrast_id
 from domain.limits import AMOUNT_MINOR_UNITS_MAX, ORDER_LINES_MAX, QUANTITY_MAX
 from domain.money import Money, check_amount, check_currency
 from domain.numbers import check_quantity
@@ -163,6 +163,7 @@ def check_order(order: Order) -> Order:
         raise InvalidInput("lines", f"lines: expected 1 to {ORDER_LINES_MAX} lines, got {len(order.lines)}")
     for n, line in enumerate(order.lines):
         check_line(line, order.currency, f"lines.{n}")
+    _check_contrast_ids(order)
     for sku, quantity in quantities_by_sku(order.lines).items():
         if quantity > QUANTITY_MAX:
             raise InvalidInput("lines", f"lines: expected at most {QUANTITY_MAX} of {sku} together, got {quantity}")
@@ -172,6 +173,16 @@ def check_order(order: Order) -> Order:
     for name, text in _told_fields(order.ship_to):
         check_free_text(text, f"ship_to.{name}")
     return order
+
+
+def _check_contrast_ids(order: Order) -> None:
+    """An order of `shardwise contrast` has only ids of the contrast, and no other order has any: no list leaves out
+    anybody else's order or half of one."""
+    ids = {"order_id": order.order_id, "customer_id": order.customer_id}
+    ids |= {f"lines.{n}.sku": line.sku for n, line in enumerate(order.lines)}
+    if not all(map(is_contrast_id, ids.values())):
+        for field, identifier in ids.items():
+            refuse_contrast_id(identifier, field)
 
 
 def check_line(line: OrderLine, currency: str, field: str) -> OrderLine:

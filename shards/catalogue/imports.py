@@ -48,7 +48,10 @@ class Imported:
 
 
 async def import_customers(
-    router: Router, customers: Iterable[Customer], on_progress: Callable[[int], None] = lambda _: None
+    router: Router,
+    customers: Iterable[Customer],
+    on_progress: Callable[[int], None] = lambda _: None,
+    for_contrast: bool = False,
 ) -> Imported:
     """Registers customers, each with an account paid in from its shard's equity.
 
@@ -56,10 +59,10 @@ async def import_customers(
     `currency_withdrawn` if a new customer's currency was withdrawn: nothing was changed then. `InvalidInput` for an
     invalid row, or an id that occurs with two contents: no server was contacted then. A crash leaves some customers
     whole and the others absent. `on_progress` is called with the number of rows of each finished batch. Needs a cluster
-    without time limits (`long_running`).
+    without time limits (`long_running`). `for_contrast` as in `check_customer`.
     """
     by_id = _by_key(
-        (check_customer(each) for each in check_collection(customers, "customers", "customers")),
+        (check_customer(each, for_contrast) for each in check_collection(customers, "customers", "customers")),
         lambda row: row.customer_id,
         "customer_id",
     )
@@ -71,7 +74,10 @@ async def import_customers(
 
 
 async def import_products(
-    router: Router, products: Iterable[Product], on_progress: Callable[[int], None] = lambda _: None
+    router: Router,
+    products: Iterable[Product],
+    on_progress: Callable[[int], None] = lambda _: None,
+    for_contrast: bool = False,
 ) -> Imported:
     """Lists products with their stock, like `import_customers`. The first import also cuts the SKU ranges.
 
@@ -79,7 +85,9 @@ async def import_products(
     follows a confirmed order cannot be refused.
     """
     by_sku = _by_key(
-        (check_product(each) for each in check_collection(products, "products", "products")), lambda row: row.sku, "sku"
+        (check_product(each, for_contrast) for each in check_collection(products, "products", "products")),
+        lambda row: row.sku,
+        "sku",
     )
     async with _import_lock(router.cluster.catalog):
         rows = _Import(router, _PRODUCTS, by_sku, on_progress)

@@ -1,4 +1,4 @@
-"""Lists of orders, newest first, each order with its lines."""
+"""Lists of orders, newest first, each order with its lines. Those of `shardwise contrast` are left out."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from domain.money import Money
 from domain.orders import FINAL_STATES, STATE_OF_STATUS, OrderState, OrderStatus, PricedLine, Style
 from domain.periods import parse_day, parse_end, parse_start
 from domain.sagas import Reason
+from shards.read_model.left_out import not_of_contrast
 from shards.read_model.pages import Page, PageAfter, page_of
 
 OrderKey = tuple[datetime, str]
@@ -45,6 +46,7 @@ _CONDITIONS = {
     "until": "placed_at < :until",
     "day": "day = :day",
 }
+_NOT_OF_CONTRAST = not_of_contrast("id")
 _AFTER = "(placed_at, id) < (CAST(:after_time AS timestamptz), CAST(:after_id AS text))"
 
 
@@ -91,12 +93,11 @@ async def list_orders(
 
 
 def _statement(wanted: OrderFilter, page: PageAfter[OrderKey]) -> str:
-    everywhere = [sql for name, sql in _CONDITIONS.items() if getattr(wanted, name) is not None]
+    everywhere = [_NOT_OF_CONTRAST]
+    everywhere += [sql for name, sql in _CONDITIONS.items() if getattr(wanted, name) is not None]
     if page.after is not None:
         everywhere.append(_AFTER)
-    branches = [
-        _BRANCH.format(conditions=" AND ".join([*branch, *everywhere]) or "true") for branch in _by_status(wanted)
-    ]
+    branches = [_BRANCH.format(conditions=" AND ".join([*branch, *everywhere])) for branch in _by_status(wanted)]
     return _LIST.format(branches=" UNION ALL ".join(branches))
 
 

@@ -1,4 +1,5 @@
-"""Sales reports: confirmed orders by product, by day, or by both. Currencies are never added up."""
+"""Sales reports: confirmed orders by product, by day, or by both. Currencies are never added up, and what
+`shardwise contrast` sold to itself is left out."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from domain.errors import InvalidInput
 from domain.identifiers import check_identifier
 from domain.money import Amount, Money
 from domain.periods import parse_day
+from shards.read_model.left_out import not_of_contrast
 
 
 class SalesBy(StrEnum):
@@ -28,7 +30,7 @@ _REPORT = """
     FROM (
         SELECT {columns}, currency, CAST(sum(orders) AS bigint) AS orders, CAST(sum(units) AS bigint) AS units,
                CAST(sum(amount) AS bigint) AS amount
-        FROM live.sales WHERE {conditions} GROUP BY {columns}, currency
+        FROM live.sales WHERE {conditions} AND {product_not_of_contrast} GROUP BY {columns}, currency
     ) AS sold {names}
     ORDER BY {columns}, currency
 """
@@ -39,14 +41,19 @@ _REPORT_DAYS = """
     SELECT day, currency, coalesce(counted.orders, 0) AS orders, sold.units, sold.amount
     FROM (
         SELECT day, currency, CAST(sum(units) AS bigint) AS units, CAST(sum(amount) AS bigint) AS amount
-        FROM live.sales WHERE {conditions} GROUP BY day, currency
+        FROM live.sales WHERE {conditions} AND {product_not_of_contrast} GROUP BY day, currency
     ) AS sold
     LEFT JOIN (
         SELECT day, currency, count(*) AS orders
-        FROM live.order_details WHERE state = 'confirmed' AND {conditions} GROUP BY day, currency
+        FROM live.order_details WHERE state = 'confirmed' AND {conditions} AND {order_not_of_contrast}
+        GROUP BY day, currency
     ) AS counted USING (day, currency)
     ORDER BY day, currency
 """
+_NOT_OF_CONTRAST = {
+    "product_not_of_contrast": not_of_contrast("sku"),
+    "order_not_of_contrast": not_of_contrast("id"),
+}
 _CONDITIONS = {"first_day": "day >= :first_day", "last_day": "day <= :last_day", "sku": "sku = :sku"}
 
 
@@ -93,9 +100,9 @@ async def report_sales(connection: AsyncConnection, wanted: SalesFilter, by: Sal
 
 def _statement(by: SalesBy, conditions: str, sku: str | None) -> str:
     if by is SalesBy.DAY and sku is None:
-        return _REPORT_DAYS.format(conditions=conditions)
+        return _REPORT_DAYS.format(conditions=conditions, **_NOT_OF_CONTRAST)
     name, names = ("", "") if by is SalesBy.DAY else (_NAME, _NAMES)
-    return _REPORT.format(columns=_GROUPS[by], conditions=conditions, name=name, names=names)
+    return _REPORT.format(columns=_GROUPS[by], conditions=conditions, name=name, names=names, **_NOT_OF_CONTRAST)
 
 
 def sales_filter(first_day: str | None, last_day: str | None, sku: str | None) -> SalesFilter:

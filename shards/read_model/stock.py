@@ -1,4 +1,4 @@
-"""Stock levels of all shards, by SKU."""
+"""Stock levels of all shards, by SKU. Products of `shardwise contrast` are left out."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shards.read_model.left_out import not_of_contrast
 from shards.read_model.pages import Page, PageAfter, page_of
 
-_LIST = text("""
+_LIST = text(f"""
     SELECT level.sku, coalesce(product.name, level.sku) AS product_name, level.on_hand, level.reserved,
            level.on_hand - level.reserved AS available, level.shard
-    FROM (SELECT * FROM live.stock_level WHERE sku > :after ORDER BY sku LIMIT :limit) AS level
+    FROM (
+        SELECT * FROM live.stock_level WHERE sku > :after AND {not_of_contrast("sku")} ORDER BY sku LIMIT :limit
+    ) AS level
     LEFT JOIN live.product ON product.sku = level.sku ORDER BY level.sku
 """)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from domain.errors import Refused, Unreachable
+from domain.identifiers import contrast_id
 from domain.money import Money
 from domain.orders import OrderStatus, PricedLine, Style
 from domain.sagas import Reason
@@ -360,6 +361,37 @@ async def test_sales_of_a_period_or_a_product(sales: Database) -> None:
         assert sum(row[5] for row in await report(sales, by, sku="CUP")) == 350
         assert await report(sales, by, first_day=MARCH[2]) == []
         assert await report(sales, by, sku="NONE") == []
+
+
+# ── what `shardwise contrast` has made ──────────────────────────────────────────────────────────────────────────
+
+
+async def test_lists_and_reports_leave_out_what_the_contrast_made(sales: Database) -> None:
+    order_id, customer_id, sku = (contrast_id(name) for name in ("o-1", "c-1", "A-1"))
+    before = {by: await report(sales, by) for by in SalesBy}
+    await fill(
+        sales,
+        order_details=[
+            order(order_id, customer_id=customer_id, placed_at=T0 + MINUTE),
+            order(contrast_id("o-2"), customer_id=customer_id, state="pending", placed_at=T0 + MINUTE),
+        ],
+        order_item=[item(order_id, sku=sku)],
+        product=[product(sku, "Contrast")],
+        stock_level=[level(sku), level("TEA")],
+        sales=[sold(MARCH[0], sku, 1400, units=2)],
+    )
+    assert await ids(sales) == ["5", "4", "3", "2", "1"]
+    assert await paged(sales, EVERYTHING, 2) == [["5", "4"], ["3", "2"], ["1"]]
+    assert await ids(sales, customer_id=customer_id) == []
+    assert await ids(sales, statuses=frozenset({OrderStatus.PENDING})) == []
+    stuck = frozenset({contrast_id("o-2")})
+    assert await ids(sales, statuses=frozenset({OrderStatus.STUCK}), stuck=stuck) == []
+    stock = await ReadModel(sales).ask(lambda connection: list_stock(connection, PageAfter(1)))
+    assert ([each.sku for each in stock.rows], stock.next) == (["TEA"], None)
+    assert {by: await report(sales, by) for by in SalesBy} == before
+    assert await report(sales, SalesBy.PRODUCT, sku=sku) == []
+    details = await ReadModel(sales).ask(lambda connection: read_order_details(connection, order_id))
+    assert details.customer.customer_id == customer_id
 
 
 # ── the door ────────────────────────────────────────────────────────────────────────────────────────────────────
