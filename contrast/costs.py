@@ -1,4 +1,4 @@
-"""What one transfer costs with nothing beside it: events, round trips, commits, and how long it locks its accounts."""
+"""What one transfer costs when nothing else runs: events, round trips, commits, and how long it locks its accounts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from temporalio.client import Client
 
-from contrast.cast import Cast
+from contrast.accounts import ContrastAccounts
 from contrast.documents import PROTOCOLS, Cost
 from contrast.load import CENT
 from contrast.probes.sent_statements import Sent, commits, locks_held, round_trips
@@ -17,7 +17,7 @@ from domain.errors import ShardwiseError
 from domain.transfers import Protocol, Transfer, TransferStatus
 
 ACCOUNTS_PER_SHARD = 2
-# These have the connections made and the statements parsed.
+# They open the connections and have the statements parsed.
 WARM_UP_TRANSFERS = 3
 
 
@@ -27,17 +27,19 @@ class _Run:
     sent: list[Sent]
 
 
-async def measure_costs(client: Client, worker: WatchedWorker, cast: Cast, transfers: int) -> list[Cost]:
-    """One after the other on the worker inside this process, each protocol between the same accounts in turn."""
-    here, there = cast.shards[:2]
-    source, neighbour = cast.take(here, 2)
-    [target] = cast.take(there)
+async def measure_costs(
+    client: Client, worker: WatchedWorker, accounts: ContrastAccounts, transfers: int
+) -> list[Cost]:
+    """One transfer after the other on the worker inside this process, each protocol from the same account."""
+    here, there = accounts.shards[:2]
+    source, neighbour = accounts.take(here, 2)
+    [target] = accounts.take(there)
     costs = []
     for protocol in PROTOCOLS:
         to = neighbour if protocol is Protocol.LOCAL else target
         runs = []
         for number in range(-WARM_UP_TRANSFERS, transfers):
-            transfer = Transfer(f"{cast.run_id}-cost-{protocol}-{number + WARM_UP_TRANSFERS}", source, to, CENT)
+            transfer = Transfer(f"{accounts.run_id}-cost-{protocol}-{number + WARM_UP_TRANSFERS}", source, to, CENT)
             run = await _run(worker, transfer, protocol)
             if number >= 0:
                 runs.append(run)
@@ -47,13 +49,13 @@ async def measure_costs(client: Client, worker: WatchedWorker, cast: Cast, trans
 
 
 async def _run(worker: WatchedWorker, transfer: Transfer, protocol: Protocol) -> _Run:
-    heard = len(worker.trace.sent)
+    sent_before = len(worker.trace.sent)
     began = time.perf_counter()
     result = await worker.carry_out(transfer, protocol)
     seconds = time.perf_counter() - began
     if result.status is not TransferStatus.SETTLED:
         raise ShardwiseError("contrast_declined", f"{transfer.saga_id} was declined: {result.refusal}")
-    return _Run(seconds, worker.trace.sent[heard:])
+    return _Run(seconds, worker.trace.sent[sent_before:])
 
 
 def _cost(protocol: Protocol, runs: list[_Run], history_events: int) -> Cost:

@@ -1,4 +1,4 @@
-"""What a contrast has measured: the document of `--json`, from which the table and the plot are made."""
+"""What a contrast has measured: the document of `--json`, from which the tables and the picture are made."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ PROTOCOLS = (Protocol.LOCAL, Protocol.SAGA, Protocol.TWO_PHASE)
 
 
 class Place(StrEnum):
-    """`spread`: each transfer in flight between accounts of its own. `hot source`: all of them out of one account."""
+    """`spread`: transfers in flight share no account. `hot source`: all of them go out of one account."""
 
     SPREAD = "spread"
     HOT = "hot source"
 
 
 class Border(StrEnum):
-    """Where a transfer is held back to be looked at."""
+    """Where a transfer is held back while others are observed."""
 
     SAGA_IN_CLEARING = "after the capture, before the credit"
     VOTES_IN = "after the last vote, before the first commit"
@@ -40,8 +40,8 @@ class Side(StrEnum):
 
 
 class Cell(BaseModel):
-    """One protocol at one place with `concurrency` transfers at once. Latencies count declined transfers too, from the
-    call to its answer, in milliseconds; `per_second` counts settled ones only."""
+    """One protocol at one place with `concurrency` transfers at once. Latencies are in milliseconds, from the call to
+    its result, declined transfers included; `per_second` counts settled ones only."""
 
     protocol: Protocol
     place: Place
@@ -57,10 +57,11 @@ class Cell(BaseModel):
 
 
 class Cost(BaseModel):
-    """One transfer with nothing beside it: medians of `transfers` runs, one after the other.
+    """One transfer with nothing else running: medians of `transfers` runs, one after the other.
 
-    `round_trips` between worker and Postgres, BEGIN and COMMIT included; `commits`, prepared ones included, each waited
-    for until it is on disk. `locked_ms`: the longest that an account's row was locked; `locked_total_ms`: all of them.
+    `round_trips` between worker and Postgres, BEGIN and COMMIT included. `commits`: each returns when it is on disk,
+    prepared ones included. `locked_ms`: the longest time that an account's row was locked; `locked_total_ms`: the sum
+    of all such times.
     """
 
     protocol: Protocol
@@ -74,8 +75,8 @@ class Cost(BaseModel):
 
 
 class StyleCell(BaseModel):
-    """Orders of one style, `concurrency` at once, each confirmed. Latencies from the call to the final row that it
-    tells, in milliseconds."""
+    """Orders of one style, `concurrency` at once, each confirmed. Latencies are in milliseconds, from the call until it
+    returns the order's final state."""
 
     style: Style
     concurrency: int
@@ -88,8 +89,8 @@ class StyleCell(BaseModel):
 
 
 class StyleCost(BaseModel):
-    """One confirmed order over two stock shards with nothing beside it. `latency_ms` is a median of `orders` runs; the
-    rest is counted of one: its workflows, the events of all their histories, and the events that shards told."""
+    """One confirmed order over two stock shards with nothing else running. `latency_ms` is a median of `orders` runs.
+    The rest is counted for one of them: its workflows, the events of all their histories, and its outbox events."""
 
     style: Style
     orders: int
@@ -100,7 +101,7 @@ class StyleCost(BaseModel):
 
 
 class Balances(BaseModel):
-    """Decimal strings. `missing`: what the two together have less than before."""
+    """Decimal strings. `missing`: how much less the two accounts have together than before."""
 
     source: str
     target: str
@@ -109,10 +110,10 @@ class Balances(BaseModel):
 
 
 class Writer(BaseModel):
-    """Somebody else who writes the paused transfer's account on this side.
+    """Another writer of the paused transfer's account on this side.
 
-    `row_waited_ms` for the row's lock, `row_free` false where `lock_timeout_ms` ended that wait. An ordinary transfer
-    of the same account was sent meanwhile: whether it settled in the pause, and how long it took in all.
+    It waited `row_waited_ms` for the row's lock; `row_free` is false if `lock_timeout_ms` ended the wait. Meanwhile an
+    ordinary transfer of the same account was sent: whether it settled during the pause, and how long it took in all.
     """
 
     side: Side
@@ -124,10 +125,10 @@ class Writer(BaseModel):
 
 
 class Server(BaseModel):
-    """The server of this side, after transfers between accounts that the paused one has nothing to do with.
+    """The server of this side, after transfers between accounts that the paused one does not touch.
 
-    `watermark_moved`: whether readers of the outbox got on. `hidden_events` are committed and unreadable all the same.
-    `dead_rows_kept` and `horizon_age` (in transactions) are what VACUUM says of the table of accounts.
+    `watermark_moved`: whether readers of the outbox could advance. `hidden_events` are committed and still unreadable.
+    `dead_rows_kept` and `horizon_age` (in transactions) are what VACUUM reports for the table of accounts.
     """
 
     side: Side
@@ -140,7 +141,7 @@ class Server(BaseModel):
 
 
 class Middle(BaseModel):
-    """One transfer of `amount`, held back at `border` for `paused_ms`, and what others noticed of it meanwhile."""
+    """One transfer of `amount`, held back at `border` for `paused_ms`, and what others observed meanwhile."""
 
     protocol: Protocol
     border: Border
@@ -156,7 +157,7 @@ class Middle(BaseModel):
 
 
 class Machine(BaseModel):
-    """`load_average` of one minute, before and after: what else the machine had to do shows in it."""
+    """The load averages of one minute, before and after, show what else the machine had to do."""
 
     cpus: int
     system: str
@@ -167,7 +168,7 @@ class Machine(BaseModel):
 
 
 class ContrastDocument(BaseModel):
-    """`ok`: every paused transfer was settled in the end."""
+    """`ok`: every paused transfer settled in the end. `accounts`: how many were opened."""
 
     ok: bool
     run_id: str

@@ -1,4 +1,4 @@
-"""The one table of a contrast, as rows of text: shown on a terminal, and written as Markdown."""
+"""The table of the protocols, as rows of text: shown on a terminal, and written as Markdown."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ LEFT_BY_A_CRASH: dict[Protocol, str] = {
 
 
 def rows(document: ContrastDocument) -> list[Row]:
-    """One row a fact, one column a protocol, in the order of `COLUMNS`."""
+    """One row for each fact, one column for each protocol, in the order of `COLUMNS`."""
     return [*_load(document), *_costs(document), *_middles(document), _crashes()]
 
 
 def finding(document: ContrastDocument) -> str:
-    """What the figures say, in one sentence."""
+    """The result in one sentence."""
     longer = document.cost(Protocol.TWO_PHASE).locked_ms / document.cost(Protocol.SAGA).locked_ms
     shares = {place: _share_of_saga(document, place) for place in Place}
     return (
@@ -35,14 +35,14 @@ def finding(document: ContrastDocument) -> str:
 
 
 def _share_of_saga(document: ContrastDocument, place: Place) -> float:
-    """Of two-phase commit's throughput, with most at once."""
+    """Two-phase commit's throughput as a share of the saga's, at the highest concurrency."""
     most = document.concurrencies[-1]
     rates = {protocol: document.cell(protocol, place, most).per_second for protocol in PROTOCOLS}
     return rates[Protocol.TWO_PHASE] / rates[Protocol.SAGA]
 
 
 def markdown(document: ContrastDocument) -> str:
-    """The table with what it was measured on."""
+    """The table, with the machine that it was measured on."""
     lines = [f"**{finding(document)}.**", "", _measured_on(document), ""]
     lines += [line(COLUMNS), line(("---", "---", "---", "---")), *(line(row) for row in rows(document))]
     return "\n".join(lines) + "\n"
@@ -60,7 +60,7 @@ def _measured_on(document: ContrastDocument) -> str:
 
 
 def line(row: Sequence[str]) -> str:
-    """Of a Markdown table."""
+    """One line of a Markdown table."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
 
 
@@ -75,10 +75,10 @@ def _load(document: ContrastDocument) -> list[Row]:
 
 
 def _speed(cell: Cell) -> str:
-    told = f"{cell.per_second:.1f}; {cell.p50_ms:.0f} / {cell.p95_ms:.0f} / {cell.p99_ms:.0f} ms"
+    text = f"{cell.per_second:.1f}; {cell.p50_ms:.0f} / {cell.p95_ms:.0f} / {cell.p99_ms:.0f} ms"
     for reason, count in sorted(cell.declined.items()):
-        told += f"; {count} of {cell.transfers} declined: {reason}"
-    return told
+        text += f"; {count} of {cell.transfers} declined: {reason}"
+    return text
 
 
 def _costs(document: ContrastDocument) -> list[Row]:
@@ -117,19 +117,19 @@ def _seen(middle: Middle) -> str:
 def _written(middle: Middle) -> str:
     free = [writer for writer in middle.writers if writer.row_free]
     kept = [writer for writer in middle.writers if not writer.row_free]
-    told = []
+    parts = []
     if free:
         waited, took = max(each.row_waited_ms for each in free), max(each.transfer_ms for each in free)
-        told.append(
+        parts.append(
             f"{_sides(each.side for each in free)} free after {waited:.1f} ms, transfers settle in {took:.0f} ms"
         )
     if kept:
         timeout, took = kept[0].lock_timeout_ms, max(each.transfer_ms for each in kept)
-        told.append(
+        parts.append(
             f"{_sides(each.side for each in kept)} locked: lock_timeout after {timeout} ms, "
             f"transfers wait for the end of the pause ({took:.0f} ms)"
         )
-    return "; ".join(told)
+    return "; ".join(parts)
 
 
 def _outbox(middle: Middle) -> str:

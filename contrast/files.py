@@ -1,4 +1,4 @@
-"""Where a contrast's table goes: a Markdown file, or the marked part of one that a person has written around it."""
+"""Writes the tables into a Markdown file, or between the markers of one that a person has written."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ END = "<!-- measured by `shardwise contrast`: end -->"
 
 
 def write_between_markers(path: Path, text: str) -> None:
-    """Replaces what stands between the two markers of the file, and nothing else; makes the file where there is none.
+    """Replaces the text between the two markers of the file and nothing else. Creates the file if there is none.
 
-    `InvalidInput` for a file without them, so that nobody's text is overwritten, and for one that cannot be written.
+    `InvalidInput` for a file without markers, so that nobody's text is overwritten, and for one that cannot be written.
     """
     part = f"{BEGIN}\n\n{text.strip()}\n\n{END}"
     try:

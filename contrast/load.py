@@ -1,4 +1,4 @@
-"""The load: the same transfers by each protocol, through the workers that are up, many or all out of one account."""
+"""The load: the same transfers by each protocol, on the workers that are up, out of many accounts or all out of one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
-from contrast.cast import CURRENCY, Cast
+from contrast.accounts import CURRENCY, ContrastAccounts
 from contrast.documents import PROTOCOLS, Cell, Place, percentile
 from domain.errors import ShardwiseError, Unreachable
 from domain.money import Money
@@ -38,19 +38,19 @@ class Load:
         return 2 * max(self.concurrencies) + 1
 
 
-class Lanes:
-    """Who pays whom. On one shard and across shards the sources are the same; only the target lies elsewhere."""
+class AccountPairs:
+    """Which account pays which. The sources are the same on one shard and across shards; only the targets differ."""
 
-    def __init__(self, cast: Cast, at_once: int) -> None:
-        self._shards = cast.shards
-        self._sources = {shard: cast.take(shard, at_once) for shard in self._shards}
-        self._targets = {shard: cast.take(shard, at_once) for shard in self._shards}
-        [self._hot] = cast.take(self._shards[0])
+    def __init__(self, accounts: ContrastAccounts, at_once: int) -> None:
+        self._shards = accounts.shards
+        self._sources = {shard: accounts.take(shard, at_once) for shard in self._shards}
+        self._targets = {shard: accounts.take(shard, at_once) for shard in self._shards}
+        [self._hot] = accounts.take(self._shards[0])
         self._at_once = at_once
 
     def of(self, protocol: Protocol, place: Place, number: int) -> tuple[str, str, str]:
-        """Source, target and the source's shard of a cell's transfer `number`. Any `at_once` in a row share no account,
-        but a hot one."""
+        """Source, target and the source's shard of a cell's transfer `number`. Any `at_once` transfers in a row share
+        no account, except the hot one."""
         shard_number = number % len(self._shards) if place is Place.SPREAD else 0
         account_number = number // (len(self._shards) if place is Place.SPREAD else 1) % self._at_once
         here = self._shards[shard_number]
@@ -67,7 +67,7 @@ class Batch:
 
 @dataclass(slots=True)
 class _Measured:
-    """`taken` in seconds, one for each transfer, declined ones too."""
+    """`taken`: seconds of each transfer, declined ones included."""
 
     ended: list[TransferResult] = field(default_factory=list)
     taken: list[float] = field(default_factory=list)
@@ -98,16 +98,18 @@ class _Measured:
 
 
 class Loader:
-    def __init__(self, sagas: TransferSagas, cast: Cast, load: Load, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, sagas: TransferSagas, accounts: ContrastAccounts, load: Load, on_progress: Callable[[str], None]
+    ) -> None:
         self._sagas = sagas
-        self._run_id = cast.run_id
-        self._lanes = Lanes(cast, max(load.concurrencies))
+        self._run_id = accounts.run_id
+        self._pairs = AccountPairs(accounts, max(load.concurrencies))
         self._load = load
-        self._say = say
+        self._on_progress = on_progress
 
     async def run(self) -> list[Cell]:
-        """Everything once in each round and the protocols in turn, so that a machine whose speed drifts slows all of
-        them; a round that only warms up goes before."""
+        """A warm-up, then every cell once in each round. The protocols take turns, so that a machine whose speed drifts
+        slows all of them."""
         warm_up = Batch(self._load.concurrencies[-1], min(self._load.transfers, WARM_UP_TRANSFERS_MAX))
         for protocol in PROTOCOLS:
             await self._carry_out(protocol, Place.SPREAD, warm_up, "warm-up")
@@ -119,7 +121,7 @@ class Loader:
             batch = await self._carry_out(protocol, place, Batch(concurrency, self._load.transfers), name)
             measured[cell].add(batch)
             so_far = measured[cell].cell(protocol, place, concurrency)
-            self._say(
+            self._on_progress(
                 f"round {number + 1} of {self._load.rounds}: {place}, {concurrency} at once, {protocol}: "
                 f"{so_far.per_second:.1f} transfers/s"
             )
@@ -133,7 +135,7 @@ class Loader:
         measured = _Measured()
 
         async def one(number: int) -> None:
-            source, target, shard = self._lanes.of(protocol, place, number)
+            source, target, shard = self._pairs.of(protocol, place, number)
             transfer_id = f"{self._run_id}-{name}-{protocol}-{number}"
             async with turns:
                 began = time.perf_counter()

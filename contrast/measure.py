@@ -1,4 +1,4 @@
-"""The whole contrast: the protocols under load and alone, what others see in their middle, and the two styles."""
+"""The whole contrast: each protocol under load and alone, what others see in its middle, both styles of orders."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from sqlalchemy import text
 
 from contrast import costs, pause, styles
-from contrast.cast import Cast, hire
+from contrast.accounts import open_accounts
 from contrast.documents import Border, ContrastDocument, Machine
 from contrast.load import Load, Loader
 from contrast.watched_worker import watched_worker
 from domain.errors import Refused, Unreachable
+from domain.identifiers import contrast_id
 from shardwise.connections import Connections, connected
 from shardwise.transfers.sagas import TransferSagas
 from stack.settings import Settings
@@ -46,45 +47,45 @@ class Size:
 QUICK = Size(Load((1, 4), 6), 2, 300, 4)
 
 
-async def contrasted(settings: Settings, size: Size, say: Callable[[str], None]) -> ContrastDocument:
-    """Everything, measured in one run on the stack that is up. `Refused` where another one runs."""
+async def contrasted(settings: Settings, size: Size, on_progress: Callable[[str], None]) -> ContrastDocument:
+    """Measures everything in one run on the stack that is up. `Refused` while another contrast runs."""
     began, load_before = time.monotonic(), os.getloadavg()[0]
     task = asyncio.current_task()
     assert task is not None
-    # What is held back has to be released, whoever ends us.
+    # However this process is ended, a transfer that is held back must be released.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with connected(settings, long_running=True) as to, _turn(to):
         sagas = TransferSagas(to.temporal, settings)
         if not await sagas.has_worker():
             raise Unreachable("no_worker", "no worker polls for transfers: start one with `shardwise up` or `worker`")
         run_id = secrets.token_hex(4)
-        goods = await styles.put_on_shelf(to.router, run_id)
-        cast = await hire(to.router, run_id, size.accounts_per_shard)
-        accounts = sum(len(each) for each in cast.free.values())
-        say(f"opened {accounts} accounts contrast-{cast.run_id}-…, paid in from equity; they stay")
+        skus = await styles.list_products(to.router, run_id)
+        accounts = await open_accounts(to.router, run_id, size.accounts_per_shard)
+        count = sum(len(each) for each in accounts.free.values())
+        on_progress(f"opened {count} accounts {contrast_id(f'{run_id}-…')}, paid in from equity; they stay")
         document = ContrastDocument(
             ok=False,
-            run_id=cast.run_id,
-            accounts=accounts,
-            shards=cast.shards,
-            machine=await _machine(to, cast, load_before),
+            run_id=run_id,
+            accounts=count,
+            shards=accounts.shards,
+            machine=await _machine(to, accounts.shards[0], load_before),
             seconds=0,
-            cells=await Loader(sagas, cast, size.load, say).run(),
+            cells=await Loader(sagas, accounts, size.load, on_progress).run(),
             costs=[],
             middles=[],
             style_cells=[],
             style_costs=[],
         )
-        loader = styles.StyleLoader(to, settings, cast, goods, say)
+        loader = styles.StyleLoader(to, settings, accounts, skus, on_progress)
         document.style_cells = await loader.cells(size.load.concurrencies, size.orders, size.load.rounds)
         document.style_costs = await loader.costs(size.cost_transfers)
         async with watched_worker(to, settings) as worker:
-            say("one transfer at a time: events, round trips, locks")
-            document.costs = await costs.measure_costs(await to.temporal(), worker, cast, size.cost_transfers)
-            watch = pause.Watch(to.router, sagas, worker, cast, size.lock_timeout_ms)
+            on_progress("one transfer at a time: events, round trips, locks")
+            document.costs = await costs.measure_costs(await to.temporal(), worker, accounts, size.cost_transfers)
+            observer = pause.Observer(to.router, sagas, worker, accounts, size.lock_timeout_ms)
             for border in Border:
-                say(f"holding a transfer by {border.protocol} back {border}")
-                document.middles.append(await watch.middle(border))
+                on_progress(f"holding a transfer by {border.protocol} back {border}")
+                document.middles.append(await observer.middle(border))
     document.ok = all(middle.settled for middle in document.middles)
     document.seconds = round(time.monotonic() - began, 1)
     document.machine.load_average_after = os.getloadavg()[0]
@@ -93,15 +94,15 @@ async def contrasted(settings: Settings, size: Size, say: Callable[[str], None])
 
 @asynccontextmanager
 async def _turn(to: Connections) -> AsyncIterator[None]:
-    """One contrast at a time: two would measure each other, and share a queue."""
+    """One contrast at a time: two would slow each other, and share a task queue."""
     async with to.cluster.catalog.transaction() as connection:
         if not await connection.scalar(_TAKE_TURN):
             raise Refused("contrast_runs", "another `shardwise contrast` runs on this installation")
         yield
 
 
-async def _machine(to: Connections, cast: Cast, load_before: float) -> Machine:
-    async with to.cluster.primaries[cast.shards[0]].transaction() as connection:
+async def _machine(to: Connections, shard: str, load_before: float) -> Machine:
+    async with to.cluster.primaries[shard].transaction() as connection:
         postgres = str(await connection.scalar(_POSTGRES))
     return Machine(
         cpus=os.cpu_count() or 1,

@@ -1,4 +1,4 @@
-"""The middle of a transfer: it is held back at a border, and everybody else is asked what they notice of it."""
+"""The middle of a transfer: it is held back at a border, and what readers, writers and servers see is recorded."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from contrast.cast import CURRENCY, Cast
+from contrast.accounts import CURRENCY, ContrastAccounts
 from contrast.documents import Balances, Border, Middle, Server, Side, Writer
 from contrast.load import CENT
 from contrast.probes.row_waits import wait_for_account
+from contrast.probes.vacuum import Vacuumed, vacuum_accounts
 from contrast.watched_worker import WatchedWorker
 from domain.errors import Unreachable
 from domain.money import Money
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus
 from shards.accounts.reads import read_account
 from shards.connections.database import Database
-from shards.monitoring.vacuum import Vacuumed, vacuum_accounts
 from shards.outbox.horizon import Horizon, read_horizon
 from shards.routing.router import Router
 from shardwise.transfers.sagas import TransferSagas
@@ -24,30 +24,30 @@ from workflows.interfaces import TransferResult
 
 AMOUNT = Money.parse("30.00", CURRENCY)
 UNRELATED_TRANSFERS = 5
-# On each shard of one pause: the paused account, its neighbour, and two that have nothing to do with it.
+# For each pause on each shard: the paused account, its neighbour, and two unrelated ones.
 ACCOUNTS_PER_SHARD = 4 * len(Border)
-ANSWER_SECONDS_MAX = 60.0
-# What is kept back for a moment, as any transaction does, is not what the paused one keeps back.
+SETTLED_SECONDS_MAX = 60.0
+# Every transaction holds the horizon back for a moment: only what lasts is due to the paused one.
 LOOKS_MAX = 10
 LOOK_EVERY_SECONDS = 0.05
-# Whoever else reads at that moment, an analyze above all, keeps dead rows too: for no longer than all of these.
+# Other readers, above all an ANALYZE, keep dead rows too, but for no longer than all of these together.
 VACUUM_AGAIN_SECONDS = (0.1, 0.3, 0.9)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One side of the paused transfer, and who shares its server."""
+    """One side of the paused transfer, with other accounts on the same server."""
 
     side: Side
     shard: str
     account: str
     neighbour: str
-    strangers: tuple[str, str]
+    unrelated: tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class _Noticed:
-    """`others` end after the pause where it kept them waiting."""
+class _Observed:
+    """A writer's task ends after the pause if the pause made it wait."""
 
     middle: Balances
     writers: list[tuple[Writer, asyncio.Task[float]]]
@@ -56,54 +56,54 @@ class _Noticed:
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
-    """`router` without time limits; `sagas` are run by the stack's own workers, as anybody's transfers are."""
+class Observer:
+    """`router` has no time limits. The stack's own workers run the transfers of `sagas`, as they run anybody's."""
 
     router: Router
     sagas: TransferSagas
     worker: WatchedWorker
-    cast: Cast
+    accounts: ContrastAccounts
     lock_timeout_ms: int
 
     async def middle(self, border: Border) -> Middle:
         """One transfer, paused at `border` and settled afterwards."""
-        source, target = (self._part(side, shard) for side, shard in zip(Side, self.cast.shards[:2], strict=True))
+        source, target = (self._part(side, shard) for side, shard in zip(Side, self.accounts.shards[:2], strict=True))
         transfer = Transfer(self._id(border, "paused"), source.account, target.account, AMOUNT)
         before = await self._balances(source, target, None)
         async with self.worker.held_back(transfer, border) as handle:
-            noticed = await self._notice(border, source, target, before)
+            observed = await self._observe(border, source, target, before)
         result = await handle.result()
-        for writer, other in noticed.writers:
+        for writer, other in observed.writers:
             writer.transfer_ms = round(await other * 1000, 1)
         return Middle(
             protocol=border.protocol,
             border=border,
             amount=AMOUNT.amount,
             currency=CURRENCY,
-            paused_ms=round(noticed.seconds * 1000, 1),
+            paused_ms=round(observed.seconds * 1000, 1),
             before=before,
-            middle=noticed.middle,
+            middle=observed.middle,
             after=await self._balances(source, target, before),
-            writers=[writer for writer, _ in noticed.writers],
-            servers=noticed.servers,
+            writers=[writer for writer, _ in observed.writers],
+            servers=observed.servers,
             settled=result.status is TransferStatus.SETTLED,
         )
 
     def _part(self, side: Side, shard: str) -> Part:
-        account, neighbour, *strangers = self.cast.take(shard, 4)
-        return Part(side, shard, account, neighbour, (strangers[0], strangers[1]))
+        account, neighbour, *unrelated = self.accounts.take(shard, 4)
+        return Part(side, shard, account, neighbour, (unrelated[0], unrelated[1]))
 
-    async def _notice(self, border: Border, source: Part, target: Part, before: Balances) -> _Noticed:
+    async def _observe(self, border: Border, source: Part, target: Part, before: Balances) -> _Observed:
         began = time.perf_counter()
         seen = await self._balances(source, target, before)
         writers = await asyncio.gather(*(self._writer(border, part) for part in (source, target)))
         servers = await asyncio.gather(*(self._server(border, part) for part in (source, target)))
         for writer, other in writers:
             writer.settled_in_pause = other.done() and other.exception() is None
-        return _Noticed(seen, writers, servers, time.perf_counter() - began)
+        return _Observed(seen, writers, servers, time.perf_counter() - began)
 
     async def _balances(self, source: Part, target: Part, before: Balances | None) -> Balances:
-        """As anybody reads them who asks each shard."""
+        """As any reader gets them from the two shards."""
         began = time.perf_counter()
         found = [(await read_account(self.router, part.account)).balance for part in (source, target)]
         seconds = time.perf_counter() - began
@@ -115,14 +115,14 @@ class Watch:
         )
 
     async def _writer(self, border: Border, part: Part) -> tuple[Writer, asyncio.Task[float]]:
-        """The row is asked for, and an ordinary transfer of the account sent: out of the source, in to the target.
+        """Waits for the row's lock, then sends an ordinary transfer of the account: from the source or to the target.
 
-        Where the row is free, the transfer is waited for; where it is not, it waits until the pause is over.
+        If the row is free, that transfer is awaited; if not, it waits until the pause is over.
         """
         debited, credited = part.account, part.neighbour
         if part.side is Side.TARGET:
             debited, credited = credited, debited
-        # First, so that only the paused transfer can be in its way.
+        # First, so that only the paused transfer can make it wait.
         waited = await wait_for_account(self.router, part.account, self.lock_timeout_ms)
         other = asyncio.create_task(self._send(self._id(border, f"other-{part.side}"), debited, credited))
         if waited.got_it:
@@ -141,7 +141,7 @@ class Watch:
         database = self.router.cluster.primaries[part.shard]
         before = await read_horizon(database)
         for number in range(UNRELATED_TRANSFERS):
-            await self._send(self._id(border, f"unrelated-{part.side}-{number}"), *part.strangers)
+            await self._send(self._id(border, f"unrelated-{part.side}-{number}"), *part.unrelated)
         after = await self._rested_horizon(part.shard)
         vacuumed = await self._rested_vacuum(database)
         return Server(
@@ -172,16 +172,16 @@ class Watch:
         return vacuumed
 
     async def _send(self, transfer_id: str, source: str, target: str) -> float:
-        """An ordinary transfer within a shard, by the stack's workers; how long it took, in seconds."""
+        """Sends an ordinary transfer within a shard to the stack's workers. Returns the seconds that it took."""
         began = time.perf_counter()
         shard = (await self.router.map()).of_account(source).shard
         transfer = Transfer(transfer_id, source, target, CENT)
-        result = await self.sagas.carry_out(transfer, ProtocolChoice.AUTO, shard, ANSWER_SECONDS_MAX)
+        result = await self.sagas.carry_out(transfer, ProtocolChoice.AUTO, shard, SETTLED_SECONDS_MAX)
         _assert_settled(transfer, result)
         return time.perf_counter() - began
 
     def _id(self, border: Border, name: str) -> str:
-        return f"{self.cast.run_id}-{border.name.lower()}-{name}"
+        return f"{self.accounts.run_id}-{border.name.lower()}-{name}"
 
 
 def _sum(amounts: list[Money]) -> Money:

@@ -1,4 +1,7 @@
-"""The figure of a contrast: small multiples, as SVG and PNG. The same document makes the same SVG, byte by byte."""
+"""The picture of a contrast, as SVG and PNG. The same document makes the same SVG, byte by byte.
+
+Imports matplotlib, which only the extra `plots` installs: see `cli.contrast`.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +21,19 @@ from contrast.facts import finding
 from domain.errors import InvalidInput
 from domain.transfers import Protocol
 
-# Okabe and Ito's, which the colour-blind tell apart too; a marker each for a print without colours.
+# Okabe and Ito's, which the colour-blind can distinguish; a marker each, for a print without colours.
 COLOURS = {Protocol.LOCAL: "#5f5f5f", Protocol.SAGA: "#0072b2", Protocol.TWO_PHASE: "#d55e00"}
 MARKERS = {Protocol.LOCAL: "o", Protocol.SAGA: "s", Protocol.TWO_PHASE: "^"}
 NAMES = {Protocol.LOCAL: "local", Protocol.SAGA: "saga", Protocol.TWO_PHASE: "2PC"}
 INK = "#222222"
 FAINT = "#d9d9d9"
-# The size of a column of text on a page, and twice its sharpness.
+# As wide as a column of text on a page, at twice its resolution.
 INCHES = (10.0, 6.4)
 DOTS_PER_INCH = 160
 
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "shardwise",
-    # Letters as outlines: the same picture wherever it is shown, whatever fonts are there.
+    # Letters as outlines: the picture is the same whatever fonts are installed.
     "svg.fonttype": "path",
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
@@ -44,7 +47,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "xtick.color": INK,
     "ytick.color": INK,
-    # It has to be read on a dark page too.
+    # It must be legible on a dark page too.
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "axes.facecolor": "white",
@@ -52,7 +55,7 @@ STYLE: dict[Any, Any] = {
 
 
 def write_plot(document: ContrastDocument, path: Path) -> list[Path]:
-    """`path` with the suffixes .svg and .png; what was written. `InvalidInput` where that is not possible."""
+    """Writes `path` with the suffixes .svg and .png, and returns both. `InvalidInput` if a file cannot be written."""
     with mpl.rc_context(STYLE):
         figure = _figure(document)
         written = []
@@ -116,7 +119,7 @@ def _latency(axes: Axes, document: ContrastDocument) -> None:
 
 
 def apart(heights: Mapping[Protocol, float], least: float) -> dict[Protocol, float]:
-    """The same in the same order, moved up as far as it takes to be `least` apart: names that can be read."""
+    """The same heights in the same order, moved up until they are `least` apart, so that names do not overlap."""
     placed: dict[Protocol, float] = {}
     floor = float("-inf")
     for protocol, height in sorted(heights.items(), key=lambda each: each[1]):
@@ -139,7 +142,7 @@ def _name(axes: Axes, protocol: Protocol, place: tuple[float, float]) -> None:
 
 
 def _titled(axes: Axes, title: str, unit: str) -> None:
-    """The unit stands under the title instead of on its side."""
+    """The unit is written under the title instead of along the axis."""
     axes.set_title(title, pad=20)
     axes.annotate(unit, (0, 1), xytext=(0, 7), xycoords="axes fraction", textcoords="offset points", fontsize=9)
 
@@ -155,7 +158,7 @@ def _concurrency_axis(axes: Axes, concurrencies: Sequence[int]) -> None:
 def _bars(
     axes: Axes, document: ContrastDocument, title: str, unit: str, value_of: Callable[[Cost], float], form: str
 ) -> None:
-    """Lying, so that names and values are read in one line; the value stands at its bar, and no axis is needed."""
+    """Horizontal, so that name and value are in one line. The value is written at its bar: no axis is needed."""
     values = [value_of(document.cost(protocol)) for protocol in PROTOCOLS]
     names = [NAMES[protocol] for protocol in PROTOCOLS]
     bars = axes.barh(names, values, color=[COLOURS[protocol] for protocol in PROTOCOLS], height=0.62)

@@ -11,7 +11,7 @@ Row = tuple[str, str, str]
 STYLES = (Style.ORCHESTRATED, Style.CHOREOGRAPHED)
 COLUMNS: Row = ("", *STYLES)
 _TO_READ: Row = (
-    "to know how an order stands, one reads",
+    "to see the state of an order, read",
     "its row, or its one workflow: the history is the story",
     "its row: the newest event, and who reacts to it next; the story is in all reactors' histories (`order trace`)",
 )
@@ -23,28 +23,28 @@ _TO_CHANGE: Row = (
 
 
 def rows(document: ContrastDocument) -> list[Row]:
-    """One row a fact, one column a style, in the order of `COLUMNS`."""
+    """One row for each fact, one column for each style, in the order of `COLUMNS`."""
     costs = [document.style_cost(style) for style in STYLES]
     return [
         *(_speed(document, concurrency) for concurrency in document.concurrencies),
         _row("alone: latency", *(f"{cost.latency_ms:.0f} ms" for cost in costs)),
         _row("workflows", *(str(cost.workflows) for cost in costs)),
         _row("history events", *(str(cost.history_events) for cost in costs)),
-        _row("events told by the shards", *(str(cost.outbox_events) for cost in costs)),
+        _row("outbox events", *(str(cost.outbox_events) for cost in costs)),
         _TO_READ,
         _TO_CHANGE,
     ]
 
 
 def finding(document: ContrastDocument) -> str:
-    """What the figures say, in one sentence."""
+    """The result in one sentence."""
     most = document.concurrencies[-1]
-    led, followed = (document.style_cell(style, most) for style in STYLES)
+    orchestrated, choreographed = (document.style_cell(style, most) for style in STYLES)
     one, many = (document.style_cost(style) for style in STYLES)
     return (
         f"Without a coordinator an order takes {many.workflows} workflows and {many.history_events} history events for "
         f"{one.history_events}, {many.latency_ms / one.latency_ms:.1f} times as long, and with {most} at once reaches "
-        f"{followed.per_second / led.per_second:.0%} of the throughput"
+        f"{choreographed.per_second / orchestrated.per_second:.0%} of the throughput"
     )
 
 
@@ -60,13 +60,13 @@ def markdown(document: ContrastDocument) -> str:
 
 def _speed(document: ContrastDocument, concurrency: int) -> Row:
     cells = (document.style_cell(style, concurrency) for style in STYLES)
-    return _row(f"{concurrency} at once: orders/s; p50 / p95 / p99", *(_told(cell) for cell in cells))
+    return _row(f"{concurrency} at once: orders/s; p50 / p95 / p99", *(_cell_text(cell) for cell in cells))
 
 
-def _told(cell: StyleCell) -> str:
+def _cell_text(cell: StyleCell) -> str:
     return f"{cell.per_second:.1f}; {cell.p50_ms:.0f} / {cell.p95_ms:.0f} / {cell.p99_ms:.0f} ms"
 
 
 def _row(label: str, *cells: str) -> Row:
-    led, followed = cells
-    return label, led, followed
+    orchestrated, choreographed = cells
+    return label, orchestrated, choreographed

@@ -1,4 +1,4 @@
-"""The same order in both styles: led by one workflow, and carried on by the reactors of four services."""
+"""The same order in both styles: orchestrated by one workflow, and carried on by the reactors of four services."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from itertools import product
 
 from temporalio.client import Client
 
-from contrast.cast import CURRENCY, Cast
+from contrast.accounts import CURRENCY, ContrastAccounts
 from contrast.documents import StyleCell, StyleCost, percentile
 from domain.catalogue import Product
 from domain.choreography import REACTIONS, EventKind
 from domain.errors import Refused, ShardwiseError, Unreachable
-from domain.identifiers import order_saga_id
+from domain.identifiers import contrast_id, order_saga_id
 from domain.money import Money
 from domain.orders import Order, OrderLine, OrderStatus, Style
 from domain.shard_map import ShardMap
@@ -37,38 +37,32 @@ WAIT_SECONDS = 120.0
 STOCK = 1_000_000
 PRICE = Money(1, CURRENCY)
 WARM_UP_ORDERS = 4
-# Reactors run on behind the order's final row.
+# Reactors still run after the order's row is final.
 SETTLED_WITHIN_SECONDS = 30.0
 _KINDS = (EventKind.ORDER_PLACED, EventKind.STOCK_RESERVED, EventKind.PAYMENT_HELD, EventKind.ORDER_CONFIRMED)
-# Of a confirmed order: its placement, and who reacts to each of its events.
+# Of a confirmed order: its placement, and one for each reaction to its events.
 WORKFLOWS = 1 + sum(len(REACTIONS[kind]) for kind in _KINDS)
 
 
-@dataclass(frozen=True, slots=True)
-class Goods:
-    """What each order is of: two products, in two ranges where there are two."""
+async def list_products(router: Router, run_id: str) -> tuple[str, str]:
+    """Lists two products for this run, with enough stock, and returns their SKUs. They stay.
 
-    skus: tuple[str, str]
-
-
-async def put_on_shelf(router: Router, run_id: str) -> Goods:
-    """Two products of this run with enough in stock; they stay.
-
-    `Refused` with `no_products` where none was ever imported: the first ones decide how SKUs are cut into ranges, and
-    these should not.
+    `Refused` with `no_products` if none was ever imported: the first import decides how SKUs are cut into ranges, and
+    these products should not.
     """
     shard_map = await router.map()
     if not shard_map.ranges_cut:
         message = "import products first: the first ones decide how SKUs are cut into ranges, and these should not"
         raise Refused("no_products", message)
-    skus = _apart(shard_map, run_id)
-    await import_products(router, [Product(sku, f"Contrast {run_id}", PRICE, STOCK) for sku in skus])
-    return Goods(skus)
+    skus = _on_two_shards(shard_map, run_id)
+    products = [Product(sku, f"Contrast {run_id}", PRICE, STOCK) for sku in skus]
+    await import_products(router, products, for_contrast=True)
+    return skus
 
 
-def _apart(shard_map: ShardMap, run_id: str) -> tuple[str, str]:
-    """In ranges of two shards where any two first letters lead there."""
-    names = [f"{letter}-contrast-{run_id}" for letter in "0AMZaz"]
+def _on_two_shards(shard_map: ShardMap, run_id: str) -> tuple[str, str]:
+    """In ranges of two shards, if any two first letters lead to two."""
+    names = [contrast_id(f"{letter}-{run_id}") for letter in "0AMZaz"]
     for one, other in itertools.combinations(names, 2):
         if shard_map.of_sku(one).shard != shard_map.of_sku(other).shard:
             return one, other
@@ -97,17 +91,22 @@ class _Measured:
 
 class StyleLoader:
     def __init__(
-        self, to: Connections, settings: Settings, cast: Cast, goods: Goods, say: Callable[[str], None]
+        self,
+        to: Connections,
+        settings: Settings,
+        accounts: ContrastAccounts,
+        skus: tuple[str, str],
+        on_progress: Callable[[str], None],
     ) -> None:
         self._to = to
         self._styles = OrderStyles(to.temporal, to.router, settings)
-        self._cast = cast
-        self._goods = goods
-        self._say = say
-        self._customers = [account for shard in cast.shards for account in cast.take(shard)]
+        self._run_id = accounts.run_id
+        self._skus = skus
+        self._on_progress = on_progress
+        self._customers = [account for shard in accounts.shards for account in accounts.take(shard)]
 
     async def cells(self, concurrencies: Sequence[int], orders: int, rounds: int) -> list[StyleCell]:
-        """The styles in turn, so that a machine whose speed drifts slows both. Every order is confirmed."""
+        """The styles take turns, so that a machine whose speed drifts slows both. Every order is confirmed."""
         for style in Style:
             await self._carry_out(style, 1, WARM_UP_ORDERS, "warm-up")
         measured = {cell: _Measured() for cell in product(concurrencies, Style)}
@@ -118,11 +117,11 @@ class StyleLoader:
             so_far.taken += more.taken
             so_far.seconds += more.seconds
             rate = so_far.cell(style, concurrency).per_second
-            self._say(f"round {number + 1} of {rounds}: {concurrency} at once, {style}: {rate:.1f} orders/s")
+            self._on_progress(f"round {number + 1} of {rounds}: {concurrency} at once, {style}: {rate:.1f} orders/s")
         return [found.cell(style, concurrency) for (concurrency, style), found in measured.items()]
 
     async def costs(self, orders: int) -> list[StyleCost]:
-        """One order after the other, with nothing beside it."""
+        """One order after the other, with nothing else running."""
         return [await self._cost(style, orders) for style in Style]
 
     async def _cost(self, style: Style, orders: int) -> StyleCost:
@@ -145,8 +144,8 @@ class StyleLoader:
 
         async def one(number: int) -> None:
             customer = self._customers[number % len(self._customers)]
-            order_id = f"{self._cast.run_id}-{name}-{style}-{number}"
-            lines = tuple(OrderLine(sku, 1, PRICE) for sku in self._goods.skus)
+            order_id = contrast_id(f"{self._run_id}-{name}-{style}-{number}")
+            lines = tuple(OrderLine(sku, 1, PRICE) for sku in self._skus)
             async with turns:
                 began = time.perf_counter()
                 result = await self._confirmed(Order(order_id, customer, CURRENCY, lines, style=style))
@@ -174,7 +173,7 @@ class StyleLoader:
 
 
 async def _in_temporal(client: Client, order_id: str, style: Style) -> tuple[int, int]:
-    """Workflows of one order, and the events of all their histories, once all of them have ended."""
+    """How many workflows one order took, and the events of all their histories, once all have ended."""
     if style is Style.ORCHESTRATED:
         history = await client.get_workflow_handle(workflow_id(order_id)).fetch_history()
         return 1, len(history.events)
@@ -183,4 +182,4 @@ async def _in_temporal(client: Client, order_id: str, style: Style) -> tuple[int
         found = [each async for each in client.list_workflows(query)]
         if len(found) == WORKFLOWS and all(each.close_time is not None for each in found):
             return WORKFLOWS, sum(each.history_length for each in found)
-    raise Unreachable("contrast_stalled", f"the reactors of order {order_id} do not come to their end")
+    raise Unreachable("contrast_stalled", f"the reactors of order {order_id} do not end")

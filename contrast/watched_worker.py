@@ -1,7 +1,7 @@
 """A worker inside this process, on a queue of its own: its statements are traced, and its transfers can be held back.
 
-The workflows, activities and statements are the product's. What is held back is one activity of one transfer, before
-its first statement, where the product itself would wait if its worker died there.
+The workflows, activities and statements are the product's. A transfer is held back in one activity, before its first
+statement, which is where it would wait if its worker died there.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from workers.run import new_worker
 from workflows.interfaces import TransferResult
 from workflows.transfers.transfer import TASK_QUEUE
 
-# The same in every run: the next one carries out what a killed one has left behind.
+# The same in every run, so that the next run carries out what a killed one has left behind.
 QUEUE = "contrast"
 REACHED_SECONDS_MAX = 60.0
 ENDED_SECONDS_MAX = 60.0
@@ -50,7 +50,7 @@ _HELD_BACK: dict[Border, tuple[Step, Participant | None]] = {
 
 @dataclass(slots=True)
 class Pause:
-    """`reached` once every attempt waits for `released`."""
+    """`reached`: the activity waits for `released`."""
 
     border: Border
     reached: asyncio.Event = field(default_factory=asyncio.Event)
@@ -91,22 +91,22 @@ class WatchedWorker:
         self._router = to.router
         self._pauses = pauses
         self._sagas = TransferSagas(to.temporal, settings, QUEUE)
-        # A local activity would be tried again while it is held back: the border is the same, the history shorter.
+        # A local activity would be tried again while it is held back.
         regular = settings.model_copy(update={"activity_mode": "regular"})
         self._durable_sagas = TransferSagas(to.temporal, regular, QUEUE)
 
     async def carry_out(self, transfer: Transfer, protocol: Protocol) -> TransferResult:
-        """As the product's own workers would."""
+        """As the product's own workers do."""
         return await _result(await self._start(self._sagas, transfer, protocol))
 
     @asynccontextmanager
     async def held_back(self, transfer: Transfer, border: Border) -> AsyncIterator[Handle]:
-        """The transfer stands at `border` inside the block. Afterwards, however the block ends, it goes on, and the
-        block's end waits for that: nothing may stay in doubt."""
+        """Holds the transfer at `border` inside the block. However the block ends, the transfer then goes on, and its
+        end is awaited: nothing may stay in doubt."""
         pause = self._pauses.of_saga[transfer.saga_id] = Pause(border)
         handle = await self._start(self._durable_sagas, transfer, border.protocol)
         try:
-            with _told_if_late(transfer):
+            with _stalled_if_late(transfer):
                 await within(pause.reached.wait(), REACHED_SECONDS_MAX)
             yield handle
         finally:
@@ -120,7 +120,7 @@ class WatchedWorker:
 
 @asynccontextmanager
 async def watched_worker(to: Connections, settings: Settings) -> AsyncIterator[WatchedWorker]:
-    """Polls inside the block. With the time limits and pools that a worker process has."""
+    """Polls inside the block, with the time limits and pools of a worker process."""
     databases = resolve_databases(settings)
     async with Cluster(databases.shards, databases.catalog, databases.read_model, settings.pool_size) as cluster:
         trace, pauses = Trace(cluster), Pauses()
@@ -144,8 +144,10 @@ async def _result(handle: Handle) -> TransferResult:
 
 
 @contextlib.contextmanager
-def _told_if_late(transfer: Transfer) -> Any:
+def _stalled_if_late(transfer: Transfer) -> Any:
     try:
         yield
     except TimeoutError:
-        raise Unreachable("contrast_stalled", f"{transfer.saga_id} did not come as far as it should") from None
+        raise Unreachable(
+            "contrast_stalled", f"{transfer.saga_id} did not reach the border in {REACHED_SECONDS_MAX:.0f} s"
+        ) from None

@@ -1,4 +1,4 @@
-"""How long somebody has to wait who wants to write an account."""
+"""How long another writer of an account has to wait for its row."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from shards.routing.shard_transaction import ShardTransaction
 
 @dataclass(frozen=True, slots=True)
 class Waited:
-    """`got_it` false: another transaction kept the row, and `lock_timeout` ended the wait."""
+    """`got_it` is false if another transaction kept the row locked and `lock_timeout` ended the wait."""
 
     seconds: float
     got_it: bool
 
 
 async def wait_for_account(router: Router, account_id: str, lock_timeout_ms: int) -> Waited:
-    """Takes the lock that every debit and credit of the account takes first, and gives it back. Changes nothing."""
+    """Takes the lock that every debit and credit of the account takes first, and releases it. Changes nothing."""
     began = time.perf_counter()
 
     async def take(tx: ShardTransaction) -> None:

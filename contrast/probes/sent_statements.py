@@ -1,7 +1,7 @@
-"""What a process sends to its shards, with the times: for who measures a protocol, not for who runs one.
+"""Which statements a process sends to its shards, and when: for measuring a protocol, not for running one.
 
-Counted where it leaves: SQLAlchemy's cursor events for statements, the driver's own log for the BEGIN and COMMIT that
-it adds. Each is one round trip, and a text that its connection has not had before one more: it is parsed first.
+They are counted where they leave: SQLAlchemy's cursor events show the statements, the driver's own log the BEGIN and
+COMMIT that it adds. Each is one round trip. A text that is new to its connection costs one more: it is parsed first.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _CONTROL = re.compile(r"(BEGIN|COMMIT|ROLLBACK)\b")
 _COMMITS = re.compile(r"COMMIT\b|PREPARE TRANSACTION\b")
 _ENDS_PREPARED = re.compile(r"(?:COMMIT|ROLLBACK) PREPARED '(?P<gid>.+)'")
 _PREPARES = re.compile(r"PREPARE TRANSACTION '(?P<gid>.+)'")
-# A lock that keeps every other debit and credit of the account waiting. Foreign keys take a weaker one.
+# Locks that make every other debit and credit of the account wait. Foreign keys take a weaker one.
 _LOCKS_ACCOUNT = re.compile(r"\bUPDATE account SET\b|\bFROM account\b.*\bFOR NO KEY UPDATE\b", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One statement. `began` and `ended` are of `time.perf_counter`, in seconds."""
+    """One statement. `began` and `ended`: seconds of `time.perf_counter`."""
 
     shard: str
     connection: int
@@ -46,17 +46,18 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """How long account rows of one shard were locked, from the answer to the lock to the answer to what freed it."""
+    """How long account rows of one shard were locked: from the reply to the locking statement to the reply to the
+    statement that released the lock."""
 
     shard: str
     seconds: float
 
 
 class Trace:
-    """Everything that a cluster's shards are sent, oldest first, in `sent`."""
+    """`sent`: every statement that a cluster's shards are sent, oldest first."""
 
     def __init__(self, cluster: Cluster) -> None:
-        """Before the cluster is used: of connections that are open already nothing is seen."""
+        """To be made before the cluster is used: connections that are open already are not traced."""
         self.sent: list[Sent] = []
         self._numbers = itertools.count(1)
         for shard in cluster.shards.values():
@@ -65,7 +66,7 @@ class Trace:
 
     def _listen(self, database: Database) -> None:
         event.listen(database.events, "connect", partial(self._connected, database.name))
-        event.listen(database.events, "before_cursor_execute", _note_the_time)
+        event.listen(database.events, "before_cursor_execute", _note_time)
         event.listen(database.events, "after_cursor_execute", partial(self._executed, database.name))
 
     def _connected(self, shard: str, connection: Any, record: Any) -> None:
@@ -85,7 +86,7 @@ class Trace:
             self.sent.append(Sent(shard, number, query.query, ended - query.elapsed, ended))
 
 
-def _note_the_time(connection: Any, *_: Any) -> None:
+def _note_time(connection: Any, *_: Any) -> None:
     connection.info[_BEGAN] = time.perf_counter()
 
 
@@ -99,7 +100,7 @@ def commits(sent: Iterable[Sent]) -> int:
 
 
 def locks_held(sent: Iterable[Sent]) -> list[Held]:
-    """One for each transaction that locked account rows, those in doubt until they were ended."""
+    """One for each transaction that locked account rows; one in doubt kept its locks until it was ended."""
     open_since: dict[tuple[str, int], float] = {}
     in_doubt_since: dict[str, float] = {}
     held: list[Held] = []

@@ -13,11 +13,11 @@ from sqlalchemy.engine import make_url
 
 from contrast.probes.row_waits import wait_for_account
 from contrast.probes.sent_statements import Trace, commits, locks_held, round_trips
+from contrast.probes.vacuum import vacuum_accounts
 from domain.money import Money
 from domain.transfers import Protocol, ProtocolChoice, Transfer
 from domain.two_phase import Participant
 from shards.connections.cluster import Cluster
-from shards.monitoring.vacuum import vacuum_accounts
 from shards.outbox.horizon import read_horizon
 from shards.transfers import two_phase
 from stack.settings import Databases

@@ -1,4 +1,5 @@
-"""Vacuums a shard's table of accounts, to measure what an open or prepared transaction keeps from being removed."""
+"""What a server's vacuum can remove: nothing newer than the oldest transaction that is still open, a prepared one
+included."""
 
 from __future__ import annotations
 
@@ -15,11 +16,8 @@ _CUTOFF_AGE = re.compile(r"removable cutoff: \d+, which was (\d+) XIDs? old")
 
 @dataclass(frozen=True, slots=True)
 class Vacuumed:
-    """As VACUUM reports it; None if the server reports in another language.
-
-    `dead_rows_kept`: row versions that nobody can see and that could not be removed. `cutoff_age`: how many
-    transactions began since the oldest one that keeps them.
-    """
+    """`dead_rows_kept`: versions that nobody can see and that could not be removed. `cutoff_age`: transactions begun
+    since the oldest one that keeps them. Both as VACUUM reports them; None if it reports in another language."""
 
     dead_rows_kept: int | None
     cutoff_age: int | None
