@@ -8,7 +8,7 @@ WORKDIR /build
 # One lock serves development and production, and Python 3.11's pip checks hashes only for a list that it installs whole
 # (newer ones also take them from a constraints file). So the whole lock is downloaded and checked here, and the image
 # then gets what shardwise itself needs out of these files, with no index to fall back on; the build backend comes out
-# of them too. The embedded servers and the development tools stay behind in this stage.
+# of them too. What the extras name, servers, plots and development tools, stays behind in this stage.
 COPY requirements.lock ./
 RUN pip download --require-hashes --no-deps --only-binary :all: --requirement requirements.lock --dest wheels
 

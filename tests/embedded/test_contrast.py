@@ -1,4 +1,5 @@
-"""`contrast` on a real stack: what must be so at any speed, and that nothing is left of its pauses."""
+"""`contrast` on a real stack: what must be so at any speed, and that neither its pauses nor its orders leave a trace in
+lists."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from domain.identifiers import CONTRAST_SUFFIX, contrast_id
 from tests.support.command import Answer, Shardwise
 
 BOTH = {"source", "target"}
@@ -14,9 +16,9 @@ BOTH = {"source", "target"}
 
 @pytest.fixture(scope="module")
 def contrasted(shardwise: Shardwise, tmp_path_factory: pytest.TempPathFactory) -> tuple[Answer, Path]:
+    """Without a picture; with the folder that it ran in."""
     folder = tmp_path_factory.mktemp("contrast")
-    files = ("--plot", str(folder / "picture"), "--markdown", str(folder / "table.md"))
-    return shardwise("contrast", "--quick", *files), folder
+    return shardwise("contrast", "--quick", "--markdown", "table.md", folder=folder), folder
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +110,43 @@ def test_afterwards_all_is_settled_and_verified(shardwise: Shardwise, document: 
     assert verified.document["in_flight"] == {"orders": 0, "transfers": 0, "money": {}, "prepared_transactions": 0}
 
 
-def test_the_table_and_the_picture_are_written(contrasted: tuple[Answer, Path], document: dict[str, Any]) -> None:
+def test_only_what_was_asked_for_is_written(contrasted: tuple[Answer, Path], document: dict[str, Any]) -> None:
     _, folder = contrasted
-    assert {file.name for file in folder.iterdir()} == {"picture.svg", "picture.png", "table.md"}
+    assert [file.name for file in folder.iterdir()] == ["table.md"]
     assert "| what a crash leaves | " in (folder / "table.md").read_text()
+
+
+def test_lists_and_reports_do_not_show_what_it_made(shardwise: Shardwise, document: dict[str, Any]) -> None:
+    own = shardwise("order", "place", "--customer", "rich", "--line", "LAMP:1").document["order_id"]
+    shardwise.once(lambda found: found["orders"][0]["order_id"] == own, "order", "list", "--limit", "1")
+    # The read model has the contrast's orders: who knows an id may look it up.
+    order_id = contrast_id(f"{document['run_id']}-cost-choreographed-0")
+    details = shardwise.once(lambda found: found["status"] == "confirmed", "order", "details", order_id)
+    customer_id, [one, other] = details["customer"]["customer_id"], [each["sku"] for each in details["items"]]
+    listed = [each["order_id"] for each in shardwise.inside("order", "list", "--limit", "1000").document["orders"]]
+    assert own in listed
+    assert [each for each in listed if each.endswith(CONTRAST_SUFFIX)] == []
+    assert shardwise.inside("order", "list", "--customer", customer_id).document["orders"] == []
+    stock = [each["sku"] for each in shardwise.inside("stock", "list", "--limit", "1000").document["stock"]]
+    assert "LAMP" in stock
+    assert not {one, other} & set(stock)
+    sales = [shardwise.inside("report", "sales", "--by", by).document for by in ("product", "day")]
+    assert "LAMP" in {each["sku"] for each in sales[0]["sales"]}
+    assert not {one, other} & {each["sku"] for each in sales[0]["sales"]}
+    assert sales[0]["totals"] == sales[1]["totals"]
+    assert shardwise.inside("report", "sales", "--sku", one).document["sales"] == []
+
+
+@pytest.mark.parametrize("field", ["order_id", "customer", "line"])
+def test_nobody_orders_by_its_ids(shardwise: Shardwise, document: dict[str, Any], field: str) -> None:
+    order_id = contrast_id(f"{document['run_id']}-cost-choreographed-0")
+    details = shardwise.inside("order", "details", order_id).document
+    given = {"order_id": "own", "customer": "rich", "line": "LAMP:1"}
+    taken = {"order_id": contrast_id("own"), "customer": details["customer"]["customer_id"]}
+    taken["line"] = f"{details['items'][0]['sku']}:1"
+    given[field] = taken[field]
+    placed = shardwise.inside(
+        "order", "place", "--id", given["order_id"], "--customer", given["customer"], "--line", given["line"]
+    )
+    assert placed.exit_code == 2, placed
+    assert "are those of `shardwise contrast`" in placed.document["error"]["message"]

@@ -53,9 +53,10 @@ class Shardwise:
     data_dir: Path
     own_servers: Mapping[str, str] = field(default_factory=dict)
 
-    def __call__(self, *arguments: str, **settings: str) -> Answer:
-        """Run with `--json` last. `settings`: SHARDWISE_ variables, in lower case without the prefix."""
-        with self.begin(*arguments, **settings) as process:
+    def __call__(self, *arguments: str, folder: Path | None = None, **settings: str) -> Answer:
+        """Run with `--json` last, in `folder` or in ours. `settings`: SHARDWISE_ variables, in lower case without the
+        prefix."""
+        with self.begin(*arguments, folder=folder, **settings) as process:
             stdout, stderr = process.communicate(timeout=COMMAND_SECONDS_MAX)
         return self._answer(arguments, process.returncode, stdout, stderr)
 

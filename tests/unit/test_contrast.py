@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -35,6 +37,15 @@ from domain.errors import InvalidInput
 from domain.orders import Style
 from domain.sagas import Reason
 from domain.transfers import Protocol
+from tests.support.nowhere import lead_nowhere
+
+# The command as it is without the extra `plots`.
+WITHOUT_MATPLOTLIB = """
+import sys
+sys.modules["matplotlib"] = None
+from cli.main import run
+sys.exit(run(sys.argv[1:]))
+"""
 
 RATES = {Protocol.LOCAL: 50.0, Protocol.SAGA: 40.0, Protocol.TWO_PHASE: 10.0}
 
@@ -197,7 +208,7 @@ def test_the_finding_is_made_of_the_measured_ratios(document: ContrastDocument) 
 def test_the_styles_have_a_table_and_a_finding_of_their_own(document: ContrastDocument) -> None:
     found = {row[0]: row[1:] for row in style_facts.rows(document)}
     assert found["8 at once: orders/s; p50 / p95 / p99"] == ("40.0; 20 / 30 / 40 ms", "10.0; 20 / 30 / 40 ms")
-    assert found["history events"] == ("14", "41")
+    assert (found["history events"], found["outbox events"]) == (("14", "41"), ("9", "11"))
     assert style_facts.finding(document) == (
         "Without a coordinator an order takes 6 workflows and 41 history events for 14, 4.5 times as long, and with 8 "
         "at once reaches 25% of the throughput"
@@ -250,6 +261,52 @@ def test_the_picture_is_the_same_byte_by_byte_and_has_a_background(document: Con
 def test_a_picture_that_cannot_be_written_is_told(document: ContrastDocument, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="cannot write"):
         write_plot(document, tmp_path / "nowhere" / "contrast")
+
+
+def contrast_without_matplotlib(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", "-c", WITHOUT_MATPLOTLIB, "contrast", "--quick", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_without_matplotlib_a_picture_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lead_nowhere(monkeypatch)
+    answer = contrast_without_matplotlib("--plot", str(tmp_path / "picture"), "--json")
+    assert answer.returncode == 2, answer.stderr
+    error = json.loads(answer.stdout)["error"]
+    assert (error["code"], error["field"]) == ("invalid_input", "plot")
+    assert "pip install 'shardwise[plots]'" in error["message"]
+    for_a_person = contrast_without_matplotlib("--plot", str(tmp_path / "picture"))
+    assert (for_a_person.returncode, for_a_person.stdout) == (2, "")
+    assert "pip install 'shardwise[plots]'" in for_a_person.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "written"), [((), set()), (("--plot", "picture"), {"picture.svg", "picture.png"})], ids=["no", "plot"]
+)
+def test_a_picture_is_written_only_where_it_is_asked_for(
+    asked: tuple[str, ...],
+    written: set[str],
+    document: ContrastDocument,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def contrasted(*_: object) -> ContrastDocument:
+        return document
+
+    monkeypatch.setattr("cli.contrast.contrasted", contrasted)
+    monkeypatch.chdir(tmp_path)
+    assert main.run(["contrast", "--quick", "--json", *asked]) == 0
+    assert {file.name for file in tmp_path.iterdir()} == written
+
+
+def test_without_a_picture_matplotlib_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    lead_nowhere(monkeypatch)
+    answer = contrast_without_matplotlib("--json")
+    assert answer.returncode == 3, answer.stderr
+    assert json.loads(answer.stdout)["error"]["code"] != "invalid_input"
 
 
 def sent(ended: float, sql: str, connection: int = 1, trips: int = 1) -> Sent:

@@ -83,6 +83,7 @@ def test_only_what_the_lock_vouches_for_is_installed() -> None:
     (install,) = [words for keyword, words in BUILD if keyword == "RUN" and "install" in words]
     assert "--no-index" in install
     assert install[install.index("--find-links") + 1] == download[download.index("--dest") + 1]
+    assert install[-1] == "."  # Without an extra: no servers, no plots, no development tools.
     assert not [words for keyword, words in FINAL if keyword == "RUN"]
 
 
