@@ -343,20 +343,20 @@ RECORDS = tuple(sorted(step for step in Step if step.declared.is_record))
 """What the services record on a choreographed order's row. None of them may come to a closed order any more."""
 
 
-def decision_wanted(reason: str | None) -> str:
-    """What an order's decision is asked to be, behind the verb."""
+def requested_decision(reason: str | None) -> str:
+    """The decision that is requested for an order, as the end of its step's summary."""
     return f"abort, {reason}" if reason is not None else "confirm, capture the payment, ask for shipment"
 
 
 @dataclass(frozen=True, slots=True)
-class Called:
-    """A step that a workflow calls. Here, since what workflows define themselves is defined again for each of them."""
+class StepCall:
+    """A step that a workflow calls. It is declared here since a workflow module's classes are built again in each sandbox."""
 
     step: Step
     part: str | None
     summary: str
 
     @classmethod
-    def by(cls, activity: str, part: str | None, because: str | None, facts: dict[str, object]) -> Called:
+    def of(cls, activity: str, part: str | None, because: str | None, facts: dict[str, object]) -> StepCall:
         step = Step.named(activity)
         return cls(step, part, step.summary(because, **facts))

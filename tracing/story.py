@@ -13,7 +13,7 @@ from typing import Any
 from activities.interfaces import StockShare
 from domain.sagas import SagaOutcome
 from domain.step_ids import parse_activity_id
-from domain.steps import Phase, Step, decision_wanted
+from domain.steps import Phase, Step, requested_decision
 from tracing.documents import AlarmDocument, Result, RoundDocument, RowDocument, StepDocument
 from tracing.facts import TEMPORAL_CANCEL, Effect, Handover, LostTask, Request, Round, Run, Timer
 from workflows.orders.saga import goods_of
@@ -116,8 +116,8 @@ def _because(step: Step, effect: Effect | None, answered: str | None, about: Abo
     if step is not Step.DECIDE_ORDER:
         return about.reason
     if effect is None:
-        return decision_wanted(answered)
-    return decision_wanted(effect.refusal.reason if effect.refusal is not None else None)
+        return requested_decision(answered)
+    return requested_decision(effect.refusal.reason if effect.refusal is not None else None)
 
 
 def _facts(step_id: str, about: About) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """How a saga's steps are run: local first and durable behind it, visible when stuck, shielded when it must end.
 
 Nothing here remembers what was done. A local activity is not in the history until its workflow task completes, so
-after a kill the workflow knows too little: rows decide, and undo is safe for steps that never ran.
+after a kill the workflow knows too little. Therefore rows decide, and undoing a step that never ran is safe.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, FailureError,
 
 from activities.interfaces import StepResult
 from domain.sagas import Reason, Refusal, SagaOptions
-from domain.steps import Called
+from domain.steps import StepCall
 
 _WATCHDOG = "watchdog, alarm if not done: "
 
@@ -31,26 +31,26 @@ StepMethod = Callable[[Any, A], Coroutine[Any, Any, R]]
 LOCAL_START_TO_CLOSE = timedelta(seconds=5)
 LOCAL_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_attempts=2)
 
-# Then attempts without limit, never more than 5 s apart, so that work is final soon after a shard's return.
+# Then attempts without limit, never more than 5 s apart, so that the saga goes on soon after a shard's return.
 DURABLE_START_TO_CLOSE = timedelta(seconds=10)
 DURABLE_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=5))
 
 
 class SagaSteps:
-    """Runs the activities of one saga. What a step's `part` is, and its facts, `domain.steps` says."""
+    """Runs the activities of one saga. `domain.steps` declares each step, its `part` and the facts of its summary."""
 
     def __init__(self, options: SagaOptions, on_stuck_changed: Callable[[Sequence[str]], None]) -> None:
-        """`on_stuck_changed` gets the summaries of the steps that are stuck now, none when all move again."""
+        """`on_stuck_changed` gets the summaries of the steps that are stuck now: none when all move again."""
         self._options = options
         self._on_stuck_changed = on_stuck_changed
         self._stuck: list[str] = []
-        self._retries_asked = 0
-        # An activity that was cancelled may be open on the server for a while, and its id is taken as long.
+        self._retries_requested = 0
+        # A cancelled activity may stay open on the server for a while, and as long as it does its id is taken.
         self._started: Counter[str] = Counter()
 
     def retry_now(self) -> None:
         """The operator's retry: every waiting step gets a fresh attempt at once, without back-off."""
-        self._retries_asked += 1
+        self._retries_requested += 1
 
     async def attempt(
         self,
@@ -61,15 +61,15 @@ class SagaSteps:
         because: str | None = None,
         **facts: object,
     ) -> R:
-        """Runs a step that may still fail the saga: raises what no retry can mend, and cancellation."""
-        called = Called.by(step.__name__, part, because, facts)
+        """Runs a step that may still fail the saga: raises failures that no retry can mend, and cancellation."""
+        call = StepCall.of(step.__name__, part, because, facts)
         if self._options.mode == "local_first":
             try:
-                return await self._run_locally(step, argument, called)
+                return await self._run_locally(step, argument, call)
             except FailureError as error:
                 if is_cancelled_exception(error) or (isinstance(error, ApplicationError) and error.non_retryable):
                     raise
-        return await self._run_durably(step, argument, called, give_up=True)
+        return await self._run_durably(step, argument, call, give_up=True)
 
     async def to_the_end(
         self,
@@ -83,39 +83,39 @@ class SagaSteps:
     ) -> R:
         """Runs a step that must succeed, a compensation or anything after the decision: never gives up.
 
-        Even a bug is waited for: the saga is stuck until an operator's retry. Call it under `shielded`. `durable`: not
-        even at first locally, for a step that has to be in the history before it runs.
+        If the step fails for good, a bug, the saga is stuck until an operator's retry. Call it under `shielded`.
+        `durable`: no local attempts, for a step that has to be in the history before it runs.
         """
-        called = Called.by(step.__name__, part, because, facts)
+        call = StepCall.of(step.__name__, part, because, facts)
         if self._options.mode == "local_first" and not durable:
             try:
-                return await self._run_locally(step, argument, called)
+                return await self._run_locally(step, argument, call)
             except FailureError:
                 pass
-        return await self._run_durably(step, argument, called, give_up=False)
+        return await self._run_durably(step, argument, call, give_up=False)
 
-    async def _run_locally(self, step: StepMethod[A, R], argument: A, called: Called) -> R:
+    async def _run_locally(self, step: StepMethod[A, R], argument: A, call: StepCall) -> R:
         # Never schedule_to_close here: it hangs. A failure arrives as a bare ApplicationError. A time-out is an
-        # ActivityError when it happens and a bare TimeoutError when it is replayed: tell them apart by no type.
+        # ActivityError when it happens and a bare TimeoutError when it is replayed: do not distinguish them by type.
         result: R = await workflow.execute_local_activity_method(
             step,
             argument,
-            activity_id=called.step.activity_id(called.part),
-            summary=called.summary,
+            activity_id=call.step.activity_id(call.part),
+            summary=call.summary,
             start_to_close_timeout=LOCAL_START_TO_CLOSE,
             retry_policy=LOCAL_RETRY,
         )
         return result
 
-    async def _run_durably(self, step: StepMethod[A, R], argument: A, called: Called, give_up: bool) -> R:
-        summary = called.summary
+    async def _run_durably(self, step: StepMethod[A, R], argument: A, call: StepCall, give_up: bool) -> R:
+        summary = call.summary
         while True:
-            retries_seen = self._retries_asked
-            # Nothing may come between this and its watchdog: that is how a history tells whose a timer is.
+            retries_seen = self._retries_requested
+            # No command may come between this and its watchdog: a reader of the history relates the two by that.
             task = workflow.start_activity_method(
                 step,
                 argument,
-                activity_id=self._next_id(called),
+                activity_id=self._next_id(call),
                 summary=summary,
                 start_to_close_timeout=DURABLE_START_TO_CLOSE,
                 retry_policy=DURABLE_RETRY,
@@ -132,9 +132,9 @@ class SagaSteps:
                     raise
                 # Non-retryable, so a bug or damage. Only a person can say when to go on.
                 self._set_stuck(summary, True)
-                await workflow.wait_condition(lambda seen=retries_seen: self._retries_asked > seen)  # type: ignore[misc]
+                await workflow.wait_condition(lambda seen=retries_seen: self._retries_requested > seen)  # type: ignore[misc]
             except GeneratorExit:
-                # Thrown out of a worker's cache: nothing can be awaited or told here any more.
+                # Evicted from a worker's cache: nothing can be awaited or reported here any more.
                 raise
             except BaseException:
                 await _abandon(task)
@@ -142,27 +142,27 @@ class SagaSteps:
                 raise
             await _abandon(task)
 
-    def _next_id(self, called: Called) -> str:
-        step_id = called.step.activity_id(called.part)
+    def _next_id(self, call: StepCall) -> str:
+        step_id = call.step.activity_id(call.part)
         self._started[step_id] += 1
-        return called.step.activity_id(called.part, self._started[step_id])
+        return call.step.activity_id(call.part, self._started[step_id])
 
     async def _wait_for(self, task: asyncio.Task[Any], retries_seen: int, summary: str) -> None:
-        """Until the step is done or an operator asked for a retry. A workflow cannot see an activity's attempt
-        count, so it races the activity with a timer; the history does not grow while it waits."""
+        """Waits until the step is done or an operator requests a retry. A workflow cannot see an activity's attempt
+        count, so it races the activity against a timer; the history does not grow while it waits."""
 
-        def woken() -> bool:
-            return task.done() or self._retries_asked > retries_seen
+        def is_done_or_retried() -> bool:
+            return task.done() or self._retries_requested > retries_seen
 
         try:
             await workflow.wait_condition(
-                woken,
+                is_done_or_retried,
                 timeout=self._options.stuck_after_seconds,
                 timeout_summary=_WATCHDOG + summary,
             )
         except TimeoutError:
             self._set_stuck(summary, True)
-            await workflow.wait_condition(woken)
+            await workflow.wait_condition(is_done_or_retried)
 
     def _set_stuck(self, summary: str, stuck: bool) -> None:
         if (summary in self._stuck) == stuck:
@@ -175,9 +175,9 @@ class SagaSteps:
 
 
 async def why_abort(work: Awaitable[Refusal | None], cancelled: Refusal) -> Refusal | None:
-    """What `work`, all of it before the decision, has found against the saga; None: it can go on.
+    """Why the saga must be aborted, according to `work`, all of which is before the decision; None: it can go on.
 
-    A cancel is a refusal too, and so is a step that failed for good: the row is asked, whatever happened.
+    A cancel is a refusal too, and so is a step that failed for good: in each case the row decides next.
     """
     try:
         return await work
@@ -190,8 +190,8 @@ async def why_abort(work: Awaitable[Refusal | None], cancelled: Refusal) -> Refu
 
 
 async def first_refusal(steps: Iterable[Awaitable[StepResult]]) -> Refusal | None:
-    """Of steps that run side by side. Raises what the first one raised, when all have ended: no attempt of ours runs
-    beside its own compensation."""
+    """Of steps that run in parallel. If some raise, raises the first error once all have ended, so that no attempt of
+    ours runs beside its own compensation."""
     answers = await asyncio.gather(*steps, return_exceptions=True)
     for answer in answers:
         if isinstance(answer, BaseException):
@@ -202,7 +202,7 @@ async def first_refusal(steps: Iterable[Awaitable[StepResult]]) -> Refusal | Non
 
 
 async def _abandon(task: asyncio.Task[Any]) -> None:
-    """Cancels an attempt that nobody waits for any more. Should it commit all the same, the barrier knows."""
+    """Cancels an attempt that nobody waits for any more. If it commits all the same, the barrier knows."""
     if not task.done():
         task.cancel()
         with contextlib.suppress(ActivityError):
@@ -210,7 +210,7 @@ async def _abandon(task: asyncio.Task[Any]) -> None:
 
 
 async def shielded(work: Coroutine[Any, Any, R], on_cancel: Callable[[], None]) -> R:
-    """Runs `work` to its end however often the workflow is cancelled meanwhile; `on_cancel` is told each time.
+    """Runs `work` to its end however often the workflow is cancelled meanwhile; calls `on_cancel` each time.
 
     A bare `asyncio.shield` returns at once when it is cancelled, with nothing undone.
     """

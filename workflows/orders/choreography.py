@@ -1,4 +1,4 @@
-"""An order as a choreographed saga: nobody leads it, each service reacts to the events of the others.
+"""An order as a choreographed saga: no coordinator, each service reacts to the events of the others.
 
     orders     place ─▶ OrderPlaced                                                    (`workflows/orders/placement.py`)
     inventory     OrderPlaced ─▶ reserve stock in every range ─▶ StockReserved | StockRefused
@@ -12,8 +12,8 @@
     orders                    StockReleased ─▶ hold released, order closed ─▶ OrderRejected | OrderCancelled
 
 The steps, their barriers and the one decision on the order's row are those of `workflows/orders/saga.py`. Before the
-decision a reactor that is cancelled, or whose step fails for good, tells a refusal; after it each goes to its end.
-`domain/choreography.py` says who reacts to what.
+decision a reactor that is cancelled, or whose step fails for good, records a refusal; after it each runs to its end.
+`domain/choreography.py` declares which reactor reacts to which event.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from activities.interfaces import ChoreographyActivities, OrderActivities, Payme
 from domain.choreography import OrderEvent, Reactor
 from domain.orders import OrderStatus, closing_state
 from domain.sagas import ALREADY_COMPENSATED, Refusal
-from domain.steps import decision_wanted
+from domain.steps import requested_decision
 from workflows.interfaces import Reacted, Reaction
-from workflows.orders.reactions import Reacting
+from workflows.orders.reactor_workflow import ReactorWorkflow
 from workflows.orders.saga import CANCELLED, ORDER_STATUS
 from workflows.saga_steps import first_refusal, why_abort
 from workflows.visibility import CANCELLATION_WINDOW
@@ -38,7 +38,7 @@ from workflows.visibility import CANCELLATION_WINDOW
 
 
 @workflow.defn(name=Reactor.RESERVE_STOCK.workflow_type)
-class ReserveStock(Reacting):
+class ReserveStock(ReactorWorkflow):
     @workflow.run
     async def run(self, event: OrderEvent) -> Reaction:
         reserved = first_refusal(
@@ -46,30 +46,30 @@ class ReserveStock(Reacting):
             for step, goods in self._shares()
         )
         refusal = await why_abort(reserved, CANCELLED)
-        joined = await self._tell(ChoreographyActivities.join_stock, self._order_step(refusal))
+        joined = await self._run_to_the_end(ChoreographyActivities.join_stock, self._order_step(refusal))
         if joined.refusal is not None:
             return self._refused(Reacted.STOCK_REFUSED, joined.refusal)
         return self._ended(Reacted.STOCK_RESERVED, about=self._goods)
 
 
 @workflow.defn(name=Reactor.HOLD_PAYMENT.workflow_type)
-class HoldPayment(Reacting):
+class HoldPayment(ReactorWorkflow):
     _refusal: Refusal | None = None
 
     @workflow.run
     async def run(self, event: OrderEvent) -> Reaction:
         failure = await why_abort(self._hold(), CANCELLED)
         if failure is not None:
-            told = await self._tell(
+            recorded = await self._run_to_the_end(
                 ChoreographyActivities.hold_payment, self._order_step(failure), because=failure.reason
             )
-            self._refusal = told.refusal or failure
+            self._refusal = recorded.refusal or failure
         if self._refusal is not None:
             return self._refused(Reacted.PAYMENT_REFUSED, self._refusal)
         return self._ended(Reacted.PAYMENT_HELD, about=f"{self._order.total} on account {self._order.customer_id}")
 
     async def _hold(self) -> None:
-        """A refusal of its own needs no further step: it is told already, by the one that found it."""
+        """If this step refuses, it has recorded that itself, and no further step is needed."""
         held = await self._steps.attempt(
             ChoreographyActivities.hold_payment,
             self._order_step(),
@@ -83,14 +83,14 @@ class HoldPayment(Reacting):
 
 
 @workflow.defn(name=Reactor.CONFIRM_ORDER.workflow_type)
-class ConfirmOrder(Reacting):
+class ConfirmOrder(ReactorWorkflow):
     @workflow.run
     async def run(self, event: OrderEvent) -> Reaction:
         refusal = await why_abort(self._cancellation_window(), CANCELLED)
-        decision = await self._tell(
+        decision = await self._run_to_the_end(
             OrderActivities.decide_order,
             interfaces.DecideOrder(event.order_id, self._order.customer_id, refusal),
-            because=decision_wanted(refusal.reason if refusal else None),
+            because=requested_decision(refusal.reason if refusal else None),
         )
         if not decision.is_confirmed:
             return self._ended(Reacted.ABORTING, decision.refusal)
@@ -105,14 +105,14 @@ class ConfirmOrder(Reacting):
 
 
 @workflow.defn(name=Reactor.ABORT_ORDER.workflow_type)
-class AbortOrder(Reacting):
+class AbortOrder(ReactorWorkflow):
     @workflow.run
     async def run(self, event: OrderEvent) -> Reaction:
         refusal = self._order.refusal or ALREADY_COMPENSATED
-        decision = await self._tell(
+        decision = await self._run_to_the_end(
             OrderActivities.decide_order,
             interfaces.DecideOrder(event.order_id, self._order.customer_id, refusal),
-            because=decision_wanted(refusal.reason),
+            because=requested_decision(refusal.reason),
         )
         if decision.is_confirmed:
             return self._ended(Reacted.PASSED_OVER, about="the order is confirmed")
@@ -123,10 +123,10 @@ class AbortOrder(Reacting):
 
 
 @workflow.defn(name=Reactor.SHIP_ORDER.workflow_type)
-class ShipOrder(Reacting):
+class ShipOrder(ReactorWorkflow):
     @workflow.run
     async def run(self, event: OrderEvent) -> Reaction:
-        await self._finish(self._consume())
+        await self._to_its_end(self._consume())
         return self._ended(Reacted.STOCK_CONSUMED, about=self._goods)
 
     async def _consume(self) -> None:
@@ -139,13 +139,13 @@ class ShipOrder(Reacting):
 
 
 @workflow.defn(name=Reactor.CREDIT_MERCHANT.workflow_type)
-class CreditMerchant(Reacting):
+class CreditMerchant(ReactorWorkflow):
     @workflow.run
     async def run(self, event: OrderEvent) -> Reaction:
         order = self._order
         if order.total.minor > 0:
             credit = interfaces.CreditMerchant(event.saga_id, order.customer_id, order.total)
-            await self._tell(PaymentActivities.credit_merchant, credit, total=order.total)
+            await self._run_to_the_end(PaymentActivities.credit_merchant, credit, total=order.total)
         return self._ended(Reacted.MERCHANT_CREDITED, about=str(order.total))
 
 
@@ -153,13 +153,14 @@ class CreditMerchant(Reacting):
 
 
 @workflow.defn(name=Reactor.RELEASE_STOCK.workflow_type)
-class ReleaseStock(Reacting):
-    """Of every share, reserved or not: releasing what never was is safe, and bars it from being reserved late."""
+class ReleaseStock(ReactorWorkflow):
+    """Releases every share, reserved or not: releasing one that never was reserved is safe, and bars it from being
+    reserved late."""
 
     @workflow.run
     async def run(self, event: OrderEvent) -> Reaction:
-        await self._finish(self._release())
-        await self._tell(ChoreographyActivities.join_release, self._order_step())
+        await self._to_its_end(self._release())
+        await self._run_to_the_end(ChoreographyActivities.join_release, self._order_step())
         return self._ended(Reacted.STOCK_RELEASED, about=self._goods)
 
     async def _release(self) -> None:
@@ -172,11 +173,11 @@ class ReleaseStock(Reacting):
 
 
 @workflow.defn(name=Reactor.CLOSE_ORDER.workflow_type)
-class CloseOrder(Reacting):
+class CloseOrder(ReactorWorkflow):
     @workflow.run
     async def run(self, event: OrderEvent) -> Reaction:
         refusal = self._order.refusal or ALREADY_COMPENSATED
-        await self._tell(
+        await self._run_to_the_end(
             OrderActivities.abort_order,
             interfaces.AbortOrder(event.order_id, self._order.customer_id, refusal),
             because=refusal.reason,
@@ -186,7 +187,7 @@ class CloseOrder(Reacting):
         return self._ended(Reacted(ended), refusal)
 
 
-REACTORS: dict[Reactor, type[Reacting]] = {
+REACTORS: dict[Reactor, type[ReactorWorkflow]] = {
     Reactor.RESERVE_STOCK: ReserveStock,
     Reactor.HOLD_PAYMENT: HoldPayment,
     Reactor.CONFIRM_ORDER: ConfirmOrder,

@@ -3,14 +3,15 @@
 claim the id ─▶ look up prices ─▶ write the order, pending ─▶ OrderPlaced          (`workflows/orders/choreography.py`)
                                          └▶ refused: the reason is kept beside the id
 
-Started again by `recover` for an order whose row a restored shard has forgotten, it may meet goods that the reactors
-have reserved on other shards. Where the order can never be opened any more it gives them back.
+`recover` starts it again for an order whose row was lost when its shard was restored. Then the reactors may have
+reserved stock on other shards. If the order can never be opened any more, this workflow releases that stock.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 
 from temporalio import workflow
 
@@ -28,11 +29,13 @@ from domain.choreography import PLACEMENT_TYPE, Choreography
 from domain.identifiers import order_saga_id
 from domain.orders import OrderStatus, closing_state
 from domain.sagas import ALREADY_COMPENSATED, Refusal, SagaOutcome
-from domain.steps import decision_wanted
+from domain.steps import requested_decision
 from workflows.interfaces import PlaceChoreographed, Placement
 from workflows.orders.saga import CANCELLED, ORDER_STATUS, goods_of, price
 from workflows.saga_steps import SagaSteps, shielded, why_abort
-from workflows.visibility import of_saga, show_stuck, why
+from workflows.visibility import saga_attribute, show_stuck, with_reason
+
+R = TypeVar("R")
 
 RELEASES_STOCK = "release-stock-of-an-absent-order"
 
@@ -44,28 +47,27 @@ class PlaceChoreographedOrder:
         self._request = request
         self._order = request.order
         self._steps = SagaSteps(request.options, self._on_stuck_changed)
-        self._cancelled = False
+        self._cancel_requested = False
         self._details = ""
 
     @workflow.run
     async def run(self, request: PlaceChoreographed) -> Placement:
-        order = self._order
-        claimed = await shielded(self._claim(), self._on_cancel)
+        claimed = await self._to_its_end(self._claim_id())
         refusal = claimed.refusal
         if refusal is None:
-            refused = CANCELLED if self._cancelled else await why_abort(self._place(claimed), CANCELLED)
-            if refused is not None:
-                refusal = await shielded(self._refuse(claimed, refused), self._on_cancel)
+            failure = CANCELLED if self._cancel_requested else await why_abort(self._place(claimed), CANCELLED)
+            if failure is not None:
+                refusal = await self._to_its_end(self._refuse(claimed, failure))
         if refusal is not None:
-            self._tell(why(OrderStatus.of_state(closing_state(refusal.reason)), refusal))
-        return Placement(order.order_id, refusal, order.content_hash)
+            self._show_details(with_reason(OrderStatus.of_state(closing_state(refusal.reason)), refusal))
+        return Placement(self._order.order_id, refusal, self._order.content_hash)
 
     @workflow.update
     async def retry(self) -> None:
-        """Gives every waiting step a fresh attempt at once. Harmless where none is waiting."""
+        """Gives every waiting step a fresh attempt at once. Harmless if none is waiting."""
         self._steps.retry_now()
 
-    async def _claim(self) -> Claimed:
+    async def _claim_id(self) -> Claimed:
         return await self._steps.to_the_end(OrderActivities.claim_order_id, self._order, order_id=self._order.order_id)
 
     async def _place(self, claimed: Claimed) -> Refusal | None:
@@ -82,18 +84,19 @@ class PlaceChoreographedOrder:
             total=total,
         )
         if placed.refusal is None:
-            self._tell(
+            self._show_details(
                 f"placed: {total}, carried out by the other workflows of its Saga, {order_saga_id(order.order_id)}"
             )
         return placed.refusal
 
     async def _refuse(self, claimed: Claimed, refusal: Refusal) -> Refusal | None:
-        """Asks the row, which may be there all the same: then the order's events go on from what it has decided."""
+        """Decides on the row. If there is a row after all, the order's events go on from its decision, and this returns
+        None."""
         order = self._order
         decision = await self._steps.to_the_end(
             OrderActivities.decide_order,
             DecideOrder(order.order_id, order.customer_id, refusal),
-            because=decision_wanted(refusal.reason),
+            because=requested_decision(refusal.reason),
         )
         if decision.outcome is not SagaOutcome.ABSENT:
             return None
@@ -108,7 +111,7 @@ class PlaceChoreographedOrder:
         return kept
 
     async def _release(self, claimed: Claimed) -> None:
-        """Of every share, reserved or not: the decision has barred the order, so nothing of it can be needed."""
+        """Releases every share, reserved or not: the decision has barred the order, so it needs none of them."""
         saga_id, currency = order_saga_id(self._order.order_id), self._order.currency
         await asyncio.gather(
             *(
@@ -122,16 +125,19 @@ class PlaceChoreographedOrder:
             )
         )
 
-    def _on_cancel(self) -> None:
-        self._cancelled = True
+    async def _to_its_end(self, work: Coroutine[Any, Any, R]) -> R:
+        return await shielded(work, self._on_cancel)
 
-    def _tell(self, details: str) -> None:
-        """While nothing is stuck."""
+    def _on_cancel(self) -> None:
+        self._cancel_requested = True
+
+    def _show_details(self, details: str) -> None:
+        """Call it only while nothing is stuck: it replaces what `show_stuck` shows."""
         self._details = details
         workflow.set_current_details(details)
 
     def _on_stuck_changed(self, stuck: Sequence[str]) -> None:
         show_stuck(stuck, self._details)
         status = OrderStatus.STUCK if stuck else OrderStatus.PENDING
-        saga = of_saga(order_saga_id(self._order.order_id))
+        saga = saga_attribute(order_saga_id(self._order.order_id))
         workflow.upsert_search_attributes([ORDER_STATUS.value_set(status), *saga])

@@ -1,15 +1,16 @@
 """A batch of transfers: two rounds over all source shards side by side, in the order of the file on each of them.
 
-The rows know what has become of each line. The workflow keeps no more than how far it has come on each shard, and says
-so to whoever asks.
+The rows hold each line's outcome. The workflow keeps only how far it has come on each shard, and its query `progress`
+returns that.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -22,11 +23,11 @@ from workflows.saga_steps import shielded
 
 TASK_QUEUE = "transfers"
 
-# A line range is some chunks of some transactions, and is heard of after each of these.
+# A line range is several chunks of a few transactions each, and its activity heartbeats after each transaction.
 START_TO_CLOSE = timedelta(minutes=5)
-# Scheduled, started and completed, and a workflow task of its own: at most.
+# At most: scheduled, started and completed, and a workflow task of its own.
 EVENTS_PER_RANGE = 6
-# Whatever was asked for: Temporal ends a workflow with more than 51,200.
+# Whatever the request says: Temporal terminates a workflow with more than 51,200 events.
 EVENTS_MAX = 40_000
 RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=5))
 
@@ -36,26 +37,38 @@ class TransferBatchWorkflow:
     @workflow.init
     def __init__(self, batch: TransferBatch) -> None:
         self._batch = batch
-        self._progress = batch.progress or _beginning(Round.FIRST, batch.lines)
+        self._progress = batch.progress or _start_of(Round.FIRST, batch.lines)
         self._ranges = 0
 
     @workflow.run
     async def run(self, batch: TransferBatch) -> BatchProgress:
-        # A cancel is not heard: each line has an outcome of its own, and what has left one account must arrive.
         with bad_input_refused():
-            return await shielded(self._carry_out(), lambda: None)
+            if self._progress.round_ is Round.FIRST:
+                await self._to_its_end(self._carry_out_round())
+                self._begin_second_round()
+            await self._to_its_end(self._carry_out_round())
+            await self._to_its_end(self._finish())
+        return self._progress
 
     @workflow.query
     def progress(self) -> BatchProgress:
         return self._progress
 
-    async def _carry_out(self) -> BatchProgress:
-        await self._round()
-        if self._progress.round_ is Round.FIRST:
-            # All that the first round moved has arrived, and can be spent.
-            second = _beginning(Round.SECOND, self._batch.lines)
-            self._progress = replace(second, counts=self._progress.counts)
-            await self._round()
+    async def _to_its_end(self, work: Coroutine[Any, Any, None]) -> None:
+        """Ignores cancels: each line has an outcome of its own, and what has left one account must arrive."""
+        await shielded(work, on_cancel=lambda: None)
+
+    async def _carry_out_round(self) -> None:
+        await asyncio.gather(*(self._carry_out_round_on(shard) for shard in sorted(self._progress.after)))
+        if any(after is not None for after in self._progress.after.values()):
+            workflow.continue_as_new(replace(self._batch, progress=self._progress))
+
+    def _begin_second_round(self) -> None:
+        """All that the first round moved has arrived, and can be spent."""
+        second = _start_of(Round.SECOND, self._batch.lines)
+        self._progress = replace(second, counts=self._progress.counts)
+
+    async def _finish(self) -> None:
         await workflow.execute_activity_method(
             TransferBatchActivities.finish_batch,
             self._batch.batch_id,
@@ -63,15 +76,9 @@ class TransferBatchWorkflow:
             start_to_close_timeout=timedelta(seconds=10),
             retry_policy=RETRY,
         )
-        return self._progress
 
-    async def _round(self) -> None:
-        await asyncio.gather(*(self._on_shard(shard) for shard in sorted(self._progress.after)))
-        if any(after is not None for after in self._progress.after.values()):
-            workflow.continue_as_new(replace(self._batch, progress=self._progress))
-
-    async def _on_shard(self, shard: str) -> None:
-        """Until the round is done there, or the history is long enough."""
+    async def _carry_out_round_on(self, shard: str) -> None:
+        """Ends when the round is done on this shard, or when the history has become long."""
         round_, options = self._progress.round_, self._batch.options
         while (after := self._progress.after[shard]) is not None and not self._history_is_long():
             self._ranges += 1
@@ -89,10 +96,10 @@ class TransferBatchWorkflow:
             )
 
     def _history_is_long(self) -> bool:
-        """By what this run has done, and not by what the SDK tells of the history: behind a task that was lost with its
-        worker, a replay was told another length than the run itself."""
+        """Counted from what this run has done, not read from the SDK: after a task that was lost with its worker, the
+        SDK reported another history length to a replay than to the run itself."""
         return self._ranges * EVENTS_PER_RANGE >= min(self._batch.options.events_max, EVENTS_MAX)
 
 
-def _beginning(round_: Round, lines: Mapping[str, int]) -> BatchProgress:
+def _start_of(round_: Round, lines: Mapping[str, int]) -> BatchProgress:
     return BatchProgress(round_, dict.fromkeys(lines, 0))

@@ -1,14 +1,15 @@
 """A transfer of money between two accounts, by the protocol that its caller picked.
 
-open ─┬─ both accounts on one shard: moved in the same transaction, whatever was asked for
+open ─┬─ both accounts on one shard: moved in the same transaction, whatever protocol was requested
       ├─ saga: `workflows.transfers.saga`
       └─ 2pc:  `workflows.transfers.two_phase`
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import timedelta
+from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
@@ -20,9 +21,11 @@ from workflows.interfaces import CarryOutTransfer, TransferResult
 from workflows.saga_steps import SagaSteps, shielded
 from workflows.transfers.saga import TransferSaga, decided
 from workflows.transfers.two_phase import commit_across
-from workflows.visibility import of_saga, show_stuck, why
+from workflows.visibility import saga_attribute, show_stuck, with_reason
 
 TASK_QUEUE = "transfers"
+
+R = TypeVar("R")
 
 TRANSFER_STATUS = SearchAttributeKey.for_keyword("TransferStatus")
 PROTOCOL = SearchAttributeKey.for_keyword("Protocol")
@@ -48,28 +51,19 @@ class TransferWorkflow:
 
     @workflow.run
     async def run(self, request: CarryOutTransfer) -> TransferResult:
-        opened = await shielded(self._open(), self._on_cancel)
-        self._say(f"pending: {self._told(opened)}")
-        decision = await shielded(self._carry_out(opened), self._on_cancel)
-        self._status = TransferStatus.SETTLED if decision.is_confirmed else TransferStatus.DECLINED
-        told = self._told(opened)
-        self._say(
-            f"settled: {told}" if decision.is_confirmed else why(self._status, decision.refusal or ALREADY_COMPENSATED)
-        )
-        self._tell(opened.protocol)
-        await shielded(workflow.wait_condition(workflow.all_handlers_finished), self._on_cancel)
-        return TransferResult(
-            self._status,
-            decision.refusal,
-            opened.protocol,
-            opened.source_shard,
-            opened.target_shard,
-            self._transfer.content_hash,
-        )
+        opened = await self._to_its_end(self._open())
+        self._show_details(f"pending: {self._sentence(opened)}")
+        if opened.protocol is Protocol.SAGA:
+            decision = await self._to_its_end(self._saga.carry_out(opened))
+        elif opened.protocol is Protocol.TWO_PHASE:
+            decision = await self._to_its_end(self._commit_across(opened))
+        else:
+            decision = self._decided_when_opened(opened)
+        return await self._close(opened, decision)
 
     @workflow.update
     async def retry(self) -> TransferStatus:
-        """Gives every waiting step a fresh attempt at once. Harmless where none is waiting."""
+        """Gives every waiting step a fresh attempt at once. Harmless if none is waiting."""
         self._steps.retry_now()
         return self._status
 
@@ -81,13 +75,10 @@ class TransferWorkflow:
             source=self._transfer.source,
         )
 
-    async def _carry_out(self, opened: OpenedTransfer) -> Decision:
-        if opened.protocol is Protocol.SAGA:
-            return await self._saga.carry_out(opened)
-        if opened.protocol is Protocol.TWO_PHASE:
-            return await self._commit_across(opened)
+    def _decided_when_opened(self, opened: OpenedTransfer) -> Decision:
+        """Within one shard, or refused: opening it was all of it."""
         decision = decided(opened)
-        assert decision is not None, "what is moved within a shard is decided when it is opened"
+        assert decision is not None, "a transfer within one shard is decided when it is opened"
         return decision
 
     async def _commit_across(self, opened: OpenedTransfer) -> Decision:
@@ -98,6 +89,28 @@ class TransferWorkflow:
             self._transfer, self._steps, shards, lambda: self._cancel_requested, within, opened.state
         )
 
+    async def _close(self, opened: OpenedTransfer, decision: Decision) -> TransferResult:
+        """Waits for the updates that are still running, which must get their results."""
+        if decision.is_confirmed:
+            self._status = TransferStatus.SETTLED
+            self._show_details(f"settled: {self._sentence(opened)}")
+        else:
+            self._status = TransferStatus.DECLINED
+            self._show_details(with_reason(self._status, decision.refusal or ALREADY_COMPENSATED))
+        self._upsert_outcome(opened.protocol)
+        await self._to_its_end(workflow.wait_condition(workflow.all_handlers_finished))
+        return TransferResult(
+            self._status,
+            decision.refusal,
+            opened.protocol,
+            opened.source_shard,
+            opened.target_shard,
+            self._transfer.content_hash,
+        )
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, R]) -> R:
+        return await shielded(work, self._on_cancel)
+
     def _on_cancel(self) -> None:
         self._cancel_requested = True
         self._saga.cancel()
@@ -105,22 +118,22 @@ class TransferWorkflow:
     def _on_stuck_changed(self, stuck: Sequence[str]) -> None:
         show_stuck(stuck, self._details)
         status = TransferStatus.STUCK if stuck else self._status
-        workflow.upsert_search_attributes([TRANSFER_STATUS.value_set(status), *of_saga(self._transfer.saga_id)])
+        workflow.upsert_search_attributes([TRANSFER_STATUS.value_set(status), *saga_attribute(self._transfer.saga_id)])
 
-    def _say(self, details: str) -> None:
-        """While nothing is stuck."""
+    def _show_details(self, details: str) -> None:
+        """Call it only while nothing is stuck: it replaces what `show_stuck` shows."""
         self._details = details
         workflow.set_current_details(details)
 
-    def _told(self, opened: OpenedTransfer) -> str:
-        """The transfer for a person, with the protocol that is run."""
+    def _sentence(self, opened: OpenedTransfer) -> str:
+        """The transfer for a person, with its protocol."""
         transfer = self._transfer
         source, target = f"{transfer.source} on {opened.source_shard}", f"{transfer.target} on {opened.target_shard}"
         protocol = f", by {opened.protocol}" if opened.protocol is not None else ""
         return f"{transfer.amount} from {source} to {target}{protocol}"
 
-    def _tell(self, protocol: Protocol | None) -> None:
-        told = [TRANSFER_STATUS.value_set(self._status), *of_saga(self._transfer.saga_id)]
+    def _upsert_outcome(self, protocol: Protocol | None) -> None:
+        attributes = [TRANSFER_STATUS.value_set(self._status), *saga_attribute(self._transfer.saga_id)]
         if protocol is not None:
-            told.append(PROTOCOL.value_set(protocol))
-        workflow.upsert_search_attributes(told)
+            attributes.append(PROTOCOL.value_set(protocol))
+        workflow.upsert_search_attributes(attributes)

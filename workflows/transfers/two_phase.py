@@ -4,7 +4,7 @@
                                                      └─ no ──▶ abort the source ─▶ abort the target
 
 Only regular activities: votes and decision are in the history, and scheduling the first commit is what records the
-decision. Where the source answers that another coordinator was first, the target follows that answer.
+decision. If the source returns that another coordinator was first, the target follows the source.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ async def commit_across(
     vote_within: timedelta = VOTE_WITHIN,
     state: TransferState = TransferState.PENDING,
 ) -> Decision:
-    """Both accounts or neither; answers what the source's row decided. After `open_transfer`, whose answer `state` is.
+    """Both accounts or neither; returns what the source's row decided. Call it after `open_transfer`, which returned
+    `state`, and under `shielded`: it has to run to its end.
 
-    `shards` are the source's and the target's. `is_cancelled` counts until every vote is in. A participant that has not
-    voted `vote_within` of being asked is a no. Call it under `shielded`: it has to come to its end. Started again from
-    a decided row it only ends what was decided.
+    `shards` are the source's and the target's. `is_cancelled` counts until every vote is in. A participant that does
+    not vote within `vote_within` counts as a no. Started again from a decided row, it only carries out the decision.
     """
-    run = _TwoPhase(transfer, steps, shards)
+    protocol = _TwoPhase(transfer, steps, shards)
     if state is TransferState.PENDING:
-        refusal = await run.votes(is_cancelled, vote_within)
+        refusal = await protocol.prepare_all(is_cancelled, vote_within)
     else:
         refusal = None if state is TransferState.CONFIRMED else ALREADY_COMPENSATED
-    return await run.end(refusal)
+    return await protocol.commit_or_abort(refusal)
 
 
 class _TwoPhase:
@@ -61,15 +61,15 @@ class _TwoPhase:
         self._prepare_order = in_prepare_order(*shards)
         self._shards = dict(self._prepare_order)
 
-    async def votes(self, is_cancelled: Callable[[], bool], within: timedelta) -> Refusal | None:
-        """None: all yes, and not cancelled meanwhile. If we crash here, nothing is decided: see `end`."""
+    async def prepare_all(self, is_cancelled: Callable[[], bool], within: timedelta) -> Refusal | None:
+        """None: every vote is yes, and nobody cancelled meanwhile. If we crash here, nothing is decided."""
         for participant, _ in self._prepare_order:
-            refusal = CANCELLED if is_cancelled() else await self._vote(participant, is_cancelled, within)
+            refusal = CANCELLED if is_cancelled() else await self._prepare(participant, is_cancelled, within)
             if refusal is not None:
                 return refusal
         return CANCELLED if is_cancelled() else None
 
-    async def _vote(
+    async def _prepare(
         self, participant: Participant, is_cancelled: Callable[[], bool], within: timedelta
     ) -> Refusal | None:
         task = workflow.start_activity_method(
@@ -96,18 +96,18 @@ class _TwoPhase:
             return Refusal(Reason.NO_VOTE, f"the {participant} on {shard} did not vote within {within}")
         return vote.refusal
 
-    async def end(self, refusal: Refusal | None) -> Decision:
-        """Commits where `refusal` is None, else aborts: the source, then the target as the source has answered.
+    async def commit_or_abort(self, refusal: Refusal | None) -> Decision:
+        """Commits if `refusal` is None, else aborts: first the source, then the target, which follows the source.
 
-        If we crash here, the history knows the decision as soon as the first of these steps is scheduled, and the next
-        worker goes on with it.
+        If we crash here, the decision is in the history as soon as the first of these steps is scheduled, and the next
+        worker carries it out.
         """
-        source = await self._end(Participant.SOURCE, refusal)
+        source = await self._commit_or_abort(Participant.SOURCE, refusal)
         refusal = None if source.is_committed else source.refusal or refusal or ALREADY_COMPENSATED
-        await self._end(Participant.TARGET, refusal)
+        await self._commit_or_abort(Participant.TARGET, refusal)
         return Decision(SagaOutcome.ABORTING, refusal) if refusal else Decision(SagaOutcome.CONFIRMED)
 
-    async def _end(self, participant: Participant, refusal: Refusal | None) -> Ended:
+    async def _commit_or_abort(self, participant: Participant, refusal: Refusal | None) -> Ended:
         if refusal is None:
             return await self._steps.to_the_end(
                 TwoPhaseActivities.commit_participant,
@@ -134,7 +134,7 @@ class _TwoPhase:
 
 
 async def _abandon(task: asyncio.Task[Vote]) -> None:
-    """Should the attempt prepare all the same, the abort finds it."""
+    """If the attempt prepares all the same, the abort finds and ends it."""
     task.cancel()
     with contextlib.suppress(ActivityError):
         await task

@@ -1,4 +1,4 @@
-"""What all reactors to a choreographed order's events share: how they run their steps, and what is seen of them."""
+"""What all reactors to a choreographed order's events share: how they run their steps, and what Temporal shows."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from domain.sagas import Reason, Refusal
 from workflows.interfaces import Reacted, Reaction
 from workflows.orders.saga import ORDER_STATUS, goods_of
 from workflows.saga_steps import SagaSteps, shielded
-from workflows.visibility import show_stuck, why
+from workflows.visibility import show_stuck, with_reason
 
 A = TypeVar("A")
 R = TypeVar("R")
 
 
-class Reacting:
-    """Runs the steps of one reactor, and decides nothing that the order's row could not contradict.
+class ReactorWorkflow:
+    """Runs the steps of one reactor. The order's row has the last word on whatever it decides.
 
-    Its event may be told twice and late: every step answers what it answered before, or that the order has gone on.
+    Its event may arrive twice, and late: every step then returns its first result, or that the order has gone on.
     """
 
     @workflow.init
@@ -35,27 +35,27 @@ class Reacting:
 
     @workflow.update
     async def retry(self) -> None:
-        """Gives every waiting step a fresh attempt at once. Harmless where none is waiting."""
+        """Gives every waiting step a fresh attempt at once. Harmless if none is waiting."""
         self._steps.retry_now()
 
-    async def _finish(self, work: Coroutine[Any, Any, R]) -> R:
-        """What must be done now that it has come to this, whoever cancels the reactor."""
+    async def _to_its_end(self, work: Coroutine[Any, Any, R]) -> R:
+        """For work that must be done even if the reactor is cancelled."""
         return await shielded(work, lambda: None)
 
-    async def _tell(
+    async def _run_to_the_end(
         self,
         step: Callable[[Any, A], Coroutine[Any, Any, R]],
         request: A,
         because: str | None = None,
         total: Money | None = None,
     ) -> R:
-        return await self._finish(self._steps.to_the_end(step, request, because=because, total=total))
+        return await self._to_its_end(self._steps.to_the_end(step, request, because=because, total=total))
 
     def _order_step(self, refusal: Refusal | None = None) -> OrderStep:
         return OrderStep(self._event.order_id, self._order.customer_id, refusal)
 
     def _shares(self) -> Iterator[tuple[StockStep, str]]:
-        """The stock step of each SKU range, and what a person calls it."""
+        """The stock step of each SKU range, with its goods for a person to read."""
         for share in self._order.stock:
             yield StockStep(self._event.saga_id, self._order.total.currency, share), goods_of(share)
 
@@ -64,13 +64,13 @@ class Reacting:
         return "; ".join(goods for _, goods in self._shares())
 
     def _refused(self, outcome: Reacted, refusal: Refusal) -> Reaction:
-        """By the order's row, which may have been decided before it was asked."""
+        """The order's row refused the step, perhaps because it had been decided before."""
         return self._ended(Reacted.PASSED_OVER if refusal.reason is Reason.ALREADY_COMPENSATED else outcome, refusal)
 
     def _ended(self, outcome: Reacted, refusal: Refusal | None = None, about: str = "") -> Reaction:
-        """The result, told in the current details as well. `about`: what it was done with."""
+        """The result, which it also shows in the current details. `about`: the goods or money concerned."""
         sentence = outcome.replace("_", " ")
-        details = why(sentence, refusal) if refusal else ": ".join(filter(None, (sentence, about)))
+        details = with_reason(sentence, refusal) if refusal else ": ".join(filter(None, (sentence, about)))
         workflow.set_current_details(details)
         return Reaction(outcome, refusal)
 
