@@ -350,7 +350,7 @@ def requested_decision(reason: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class StepCall:
-    """A step that a workflow calls. It is declared here since a workflow module's classes are built again in each sandbox."""
+    """A step that a workflow calls. It is here since each sandbox builds the classes of workflow modules again."""
 
     step: Step
     part: str | None

@@ -1,7 +1,7 @@
-"""What callers of workflows see: their arguments and results. Only data, nothing that decides.
+"""What callers of workflows see: their arguments and results. Only data, no decisions.
 
-The sandbox passes this module through: what stands here is built once in a process, and not again for each workflow.
-So it catches nothing here, and the rules that keep `domain` pure hold for this module too.
+The sandbox passes this module through: its classes are built once in a process, not again for each workflow. So the
+sandbox guards nothing here, and the rules that keep `domain` pure hold for this module too.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from domain.transfer_batch import Round
 from domain.transfers import Protocol, ProtocolChoice, Transfer, TransferStatus
 
 VOTE_WITHIN_SECONDS = 20.0
-# One call of the relay's activity. A hundred of them are a history of some 600 events and most of a day.
+# One call of the relay's activity. A hundred of them make a history of some 600 events, and last most of a day.
 CALL_SECONDS = 600.0
 SWEEP_EVERY_SECONDS = 30.0
-# Five hours: some 3,600 events, below the 4,096 at which Temporal suggests to begin anew.
+# Five hours: some 3,600 events, below the 4,096 at which Temporal suggests continue-as-new.
 SWEEPS_MAX = 600
-# Workers join a sweeper that somebody else has started: it must sweep before anybody waits for it, but not always.
+# Workers join a sweeper that somebody else has started, so its pace must suit them: neither slow nor without rest.
 SWEEP_SECONDS_MIN, SWEEP_SECONDS_MAX = 1.0, 60.0
-# More than a history has when its first line range is begun.
+# More events than a history has when its first line range begins.
 BATCH_EVENTS_MIN = 10
 
 
@@ -45,7 +45,7 @@ class PlaceOrder:
 
 @dataclass(frozen=True, slots=True)
 class OrderResult:
-    """How the order ended. `content_hash` tells a caller whether it was its own order that this id names."""
+    """How the order ended. By `content_hash` a caller knows whether this id names its own order."""
 
     order_id: str
     status: OrderStatus
@@ -65,8 +65,8 @@ class PlaceChoreographed:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """`refusal`: why there is no order row; None: there is one, and it tells the rest. `content_hash` tells a caller
-    whether it was its own order that this id names."""
+    """`refusal`: why there is no order row; None: there is one, and it holds the rest. By `content_hash` a caller knows
+    whether this id names its own order."""
 
     order_id: str
     refusal: Refusal | None
@@ -92,7 +92,7 @@ class Reacted(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """How a reactor to an event of a choreographed order ended. `refusal`: why, where that has a reason."""
+    """How a reactor to an event of a choreographed order ended. `refusal`: why, if there is a reason."""
 
     outcome: Reacted
     refusal: Refusal | None = None
@@ -110,8 +110,8 @@ class CarryOutTransfer:
 
 @dataclass(frozen=True, slots=True)
 class TransferResult:
-    """How the transfer ended. `protocol` is the one that was run, None where nothing was begun. `content_hash` tells a
-    caller whether it was its own transfer that this id names."""
+    """How the transfer ended. `protocol` is the one that was run, None if nothing was begun. By `content_hash` a
+    caller knows whether this id names its own transfer."""
 
     status: TransferStatus
     refusal: Refusal | None
@@ -123,8 +123,8 @@ class TransferResult:
 
 @dataclass(frozen=True, slots=True)
 class BatchOptions:
-    """`range_lines` are one activity, `chunk_lines` one transaction, after which the activity heartbeats, within
-    `heartbeat_seconds`. `events_max`: the history is begun anew when it may have become so long.
+    """One activity carries out `range_lines`; one transaction `chunk_lines`, after which the activity heartbeats,
+    within `heartbeat_seconds`. `events_max`: the workflow continues as new when its history may have become so long.
     """
 
     chunk_lines: int = 10_000
@@ -136,9 +136,9 @@ class BatchOptions:
 
 @dataclass(frozen=True, slots=True)
 class BatchProgress:
-    """How far it has come: by shard, behind which line this round goes on; None where it is done.
+    """How far it has come. `after`: by shard, the line behind which this round goes on; None where the round is done.
 
-    `counts` are of both rounds together: what was postponed is then counted again by how it ended.
+    `counts` cover both rounds: a line that the first postponed is counted again by how it ended.
     """
 
     round_: Round
@@ -166,8 +166,8 @@ class FollowOutbox:
 
 @dataclass(frozen=True, slots=True)
 class SweepInDoubt:
-    """`paused`: it begins with no sweep but those that are asked for. `every_seconds`: the rest after a sweep. After
-    `sweeps_max` of them the history is begun anew, or when Temporal suggests it."""
+    """`paused`: until `resume` it sweeps only on request. `every_seconds`: the rest after a sweep. It continues as new
+    after `sweeps_max` sweeps, or when Temporal suggests it."""
 
     paused: bool = False
     every_seconds: float = SWEEP_EVERY_SECONDS
@@ -176,7 +176,7 @@ class SweepInDoubt:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """How one went that ended `at`. `report` None: it failed, for the reason `failure`; the next one comes anyway."""
+    """How the sweep that ended `at` went. `report` None: it failed, for the reason `failure`; the next comes anyway."""
 
     at: datetime
     report: InDoubtReport | None
@@ -197,7 +197,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rebuild:
-    """`chunk_rows` of a shard are one transaction; a call of `fill_seconds` is one activity."""
+    """One transaction reads `chunk_rows` of a shard; one activity lasts `fill_seconds`."""
 
     chunk_rows: int = 2000
     fill_seconds: float = 600.0
@@ -205,7 +205,7 @@ class Rebuild:
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """How it ended: `switched`; `damaged`, with `next` left as it is to be looked at; or `refused`. `compared` by
+    """How it ended: `switched`; `damaged`, with `next` left as it is for inspection; or `refused`. `compared` is by
     shard, and under `within` what must agree in the version itself."""
 
     phase: Phase

@@ -1,8 +1,8 @@
-"""Follows one shard's outbox for ever: what is decided on the shard reaches the read model and the reactors.
+"""Follows one shard's outbox for ever, so that its events reach the read model and the reactors.
 
-The loops are activities that heartbeat: a workflow's history is no place for each event. Each consumer has one of its
-own, so that one that cannot go on holds up none of the others. When its worker dies Temporal gives it to another, which
-goes on at the position that was kept.
+The loops are activities that heartbeat: a workflow's history is no place for single events. Each consumer has an
+activity of its own, so that a consumer that is blocked does not hold up the others. When a worker dies, Temporal gives
+its activity to another, which goes on at the stored position.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ TASK_QUEUE = "outbox"
 
 SHARD = SearchAttributeKey.for_keyword("Shard")
 
-# A hundred of each are a history of some 2,000 events and most of a day.
+# A hundred calls for each consumer make a history of some 2,000 events, and last most of a day.
 CALLS_MAX = 100
-# Longer than a call, which also has to end what it has begun.
+# Longer than a call, which also has to finish its last slice.
 START_TO_CLOSE = timedelta(seconds=CALL_SECONDS + 60)
-# A worker that is gone for so long is gone.
+# A worker that is silent for so long is taken for dead.
 HEARTBEAT_TIMEOUT = timedelta(seconds=5)
 RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=2))
 
-# A first call is shorter, so that there soon is something to tell, and so that from then on the three end in turn.
+# The first calls are shorter, so that the details soon have positions to show and the three calls end in turn.
 FIRST_SECONDS = 5.0
 
 Follow = Callable[[Any, FollowShard], Coroutine[Any, Any, Followed | int]]
@@ -52,7 +52,7 @@ class OutboxRelay:
             asyncio.create_task(self._follow(RelayActivities.start_reactors, request, "for the reactors", 1 / 3)),
             asyncio.create_task(self._follow(RelayActivities.trim_outbox, request, "and trim it", 2 / 3)),
         ]
-        # None waits for another: one that is stuck would have the others end.
+        # When one ends, all end: waiting for one that is blocked would leave the others at rest.
         ended, others = await workflow.wait(followers, return_when=asyncio.FIRST_COMPLETED)
         for each in others:
             each.cancel()
@@ -63,7 +63,7 @@ class OutboxRelay:
         workflow.continue_as_new(request)
 
     async def _follow(self, consumer: Follow, request: FollowOutbox, why: str, first: float) -> None:
-        """`first`: how much of the time of a call the first one lasts, and some seconds more."""
+        """`first`: the first call lasts this fraction of a call's time, and `FIRST_SECONDS` more."""
         seconds = min(request.call_seconds, first * request.call_seconds + FIRST_SECONDS)
         for _ in range(CALLS_MAX):
             followed = await workflow.execute_activity_method(
@@ -76,20 +76,20 @@ class OutboxRelay:
             )
             seconds = request.call_seconds
             if isinstance(followed, Followed) and followed.standing:
-                workflow.set_current_details(f"{_told(followed)}\n\n{_about(request.shard)}")
+                workflow.set_current_details(f"{_rendered(followed)}\n\n{_about(request.shard)}")
             if workflow.info().is_continue_as_new_suggested():
                 break
 
 
 def _about(shard: str) -> str:
-    """Also for a history that was begun anew, which has neither summary nor details of its start."""
+    """Set anew in each run: after continue-as-new, a run has neither the summary nor the details of its start."""
     return (
-        f"Follows the events of {shard}. Where its consumers stand is told as of when an activity of it last ended; "
-        "`shardwise projection status` tells it as of now."
+        f"Follows the events of {shard}. Its consumers' positions are as of when one of its activities last ended; "
+        "`shardwise projection status` shows them as of now."
     )
 
 
-def _told(followed: Followed) -> str:
+def _rendered(followed: Followed) -> str:
     now = workflow.now()
     lines = [f"* {each.consumer} at {each.position}: {_lag(each)}" for each in followed.standing]
     trimmed = [f"* trimmed up to {followed.trimmed}"] if followed.trimmed is not None else []
@@ -98,5 +98,5 @@ def _told(followed: Followed) -> str:
 
 def _lag(each: Standing) -> str:
     if each.is_lost:
-        return "stands in another history of the shard"
+        return "its position is of another history of the shard"
     return f"{each.events} events behind, the oldest for {each.seconds:.1f} s" if each.events else "nothing behind"

@@ -1,7 +1,7 @@
 """Rebuilds the read model: a new version is filled beside the live one from the shards' tables, compared, switched to.
 
-Orders go on, and so do readers, of the old version until the switch. Reactors have no part in it: they are another
-consumer of the outbox, and nothing here reads events but to bring the new version up to date.
+Orders go on meanwhile, and readers read the old version until the switch. Reactors are not involved: they are another
+consumer of the outbox, and a rebuild reads events only to bring the new version up to date.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from workflows.interfaces import Phase, Rebuild, Rebuilt
 TASK_QUEUE = "outbox"
 WORKFLOW_ID = "read-model-rebuild"
 
-# A worker that is gone for so long is gone; also longer than a chunk takes.
+# A worker that is silent for so long is taken for dead; also longer than a chunk takes.
 HEARTBEAT_TIMEOUT = timedelta(seconds=10)
 RETRY = RetryPolicy(
     initial_interval=timedelta(milliseconds=200),
@@ -28,7 +28,7 @@ RETRY = RetryPolicy(
     non_retryable_error_types=["superseded", "history_lost"],
 )
 COMPARE_WITHIN = timedelta(hours=6)
-# What one switch may take, and what a shard that is away may keep it waiting.
+# How long one switch may take, including the wait for a shard that does not answer.
 STEP_WITHIN = timedelta(seconds=10)
 
 

@@ -108,7 +108,7 @@ async def test_what_it_found_is_in_its_details_and_its_query(sweeper: Handle, sw
         "",
         "* ended shardwise:transfer/ada/t1:source on shard-1: aborted",
         "* waits: shardwise:transfer/ada/t2:source on shard-2, its workflow runs",
-        "* shard-3 could not be asked",
+        "* shard-3 does not answer",
         "",
         in_doubt_sweeper.ABOUT,
     ]

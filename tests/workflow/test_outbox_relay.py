@@ -89,7 +89,7 @@ async def test_it_tells_where_everybody_stands(env: WorkflowEnvironment, answers
     assert about.startswith("Follows the events of shard-1. ")
     assert items == [
         "* live at 894: nothing behind",
-        "* retired at 17: stands in another history of the shard",
+        "* retired at 17: its position is of another history of the shard",
         "* reactors at 890: 3 events behind, the oldest for 1.2 s",
         "* trimmed up to 500",
     ]

@@ -1,4 +1,4 @@
-"""Bad input that only an activity can find. A module of its own, since sandboxes load it: no schema is built here."""
+"""Bad input that only an activity can find. A module of its own, since each sandbox loads it: it builds no schema."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ INVALID_INPUT = "invalid_input"
 
 @contextmanager
 def bad_input_refused() -> Iterator[None]:
-    """What only an activity can find wrong with the input, a shard that nobody has, fails the workflow as its entrance
-    would: with the code and the field, and not as an activity that has failed."""
+    """Fails the workflow as its entrance would, with the code and the field, if an activity finds its input invalid,
+    as when it names a shard that does not exist."""
     try:
         yield
     except ActivityError as error:

@@ -1,7 +1,7 @@
-"""What each workflow type may be started with, and under which id: the door that every client of any language meets.
+"""The entrance of each workflow type: what it may be started with, and under which id, by any client in any language.
 
-The worker asks it before a workflow sees its input, the command line before it believes what a workflow was given. The
-rules themselves are the domain's. `docs/contract.md` tells them to those who start workflows.
+The worker checks each start here before a workflow sees its input; the command line does before it relies on the input
+of a workflow that it finds. The rules themselves are in `domain`. `docs/contract.md` documents them for callers.
 
 A rule may be loosened at any time. One that is made stricter needs `workflow.patched` in what it guards, since input is
 checked again at each replay.
@@ -53,15 +53,15 @@ ENCODING = b"json/plain"
 
 
 class Entrance(Generic[R]):
-    """Of one workflow type. `request` None: it takes nothing. `check` raises `InvalidInput` for a request that no rule
-    allows, or that names another workflow id than this one."""
+    """The entrance of one workflow type. `request` None: it takes no argument. `check` raises `InvalidInput` if the
+    request breaks a rule or needs another workflow id than it was given."""
 
     def __init__(self, request: type[R] | None, check: Callable[[R, str], None]) -> None:
         self.request = request
         self._adapters = [TypeAdapter(request)] if request is not None else []
         self._check = check
 
-    def let_in(self, workflow_id: str, arguments: Sequence[Payload]) -> Any:
+    def read(self, workflow_id: str, arguments: Sequence[Payload]) -> Any:
         if len(arguments) != len(self._adapters):
             wanted = "one argument" if self._adapters else "no argument"
             raise InvalidInput(None, f"expected {wanted}, got {len(arguments)}")
@@ -72,12 +72,12 @@ class Entrance(Generic[R]):
 
 
 def read_start(workflow_type: str, workflow_id: str, arguments: Sequence[Payload]) -> Any:
-    """What this start asks for; None where its type takes nothing. `InvalidInput` naming the field and what was
-    expected."""
+    """The request of this start, checked; None if its type takes no argument. `InvalidInput` naming the field and what
+    was expected."""
     entrance = ENTRANCES.get(workflow_type)
     if entrance is None:
         raise InvalidInput("workflow_type", f"workflow_type: there is no {shown(workflow_type)}")
-    return entrance.let_in(workflow_id, arguments)
+    return entrance.read(workflow_id, arguments)
 
 
 def _decoded(argument: Payload, adapter: TypeAdapter[R]) -> R:
@@ -164,7 +164,7 @@ def _check_batch_options(options: BatchOptions) -> None:
 
 
 def _check_progress(progress: BatchProgress, lines: Mapping[str, int]) -> None:
-    """What the run before has handed over."""
+    """The progress that the run before has passed on."""
     if progress.after.keys() != lines.keys():
         raise InvalidInput("progress.after", "progress.after: expected the same shards as in lines")
     for shard, after in progress.after.items():
@@ -197,7 +197,7 @@ def _keep_sweeping(request: SweepInDoubt, workflow_id: str) -> None:
 
 
 def _sweep_once(_: None, workflow_id: str) -> None:
-    """Its schedule appended the time to the id."""
+    """The schedule of earlier releases appended the time to the id."""
     expected = in_doubt_recovery.WORKFLOW_ID
     if workflow_id != expected and not workflow_id.startswith(f"{expected}-"):
         _check_id(workflow_id, expected)

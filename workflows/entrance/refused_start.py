@@ -1,7 +1,7 @@
-"""What becomes of a start whose input no rule allows: it fails at once, with a code and a sentence.
+"""A start whose input is invalid fails at once, with a code and a sentence.
 
-It stands in for the workflow that was asked for, under its id and type, so that this one never sees what it cannot
-read. It leaves no row, and the id can be used again.
+`RefusedStart` runs in place of the requested workflow, under its id and type, so that no workflow sees input that it
+cannot read. It leaves no row, and the id can be used again.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from temporalio.exceptions import ApplicationError
 from domain.errors import InvalidInput
 
 REFUSED = SearchAttributeKey.for_keyword("Refused")
-"""The code of the refusal, on every workflow that was refused: in lists these are told from what has failed."""
+"""The code of the refusal, on every workflow that was refused. Lists distinguish these from failed ones by it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`field` is None where the input as a whole is at fault."""
+    """`field` is None if the input as a whole is at fault."""
 
     code: str
     message: str

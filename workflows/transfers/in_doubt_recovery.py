@@ -1,7 +1,7 @@
 """One sweep over two-phase commits that nobody decides any more, as a schedule of earlier releases started them.
 
-Nothing starts it any more: `workflows.transfers.in_doubt_sweeper` has its place. It is hosted for the run that such a
-schedule may have left behind, which would otherwise wait for ever for a worker that knows it.
+Nothing starts it any more: `workflows.transfers.in_doubt_sweeper` has replaced it. Workers still host it for a run that
+such a schedule may have left behind, which would otherwise wait for ever for a worker that knows it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Looks after two-phase commits that nobody decides any more: for ever, a sweep every half minute.
+"""Sweeps for two-phase commits that nobody decides any more: for ever, once every half minute.
 
 A transfer's own workflow ends its prepared transactions. This is for those whose workflow was terminated or lost: they
-keep their locks, and hold back their server's vacuum and outbox, until somebody ends them.
+keep their locks, and hold back their server's vacuum and outbox, until they are ended.
 
 A sweep is six events: its timer, one workflow task, and a marker, since it runs as a local activity. That is 720 an
 hour and some 17,000 a day, in a history that is begun anew about five times a day.
@@ -25,10 +25,10 @@ from workflows.visibility import with_items
 TASK_QUEUE = "transfers"
 WORKFLOW_ID = "in-doubt-sweeper"
 
-# Long enough for a workflow to be started behind its first prepare; what runs is never touched.
+# Long enough for a workflow to be visible after its first prepare; a running one is never touched.
 OLDER_THAN_SECONDS = 5.0
 
-# Behind what is told: a history that was begun anew has neither summary nor details of its start.
+# Shown below the rest: after continue-as-new, a run has neither the summary nor the details of its start.
 ABOUT = (
     "Ends two-phase commits that nobody decides any more. The update `sweep` begins a sweep now, the signals `pause` "
     "and `resume` do what they say. Terminated, it is back within half a minute, and not paused."
@@ -44,45 +44,43 @@ class InDoubtSweeper:
     @workflow.init
     def __init__(self, request: SweepInDoubt) -> None:
         self._paused = request.paused
-        self._asked = 0
-        self._answered = 0
+        self._requested = 0
+        self._served = 0
         self._last: Sweep | None = None
 
     @workflow.run
     async def run(self, request: SweepInDoubt) -> None:
-        self._tell()
+        self._show_details()
         for _ in range(request.sweeps_max):
-            await workflow.wait_condition(lambda: not self._paused or self._is_asked())
+            await workflow.wait_condition(lambda: not self._paused or self._is_requested())
             await self._sweep()
             with contextlib.suppress(TimeoutError):
                 await workflow.wait_condition(
-                    self._is_asked, timeout=request.every_seconds, timeout_summary="until the next sweep"
+                    self._is_requested, timeout=request.every_seconds, timeout_summary="until the next sweep"
                 )
             if workflow.info().is_continue_as_new_suggested():
                 break
-        await self._answer_all()
+        await self._serve_all()
         # The next run begins with a sweep.
         workflow.continue_as_new(replace(request, paused=self._paused))
 
     @workflow.signal
     def pause(self) -> None:
-        """No sweep until `resume`, but for those that are asked for. Kept when the history is begun anew; one that was
-        terminated comes back without it."""
+        """No sweep until `resume`, except by the update `sweep`. It outlasts continue-as-new, but not a terminate."""
         self._paused = True
-        self._tell()
+        self._show_details()
 
     @workflow.signal
     def resume(self) -> None:
         self._paused = False
-        self._tell()
+        self._show_details()
 
     @workflow.update
     async def sweep(self) -> Sweep:
-        """Begins a sweep now, paused or not, and answers how it went. One that runs already is waited for, and then
-        another begins."""
-        self._asked += 1
-        mine = self._asked
-        await workflow.wait_condition(lambda: self._answered >= mine)
+        """Begins a sweep now, paused or not, and returns how it went. If one is running, another begins after it."""
+        self._requested += 1
+        mine = self._requested
+        await workflow.wait_condition(lambda: self._served >= mine)
         assert self._last is not None
         return self._last
 
@@ -92,7 +90,7 @@ class InDoubtSweeper:
         return self._last
 
     async def _sweep(self) -> None:
-        asked = self._asked
+        requested = self._requested
         report: InDoubtReport | None = None
         failure: str | None = None
         try:
@@ -108,24 +106,24 @@ class InDoubtSweeper:
                 raise
             failure = str(error.cause or error)
         self._last = Sweep(workflow.now(), report, failure)
-        self._answered = asked
-        self._tell()
+        self._served = requested
+        self._show_details()
 
-    async def _answer_all(self) -> None:
+    async def _serve_all(self) -> None:
         while not workflow.all_handlers_finished():
-            await workflow.wait_condition(lambda: workflow.all_handlers_finished() or self._is_asked())
-            if self._is_asked():
+            await workflow.wait_condition(lambda: workflow.all_handlers_finished() or self._is_requested())
+            if self._is_requested():
                 await self._sweep()
 
-    def _is_asked(self) -> bool:
-        return self._answered < self._asked
+    def _is_requested(self) -> bool:
+        return self._served < self._requested
 
-    def _tell(self) -> None:
+    def _show_details(self) -> None:
         paused = "paused: no sweep until the signal `resume`, but by the update `sweep`" if self._paused else ""
-        workflow.set_current_details("\n\n".join(filter(None, (paused, _told(self._last), ABOUT))))
+        workflow.set_current_details("\n\n".join(filter(None, (paused, _rendered(self._last), ABOUT))))
 
 
-def _told(last: Sweep | None) -> str:
+def _rendered(last: Sweep | None) -> str:
     if last is None:
         return ""
     at = f"last sweep at {last.at:%Y-%m-%dT%H:%M:%SZ}: "
@@ -137,7 +135,7 @@ def _told(last: Sweep | None) -> str:
     lines = [
         *(f"* ended {each.gid} on {each.shard}: {each.outcome}" for each in report.resolved),
         *(f"* waits: {each.gid} on {each.shard}, {each.why}" for each in report.waiting),
-        *(f"* {shard} could not be asked" for shard in report.unreachable),
+        *(f"* {shard} does not answer" for shard in report.unreachable),
     ]
     return with_items(f"{at}{len(report.resolved)} ended, {len(report.waiting)} wait", _at_most(lines))
 
