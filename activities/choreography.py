@@ -1,4 +1,4 @@
-"""What the services tell a choreographed order's row. Contracts: `activities.interfaces.ChoreographyActivities`."""
+"""What the services of an order record on its row. Contracts: `activities.interfaces.ChoreographyActivities`."""
 
 from __future__ import annotations
 

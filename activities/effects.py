@@ -1,4 +1,4 @@
-"""What every activity shares: its failures reach Temporal and the log in one way."""
+"""Shared by all activities: failures reach Temporal and the log in one form."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ GIVEN_UP = ShardwiseError("given_up", "the attempt ran out of time, or nobody wa
 
 
 class StepFailure(ApplicationError):
-    """A failed attempt, as Temporal gets it. `logged`: its one line is written already."""
+    """A failed attempt, as Temporal gets it. `logged`: its log line is already written."""
 
     logged = True
 
 
 def failures_translated(effect: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """Failures as `ApplicationError` with a code as type: non-retryable where no retry can mend them.
+    """Raises failures as `ApplicationError` with a code as type: non-retryable if no retry can mend them.
 
-    The cause is cut off: a traceback of the driver in every history and log line hides the sentence.
+    The cause is cut off: a driver's traceback in every history and log line would hide the sentence.
     """
 
     @functools.wraps(effect)
@@ -46,16 +46,14 @@ def failures_translated(effect: Callable[P, Coroutine[Any, Any, R]]) -> Callable
             raise
         except ShardwiseError as error:
             _log(error)
-            hopeless = isinstance(error, IntegrityViolation)
-            raise StepFailure(error.message, type=error.code, non_retryable=hopeless) from None
+            is_final = isinstance(error, IntegrityViolation)
+            raise StepFailure(error.message, type=error.code, non_retryable=is_final) from None
 
     return translated
 
 
 def shard_of(cluster: Cluster, shard: str) -> Shard:
-    """The shard of this name. Once the shard map has been read, one that is not there is one that nobody has: the
-    failure is for good.
-    """
+    """The shard of this name. Call it after the shard map was read: then an unknown name is a failure for good."""
     if shard not in cluster.shards:
         expected = ", ".join(sorted(cluster.shards))
         message = f"shard: expected one of {expected}, got {shown(shard)}"
@@ -64,9 +62,9 @@ def shard_of(cluster: Cluster, shard: str) -> Shard:
 
 
 def _log(error: ShardwiseError) -> None:
-    where: dict[str, object] = {"code": error.code, "shard": error.shard}
+    fields: dict[str, object] = {"code": error.code, "shard": error.shard}
     if activity.in_activity():
         attempt = activity.info()
-        where |= {"saga": attempt.workflow_id, "step": attempt.activity_type, "attempt": attempt.attempt}
+        fields |= {"saga": attempt.workflow_id, "step": attempt.activity_type, "attempt": attempt.attempt}
     level = logging.ERROR if isinstance(error, IntegrityViolation) else logging.WARNING
-    log.log(level, error.message, extra=where)
+    log.log(level, error.message, extra=fields)

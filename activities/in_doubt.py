@@ -1,4 +1,4 @@
-"""The sweep over what is in doubt. Contract: `activities.interfaces.InDoubtActivities`."""
+"""The sweep over transactions in doubt. Contract: `activities.interfaces.InDoubtActivities`."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ class ShardedInDoubtActivities(InDoubtActivities):
     @activity.defn
     @failures_translated
     async def resolve_in_doubt(self, request: ResolveInDoubt) -> InDoubtReport:
-        ask = partial(coordinator_of, activity.client())
-        return await Sweep(self._router, ask, request.older_than_seconds).run()
+        find_coordinator = partial(coordinator_of, activity.client())
+        return await Sweep(self._router, find_coordinator, request.older_than_seconds).run()

@@ -67,7 +67,7 @@ class ShardedOrderActivities(OrderActivities):
         shard_map = await self._router.map()
         prices = await self._read_prices(unpriced)
         if len(prices) < len(unpriced):
-            # A read is not fenced: perhaps our map is old. Ask a fresh one before saying that there is no such product.
+            # A read is not fenced, so our map may be old. Read by a fresh one before refusing the product as unknown.
             await self._router.refreshed(than=shard_map.version)
             prices = await self._read_prices(unpriced)
         for sku in unpriced:

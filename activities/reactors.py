@@ -1,9 +1,9 @@
 """Starts the reactors of choreographed orders: one shard's consumer of its outbox.
 
-Its position lies on the shard, its effects in Temporal: it moves the position when all reactors of a slice are
-started, and after a crash it meets their events again. A reactor is named after its event, so that it is not started
-twice; one that failed or was terminated is, and so is one that has completed where the order's row still waits for it:
-the shard was restored to before what it did.
+Its position is stored on the shard, its effects are in Temporal: it moves the position when all reactors of a slice are
+started, and after a crash it reads the same events again. A reactor's workflow is named after its event, so that it is
+not started twice. It is started again if it failed or was terminated, and also if it completed while the order's row
+still waits for it: then the shard was restored to a time before the reactor's effect.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SAGA = SearchAttributeKey.for_keyword("Saga")
 SHARD = SearchAttributeKey.for_keyword("Shard")
 
 STARTED_AT_ONCE_MAX = 20
-# A step of a few seconds at most, so that its caller can tell that it is alive.
+# Few enough for a step of a few seconds, so that its caller can see that it is alive.
 EVENTS_MAX = 200
 # After a worker's death its workflow tasks wait this long for another one.
 TASK_TIMEOUT = timedelta(seconds=5)
@@ -60,7 +60,7 @@ class _Poison:
 
 
 class ReactorStarter:
-    """See `shards.outbox.slice` for what it reads and why nothing is skipped."""
+    """`shards.outbox.slice` says what it reads, and why no event is skipped."""
 
     name = REACTORS
 
@@ -70,10 +70,11 @@ class ReactorStarter:
         self._turns = asyncio.Semaphore(STARTED_AT_ONCE_MAX)
 
     async def step(self) -> StepResult:
-        """Takes the next slice. An event that no reactor could take is parked, with its reason; the others go on.
+        """Takes the next slice. An event that cannot be processed is parked (a dead letter), with its reason; the
+        others go on.
 
-        Idempotent. A crash anywhere leaves the position where it was. Raises `Unreachable` where the shard or Temporal
-        does not answer.
+        Idempotent. A crash leaves the position where it was. Raises `Unreachable` if the shard or Temporal does not
+        answer.
         """
         with translating_errors(self._shard.name):
             async with self._shard.snapshot() as snapshot:
@@ -81,25 +82,26 @@ class ReactorStarter:
                 slice_ = await slice_after(snapshot, position, EVENTS_MAX)
                 events, count = await read_choreographed(snapshot, slice_)
                 more = await more_behind(snapshot, slice_)
-            taken = await self._all(self._take(event) for event in events)
+            taken = await self._all(self._start_reactors_to(event) for event in events)
             await self._start_again([each for each in taken if isinstance(each, OrderEvent)])
-            # An idle shard's horizon moves too: without events there is nothing to note.
+            # An idle shard's horizon moves too: without events the position need not be stored.
             if count:
-                await self._move(slice_, [each for each in taken if isinstance(each, _Poison)])
+                await self._move_position(slice_, [each for each in taken if isinstance(each, _Poison)])
         return StepResult(count, more)
 
     async def retry_parked(self) -> int:
-        """Starts what is due by the rows of orders whose events were parked: how many events still are. One whose order
-        has gone on since, or is gone, is parked no longer. Raises `Unreachable`."""
-        still, after = 0, None
+        """Retries every parked event by its order's row: if the event is still the newest, it starts the reactors that
+        are due; if the order has gone on or is gone, nothing is due. In both cases the event is no longer parked.
+        Returns how many events still are. Raises `Unreachable`."""
+        still_parked, after = 0, None
         with translating_errors(self._shard.name):
-            while page := await self._parked_behind(after):
+            while page := await self._parked_after(after):
                 for parked in page:
-                    still += not await self._is_unparked(parked)
+                    still_parked += not await self._is_unparked(parked)
                 after = page[-1]
-        return still
+        return still_parked
 
-    async def _parked_behind(self, after: ParkedEvent | None) -> Sequence[ParkedEvent]:
+    async def _parked_after(self, after: ParkedEvent | None) -> Sequence[ParkedEvent]:
         async with self._shard.transaction() as connection:
             return await parked_events.list_parked(connection, self.name, after=after)
 
@@ -117,18 +119,18 @@ class ReactorStarter:
         return True
 
     async def _all(self, work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-        """The first that finds nobody there ends it for all: each would wait as long to learn the same."""
-        taking = [asyncio.create_task(each) for each in work]
+        """If one raises, the others are cancelled: they would wait as long for Temporal, and fail the same way."""
+        tasks = [asyncio.create_task(each) for each in work]
         try:
-            return await asyncio.gather(*taking)
+            return await asyncio.gather(*tasks)
         finally:
-            for each in taking:
+            for each in tasks:
                 each.cancel()
-            if taking:
-                await asyncio.wait(taking)
+            if tasks:
+                await asyncio.wait(tasks)
 
-    async def _take(self, stored: StoredEvent) -> _Poison | OrderEvent | None:
-        """None: its reactors have begun. The event, where one had begun before."""
+    async def _start_reactors_to(self, stored: StoredEvent) -> _Poison | OrderEvent | None:
+        """None: its reactors have begun. The event, if one of them had begun before."""
         try:
             event = stored.parsed()
             policy = WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
@@ -142,8 +144,8 @@ class ReactorStarter:
         return None if all(begun) else event
 
     async def _start_again(self, begun_before: Sequence[OrderEvent]) -> None:
-        """Reactors that Temporal has seen complete, of events that still are the newest of their orders: what they did
-        is not there, or it is done and doing it again changes nothing."""
+        """Starts reactors that completed before again, if their event is still the newest of its order: their effect is
+        missing, or repeating it changes nothing."""
         if not begun_before:
             return
         async with self._shard.transaction() as connection:
@@ -156,11 +158,11 @@ class ReactorStarter:
         async with self._turns:
             return await start_reactor(self._client, reactor, event, self._shard.name, policy)
 
-    async def _move(self, slice_: Slice, poison: Sequence[_Poison]) -> None:
+    async def _move_position(self, slice_: Slice, poison: Sequence[_Poison]) -> None:
         async with self._shard.transaction() as connection:
             for each in poison:
-                told = f"{each.event.kind} of order {each.event.aggregate_id} is left aside: {each.reason}"
-                log.error(told, extra={"shard": self._shard.name, "code": "event_parked"})
+                message = f"{each.event.kind} of order {each.event.aggregate_id} is parked: {each.reason}"
+                log.error(message, extra={"shard": self._shard.name, "code": "event_parked"})
                 await parked_events.park(connection, self.name, each.event, each.reason)
             await cursors.move_position(connection, self.name, slice_.end)
 
@@ -173,10 +175,10 @@ async def start_reactor(
     reuse_policy: WorkflowIDReusePolicy,
     task_queue: str | None = None,
 ) -> bool:
-    """Has it run on its service's queue: True where it begins now, False where it runs, or has run and `reuse_policy`
-    lets it rest. `shard`: the customer's. Idempotent.
+    """Starts the reactor on its service's queue. True: it begins now. False: it is running, or has run and
+    `reuse_policy` forbids another run. `shard`: the customer's. Idempotent.
 
-    `InvalidInput` where Temporal would never take it, `Unreachable` where it does not answer.
+    `InvalidInput` if Temporal would never accept it, `Unreachable` if it does not answer.
     """
     attributes = [SearchAttributePair(SAGA, event.saga_id), SearchAttributePair(SHARD, shard)]
     try:

@@ -58,7 +58,7 @@ class ShardedReadModelActivities(ReadModelActivities):
         async with read_model.transaction() as connection:
             await switching.assert_is_next(connection, compare.rebuild_id)
         shard = self._router.cluster.primaries[compare.shard] if compare.shard is not None else None
-        async with _beating():
+        async with _heartbeats():
             return Compared(
                 await _compared(shard, read_model, Version.NEXT), await _compared(shard, read_model, Version.LIVE)
             )
@@ -71,12 +71,12 @@ class ShardedReadModelActivities(ReadModelActivities):
 
 async def _compared(shard: Database | None, read_model: Database, version: Version) -> ComparedRows:
     findings, projected = Findings(), Projected()
-    async with _without_timeouts(read_model) as told:
+    async with _without_timeouts(read_model) as projection:
         if shard is None:
-            await check_version(told, findings, version)
+            await check_version(projection, findings, version)
         else:
-            async with _without_timeouts(shard) as ours:
-                projected = await check_projected(ours, told, findings, version)
+            async with _without_timeouts(shard) as source:
+                projected = await check_projected(source, projection, findings, version)
     found = findings.by_check[Check.READ_MODEL]
     examples = tuple(violation.what for violation in found.violations[:EXAMPLES_MAX])
     return ComparedRows(found.checked, projected.moving, found.violation_count, dict(projected.wrong), examples)
@@ -84,16 +84,16 @@ async def _compared(shard: Database | None, read_model: Database, version: Versi
 
 @asynccontextmanager
 async def _without_timeouts(database: Database) -> AsyncIterator[Database]:
-    made = database.without_timeouts()
+    unlimited = database.without_timeouts()
     try:
-        yield made
+        yield unlimited
     finally:
-        await made.close()
+        await unlimited.close()
 
 
 @asynccontextmanager
-async def _beating() -> AsyncIterator[None]:
-    """Heartbeats while the block runs: a look at a large table is one long statement."""
+async def _heartbeats() -> AsyncIterator[None]:
+    """Heartbeats while the block runs: comparing a large table is one long statement."""
 
     async def beat() -> None:
         while True:

@@ -1,7 +1,7 @@
-"""Which class carries out which activities, and which task queue offers them. A worker registers what stands here.
+"""Which class implements which activities, and which task queue offers them. Workers register what is listed here.
 
-An activity is declared by its method in `activities.interfaces` and nowhere again: a step of an order is offered where
-`domain.steps` and `domain.choreography` say that it is walked.
+An activity is declared once, by its method in `activities.interfaces`. `domain.steps` and `domain.choreography` declare
+which service runs a step of an order, and that service's queue offers it.
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ Activity = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """What implementations are made of. `outbox_keep_seconds`: how long events are kept that everybody has taken."""
+    """What implementations need. `outbox_keep_seconds`: how long events are kept after all consumers took them."""
 
     router: Router
     outbox_keep_seconds: float
 
 
 IMPLEMENTATIONS: Mapping[type, Callable[[Wiring], object]] = {
-    OrderActivities: lambda to: ShardedOrderActivities(to.router),
-    ChoreographyActivities: lambda to: ShardedChoreographyActivities(to.router),
-    StockActivities: lambda to: ShardedStockActivities(to.router),
-    PaymentActivities: lambda to: ShardedPaymentActivities(to.router),
-    TransferActivities: lambda to: ShardedTransferActivities(to.router),
-    TransferBatchActivities: lambda to: ShardedTransferBatchActivities(to.router),
-    TwoPhaseActivities: lambda to: ShardedTwoPhaseActivities(to.router),
-    InDoubtActivities: lambda to: ShardedInDoubtActivities(to.router),
-    RelayActivities: lambda to: ShardedRelayActivities(to.router, to.outbox_keep_seconds),
-    ReadModelActivities: lambda to: ShardedReadModelActivities(to.router),
+    OrderActivities: lambda wiring: ShardedOrderActivities(wiring.router),
+    ChoreographyActivities: lambda wiring: ShardedChoreographyActivities(wiring.router),
+    StockActivities: lambda wiring: ShardedStockActivities(wiring.router),
+    PaymentActivities: lambda wiring: ShardedPaymentActivities(wiring.router),
+    TransferActivities: lambda wiring: ShardedTransferActivities(wiring.router),
+    TransferBatchActivities: lambda wiring: ShardedTransferBatchActivities(wiring.router),
+    TwoPhaseActivities: lambda wiring: ShardedTwoPhaseActivities(wiring.router),
+    InDoubtActivities: lambda wiring: ShardedInDoubtActivities(wiring.router),
+    RelayActivities: lambda wiring: ShardedRelayActivities(wiring.router, wiring.outbox_keep_seconds),
+    ReadModelActivities: lambda wiring: ShardedReadModelActivities(wiring.router),
 }
 OF_ORDERS = (OrderActivities, ChoreographyActivities, StockActivities, PaymentActivities)
 OF_TRANSFERS = (TransferActivities, TwoPhaseActivities, InDoubtActivities, TransferBatchActivities)
@@ -64,17 +64,17 @@ OF_OUTBOX = (RelayActivities, ReadModelActivities)
 
 
 def names_of(interface: type) -> list[str]:
-    """Of the activities that it declares."""
+    """The names of the activities that it declares."""
     return sorted(getattr(interface, "__abstractmethods__", ()))
 
 
 def activities_of(interfaces: Iterable[type], wiring: Wiring) -> Sequence[Activity]:
-    """Every activity of these interfaces, as it is carried out."""
+    """The implementation of every activity of these interfaces."""
     made = [(IMPLEMENTATIONS[interface](wiring), interface) for interface in interfaces]
     return [getattr(implementation, name) for implementation, interface in made for name in names_of(interface)]
 
 
 def activities_at(service: Service, wiring: Wiring) -> Sequence[Activity]:
-    """The steps of orders that are walked on this service's queue."""
+    """The steps of orders that run on this service's queue."""
     steps = steps_at(service)
     return [each for each in activities_of(OF_ORDERS, wiring) if each.__name__ in steps]

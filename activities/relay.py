@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from temporalio import activity
 
 from activities.effects import failures_translated, shard_of
-from activities.interfaces import Followed, FollowShard, RelayActivities, Standing
+from activities.interfaces import ConsumerPosition, Followed, FollowShard, RelayActivities
 from activities.reactors import ReactorStarter
 from domain.errors import ShardwiseError
 from shards.connections.shard import Shard
@@ -22,10 +22,10 @@ from shards.projection.projector import Projector
 from shards.routing.router import Router
 
 HEARTBEAT_SECONDS = 1.0
-# How often the connection that listens is asked whether it still is one.
+# How often the listening connection is checked to be alive.
 ALIVE_SECONDS = 5.0
-# Nobody waits for it: it is shown to whoever looks.
-STANDING_SECONDS_MAX = 5.0
+# Only for show in the workflow's details: not worth a longer wait.
+POSITIONS_SECONDS_MAX = 5.0
 
 AssertAlive = Callable[[], Awaitable[None]]
 Listen = Callable[[Callable[[], None]], AbstractAsyncContextManager[AssertAlive]]
@@ -33,7 +33,7 @@ Listen = Callable[[Callable[[], None]], AbstractAsyncContextManager[AssertAlive]
 
 class ShardedRelayActivities(RelayActivities):
     def __init__(self, router: Router, keep_seconds: float) -> None:
-        """`keep_seconds`: how long events are kept that everybody has taken."""
+        """`keep_seconds`: how long events are kept after every consumer has taken them."""
         self._router = router
         self._keep_seconds = keep_seconds
 
@@ -62,15 +62,15 @@ class ShardedRelayActivities(RelayActivities):
 
     async def _followed(self, shard: Shard, taken: int) -> Followed:
         try:
-            async with asyncio.timeout(STANDING_SECONDS_MAX):
+            async with asyncio.timeout(POSITIONS_SECONDS_MAX):
                 lag = await lag_of(shard.primary, self._router.cluster.read_model)
         except (ShardwiseError, TimeoutError):
             return Followed(taken, [])
-        standing = [
-            Standing(name, each.position, each.events, round(each.seconds, 3), each.is_lost)
+        positions = [
+            ConsumerPosition(name, each.position, each.events, round(each.seconds, 3), each.is_lost)
             for name, each in lag.by_consumer.items()
         ]
-        return Followed(taken, standing, lag.trimmed if lag.trimmed != BEGINNING else None)
+        return Followed(taken, positions, lag.trimmed if lag.trimmed != BEGINNING else None)
 
     async def _shard(self, request: FollowShard) -> Shard:
         await self._router.map()
@@ -79,7 +79,7 @@ class ShardedRelayActivities(RelayActivities):
 
 @asynccontextmanager
 async def _not_listening(_: Callable[[], None]) -> AsyncIterator[AssertAlive]:
-    """For a consumer that is in no hurry: it only polls."""
+    """For a consumer that is not urgent: it only polls."""
 
     async def alive() -> None:
         pass
@@ -93,11 +93,11 @@ async def _follow(consumer: Consumer, shard: str, seconds: float, listen: Listen
     async with listen(notified.set) as assert_alive:
         loops = [
             asyncio.create_task(follow(consumer, shard, notified, taken)),
-            asyncio.create_task(_ask(assert_alive)),
-            asyncio.create_task(_beat(taken)),
+            asyncio.create_task(_check_listening(assert_alive)),
+            asyncio.create_task(_heartbeat(taken)),
         ]
         try:
-            await _first_to_end(loops, seconds)
+            await _run_until_one_ends(loops, seconds)
         finally:
             for loop in loops:
                 loop.cancel()
@@ -105,8 +105,8 @@ async def _follow(consumer: Consumer, shard: str, seconds: float, listen: Listen
     return taken.get(consumer.name, 0)
 
 
-async def _first_to_end(loops: Sequence[asyncio.Task[None]], seconds: float) -> None:
-    """Until the time is over or the worker shuts down; raises what a loop raises."""
+async def _run_until_one_ends(loops: Sequence[asyncio.Task[None]], seconds: float) -> None:
+    """Returns when the time is over or the worker shuts down; raises what a loop raises."""
     shutdown = asyncio.create_task(activity.wait_for_worker_shutdown())
     try:
         done, _ = await asyncio.wait([*loops, shutdown], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -118,13 +118,13 @@ async def _first_to_end(loops: Sequence[asyncio.Task[None]], seconds: float) -> 
         each.result()
 
 
-async def _ask(assert_alive: AssertAlive) -> None:
+async def _check_listening(assert_alive: AssertAlive) -> None:
     while True:
         await asyncio.sleep(ALIVE_SECONDS)
         await assert_alive()
 
 
-async def _beat(taken: dict[str, int]) -> None:
+async def _heartbeat(taken: dict[str, int]) -> None:
     while True:
         activity.heartbeat(taken)
         await asyncio.sleep(HEARTBEAT_SECONDS)

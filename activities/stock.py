@@ -40,7 +40,7 @@ class ShardedStockActivities(StockActivities):
 
         async def release(tx: ShardTransaction) -> None:
             released = await reservations.release(tx, request.saga_id, list(share.quantities))
-            _tell(tx, request, StockEvent.RELEASED, released)
+            _append_events(tx, request, StockEvent.RELEASED, released)
 
         await self._router.write(
             _route_of(share),
@@ -56,11 +56,11 @@ class ShardedStockActivities(StockActivities):
             skus = list(share.quantities)
             consumed = await reservations.consume(tx, request.saga_id, skus)
             if len(consumed) < len(skus) and await _reserve(tx, request) is None:
-                # It was, or nothing had been confirmed: this shard was restored to before that.
+                # It was reserved once, or the order would not be confirmed: the shard was restored to before that.
                 consumed |= await reservations.consume(tx, request.saga_id, skus)
             if missing := sorted(set(skus) - set(consumed)):
                 raise IntegrityViolation(f"{request.saga_id} is confirmed, but nothing is reserved of {missing}")
-            _tell(tx, request, StockEvent.CONSUMED, consumed)
+            _append_events(tx, request, StockEvent.CONSUMED, consumed)
 
         async def effect(tx: ShardTransaction) -> None:
             step = Step.CONSUME_STOCK.barrier_step(share.sku_range)
@@ -76,14 +76,14 @@ async def _reserve(tx: ShardTransaction, request: StockStep) -> Refusal | None:
         reserved = await reservations.reserve(tx, request.saga_id, share.quantities, request.currency)
         if isinstance(reserved, Refusal):
             return reserved
-        _tell(tx, request, StockEvent.RESERVED, reserved)
+        _append_events(tx, request, StockEvent.RESERVED, reserved)
         return None
 
     return await barrier.do_once(tx, request.saga_id, _reserve_step(share), reserve, _REFUSAL)
 
 
 def _reserve_step(share: StockShare) -> str:
-    # Named by range, not by shard: the name must outlive a move of the range.
+    # Named by range, not by shard: the name must stay when the range moves.
     return Step.RESERVE_STOCK.barrier_step(share.sku_range)
 
 
@@ -91,7 +91,7 @@ def _route_of(share: StockShare) -> Callable[[ShardMap], Route]:
     return lambda shard_map: shard_map.of_sku(next(iter(share.quantities)))
 
 
-def _tell(tx: ShardTransaction, request: StockStep, event: StockEvent, versions: Mapping[str, int]) -> None:
+def _append_events(tx: ShardTransaction, request: StockStep, event: StockEvent, versions: Mapping[str, int]) -> None:
     for sku, version in versions.items():
         quantity = request.share.quantities[sku]
         append_event(tx, request.saga_id, event, sku, version, quantity=quantity)

@@ -43,29 +43,29 @@ class ShardedTransferBatchActivities(TransferBatchActivities):
         await self._router.map()
         shard_of(self._router.cluster, range_.shard)
         last, counts, seen = range_.after, BatchCounts(), 0
-        # What was decided arrives while the next lines are decided: shards are different servers.
-        arriving = asyncio.create_task(_nothing())
+        # One chunk is delivered while the next is decided: the shards are different servers.
+        delivering = asyncio.create_task(_nothing())
         try:
             while seen < range_.lines:
-                chunk = await self._by_a_fresh_map(range_, partial(_ChunkWork.decide, after=last))
-                await arriving
+                chunk = await self._with_fresh_map(range_, partial(_ChunkWork.decide, after=last))
+                await delivering
                 activity.heartbeat()
                 if chunk.last is None:
                     return RangeDone(None, counts)
-                arriving = asyncio.create_task(self._by_a_fresh_map(range_, partial(_ChunkWork.bring, chunk=chunk)))
+                delivering = asyncio.create_task(self._with_fresh_map(range_, partial(_ChunkWork.deliver, chunk=chunk)))
                 last, counts, seen = chunk.last, counts + chunk.counts, seen + range_.chunk_lines
-            await arriving
+            await delivering
             return RangeDone(last, counts)
         finally:
-            await asyncio.gather(arriving, return_exceptions=True)
+            await asyncio.gather(delivering, return_exceptions=True)
 
     @activity.defn
     @failures_translated
     async def finish_batch(self, batch_id: str) -> None:
         await staging.finish(self._router.cluster, batch_id)
 
-    async def _by_a_fresh_map(self, range_: LineRange, step: Callable[[_ChunkWork], Awaitable[T]]) -> T:
-        """`step`; once more if our map was stale."""
+    async def _with_fresh_map(self, range_: LineRange, step: Callable[[_ChunkWork], Awaitable[T]]) -> T:
+        """Runs `step`; once more, by a fresh map, if our map was stale."""
         shard_map = await self._router.map()
         try:
             return await step(self._work(range_, shard_map))
@@ -80,7 +80,7 @@ class ShardedTransferBatchActivities(TransferBatchActivities):
 
 @dataclass(frozen=True, slots=True)
 class _DecidedChunk:
-    """`last` None: there was no line any more."""
+    """`last` None: there was no further line."""
 
     last: int | None
     confirmed: list[Line]
@@ -90,7 +90,8 @@ class _DecidedChunk:
 
 
 class _ChunkWork:
-    """One chunk by one version of the map. Each step is a transaction on one shard, or one on each target's."""
+    """One chunk, routed by one version of the map. Each step is one transaction on the source's shard, or one on each
+    target's."""
 
     def __init__(self, cluster: Cluster, routes: Routes, range_: LineRange) -> None:
         self._shards = cluster.shards
@@ -99,7 +100,8 @@ class _ChunkWork:
         self._turn = BatchRound(range_.batch_id, range_.round_)
 
     async def decide(self, after: int) -> _DecidedChunk:
-        """Reads the next lines, has them admitted, decides them. Those of an earlier attempt stay as they are."""
+        """Reads the next lines, admits them on their targets and decides them. Lines that an earlier attempt decided
+        stay as they are."""
         range_ = self._range
         async with bulk_on(self._shards[range_.shard]) as tx:
             chunk = await read_chunk(tx, range_.batch_id, range_.round_, after, range_.chunk_lines)
@@ -114,10 +116,10 @@ class _ChunkWork:
         counts = BatchCounts(len(confirmed), len(declined), len(decisions.postponed), others)
         return _DecidedChunk(chunk.last, confirmed, declined, chunk.conflicts, counts)
 
-    async def bring(self, chunk: _DecidedChunk) -> None:
-        """Credits or takes back what was admitted, shard by shard side by side."""
-        to_credit, to_withdraw = self._elsewhere(chunk.confirmed), self._elsewhere(chunk.declined)
-        to_forget = self._elsewhere(chunk.conflicts)
+    async def deliver(self, chunk: _DecidedChunk) -> None:
+        """Credits or withdraws what was admitted, on all shards in parallel."""
+        to_credit, to_withdraw = self._by_other_shard(chunk.confirmed), self._by_other_shard(chunk.declined)
+        to_forget = self._by_other_shard(chunk.conflicts)
 
         async def end(shard: str) -> None:
             async with bulk_on(self._shards[shard]) as tx:
@@ -135,7 +137,7 @@ class _ChunkWork:
             async with bulk_on(self._shards[shard]) as tx:
                 return await batch_admissions.admit(tx, self._range.batch_id, of_shard, self._routes)
 
-        refused = await gather_all(admit(shard, group) for shard, group in self._elsewhere(lines).items())
+        refused = await gather_all(admit(shard, group) for shard, group in self._by_other_shard(lines).items())
         return {n: refusal for of_shard in refused for n, refusal in of_shard.items()}
 
     async def _debit(self, lines: Sequence[Line], not_admitted: Mapping[int, Refusal]) -> Decisions:
@@ -145,8 +147,8 @@ class _ChunkWork:
         async with bulk_on(self._shards[shard]) as tx:
             return await debit(tx, self._turn, lines, not_admitted, self._routes)
 
-    def _elsewhere(self, lines: Sequence[Line]) -> dict[str, list[Line]]:
-        """Those that go to another shard, by that."""
+    def _by_other_shard(self, lines: Sequence[Line]) -> dict[str, list[Line]]:
+        """The lines whose target is on another shard, by that shard."""
         by_shard: dict[str, list[Line]] = defaultdict(list)
         for line in lines:
             shard = self._routes[line.target].shard
@@ -156,7 +158,7 @@ class _ChunkWork:
 
 
 def _within_the_limits(range_: LineRange) -> LineRange:
-    """Half as many lines in a transaction at each further attempt: that one may have been too long for the server."""
+    """Halves the lines of a transaction at each further attempt: the last one may have been too long for the server."""
     lines = max(range_.chunk_lines >> (activity.info().attempt - 1), min(range_.chunk_lines, CHUNK_LINES_MIN))
     return replace(range_, chunk_lines=lines)
 

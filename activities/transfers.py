@@ -26,7 +26,7 @@ class ShardedTransferActivities(TransferActivities):
         target: Route
 
         def source_of(shard_map: ShardMap) -> Route:
-            # Both of one map: what is moved within a shard is fenced for both accounts at once.
+            # Both by the same map: a transfer within a shard is fenced for both accounts at once.
             nonlocal target
             target = shard_map.of_account(transfer.target)
             return shard_map.of_account(transfer.source)
@@ -75,7 +75,7 @@ def _protocol(choice: ProtocolChoice, source: Route, target: Route) -> Protocol 
 
 
 def _not_local(transfer: Transfer, source: Route, target: Route) -> Refusal:
-    detail = f"{transfer.source} lies on {source.shard}, {transfer.target} on {target.shard}: that takes saga or 2pc"
+    detail = f"{transfer.source} is on {source.shard}, {transfer.target} on {target.shard}: use saga or 2pc"
     return Refusal(Reason.NOT_LOCAL, detail)
 
 

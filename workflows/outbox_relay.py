@@ -15,7 +15,7 @@ from typing import Any
 from temporalio import workflow
 from temporalio.common import RetryPolicy, SearchAttributeKey
 
-from activities.interfaces import Followed, FollowShard, RelayActivities, Standing
+from activities.interfaces import ConsumerPosition, Followed, FollowShard, RelayActivities
 from workflows.entrance.bad_input import bad_input_refused
 from workflows.interfaces import CALL_SECONDS, FollowOutbox
 from workflows.visibility import with_items
@@ -96,7 +96,7 @@ def _rendered(followed: Followed) -> str:
     return with_items(f"as of {now:%Y-%m-%dT%H:%M:%SZ}", [*lines, *trimmed])
 
 
-def _lag(each: Standing) -> str:
+def _lag(each: ConsumerPosition) -> str:
     if each.is_lost:
         return "its position is of another history of the shard"
     return f"{each.events} events behind, the oldest for {each.seconds:.1f} s" if each.events else "nothing behind"

@@ -192,12 +192,12 @@ async def why_abort(work: Awaitable[Refusal | None], cancelled: Refusal) -> Refu
 async def first_refusal(steps: Iterable[Awaitable[StepResult]]) -> Refusal | None:
     """Of steps that run in parallel. If some raise, raises the first error once all have ended, so that no attempt of
     ours runs beside its own compensation."""
-    answers = await asyncio.gather(*steps, return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
+    results = await asyncio.gather(*steps, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
     return next(
-        (answer.refusal for answer in answers if not isinstance(answer, BaseException) and answer.refusal), None
+        (result.refusal for result in results if not isinstance(result, BaseException) and result.refusal), None
     )
 
 

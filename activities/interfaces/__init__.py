@@ -1,15 +1,15 @@
 """What workflows see of the activities: names, arguments, results and their contract. No SQL behind these imports.
 
-Every effect here is idempotent by (saga id, step): calling again returns the stored answer, refusals included. A
-refusal is a result. What is raised is a failure: Temporal tries again, except for `integrity_violation`, which no
-retry can mend.
+Every effect here is idempotent by (saga id, step): calling again returns the stored result, refusals included. A
+refusal is a result. An exception is a failure: Temporal retries, except for `integrity_violation`, which no retry can
+mend.
 
-If a worker crashes during any of them, its transaction has happened as a whole or not at all.
+If a worker crashes during an activity, its transaction has happened as a whole or not at all.
 """
 
 from __future__ import annotations
 
-# Whatever these declare is seen here: there is no list to be forgotten.
+# Re-exports everything, so that there is no list to keep up to date.
 from activities.interfaces.choreography import *
 from activities.interfaces.orders import *
 from activities.interfaces.read_model import *

@@ -1,5 +1,5 @@
-"""What the services of a choreographed order tell its row. Everything else they do is what the orchestrated saga does,
-by the same activities under the same barriers."""
+"""What the services of a choreographed order record on its row. Everything else they do by the activities of the
+orchestrated saga, under the same barriers."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ class OrderStep:
 
 
 class ChoreographyActivities(ABC):
-    """Each is one barrier step on the customer's shard, and its outcome is an event for the next service. Those on an
-    undecided order answer `already_compensated`, and tell nobody, once it is decided; `abort_order` undoes them all.
+    """Each is one barrier step on the customer's shard, and its outcome is an event for the next service. Once the order
+    is decided, the steps before the decision return `already_compensated` and append no event; `abort_order` undoes
+    them all.
     """
 
     @activity.defn
@@ -46,19 +47,19 @@ class ChoreographyActivities(ABC):
     @activity.defn
     @abstractmethod
     async def join_stock(self, request: OrderStep) -> StepResult:
-        """What all stock shards have answered, joined: `StockReserved`, or `StockRefused` with the request's refusal,
-        which is the answer too."""
+        """Records the joint result of all stock shards: `StockReserved`, or `StockRefused` with the request's refusal,
+        which it also returns."""
 
     @activity.defn
     @abstractmethod
     async def hold_payment(self, request: OrderStep) -> StepResult:
         """Holds the order's total on its customer's account: `PaymentHeld`, or `PaymentRefused` with the reason.
 
-        Refuses `currency_mismatch`, `account_not_open`, `insufficient_funds`, and whatever the request does. The hold
-        is ended by `decide_order` or `abort_order`.
+        Refuses `currency_mismatch`, `account_not_open`, `insufficient_funds`, and the request's refusal if it has one.
+        The hold is ended by `decide_order` or `abort_order`.
         """
 
     @activity.defn
     @abstractmethod
     async def join_release(self, request: OrderStep) -> None:
-        """All stock is given back: `StockReleased`. Only while the order is aborting."""
+        """Records that all stock is released: `StockReleased`. Only while the order is aborting."""

@@ -15,7 +15,7 @@ from domain.sagas import Decision, Refusal
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """`refusal` where the id already names another order, or this one in the other style."""
+    """`refusal` if the id already names another order, or this one in the other style."""
 
     refusal: Refusal | None
     stock: tuple[StockShare, ...] = ()
@@ -36,7 +36,7 @@ class OpenOrder:
 
 @dataclass(frozen=True, slots=True)
 class DecideOrder:
-    """`refusal` None asks to confirm, otherwise to abort for that reason."""
+    """`refusal` None requests to confirm, otherwise to abort for that reason."""
 
     order_id: str
     customer_id: str
@@ -83,17 +83,18 @@ class OrderActivities(ABC):
     @activity.defn
     @abstractmethod
     async def claim_order_id(self, order: Order) -> Claimed:
-        """Takes the order's id for ever and plans which stock lies where, on the shard of the order id.
+        """Takes the order's id for ever, on the shard of the order id, and plans which shard each SKU's stock is taken
+        from.
 
-        Idempotent by order id and content: the same request gets its first plan back, another is refused with
-        `id_conflict`, the same in the other style with `other_style`. Never undone.
+        Idempotent by order id and content: the same request gets its first plan back. Another request is refused with
+        `id_conflict`, the same one in the other style with `other_style`. Never undone.
         """
 
     @activity.defn
     @abstractmethod
     async def price_lines(self, order: Order) -> Priced:
-        """The lines with the catalogue's price where none was agreed. Only reads; refuses `unknown_sku`,
-        `currency_mismatch`. Two calls can differ: the order's row keeps the prices of the first that opened it.
+        """The lines, with the catalogue's price for those without an agreed one. Only reads; refuses `unknown_sku`,
+        `currency_mismatch`. Two calls can differ: the order's row keeps the prices that it was first opened with.
         """
 
     @activity.defn
@@ -109,7 +110,7 @@ class OrderActivities(ABC):
     @abstractmethod
     async def decide_order(self, request: DecideOrder) -> Decision:
         """The pivot: one compare-and-set on the order's row. Confirming captures the payment and requests the
-        shipment in the same transaction. The first decision wins and every call answers it.
+        shipment in the same transaction. The first decision wins and every call returns it.
 
         Never undone: after `confirmed` only forward, after anything else all steps are undone.
         """
@@ -118,13 +119,13 @@ class OrderActivities(ABC):
     @abstractmethod
     async def abort_order(self, request: AbortOrder) -> None:
         """Undoes `open_order`: releases the hold and closes the row as rejected or cancelled. Only after the
-        decision to abort; nothing where `open_order` never ran, which then never will.
+        decision to abort. If `open_order` never ran, nothing happens, and it never will run.
         """
 
     @activity.defn
     @abstractmethod
     async def refuse_order_id(self, request: RefuseOrderId) -> None:
-        """Keeps on the lookup row why an order was refused before it had a row of its own. Never undone."""
+        """Records on the lookup row why an order was refused before it had a row of its own. Never undone."""
 
 
 class StockActivities(ABC):
@@ -141,12 +142,12 @@ class StockActivities(ABC):
     @activity.defn
     @abstractmethod
     async def release_stock(self, request: StockStep) -> None:
-        """Undoes `reserve_stock`; where that never ran, it never will."""
+        """Undoes `reserve_stock`; if that never ran, it never will."""
 
     @activity.defn
     @abstractmethod
     async def consume_stock(self, request: StockStep) -> None:
-        """What was reserved has left the house. Only after `confirmed`; forward only, cannot be refused."""
+        """The reserved goods leave the stock. Only after `confirmed`; forward only, cannot be refused."""
 
 
 class PaymentActivities(ABC):
@@ -155,7 +156,7 @@ class PaymentActivities(ABC):
     @activity.defn
     @abstractmethod
     async def credit_merchant(self, request: CreditMerchant) -> None:
-        """Moves what was captured from clearing to the merchant of its currency, on the merchant's shard.
+        """Moves the captured amount from clearing to the merchant of its currency, on the merchant's shard.
 
         Only after `confirmed`; forward only, cannot be refused. Until it has run, `verify` shows the amount as
         in flight.

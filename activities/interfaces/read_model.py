@@ -11,7 +11,7 @@ from temporalio import activity
 
 @dataclass(frozen=True, slots=True)
 class FillShard:
-    """`seconds`: how long one call works before it answers, so that a long filling is several of them."""
+    """`seconds`: how long one call works before it returns, so that filling a large shard takes several calls."""
 
     rebuild_id: str
     shard: str
@@ -21,7 +21,7 @@ class FillShard:
 
 @dataclass(frozen=True, slots=True)
 class CompareShard:
-    """`shard` None: what must agree within the version itself."""
+    """`shard` None: compare what must agree within the version itself."""
 
     rebuild_id: str
     shard: str | None
@@ -29,7 +29,7 @@ class CompareShard:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """The shards to fill from; or why it may not begin, in which case nothing was done."""
+    """The shards to fill from; or why the rebuild may not begin, in which case nothing was done."""
 
     shards: tuple[str, ...] = ()
     refusal: str | None = None
@@ -38,8 +38,9 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class ComparedRows:
-    """Of a version: rows that were looked at, that cannot be judged because events of theirs are on their way, and that
-    are wrong, with some sentences about these. `by_table`: those of them that are not as the shard's rows."""
+    """Counts of a version's rows: `rows` compared; `in_flight`, which cannot be judged because events of theirs are on
+    their way; `wrong`, with some of them described in `examples`. `by_table`: those that differ from the shard's
+    rows."""
 
     rows: int = 0
     in_flight: int = 0
@@ -50,21 +51,21 @@ class ComparedRows:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """The new version, and the live one that it is to replace: that is why one rebuilds."""
+    """The new version, and the live one that it is to replace, whose damage is the usual reason for a rebuild."""
 
     next: ComparedRows = field(default_factory=ComparedRows)
     live: ComparedRows = field(default_factory=ComparedRows)
 
 
 class ReadModelActivities(ABC):
-    """The steps of a rebuild. Only the tables are read, and only the new version is written: no reactor has a part in
-    it, so no order is placed, paid or shipped again."""
+    """The steps of a rebuild. They read only the tables and write only the new version. No reactor is involved, so no
+    order is placed, paid or shipped again."""
 
     @activity.defn
     @abstractmethod
     async def begin_rebuild(self, rebuild_id: str) -> Begun:
-        """Makes an empty `next`, in place of one that an earlier rebuild has left. One transaction, idempotent by the
-        rebuild's id.
+        """Makes an empty `next`, in place of one that an earlier rebuild left behind. One transaction, idempotent by
+        the rebuild's id.
 
         Refused while the version before the last switch is neither confirmed nor reverted.
         """
@@ -72,21 +73,21 @@ class ReadModelActivities(ABC):
     @activity.defn
     @abstractmethod
     async def fill_shard(self, fill: FillShard) -> bool:
-        """Fills `next` from one shard, chunk by chunk, then takes the events that came meanwhile. False: there is more
-        to do. Heartbeats.
+        """Fills `next` from one shard, chunk by chunk, then applies the events that were appended meanwhile. False:
+        there is more to do. Heartbeats.
 
         Idempotent: a chunk, what it wrote and how far it came are one transaction. If we crash here, the next call goes
-        on behind the last chunk. Raises `superseded`, for good, where another rebuild has begun.
+        on behind the last chunk. Raises `superseded`, for good, if another rebuild has begun.
         """
 
     @activity.defn
     @abstractmethod
     async def compare_shard(self, compare: CompareShard) -> Compared:
-        """Compares `next`, and what is live, with one shard by content, while orders go on. Changes nothing.
+        """Compares `next`, and the live version, with one shard by content, while orders go on. Changes nothing.
         Heartbeats."""
 
     @activity.defn
     @abstractmethod
     async def switch_read_model(self, rebuild_id: str) -> None:
-        """`next` becomes live and live becomes `retired`, in one transaction, in which `next` is brought to where live
-        stands. Idempotent by the rebuild's id. Undone by `shardwise projection revert`."""
+        """`next` becomes live and live becomes `retired`, in one transaction, in which `next` is brought to the live
+        version's position. Idempotent by the rebuild's id. Undone by `shardwise projection revert`."""

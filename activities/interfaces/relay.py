@@ -1,4 +1,4 @@
-"""The outbox relay: what follows from events."""
+"""The outbox relay: the consumers of a shard's events."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from temporalio import activity
 
 @dataclass(frozen=True, slots=True)
 class FollowShard:
-    """`seconds`: how long one call works before it answers, so that its workflow can begin its history anew."""
+    """`seconds`: how long one call works before it returns, so that its workflow can continue as new."""
 
     shard: str
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Where one consumer stands. `events` are written and not taken yet, the oldest `seconds` ago; `is_lost`: its
+class ConsumerPosition:
+    """One consumer's position and lag: `events` are written and not taken yet, the oldest `seconds` ago. `is_lost`: the
     position is of another history than the shard's."""
 
     consumer: str
@@ -30,23 +30,24 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """`taken`: events, in this call. `standing`: of all consumers of the shard when it ended, the read model's versions
-    among them; none where it could not be told. `trimmed`: events up to this position are gone."""
+    """`taken`: how many events this call took. `standing`: the positions, when it ended, of all consumers of the shard,
+    the read model's versions among them; empty if they could not be read. `trimmed`: events up to this position are
+    gone."""
 
     taken: int
-    standing: list[Standing]
+    standing: list[ConsumerPosition]
     trimmed: str | None = None
 
 
 class RelayActivities(ABC):
     """The loops that follow one shard's outbox, until their time is over or their worker shuts down. Each consumer has
-    an activity of its own, so that one that cannot go on holds up none of the others. All heartbeat, and answer how
-    many events they took and where everybody stands; workers of earlier releases answer the number alone.
+    an activity of its own, so that a blocked one does not hold up the others. All heartbeat, and return how many events
+    they took and every consumer's position; workers of earlier releases return the number alone.
 
-    Idempotent: each consumer's position is kept with what it wrote, or behind effects that can be repeated. Two of a
-    kind at once on one shard take turns. Never undone; what the events were about is.
+    Idempotent: a consumer stores its position with what it wrote, or after effects that can be repeated. Two of a kind
+    at once on one shard take turns. Never undone: a compensation appends events of its own.
 
-    If we crash here, the next call goes on at the positions that were kept.
+    If we crash here, the next call goes on at the stored positions.
     """
 
     @activity.defn
@@ -62,4 +63,4 @@ class RelayActivities(ABC):
     @activity.defn
     @abstractmethod
     async def trim_outbox(self, request: FollowShard) -> Followed | int:
-        """Takes away the events that every consumer has passed. Answers none: they were counted by who took them."""
+        """Deletes the events that every consumer has passed. Its `taken` is 0: the consumers have counted them."""

@@ -12,7 +12,7 @@ from domain.transfer_batch import Round
 
 @dataclass(frozen=True, slots=True)
 class LineRange:
-    """Lines of one source shard behind line `after`, in the order of the file: `lines` of them, `chunk_lines` in one
+    """`lines` lines of one source shard after line `after`, in the order of the file, `chunk_lines` of them in one
     transaction. `round_` is the first or the second (see `domain.transfer_batch`)."""
 
     batch_id: str
@@ -25,7 +25,7 @@ class LineRange:
 
 @dataclass(frozen=True, slots=True)
 class BatchCounts:
-    """Lines by what became of them. `others`: transfers that were begun elsewhere, and are left to themselves."""
+    """Lines by outcome. `others`: transfers that were begun outside the batch, which leaves them alone."""
 
     settled: int = 0
     declined: int = 0
@@ -43,7 +43,7 @@ class BatchCounts:
 
 @dataclass(frozen=True, slots=True)
 class RangeDone:
-    """`last` is the last line that was looked at; None: this shard has no more in this round."""
+    """`last` is the last line that was read; None: this shard has no more in this round."""
 
     last: int | None
     counts: BatchCounts
@@ -58,12 +58,12 @@ class TransferBatchActivities(ABC):
         """Chunk by chunk: admits what goes to other shards, decides on the source's shard in the order of the file,
         credits or withdraws on the targets' shards.
 
-        Idempotent by line: one that has its transfer is only led to its end, one that was postponed waits for the
-        second round. A crash leaves whole transactions, which the next attempt continues. Forward only, cannot be
+        Idempotent by line: one that has its transfer is only completed, one that was postponed waits for the second
+        round. A crash leaves whole transactions, which the next attempt continues. Forward only, cannot be
         refused as a whole. Call it for one shard and round in the order of the lines.
         """
 
     @activity.defn
     @abstractmethod
     async def finish_batch(self, batch_id: str) -> None:
-        """Notes in the catalog that the staged lines are no longer needed. Idempotent."""
+        """Records in the catalog that the staged lines are no longer needed. Idempotent."""

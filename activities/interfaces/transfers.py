@@ -22,9 +22,9 @@ class OpenTransfer:
 
 @dataclass(frozen=True, slots=True)
 class OpenedTransfer:
-    """The transfer's row as it stands, with the protocol that was begun. Without a `state` it has no row: what was
-    asked for is refused and left nothing. `declined_at_once`: by the transaction that opened it, so nothing was begun
-    elsewhere. The shards are for people: routing asks the map again.
+    """The transfer's row in its present state, with the protocol that was begun. Without a `state` there is no row: the
+    request was refused and left nothing. `declined_at_once`: the transaction that opened it declined it, so nothing was
+    begun elsewhere. The shards are for people: routing looks them up in the map again.
     """
 
     refusal: Refusal | None
@@ -37,7 +37,7 @@ class OpenedTransfer:
 
 @dataclass(frozen=True, slots=True)
 class DecideTransfer:
-    """`refusal` None asks to confirm, otherwise to decline for that reason."""
+    """`refusal` None requests to confirm, otherwise to decline for that reason."""
 
     transfer: Transfer
     protocol: Protocol
@@ -63,13 +63,13 @@ class ResolveInDoubt:
 
 
 class TransferActivities(ABC):
-    """Both sides of a transfer. The source's row and the target's admission are the barriers of what happens there."""
+    """Both sides of a transfer. The source's row and the target's admission are the barriers on their shards."""
 
     @activity.defn
     @abstractmethod
     async def open_transfer(self, request: OpenTransfer) -> OpenedTransfer:
-        """Takes the id on the source's shard and begins: on one shard the whole transfer, across shards by saga the
-        hold, by two-phase commit no more than the id.
+        """Takes the id on the source's shard and begins. Within one shard this is the whole transfer; across shards, a
+        saga also places the hold, and two-phase commit does no more yet.
 
         Idempotent by source, id and content. Refuses `id_conflict` and `not_local`, which leave nothing; any other
         refusal declines the transfer for ever: `unknown_account`, `currency_mismatch`, `account_not_open`,
@@ -87,7 +87,7 @@ class TransferActivities(ABC):
     @abstractmethod
     async def decide_transfer(self, request: DecideTransfer) -> Decision:
         """The pivot: one compare-and-set on the transfer's row. Confirming captures the hold, declining releases it, in
-        the same transaction. The first decision wins and every call answers it.
+        the same transaction. The first decision wins and every call returns it.
 
         Never undone: after `confirmed` only forward, after anything else the admission is withdrawn.
         """
@@ -95,22 +95,21 @@ class TransferActivities(ABC):
     @activity.defn
     @abstractmethod
     async def credit_transfer(self, transfer: Transfer) -> None:
-        """Moves what was captured from clearing to the target. Only after `confirmed`; forward only, cannot be refused.
-
-        Until it has run, `verify` shows the amount as in flight.
+        """Moves the captured amount from clearing to the target. Only after `confirmed`; forward only, cannot be
+        refused. Until it has run, `verify` shows the amount as in flight.
         """
 
     @activity.defn
     @abstractmethod
     async def withdraw_admission(self, transfer: Transfer) -> None:
-        """Undoes `admit_transfer`; where that never ran, it never will."""
+        """Undoes `admit_transfer`; if that never ran, it never will."""
 
 
 class TwoPhaseActivities(ABC):
     """The phases of a two-phase commit, for one participant each. Run them as regular activities only: the votes and
     the decision have to be in the history, and scheduling the first commit is what records the decision.
 
-    The source's row is where the decision falls: it is committed or aborted first, and the target follows its answer.
+    The source's row holds the decision: the source is committed or aborted first, and the target follows it.
     """
 
     @activity.defn
@@ -120,16 +119,16 @@ class TwoPhaseActivities(ABC):
         of `in_prepare_order`.
 
         Votes no with `unknown_account`, `account_not_open`, `currency_mismatch`, `insufficient_funds`, or
-        `already_compensated` where it was aborted before. Undone by `abort_participant`.
+        `already_compensated` if it was aborted before. Undone by `abort_participant`.
 
         If we crash during this phase, each participant has voted or has not: what was prepared stays so, with its
-        locks, and is found by the next attempt. Nothing is decided, so whoever comes next may still abort.
+        locks, and the next attempt finds it. Nothing is decided, so the transfer may still be aborted.
         """
 
     @activity.defn
     @abstractmethod
     async def commit_participant(self, request: ParticipantStep) -> Ended:
-        """Phase two, after every vote was yes. Forward only. The source answers `aborted` where another coordinator was
+        """Phase two, after every vote was yes. Forward only. The source returns `aborted` if another coordinator was
         first; then the target has to be aborted.
 
         If we crash during this phase, the decision is in the history, and in the source's row once that is committed;
@@ -139,7 +138,7 @@ class TwoPhaseActivities(ABC):
     @activity.defn
     @abstractmethod
     async def abort_participant(self, request: AbortParticipant) -> Ended:
-        """Phase two, for any no. Bars the participant from being prepared late. The source answers `committed` where
+        """Phase two, for any no. Bars the participant from being prepared late. The source returns `committed` if
         another coordinator was first; then the target has to be committed.
 
         If we crash during this phase, the source's row is declined or still pending; what is still prepared keeps its
@@ -153,9 +152,9 @@ class InDoubtActivities(ABC):
     @activity.defn
     @abstractmethod
     async def resolve_in_doubt(self, request: ResolveInDoubt) -> InDoubtReport:
-        """Ends what is in doubt on all shards and older than this: by the decision in its workflow's history, else by
-        the participants' rows. What a running workflow works on is left alone, and what may have been committed on a
-        shard that does not answer waits.
+        """Ends the transactions in doubt on all shards that are older than this: by the decision in the workflow's
+        history, else by the participants' rows. It leaves those of running workflows alone. One whose transfer may
+        have been committed on a shard that does not answer has to wait.
 
         Idempotent. If we crash here, some are ended and the next sweep finds the others.
         """

@@ -11,7 +11,7 @@ from temporalio.client import WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from activities.interfaces import Followed, FollowShard, RelayActivities, Standing
+from activities.interfaces import ConsumerPosition, Followed, FollowShard, RelayActivities
 from tests.support.metadata import current_details
 from tests.workflow.driving import Replays
 from tests.workflow.order_driver import until
@@ -78,9 +78,9 @@ async def called_again(env: WorkflowEnvironment, answers: Answers) -> WorkflowHa
 @pytest.mark.usefixtures("worker")
 async def test_it_tells_where_everybody_stands(env: WorkflowEnvironment, answers: Answers) -> None:
     standing = [
-        Standing("live", "894", 0, 0.0, False),
-        Standing("retired", "17", 9, 80.0, True),
-        Standing("reactors", "890", 3, 1.25, False),
+        ConsumerPosition("live", "894", 0, 0.0, False),
+        ConsumerPosition("retired", "17", 9, 80.0, True),
+        ConsumerPosition("reactors", "890", 3, 1.25, False),
     ]
     answers.first = Followed(7, standing, "500")
     handle = await called_again(env, answers)

@@ -105,10 +105,10 @@ class OrderSaga:
         self._steps.retry_now()
         return self._status
 
-    # ── before the decision: each returns why the order must be aborted, or None ────────────────────────────────
-
     async def _claim_id(self) -> Claimed:
         return await self._steps.to_the_end(OrderActivities.claim_order_id, self._order, order_id=self._order.order_id)
+
+    # ── before the decision: each returns why the order must be aborted, or None ────────────────────────────────
 
     async def _open_and_hold(self) -> Refusal | None:
         order = self._order
