@@ -53,12 +53,12 @@ class Parts(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """`verb` and `about` are what a person reads; `otherwise` stands for `about` where its facts are not known.
+    """`verb` and `about` are what a person reads; `fallback` stands for `about` where its facts are not known.
 
     `undone_by`: the step that compensates it. `barrier`: the step whose barrier row it shares, where that is not its
     own. `style`: the only one that has it, None: both. `has_effect`: False for one that only asks, which leaves nothing
     to undo. `is_record`: its effect is what it recorded on the order's row, so that closing the row undoes it.
-    `says_why`: what a person reads ends with the reason of the saga's decision.
+    `summary_has_reason`: its summary ends with the reason of the saga's decision.
     """
 
     name: str
@@ -66,14 +66,14 @@ class Declared:
     shard: ShardKey
     verb: str
     about: str = ""
-    otherwise: str = ""
+    fallback: str = ""
     undone_by: str | None = None
     parts: Parts | None = None
     barrier: str | None = None
     style: Style | None = None
     has_effect: bool = True
     is_record: bool = False
-    says_why: bool = False
+    summary_has_reason: bool = False
 
 
 class Step(StrEnum):
@@ -93,7 +93,7 @@ class Step(StrEnum):
         "claim_order_id", Phase.FORWARD, ShardKey.ORDER_ID, "claim", "order id {order_id}", "the order id"
     )
     PRICE_LINES = Declared(
-        "price_lines", Phase.FORWARD, ShardKey.SKUS, "look up", otherwise="the catalogue's prices", has_effect=False
+        "price_lines", Phase.FORWARD, ShardKey.SKUS, "look up", fallback="the catalogue's prices", has_effect=False
     )
     OPEN_ORDER = Declared(
         "open_order",
@@ -131,7 +131,7 @@ class Step(StrEnum):
         Phase.FORWARD,
         ShardKey.CUSTOMER,
         "note",
-        otherwise="what all stock shards answered",
+        fallback="what all stock shards answered",
         undone_by="abort_order",
         style=Style.CHOREOGRAPHED,
         is_record=True,
@@ -147,7 +147,7 @@ class Step(StrEnum):
         style=Style.CHOREOGRAPHED,
         is_record=True,
     )
-    DECIDE_ORDER = Declared("decide_order", Phase.DECISION, ShardKey.CUSTOMER, "decide", says_why=True)
+    DECIDE_ORDER = Declared("decide_order", Phase.DECISION, ShardKey.CUSTOMER, "decide", summary_has_reason=True)
     CONSUME_STOCK = Declared(
         "consume_stock",
         Phase.COMPLETION,
@@ -174,7 +174,7 @@ class Step(StrEnum):
         Phase.COMPENSATION,
         ShardKey.CUSTOMER,
         "note",
-        otherwise="that all stock is released",
+        fallback="that all stock is released",
         style=Style.CHOREOGRAPHED,
         is_record=True,
     )
@@ -183,16 +183,16 @@ class Step(StrEnum):
         Phase.COMPENSATION,
         ShardKey.CUSTOMER,
         "release the held payment and close",
-        otherwise="the order",
-        says_why=True,
+        fallback="the order",
+        summary_has_reason=True,
     )
     REFUSE_ORDER_ID = Declared(
         "refuse_order_id",
         Phase.COMPENSATION,
         ShardKey.ORDER_ID,
         "keep",
-        otherwise="the reason beside the order id",
-        says_why=True,
+        fallback="the reason beside the order id",
+        summary_has_reason=True,
     )
 
     # ── transfers ───────────────────────────────────────────────────────────────────────────────────────────
@@ -214,7 +214,7 @@ class Step(StrEnum):
         "the transfer",
         undone_by="withdraw_admission",
     )
-    DECIDE_TRANSFER = Declared("decide_transfer", Phase.DECISION, ShardKey.SOURCE, "decide", says_why=True)
+    DECIDE_TRANSFER = Declared("decide_transfer", Phase.DECISION, ShardKey.SOURCE, "decide", summary_has_reason=True)
     CREDIT_TRANSFER = Declared(
         "credit_transfer",
         Phase.COMPLETION,
@@ -258,7 +258,7 @@ class Step(StrEnum):
         "the {participant} {account} on {shard}",
         "a participant",
         parts=Parts.PARTICIPANTS,
-        says_why=True,
+        summary_has_reason=True,
     )
 
     # ── what is asked of one ────────────────────────────────────────────────────────────────────────────────
@@ -317,7 +317,7 @@ class Step(StrEnum):
         """What a person reads of it, with `facts` where all are there that it has words for."""
         declared, named = self.declared, self.facts
         is_known = bool(named) and all(facts.get(name) is not None for name in named)
-        about = declared.about.format_map(facts) if is_known else declared.otherwise
+        about = declared.about.format_map(facts) if is_known else declared.fallback
         sentence = f"{declared.verb} {about}".rstrip()
         return f"{sentence}: {because}" if because else sentence
 

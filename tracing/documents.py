@@ -1,7 +1,7 @@
 """A trace: the path of one order, as `order trace --json` prints it and as the tree is drawn from.
 
 `steps` are in the order in which they began, whatever workflow or run they belong to. Times are UTC; those of steps
-are the workers' and Temporal's clocks, those of rows their shards'. Null is what nobody knows.
+are by the clocks of workers and Temporal, those of rows by their shards'. Null means unknown.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from domain.timestamps import Timestamp
 Result = Literal[
     "done", "refused", "undone", "nothing_to_undo", "failed", "timed_out", "cancelled", "abandoned", "fired", "pending"
 ]
-"""`abandoned`: it was open when its run was terminated, failed or timed out. `fired` is a timer's end."""
+"""`abandoned`: it was open when its run was terminated, failed or timed out. `fired` is the end of a timer."""
 
 
 class RoundDocument(Document):
@@ -28,7 +28,7 @@ class RoundDocument(Document):
     started_at: Timestamp
     ended_at: Timestamp | None
     attempts: int | None
-    """Null where Temporal keeps no count: a round that was cancelled between two attempts."""
+    """Null if Temporal kept no count: a round that was cancelled between two attempts."""
     result: Literal["done", "failed", "timed_out", "cancelled", "abandoned", "pending"]
     failure: str | None
 
@@ -50,12 +50,12 @@ class RowDocument(Document):
 
 
 class StepDocument(Document):
-    """One thing that happened: a `step` of the saga, a `timer`, a `request` of somebody, a `lost_task`, or a `handover`
-    from a worker that took no task any more, because it died or hung, to another one.
+    """One thing that happened: a `step` of the saga, a `timer`, a `request` by a caller, a `lost_task`, or a `handover`
+    to another worker from one that stopped taking tasks, because it died or hung.
 
     `attempts` is the sum over the rounds whose count is known; `failure` the first line of the last attempt that
-    failed. `refused` has its `reason` and `detail`. `undone`: done, and taken back by a compensation. `rounds` is
-    empty for what is known from its row only.
+    failed. A `refused` step has a `reason` and a `detail`. `undone`: done, and later undone by a compensation. `rounds`
+    is empty for a step that is known only from its row.
     """
 
     kind: Literal["step", "timer", "request", "lost_task", "handover"]
@@ -87,7 +87,7 @@ class TaskDocument(Document):
 
 
 class RunDocument(Document):
-    """One run of a workflow. `status` as Temporal has it; `why`: of a terminate or a failure."""
+    """One run of a workflow. `status` is Temporal's; `why`: the reason of a terminate or a failure."""
 
     workflow_id: str
     run_id: str
@@ -100,8 +100,8 @@ class RunDocument(Document):
 
 
 class ReactorDocument(Document):
-    """What one service does about an event: a short workflow on its task queue. `status` null: not started, or Temporal
-    does not tell. `steps` of the trace that carry its `workflow_id` are its own."""
+    """One service's reaction to an event: a short workflow on its task queue. `status` null: not started, or unknown
+    to Temporal. Its own `steps` of the trace are those with its `workflow_id`."""
 
     name: str
     service: str
@@ -112,7 +112,7 @@ class ReactorDocument(Document):
 
 
 class EventDocument(Document):
-    """What a choreographed order's row told, and who reacted. `at` null: the outbox has trimmed it."""
+    """An event of a choreographed order's row, and its reactors. `at` null: the outbox has trimmed it."""
 
     kind: str
     version: int
@@ -122,7 +122,7 @@ class EventDocument(Document):
 
 
 class DecisionDocument(Document):
-    """The pivot. `outcome`: `confirmed`, `aborting`, or `absent` where there was no row to decide on."""
+    """The pivot. `outcome`: `confirmed`, `aborting`, or `absent` if there was no row to decide on."""
 
     outcome: str
     reason: str | None
@@ -132,15 +132,15 @@ class DecisionDocument(Document):
 
 
 class SourcesDocument(Document):
-    """What the trace was made from. `forgotten`: Temporal keeps closed workflows for its retention only."""
+    """What the trace was made from. `forgotten`: Temporal keeps closed workflows only for its retention period."""
 
     temporal: Literal["answered", "forgotten", "away"]
     shards: dict[str, Literal["answered", "away"]]
 
 
 class TraceDocument(Document):
-    """`status` null: the shard of the order is away and Temporal does not tell it. `events`: of a choreographed order,
-    by version."""
+    """`status` null: the order's shard does not answer and Temporal does not have it. `events`: of a choreographed
+    order, by version."""
 
     order_id: str
     saga_id: str

@@ -1,4 +1,4 @@
-"""The events of a choreographed order and who reacted to them: from the outbox, and from what reactors were given."""
+"""The events of a choreographed order and its reactors: from the outbox, and from the reactors' inputs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tracing.facts import Run
 
 
 def events_of(order_id: str, rows: Sequence[tuple[str, EventRow]], runs: Sequence[Run]) -> list[EventDocument]:
-    """In the order of the versions. An event that was trimmed is known from its reactors still."""
-    told: dict[int, tuple[str, datetime | None, str | None]] = {
+    """In the order of the versions. An event that was trimmed is still known from its reactors."""
+    by_version: dict[int, tuple[str, datetime | None, str | None]] = {
         event.version: (event.kind, event.at, shard) for shard, event in rows
     }
     for run in runs:
-        asked = run.asked if isinstance(run.asked, dict) else {}
-        if "version" in asked:
-            told.setdefault(asked["version"], (asked["kind"], None, None))
+        event = run.input if isinstance(run.input, dict) else {}
+        if "version" in event:
+            by_version.setdefault(event["version"], (event["kind"], None, None))
     return [
         EventDocument(kind=kind, version=version, at=at, shard=shard, reactors=_reactors(kind, order_id, version, runs))
-        for version, (kind, at, shard) in sorted(told.items())
+        for version, (kind, at, shard) in sorted(by_version.items())
     ]
 
 
@@ -33,7 +33,7 @@ def _reactors(kind: str, order_id: str, version: int, runs: Sequence[Run]) -> li
 
 
 def _reactor(reactor: Reactor, workflow_id: str, runs: Sequence[Run]) -> ReactorDocument:
-    """Its newest run: one that was lost is started again under its name."""
+    """By its newest run: a reactor that was lost is started again under the same id."""
     own = [run for run in runs if run.workflow_id == workflow_id]
     newest = own[-1] if own else None
     ended = newest.closed_at if newest is not None else None

@@ -1,6 +1,6 @@
-"""What the sources of a trace tell, before it is put together: facts of Temporal's histories and of the shards' rows.
+"""The facts that a trace is built from: those of Temporal's histories and those of the shards' rows.
 
-A style of its own (other workflows, other steps) brings facts of these same kinds. Histories and rows are joined by the
+The kinds of facts are the same for every style, whatever its workflows and steps. Histories and rows are joined by the
 ids of steps: see `domain.steps`.
 """
 
@@ -22,12 +22,12 @@ RoundEnd = Literal["done", "failed", "timed_out", "cancelled", "abandoned"]
 
 @dataclass(slots=True)
 class Round:
-    """Attempts at a step that were started as one activity, local or regular. `step_id` names the step; where one
-    activity carries out several, each of them has a round of its own.
+    """Attempts at a step that were started as one activity, local or regular. `step_id` names the step; if one activity
+    carries out several steps, each of them has a round of its own.
 
-    `attempts` is None where Temporal did not keep them: a round that is cancelled between two attempts leaves none.
-    `failure` is the first line of the last attempt that failed, also where a later one succeeded. `end` None: it goes
-    on, next at `next_attempt_at` unless an attempt runs at this moment.
+    `attempts` is None if Temporal did not keep the count: a round that is cancelled between two attempts has none.
+    `failure` is the first line of the last attempt that failed, even if a later one succeeded. `end` None: it goes on,
+    with the next attempt at `next_attempt_at` unless one is running now.
     """
 
     activity: str
@@ -48,14 +48,14 @@ class Round:
 
     @property
     def step(self) -> Step | None:
-        """None for what is no step of a saga."""
+        """None for an activity that is no step of a saga."""
         named = parse_activity_id(self.activity_id)
         return named.step if named is not None else None
 
 
 @dataclass(slots=True)
 class Timer:
-    """`watches`: the id of the step whose activity it races; None of one that is waited for."""
+    """`watches`: the id of the step whose activity it races; None if the workflow itself waits for the timer."""
 
     summary: str
     started_at: datetime
@@ -67,10 +67,10 @@ class Timer:
 
 @dataclass(slots=True)
 class Request:
-    """Somebody's wish: an update (`cancel`, `retry`) or Temporal's own cancel. `answer` None: not answered (yet)."""
+    """A caller's update (`cancel`, `retry`) or Temporal's own cancel. `answer` None: not answered (yet)."""
 
     name: str
-    asked_at: datetime
+    requested_at: datetime
     answered_at: datetime | None = None
     answer: Any = None
     failure: str | None = None
@@ -78,7 +78,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class LostTask:
-    """A workflow task that was begun and brought nothing: the local steps that ran in it run again."""
+    """A workflow task that began and did not complete: the local steps that ran in it run again."""
 
     started_at: datetime
     lost_at: datetime
@@ -87,8 +87,9 @@ class LostTask:
 
 @dataclass(slots=True)
 class Handover:
-    """A workflow task that the worker which had the workflow did not take in time, so that any other could: the time
-    that a worker's death costs. Workers by their identity; `after` None: none has taken it yet."""
+    """A workflow task that the worker which held the workflow did not take in time, so that it was offered to all: its
+    length is what a worker's death costs. `before` and `after` are identities of workers; `after` None: no worker has
+    taken it yet."""
 
     due_at: datetime
     given_up_at: datetime
@@ -106,8 +107,9 @@ class WaitingTask:
 
 @dataclass(slots=True)
 class Run:
-    """One run of one workflow. `status` as Temporal calls it, in small letters; `order_status` as the workflow told
-    last. `asked` is the workflow's input, `why` the reason of a terminate or the failure it ended with."""
+    """One run of one workflow. `status` is Temporal's, in lower case; `order_status` the last value that the workflow
+    gave its search attribute. `input` is its first argument, `why` the reason of a terminate or the failure that it
+    ended with."""
 
     workflow_id: str
     run_id: str
@@ -115,7 +117,7 @@ class Run:
     status: str = "running"
     closed_at: datetime | None = None
     why: str | None = None
-    asked: Any = None
+    input: Any = None
     order_status: str | None = None
     rounds: list[Round] = field(default_factory=list)
     timers: list[Timer] = field(default_factory=list)
@@ -124,20 +126,20 @@ class Run:
     handovers: list[Handover] = field(default_factory=list)
     waiting_task: WaitingTask | None = None
 
-    def is_its_window(self, timer: Timer) -> bool:
-        """Whether this is the cancellation window that the workflow was asked for, in either style."""
-        asked = self.asked if isinstance(self.asked, dict) else {}
-        order = asked.get("choreography") or asked
+    def is_cancellation_window(self, timer: Timer) -> bool:
+        """Whether this is the cancellation window of the workflow's input, in either style."""
+        given = self.input if isinstance(self.input, dict) else {}
+        order = given.get("choreography") or given
         return timer.watches is None and timer.seconds == order.get("cancellation_window_seconds")
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """A step that a shard has committed: `step_id` is what its activity's id begins with. `name` is the step's, or
-    the row's where no step is known to write it.
+    """A step that a shard has committed: `step_id` is what its activity's id begins with. `name` is the step's, or the
+    row's if no known step writes it.
 
-    `at` None: the shard keeps no time of it. `nothing_to_undo`: an undo of what never ran, which now never will, or of
-    what was refused.
+    `at` None: the shard keeps no time of it. `nothing_to_undo`: it undid a step that never ran, which now never will,
+    or one that was refused.
     """
 
     step_id: str

@@ -1,7 +1,7 @@
-"""When a local activity began and ended, worked out from the marker that it left in the history.
+"""When a local activity began and ended, computed from the marker that it left in the history.
 
 The marker's `original_schedule_time` is the worker's clock at the start. Its `complete_time` is not a moment: it is
-the workflow's clock at the start plus the last attempt's running time, and that clock stands still between the task's
+the workflow's clock at the start plus the last attempt's running time, and that clock is stopped between the task's
 start and the activities' completions. (temporalio/sdk-core: local_activity_state_machine.rs, `wf_time_when_started`.)
 """
 
@@ -77,8 +77,8 @@ def _round(marker: Marker, ended_at: datetime) -> Round:
 
 
 def _ends(markers: Sequence[Marker]) -> dict[int, datetime]:
-    """Of one task, by number. Exact for one attempt. Of several only the last one's running time is kept: such a step
-    ended no later than the next one began, or the task completed."""
+    """The ends of one task's activities, by number. Exact for one attempt. For several, only the last one's duration is
+    kept: such an activity ended no later than the next one began, or the task completed."""
     place = {marker.number: n for n, marker in enumerate(markers)}
     ends: dict[int, datetime] = {}
     for marker in sorted(markers, key=lambda each: each.number):

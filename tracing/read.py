@@ -1,4 +1,4 @@
-"""From an order's id to its trace: asks Temporal and every shard at once, each with its own time limit."""
+"""From an order's id to its trace: queries Temporal and every shard at once, each with its own time limit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tracing.documents import (
 from tracing.events import events_of
 from tracing.facts import Effect, Round, Run
 from tracing.shard_effects import effects_of
-from tracing.story import About, steps_of, stock_plan
+from tracing.step_documents import OrderContext, steps_of, stock_plan
 from tracing.workflow_runs import read_runs, read_workflows
 from workflows.orders.saga import workflow_id
 
@@ -42,8 +42,8 @@ TEMPORAL_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What the sources told. `runs` None: Temporal is away. `rows`: None for a shard that is away."""
+class Evidence:
+    """What the sources returned. `runs` None: Temporal did not answer. `rows`: by shard, None if it did not answer."""
 
     order_id: str
     runs: Sequence[Run] | None
@@ -63,18 +63,18 @@ class Known:
 
     @property
     def style(self) -> Style:
-        """As its row has it; without one, as its workflows are called."""
+        """From its row; without one, from the names of its workflows."""
         if self.order is not None:
             return self.order.style
         others = any(saga_id_of(run.workflow_id) != run.workflow_id for run in self.runs or ())
         return Style.CHOREOGRAPHED if others else Style.ORCHESTRATED
 
-    def of_its_style(self) -> Known:
-        """Without the workflow of a repeat in the other style, which only found it begun in this one."""
+    def without_other_style(self) -> Evidence:
+        """Without the workflow of a repeat in the other style, which found the order begun in this one."""
         if self.runs is None:
             return self
-        led = self.style is Style.ORCHESTRATED
-        own = [run for run in self.runs if (saga_id_of(run.workflow_id) == run.workflow_id) is led]
+        is_orchestrated = self.style is Style.ORCHESTRATED
+        own = [run for run in self.runs if (saga_id_of(run.workflow_id) == run.workflow_id) is is_orchestrated]
         return replace(self, runs=own)
 
     @property
@@ -88,17 +88,17 @@ class Known:
 
 
 async def trace_order(cluster: Cluster, temporal: ConnectTemporal, order_id: str) -> TraceDocument:
-    """`temporal` connects. `Refused` with `unknown_order` where nobody knows it, `Unreachable` where somebody who might
-    is away."""
+    """`temporal` connects to Temporal. Raises `Refused` with `unknown_order` if every source answers and none has the
+    order, `Unreachable` if a source that might have it does not answer."""
     check_identifier(order_id, "order_id")
     shards = cluster.primaries.values()
     runs, rows = await asyncio.gather(
         _runs(temporal, order_id), asyncio.gather(*(_rows(each, order_id) for each in shards))
     )
-    known = Known(order_id, runs, dict(zip(cluster.primaries, rows, strict=True))).of_its_style()
-    if not known.runs and not known.effects:
-        raise _unknown(known)
-    return document_of(known)
+    evidence = Evidence(order_id, runs, dict(zip(cluster.primaries, rows, strict=True))).without_other_style()
+    if not evidence.runs and not evidence.effects:
+        raise _unknown(evidence)
+    return document_of(evidence)
 
 
 async def _runs(temporal: ConnectTemporal, order_id: str) -> Sequence[Run] | None:
@@ -122,71 +122,76 @@ async def _rows(shard: Database, order_id: str) -> SagaRows | None:
         return None
 
 
-def document_of(known: Known) -> TraceDocument:
-    order, runs = known.order, known.runs or ()
-    decision = _decision(runs, known.effects)
-    refusal = _refusal(known, decision)
-    temporal: Literal["answered", "forgotten", "away"] = "away" if known.runs is None else "answered"
-    asked: dict[str, Any] = next((run.asked["order"] for run in reversed(runs) if "order" in (run.asked or ())), {})
-    whose = order or known.lookup
-    customer_id = whose.customer_id if whose else asked.get("customer_id")
-    plan = stock_plan(runs, known.lookup.stock_plan if known.lookup else None)
+def document_of(evidence: Evidence) -> TraceDocument:
+    order, runs = evidence.order, evidence.runs or ()
+    decision = _decision(runs, evidence.effects)
+    refusal = _refusal(evidence, decision)
+    temporal: Literal["answered", "forgotten", "away"] = "away" if evidence.runs is None else "answered"
+    request: dict[str, Any] = next((run.input["order"] for run in reversed(runs) if "order" in (run.input or ())), {})
+    row = order or evidence.lookup
+    customer_id = row.customer_id if row else request.get("customer_id")
+    plan = stock_plan(runs, evidence.lookup.stock_plan if evidence.lookup else None)
     reason = refusal.reason if refusal else None
-    steps = steps_of(runs, known.effects, About(known.order_id, customer_id, _total(known), reason, plan))
+    steps = steps_of(
+        runs, evidence.effects, OrderContext(evidence.order_id, customer_id, _total(evidence), reason, plan)
+    )
     return TraceDocument(
-        order_id=known.order_id,
-        saga_id=order_saga_id(known.order_id),
-        style=known.style,
-        status=_status(known),
+        order_id=evidence.order_id,
+        saga_id=order_saga_id(evidence.order_id),
+        style=evidence.style,
+        status=_status(evidence),
         reason=reason,
         detail=refusal.detail if refusal else None,
         customer_id=customer_id,
         total=order.total.amount if order else None,
-        currency=order.total.currency if order else asked.get("currency"),
+        currency=order.total.currency if order else request.get("currency"),
         started_at=min((run.started_at for run in runs), default=steps[0].started_at if steps else None),
         decision=decision,
-        events=events_of(known.order_id, known.event_rows, runs) if known.style is Style.CHOREOGRAPHED else [],
+        events=events_of(evidence.order_id, evidence.event_rows, runs) if evidence.style is Style.CHOREOGRAPHED else [],
         steps=steps,
         runs=[_run(run) for run in runs],
         sources=SourcesDocument(
             temporal="forgotten" if temporal == "answered" and not runs else temporal,
-            shards={shard: "away" if rows is None else "answered" for shard, rows in known.rows.items()},
+            shards={shard: "away" if rows is None else "answered" for shard, rows in evidence.rows.items()},
         ),
         now=datetime.now(UTC),
     )
 
 
-def _status(known: Known) -> OrderStatus | None:
-    """As the row says. What only the workflow can know, it told last: `stuck`, and all of it while the row is away."""
-    current = known.runs[-1] if known.runs else None
-    is_stuck = any(run.closed_at is None and run.order_status == OrderStatus.STUCK for run in known.runs or ())
+def _status(evidence: Evidence) -> OrderStatus | None:
+    """The row's. From the workflow's search attribute: `stuck`, which no row has, and any status while the row's shard
+    does not answer."""
+    current = evidence.runs[-1] if evidence.runs else None
+    is_stuck = any(run.closed_at is None and run.order_status == OrderStatus.STUCK for run in evidence.runs or ())
     order_status = OrderStatus(current.order_status) if current and current.order_status else None
-    refused = known.lookup.refusal if known.lookup else None
-    if known.order is not None:
-        status = OrderStatus.of_state(known.order.state)
-        return OrderStatus.STUCK if is_stuck and not known.order.state.is_final else status
+    refused = evidence.lookup.refusal if evidence.lookup else None
+    if evidence.order is not None:
+        status = OrderStatus.of_state(evidence.order.state)
+        return OrderStatus.STUCK if is_stuck and not evidence.order.state.is_final else status
     if refused is not None:
         return OrderStatus.of_state(closing_state(refused.reason))
-    return order_status or (None if known.away else OrderStatus.PENDING)
+    return order_status or (None if evidence.away else OrderStatus.PENDING)
 
 
-def _refusal(known: Known, decision: DecisionDocument | None) -> Refusal | None:
-    if known.order is not None:
-        return known.order.refusal
-    if known.lookup is not None and known.lookup.refusal is not None:
-        return known.lookup.refusal
+def _refusal(evidence: Evidence, decision: DecisionDocument | None) -> Refusal | None:
+    if evidence.order is not None:
+        return evidence.order.refusal
+    if evidence.lookup is not None and evidence.lookup.refusal is not None:
+        return evidence.lookup.refusal
     if decision is not None and decision.reason is not None:
         return Refusal(Reason(decision.reason), decision.detail or "")
     return None
 
 
-def _total(known: Known) -> str | None:
-    """The row's; while its shard is away, what it answered to a workflow, or told in an event."""
-    if known.order is not None:
-        return str(known.order.total)
-    answered = (each.answer.get("total") for each in _decided(known.runs or ()))
-    told = (run.asked["choreography"]["total"] for run in known.runs or () if "choreography" in (run.asked or ()))
-    return next((total for total in (*answered, *told) if total is not None), None)
+def _total(evidence: Evidence) -> str | None:
+    """The row's; while its shard does not answer, from the result of the decision, or from an event."""
+    if evidence.order is not None:
+        return str(evidence.order.total)
+    answered = (each.answer.get("total") for each in _decided(evidence.runs or ()))
+    in_events = (
+        run.input["choreography"]["total"] for run in evidence.runs or () if "choreography" in (run.input or ())
+    )
+    return next((total for total in (*answered, *in_events) if total is not None), None)
 
 
 def _decided(runs: Sequence[Run]) -> list[Round]:
@@ -194,7 +199,7 @@ def _decided(runs: Sequence[Run]) -> list[Round]:
 
 
 def _decision(runs: Sequence[Run], effects: Sequence[Effect]) -> DecisionDocument | None:
-    """The row's, which decides; where its shard is away, what it answered to the workflow."""
+    """The row's, which decides; if its shard does not answer, the result of `decide_order` in a history."""
     row = next((effect for effect in effects if effect.name == Step.DECIDE_ORDER), None)
     if row is not None:
         reason, detail = (row.refusal.reason, row.refusal.detail) if row.refusal else (None, None)
@@ -228,10 +233,10 @@ def _run(run: Run) -> RunDocument:
     )
 
 
-def _unknown(known: Known) -> Refused | Unreachable:
-    away = [*known.away, *(["Temporal"] if known.runs is None else [])]
+def _unknown(evidence: Evidence) -> Refused | Unreachable:
+    away = [*evidence.away, *(["Temporal"] if evidence.runs is None else [])]
     if not away:
-        return NotFound("unknown_order", f"there is no order {known.order_id}")
-    code = "shard_unreachable" if known.away else "temporal_unreachable"
-    message = f"nobody who answers knows order {known.order_id}; no answer from {', '.join(away)}, who might"
+        return NotFound("unknown_order", f"there is no order {evidence.order_id}")
+    code = "shard_unreachable" if evidence.away else "temporal_unreachable"
+    message = f"no source that answers has order {evidence.order_id}; no answer from {', '.join(away)}, which might"
     return Unreachable(code, message)

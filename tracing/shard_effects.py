@@ -17,7 +17,7 @@ _REFUSAL = TypeAdapter[Refusal | None](Refusal | None)
 
 
 def effects_of(rows: SagaRows) -> list[Effect]:
-    """In no order. A step that was only barred from running is no effect of its own."""
+    """In no particular order. A step that was only barred from running is not an effect."""
     effects = list(_of_barrier(rows))
     if rows.lookup is not None:
         effects += _of_lookup(rows.shard, rows.lookup)
@@ -42,7 +42,7 @@ def _of_barrier(rows: SagaRows) -> Iterator[Effect]:
 
 
 def _of_record(shard: str, step: Step, ops: Mapping[str, BarrierRow]) -> Iterator[Effect]:
-    """What the order's row took from a service. Closing the order bars all of these, and undoes none of them."""
+    """What a service recorded on the order's row. Closing the order bars all of these, and undoes none of them."""
     do, undo = ops.get("do"), ops.get("undo")
     if do is not None and (undo is None or do.created_at != undo.created_at):
         yield Effect.of(step, None, shard, do.created_at, refusal=_REFUSAL.validate_python(do.result))
@@ -52,7 +52,7 @@ def _of_step(shard: str, named: NamedStep, ops: Mapping[str, BarrierRow]) -> Ite
     step, part = named.step, named.part
     opens = step.barrier is Step.OPEN_ORDER
     do, undo = ops.get("do"), ops.get("undo")
-    # An undo that came first has claimed both rows in one transaction, so at one instant.
+    # An undo that came first wrote both rows in one transaction, so with one time.
     barred = do is not None and undo is not None and do.created_at == undo.created_at
     refusal = _REFUSAL.validate_python(do.result) if do is not None else None
     if do is not None and not barred:
@@ -62,7 +62,7 @@ def _of_step(shard: str, named: NamedStep, ops: Mapping[str, BarrierRow]) -> Ite
         return
     reason = _REFUSAL.validate_python(undo.result)
     if opens and reason is not None:
-        # Only a decision without a row to decide on leaves a reason here.
+        # Only a decision that found no order row leaves a reason here.
         yield Effect.of(Step.DECIDE_ORDER, None, shard, undo.created_at, refusal=reason, outcome=SagaOutcome.ABSENT)
     else:
         # A refused opening leaves an order to be closed; a refused reservation leaves nothing.
@@ -71,7 +71,7 @@ def _of_step(shard: str, named: NamedStep, ops: Mapping[str, BarrierRow]) -> Ite
 
 
 def _of_unknown(shard: str, row_name: str, ops: Mapping[str, BarrierRow]) -> Iterator[Effect]:
-    """Of a step that another release knows."""
+    """A step that only another release knows."""
     for op, row in ops.items():
         name = row_name if op == "do" else f"{op} {row_name}"
         yield Effect(f"{row_name}/{op}", name, shard, row.created_at)

@@ -1,4 +1,4 @@
-"""Reads from Temporal every run of one workflow that it still remembers."""
+"""Reads from Temporal the runs of workflows, as far as it still has them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from tracing.facts import Run, WaitingTask
 from tracing.history import as_datetime, ended_by, read_run
 
 RUNS_MAX = 20
-# A choreographed order has at most nine, and again as many where lost ones were started anew.
+# A choreographed order has at most nine, and as many again if lost ones were started anew.
 WORKFLOWS_MAX = 40
 
 
 async def read_runs(client: Client, workflow_id: str) -> list[Run]:
-    """Oldest first, the newest `RUNS_MAX`; none where Temporal does not know the workflow, or no longer.
+    """Oldest first, at most the newest `RUNS_MAX`; none if Temporal has no such workflow, or no longer has it.
 
-    Raises `RPCError` where it does not answer.
+    Raises `RPCError` if it does not answer.
     """
     newest = await described(client, workflow_id)
     if newest is None:
         return []
-    # The list is a moment behind, and may not know the newest run yet.
+    # The list lags a moment, and may not have the newest run yet.
     run_ids = {newest.run_id}
     async for listed in client.list_workflows(f'WorkflowId = "{workflow_id}"', limit=RUNS_MAX):
         run_ids.add(listed.run_id)
@@ -35,10 +35,10 @@ async def read_runs(client: Client, workflow_id: str) -> list[Run]:
 
 
 async def read_workflows(client: Client, saga_id: str) -> list[Run]:
-    """Every run of every workflow that carries this saga's id, but for the one that is named after it, by its start; a
-    moment behind, as the list is.
+    """Every run of every workflow that carries this saga's id, except the one that is named after it, by start. It lags
+    a moment, as the list does.
 
-    Raises `RPCError` where Temporal does not answer.
+    Raises `RPCError` if Temporal does not answer.
     """
     query = f'Saga = "{saga_id}" AND WorkflowId != "{saga_id}"'
     runs = [
@@ -53,7 +53,7 @@ async def read_workflows(client: Client, saga_id: str) -> list[Run]:
 
 
 async def read_open(client: Client, workflow_id: str) -> Run | None:
-    """The run that goes on; None where none does. Raises `RPCError` where Temporal does not answer."""
+    """The open run; None if there is none. Raises `RPCError` if Temporal does not answer."""
     newest = await described(client, workflow_id)
     if newest is None or newest.status is not WorkflowExecutionStatus.RUNNING:
         return None
@@ -68,7 +68,7 @@ async def _read(client: Client, workflow_id: str, run_id: str) -> Run:
 
 
 def add_pending(run: Run, described: DescribeWorkflowExecutionResponse) -> None:
-    """Attempts that go on are not in the history: an activity is written down when it has ended."""
+    """Adds the attempts of open activities: an attempt is in the history only when its activity has ended."""
     rounds = {each.activity_id: each for each in run.rounds if not each.local}
     for pending in described.pending_activities:
         waiting = rounds.get(pending.activity_id)

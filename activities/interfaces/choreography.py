@@ -31,9 +31,9 @@ class OrderStep:
 
 
 class ChoreographyActivities(ABC):
-    """Each is one barrier step on the customer's shard, and its outcome is an event for the next service. Once the order
-    is decided, the steps before the decision return `already_compensated` and append no event; `abort_order` undoes
-    them all.
+    """Each is one barrier step on the customer's shard, and its outcome is an event for the next service. Once the
+    order is decided, the steps before the decision return `already_compensated` and append no event; `abort_order`
+    undoes them all.
     """
 
     @activity.defn

@@ -26,7 +26,7 @@ def _of_run(run: Run) -> Iterator[str]:
     for timer in run.timers:
         if timer.end is not None:
             continue
-        if run.is_its_window(timer):
+        if run.is_cancellation_window(timer):
             until = short_timestamp(timer.started_at + timedelta(seconds=timer.seconds))
             yield f"the end of its cancellation window, {until}"
         elif timer.watches is not None and timer.watches not in open_steps:

@@ -6,7 +6,7 @@ from domain.sagas import Reason, Refusal
 from shards.sagas.saga_rows import SagaRows, read_saga
 from tests.support.world import SagaByHand, World
 from tracing.documents import StepDocument, TraceDocument
-from tracing.read import Known, document_of
+from tracing.read import Evidence, document_of
 
 CANCELLED = Refusal(Reason.CANCELLED, "cancelled before it was confirmed")
 
@@ -21,7 +21,7 @@ async def trace_of(world: World, saga: SagaByHand, away: str | None = None) -> T
     rows: dict[str, SagaRows | None] = {}
     for name, shard in world.cluster.primaries.items():
         rows[name] = None if name == away else await read_saga(shard, saga.saga_id, saga.order.order_id)
-    return document_of(Known(saga.order.order_id, [], rows))
+    return document_of(Evidence(saga.order.order_id, [], rows))
 
 
 def results(trace: TraceDocument) -> dict[str, str]:

@@ -59,4 +59,4 @@ async def test_a_request_for_a_cancel_is_told(client: Client) -> None:
     await handle.cancel()
     [run] = await read_runs(client, "order/again")
     assert [request.name for request in run.requests] == ["Temporal's cancel"]
-    assert (run.asked, run.order_status) == ("asked", "pending")
+    assert (run.input, run.order_status) == ("asked", "pending")

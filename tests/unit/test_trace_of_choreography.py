@@ -15,7 +15,7 @@ from domain.orders import Style
 from tracing.documents import TraceDocument
 from tracing.facts import Run
 from tracing.history import read_run
-from tracing.read import Known, document_of
+from tracing.read import Evidence, document_of
 
 HISTORIES = Path(__file__).parent.parent / "workflow" / "histories" / "reactors"
 CONFIRMED, REFUSED = "choreographed_to_the_end", "choreographed_and_refused"
@@ -31,16 +31,16 @@ async def run_of(file: Path) -> Run:
     history = WorkflowHistory.from_json(file.stem, file.read_text())
     run = await read_run(file.stem, file.stem, history.events, pydantic_data_converter)
     if file.stem == "place-order":
-        run.workflow_id = placement_id(run.asked["order"]["order_id"])
+        run.workflow_id = placement_id(run.input["order"]["order_id"])
     else:
         version, _, reactor = file.stem.partition("-")
-        run.workflow_id = reactor_id(Reactor(reactor), run.asked["order_id"], int(version))
+        run.workflow_id = reactor_id(Reactor(reactor), run.input["order_id"], int(version))
     return run
 
 
 async def trace_of(scene: str) -> TraceDocument:
     runs = await runs_of(scene)
-    return document_of(Known(runs[0].asked["order"]["order_id"], runs, dict(SHARDS_AWAY)))
+    return document_of(Evidence(runs[0].input["order"]["order_id"], runs, dict(SHARDS_AWAY)))
 
 
 def drawn(trace: TraceDocument, width: int) -> list[str]:
@@ -90,7 +90,7 @@ async def test_a_refused_one_says_why_and_goes_back() -> None:
 
 async def test_a_reactor_that_was_not_started_is_told_by_its_name() -> None:
     runs = [run for run in await runs_of(CONFIRMED) if not run.workflow_id.startswith("ship-order")]
-    trace = document_of(Known(runs[0].asked["order"]["order_id"], runs, dict(SHARDS_AWAY)))
+    trace = document_of(Evidence(runs[0].input["order"]["order_id"], runs, dict(SHARDS_AWAY)))
     ship, credit = trace.events[-1].reactors
     assert (ship.name, ship.service, ship.status) == ("ship-order", "shipping", None)
     assert credit.status == "completed"

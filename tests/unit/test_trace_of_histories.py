@@ -24,7 +24,7 @@ from shards.sagas.saga_rows import BarrierRow, SagaRows
 from tracing.documents import StepDocument, TraceDocument
 from tracing.facts import Run
 from tracing.history import ended_by, read_run
-from tracing.read import Known, document_of
+from tracing.read import Evidence, document_of
 
 HISTORIES = Path(__file__).parent.parent / "workflow" / "histories" / "orders"
 SHARDS_AWAY = {"shard-1": None, "shard-2": None}
@@ -36,7 +36,7 @@ async def run_of(name: str) -> Run:
 
 
 async def trace_of(name: str) -> TraceDocument:
-    return document_of(Known(name, [await run_of(name)], dict(SHARDS_AWAY)))
+    return document_of(Evidence(name, [await run_of(name)], dict(SHARDS_AWAY)))
 
 
 def names(trace: TraceDocument, phase: str) -> list[str]:
@@ -140,14 +140,14 @@ async def test_a_history_that_ends_early_shows_what_goes_on_and_a_closed_run_wha
     history = WorkflowHistory.from_json("order/x", (HISTORIES / "cancelled_in_its_window.json").read_text())
     until_the_window = list(history.events)[:9]
     run = await read_run("order/x", "a-run", until_the_window, pydantic_data_converter)
-    trace = document_of(Known("x", [run], dict(SHARDS_AWAY)))
+    trace = document_of(Evidence("x", [run], dict(SHARDS_AWAY)))
     assert (step(trace, "timer").result, trace.decision, trace.runs[0].status) == ("pending", None, "running")
     assert any("not decided" in line for line in drawn(trace, 80))
 
     terminated = type(until_the_window[0])(event_id=10, event_time=until_the_window[8].event_time)
     terminated.workflow_execution_terminated_event_attributes.reason = "by mistake"
     run = await read_run("order/x", "a-run", [*until_the_window, terminated], pydantic_data_converter)
-    trace = document_of(Known("x", [run], dict(SHARDS_AWAY)))
+    trace = document_of(Evidence("x", [run], dict(SHARDS_AWAY)))
     assert (step(trace, "timer").result, trace.runs[0].why) == ("abandoned", "by mistake")
 
 
@@ -156,14 +156,14 @@ async def test_a_lost_workflow_task_is_told() -> None:
     lost = timed_out(scheduled, begun, seconds=5)
     lost.workflow_task_timed_out_event_attributes.started_event_id = begun.event_id
     run = await read_run("order/x", "a-run", [started, scheduled, begun, lost], pydantic_data_converter)
-    assert [each.kind for each in document_of(Known("x", [run], dict(SHARDS_AWAY))).steps] == ["lost_task"]
+    assert [each.kind for each in document_of(Evidence("x", [run], dict(SHARDS_AWAY))).steps] == ["lost_task"]
 
 
 @pytest.mark.parametrize(
     ("after", "told"),
     [
-        (None, "worker-1@7 took no task any more: it died or hung"),
-        ("worker-1@9", "worker-1@7 took no task any more: it died or hung; worker-1@9 went on"),
+        (None, "worker-1@7 stopped taking tasks: it died or hung"),
+        ("worker-1@9", "worker-1@7 stopped taking tasks: it died or hung; worker-1@9 went on"),
         ("worker-1@7", "worker-1@7 was slow to take a task, and went on"),
     ],
 )
@@ -177,7 +177,7 @@ async def test_where_a_worker_died_and_another_one_went_on_is_told(after: str | 
         taken.workflow_task_started_event_attributes.identity = after
         events.append(taken)
     run = await read_run("order/x", "a-run", events, pydantic_data_converter)
-    trace = document_of(Known("x", [run], dict(SHARDS_AWAY)))
+    trace = document_of(Evidence("x", [run], dict(SHARDS_AWAY)))
     [handover] = trace.steps
     assert (handover.kind, handover.summary) == ("handover", told)
     assert handover.result == ("done" if after else "pending")
@@ -231,7 +231,7 @@ async def test_the_tree_keeps_inside_the_terminal_and_shows_the_pivot(name: str,
 
 
 async def test_without_temporal_and_rows_nothing_is_invented() -> None:
-    trace = document_of(Known("x", None, {"shard-1": None}))
+    trace = document_of(Evidence("x", None, {"shard-1": None}))
     assert (trace.status, trace.steps, trace.decision, trace.sources.temporal) == (None, [], None, "away")
 
 
@@ -246,7 +246,7 @@ def told_of(name: str) -> dict[str, Any]:
 async def trace_of_events(told: dict[str, Any], rows: SagaRows | None = None) -> TraceDocument:
     history = WorkflowHistory.from_json("order/x", told)
     run = await read_run("order/x", "a-run", history.events, pydantic_data_converter)
-    return document_of(Known("x", [run], {"shard-1": rows, "shard-2": None}))
+    return document_of(Evidence("x", [run], {"shard-1": rows, "shard-2": None}))
 
 
 def payload(value: Any) -> dict[str, Any]:
@@ -314,7 +314,7 @@ async def test_a_row_of_a_step_that_is_not_known_is_told_by_its_own_name() -> No
     rows = SagaRows(
         "shard-1", (BarrierRow("order_pizza", "do", {"slices": 8}, at), BarrierRow("order_pizza", "undo", None, at))
     )
-    trace = document_of(Known("x", None, {"shard-1": rows}))
+    trace = document_of(Evidence("x", None, {"shard-1": rows}))
     assert [(each.name, each.phase) for each in trace.steps] == [
         ("order_pizza", "forward"),
         ("undo order_pizza", "forward"),

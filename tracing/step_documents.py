@@ -1,6 +1,6 @@
-"""Puts a trace together from what its sources tell. Pure.
+"""Builds the steps of a trace from runs and rows. Pure.
 
-What a step is called, and what a person reads of it, is `domain.steps`'s; histories give no more than its id.
+A step's name and its text for a person come from `domain.steps`; histories give only its id.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from workflows.visibility import CANCELLATION_WINDOW
 
 
 @dataclass(frozen=True, slots=True)
-class About:
-    """What is known of the order beside its steps. `reason`: why it was aborted. `plan`: which stock lies where."""
+class OrderContext:
+    """The order, as far as its steps need it. `reason`: why it was aborted. `plan`: which stock is on which shard."""
 
     order_id: str
     customer_id: str | None
@@ -35,11 +35,11 @@ class About:
         return next((share for share in self.plan if named is not None and share.sku_range == named.part), None)
 
 
-def steps_of(runs: Sequence[Run], effects: Sequence[Effect], about: About) -> list[StepDocument]:
-    """In the order in which they began; what has no time comes last.
+def steps_of(runs: Sequence[Run], effects: Sequence[Effect], order: OrderContext) -> list[StepDocument]:
+    """In the order in which they began; steps without a time come last.
 
     A step of a history carries the row that proves its effect. A row without such a step is a step too: its workflow
-    task is not complete, was lost, Temporal has forgotten it, or an activity carried it out that does not list it.
+    task is not complete or was lost, Temporal has deleted the history, or its activity carried it out unlisted.
     """
     rows = {effect.step_id: effect for effect in effects}
     found: list[StepDocument] = []
@@ -47,14 +47,14 @@ def steps_of(runs: Sequence[Run], effects: Sequence[Effect], about: About) -> li
     for run in runs:
         for step_id, rounds in _rounds_by_step(run).items():
             proved.add(step_id)
-            found.append(_step(run, rounds, rows.get(step_id), about))
+            found.append(_step(run, rounds, rows.get(step_id), order))
         found += _between(run)
-    found += [_of_row(effect, runs, about) for step_id, effect in rows.items() if step_id not in proved]
+    found += [_of_row(effect, runs, order) for step_id, effect in rows.items() if step_id not in proved]
     return sorted(found, key=lambda step: (step.started_at is None, step.started_at or 0))
 
 
 def stock_plan(runs: Sequence[Run], kept: Any) -> tuple[StockShare, ...]:
-    """Which stock lies where: as the lookup row keeps it, else as the claim answered it to the workflow."""
+    """Which stock is on which shard: from the lookup row, else from the result of the claim in a history."""
     answers = (r.answer for run in runs for r in run.rounds if r.step is Step.CLAIM_ORDER_ID and r.answer)
     shares = kept or next((answer["stock"] for answer in answers), ())
     return tuple(StockShare(**share) for share in shares)
@@ -67,9 +67,9 @@ def _rounds_by_step(run: Run) -> dict[str, list[Round]]:
     return by_step
 
 
-def _step(run: Run, rounds: Sequence[Round], effect: Effect | None, about: About) -> StepDocument:
+def _step(run: Run, rounds: Sequence[Round], effect: Effect | None, order: OrderContext) -> StepDocument:
     last = rounds[-1]
-    share = about.share_of(last.step_id)
+    share = order.share_of(last.step_id)
     answer = last.answer if isinstance(last.answer, dict) else {}
     refusal = answer.get("refusal") or {}
     attempts = [each.attempts for each in rounds if each.attempts is not None]
@@ -77,7 +77,7 @@ def _step(run: Run, rounds: Sequence[Round], effect: Effect | None, about: About
         kind="step",
         phase=last.step.phase if last.step is not None else Phase.FORWARD,
         name=last.activity,
-        summary=_summary(last, effect, about),
+        summary=_summary(last, effect, order),
         shard=effect.shard if effect else share.shard if share else None,
         result=_result(last, refusal, effect),
         reason=refusal.get("reason"),
@@ -96,36 +96,36 @@ def _step(run: Run, rounds: Sequence[Round], effect: Effect | None, about: About
     )
 
 
-def _summary(last: Round, effect: Effect | None, about: About) -> str:
-    """The history's own words only where too little is known for ours."""
+def _summary(last: Round, effect: Effect | None, order: OrderContext) -> str:
+    """From the step's declaration; the history's own summary only if too little is known for that."""
     step = last.step
     if step is None:
         return last.summary or last.activity
     answer = last.answer if isinstance(last.answer, dict) else {}
     undecided = step is Step.DECIDE_ORDER and effect is None and "outcome" not in answer
-    facts = _facts(last.step_id, about)
+    facts = _facts(last.step_id, order)
     if last.summary and (undecided or any(facts.get(name) is None for name in step.facts)):
         return last.summary
     refusal = answer.get("refusal") or {}
-    return step.summary(_because(step, effect, refusal.get("reason"), about), **facts)
+    return step.summary(_because(step, effect, refusal.get("reason"), order), **facts)
 
 
-def _because(step: Step, effect: Effect | None, answered: str | None, about: About) -> str | None:
-    if not step.declared.says_why:
+def _because(step: Step, effect: Effect | None, answered: str | None, order: OrderContext) -> str | None:
+    if not step.declared.summary_has_reason:
         return None
     if step is not Step.DECIDE_ORDER:
-        return about.reason
+        return order.reason
     if effect is None:
         return requested_decision(answered)
     return requested_decision(effect.refusal.reason if effect.refusal is not None else None)
 
 
-def _facts(step_id: str, about: About) -> dict[str, object]:
-    share = about.share_of(step_id)
+def _facts(step_id: str, order: OrderContext) -> dict[str, object]:
+    share = order.share_of(step_id)
     return {
-        "order_id": about.order_id,
-        "customer_id": about.customer_id,
-        "total": about.total,
+        "order_id": order.order_id,
+        "customer_id": order.customer_id,
+        "total": order.total,
         "goods": goods_of(share) if share is not None else None,
     }
 
@@ -155,7 +155,7 @@ def _round(each: Round) -> RoundDocument:
 
 
 def _alarm(run: Run, step_id: str) -> AlarmDocument | None:
-    """The first that fired, else the last one set: an operator's retry sets a new one."""
+    """The first timer that fired, else the last one set: an operator's retry sets a new one."""
     timers = [timer for timer in run.timers if timer.watches == step_id]
     fired = [timer for timer in timers if timer.end == "fired"]
     if not timers:
@@ -168,14 +168,14 @@ def _row(effect: Effect | None) -> RowDocument | None:
     return RowDocument(shard=effect.shard, at=effect.at, undone_at=effect.undone_at) if effect is not None else None
 
 
-def _of_row(effect: Effect, runs: Sequence[Run], about: About) -> StepDocument:
+def _of_row(effect: Effect, runs: Sequence[Run], order: OrderContext) -> StepDocument:
     named = parse_activity_id(effect.step_id)
     step = named.step if named is not None else None
     refused = effect.refusal is not None and step is not Step.DECIDE_ORDER
     result: Result = "refused" if refused else "undone" if effect.undone_at else "done"
     run = next((run for run in reversed(runs) if effect.at is not None and run.started_at <= effect.at), None)
-    # The reason alone is what a row knows of why, and has a field of its own.
-    goods = _facts(effect.step_id, about)["goods"]
+    # Without a reason: the document has a field for it.
+    goods = _facts(effect.step_id, order)["goods"]
     return StepDocument(
         kind="step",
         phase=step.phase if step is not None else Phase.FORWARD,
@@ -192,7 +192,7 @@ def _of_row(effect: Effect, runs: Sequence[Run], about: About) -> StepDocument:
     )
 
 
-# ── what comes between the steps ────────────────────────────────────────────────────────────────────────────────
+# ── what happened between the steps ───────────────────────────────────────────────────────────────────────────────
 
 
 def _between(run: Run) -> Iterator[StepDocument]:
@@ -212,7 +212,7 @@ def _timer(run: Run, timer: Timer) -> StepDocument:
         run,
         kind="timer",
         name="timer",
-        summary=CANCELLATION_WINDOW if run.is_its_window(timer) else timer.summary,
+        summary=CANCELLATION_WINDOW if run.is_cancellation_window(timer) else timer.summary,
         detail=f"set for {timer.seconds:g} s",
         result=timer.end or "pending",
         started_at=timer.started_at,
@@ -226,11 +226,11 @@ def _request(run: Run, request: Request) -> StepDocument:
         run,
         kind="request",
         name=request.name,
-        summary=f"asked for: {request.name}",
-        detail=f"answered: {_told_answer(request.answer)}" if answered else None,
+        summary=f"requested: {request.name}",
+        detail=f"answered: {_rendered_result(request.answer)}" if answered else None,
         result="failed" if request.failure else "done" if answered or request.name == TEMPORAL_CANCEL else "pending",
         failure=request.failure,
-        started_at=request.asked_at,
+        started_at=request.requested_at,
         ended_at=request.answered_at,
     )
 
@@ -253,7 +253,7 @@ def _handover(run: Run, handover: Handover) -> StepDocument:
     if after == before:
         summary = f"{before} was slow to take a task, and went on"
     else:
-        summary = f"{before} took no task any more: it died or hung" + (f"; {after} went on" if after else "")
+        summary = f"{before} stopped taking tasks: it died or hung" + (f"; {after} went on" if after else "")
     return _event(
         run,
         kind="handover",
@@ -284,7 +284,7 @@ def _phase_at(run: Run, moment: datetime) -> Phase:
     return Phase.COMPLETION if decided.answer["outcome"] == SagaOutcome.CONFIRMED else Phase.COMPENSATION
 
 
-def _told_answer(answer: Any) -> str:
+def _rendered_result(answer: Any) -> str:
     if not isinstance(answer, dict):
         return str(answer)
     refusal = answer.get("refusal") or {}
