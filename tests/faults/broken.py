@@ -16,7 +16,7 @@ from shards.routing.shard_transaction import ShardTransaction
 from shards.sagas import barrier
 from shards.transfers import admissions, transfer_row
 from workflows.orders import placement as order_placement
-from workflows.orders import reactions
+from workflows.orders import reactor_workflow
 from workflows.orders import saga as order_saga
 from workflows.transfers import transfer
 
@@ -65,7 +65,7 @@ def break_the_shield() -> None:
 
     setattr(order_saga, "shielded", shielded)  # noqa: B010
     setattr(transfer, "shielded", shielded)  # noqa: B010
-    setattr(reactions, "shielded", shielded)  # noqa: B010
+    setattr(reactor_workflow, "shielded", shielded)  # noqa: B010
     setattr(order_placement, "shielded", shielded)  # noqa: B010
 
 

@@ -386,11 +386,11 @@ async def test_lists_and_reports_leave_out_what_the_contrast_made(sales: Databas
     assert await ids(sales, statuses=frozenset({OrderStatus.PENDING})) == []
     stuck = frozenset({contrast_id("o-2")})
     assert await ids(sales, statuses=frozenset({OrderStatus.STUCK}), stuck=stuck) == []
-    stock = await ReadModel(sales).ask(lambda connection: list_stock(connection, PageAfter(1)))
+    stock = await ReadModel(sales).run(lambda connection: list_stock(connection, PageAfter(1)))
     assert ([each.sku for each in stock.rows], stock.next) == (["TEA"], None)
     assert {by: await report(sales, by) for by in SalesBy} == before
     assert await report(sales, SalesBy.PRODUCT, sku=sku) == []
-    details = await ReadModel(sales).ask(lambda connection: read_order_details(connection, order_id))
+    details = await ReadModel(sales).run(lambda connection: read_order_details(connection, order_id))
     assert details.customer.customer_id == customer_id
 
 
