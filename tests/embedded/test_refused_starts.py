@@ -150,8 +150,8 @@ async def test_another_workflow_under_an_orders_id_is_told(
         return recovered.exit_code == 1 and what in [each["what"] for each in recovered.document["damage"]]
 
     what = (
-        f"another workflow holds the id {workflow_id}: {workflow_type} on queue {queue}; until it has ended nobody "
-        f"carries out what the id is for: `temporal workflow terminate --workflow-id {workflow_id}`"
+        f"another workflow holds the id {workflow_id}: {workflow_type} on queue {queue}; nothing else "
+        f"can run under that id until it has ended: `temporal workflow terminate --workflow-id {workflow_id}`"
     )
     for command in (("order", "show", order_id), (*place, "--wait", "1")):
         answer = shardwise.inside(*command)
