@@ -35,7 +35,7 @@ from shards.orders.events import StoredEvent, newest, newest_versions, read_chor
 from shards.outbox import cursors, parked_events
 from shards.outbox.cursors import REACTORS
 from shards.outbox.parked_events import ParkedEvent
-from shards.outbox.slice import Slice, StepResult, more_behind, slice_after
+from shards.outbox.slice import Slice, Taken, has_events_after, slice_from
 from shards.routing.shard_transaction import translating_errors
 
 SAGA = SearchAttributeKey.for_keyword("Saga")
@@ -69,7 +69,7 @@ class ReactorStarter:
         self._client = client
         self._turns = asyncio.Semaphore(STARTED_AT_ONCE_MAX)
 
-    async def step(self) -> StepResult:
+    async def take_next(self) -> Taken:
         """Takes the next slice. An event that cannot be processed is parked (a dead letter), with its reason; the
         others go on.
 
@@ -79,15 +79,15 @@ class ReactorStarter:
         with translating_errors(self._shard.name):
             async with self._shard.snapshot() as snapshot:
                 position = await cursors.read_position(snapshot, self.name)
-                slice_ = await slice_after(snapshot, position, EVENTS_MAX)
+                slice_ = await slice_from(snapshot, position, EVENTS_MAX)
                 events, count = await read_choreographed(snapshot, slice_)
-                more = await more_behind(snapshot, slice_)
+                more = await has_events_after(snapshot, slice_)
             taken = await self._all(self._start_reactors_to(event) for event in events)
             await self._start_again([each for each in taken if isinstance(each, OrderEvent)])
             # An idle shard's horizon moves too: without events the position need not be stored.
             if count:
                 await self._move_position(slice_, [each for each in taken if isinstance(each, _Poison)])
-        return StepResult(count, more)
+        return Taken(count, more)
 
     async def retry_parked(self) -> int:
         """Retries every parked event by its order's row: if the event is still the newest, it starts the reactors that

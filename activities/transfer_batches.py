@@ -23,7 +23,7 @@ from shards.routing.bulk_transaction import bulk_on
 from shards.routing.router import Router
 from shards.transfers.batch import admissions as batch_admissions
 from shards.transfers.batch import staging
-from shards.transfers.batch.debits import BatchRound, debit
+from shards.transfers.batch.deciding import BatchRound
 from shards.transfers.batch.lines import Routes, read_chunk
 
 T = TypeVar("T")
@@ -39,9 +39,8 @@ class ShardedTransferBatchActivities(TransferBatchActivities):
     @activity.defn
     @failures_translated
     async def carry_out_lines(self, range_: LineRange) -> RangeDone:
-        range_ = _within_the_limits(range_)
-        await self._router.map()
-        shard_of(self._router.cluster, range_.shard)
+        range_ = _smaller_chunks_on_retry(range_)
+        await self._assert_known(range_.shard)
         last, counts, seen = range_.after, BatchCounts(), 0
         # One chunk is delivered while the next is decided: the shards are different servers.
         delivering = asyncio.create_task(_nothing())
@@ -63,6 +62,11 @@ class ShardedTransferBatchActivities(TransferBatchActivities):
     @failures_translated
     async def finish_batch(self, batch_id: str) -> None:
         await staging.finish(self._router.cluster, batch_id)
+
+    async def _assert_known(self, shard: str) -> None:
+        """Fails for good if there is no such shard, which only the map knows."""
+        await self._router.map()
+        shard_of(self._router.cluster, shard)
 
     async def _with_fresh_map(self, range_: LineRange, step: Callable[[_ChunkWork], Awaitable[T]]) -> T:
         """Runs `step`; once more, by a fresh map, if our map was stale."""
@@ -97,7 +101,7 @@ class _ChunkWork:
         self._shards = cluster.shards
         self._routes = routes
         self._range = range_
-        self._turn = BatchRound(range_.batch_id, range_.round_)
+        self._batch_round = BatchRound(range_.batch_id, range_.round_)
 
     async def decide(self, after: int) -> _DecidedChunk:
         """Reads the next lines, admits them on their targets and decides them. Lines that an earlier attempt decided
@@ -112,8 +116,9 @@ class _ChunkWork:
         activity.heartbeat()
         confirmed = [*chunk.confirmed, *(each.line for each in decisions.decided if each.refusal is None)]
         declined = [*chunk.declined, *(each.line for each in decisions.decided if each.refusal is not None)]
-        others = len(chunk.others) + len(chunk.conflicts)
-        counts = BatchCounts(len(confirmed), len(declined), len(decisions.postponed), others)
+        begun_elsewhere = len(chunk.others) + len(chunk.conflicts)
+        # The confirmed ones are settled once `deliver` has credited them, before the range is done.
+        counts = BatchCounts(len(confirmed), len(declined), len(decisions.postponed), begun_elsewhere)
         return _DecidedChunk(chunk.last, confirmed, declined, chunk.conflicts, counts)
 
     async def deliver(self, chunk: _DecidedChunk) -> None:
@@ -121,16 +126,16 @@ class _ChunkWork:
         to_credit, to_withdraw = self._by_other_shard(chunk.confirmed), self._by_other_shard(chunk.declined)
         to_forget = self._by_other_shard(chunk.conflicts)
 
-        async def end(shard: str) -> None:
+        async def finish_on(shard: str) -> None:
             async with bulk_on(self._shards[shard]) as tx:
                 if shard in to_credit:
-                    await batch_admissions.credit(tx, self._turn, to_credit[shard], self._routes)
+                    await batch_admissions.credit(tx, self._batch_round, to_credit[shard], self._routes)
                 if shard in to_withdraw:
                     await batch_admissions.withdraw(tx, to_withdraw[shard], self._routes)
                 if shard in to_forget:
                     await batch_admissions.forget(tx, to_forget[shard], self._routes)
 
-        await gather_all(end(shard) for shard in {*to_credit, *to_withdraw, *to_forget})
+        await gather_all(finish_on(shard) for shard in {*to_credit, *to_withdraw, *to_forget})
 
     async def _admit(self, lines: Sequence[Line]) -> Mapping[int, Refusal]:
         async def admit(shard: str, of_shard: Sequence[Line]) -> dict[int, Refusal]:
@@ -145,7 +150,7 @@ class _ChunkWork:
             return Decisions([], [])
         shard = self._range.shard
         async with bulk_on(self._shards[shard]) as tx:
-            return await debit(tx, self._turn, lines, not_admitted, self._routes)
+            return await decide_and_debit(tx, self._batch_round, lines, not_admitted, self._routes)
 
     def _by_other_shard(self, lines: Sequence[Line]) -> dict[str, list[Line]]:
         """The lines whose target is on another shard, by that shard."""
@@ -157,7 +162,7 @@ class _ChunkWork:
         return by_shard
 
 
-def _within_the_limits(range_: LineRange) -> LineRange:
+def _smaller_chunks_on_retry(range_: LineRange) -> LineRange:
     """Halves the lines of a transaction at each further attempt: the last one may have been too long for the server."""
     lines = max(range_.chunk_lines >> (activity.info().attempt - 1), min(range_.chunk_lines, CHUNK_LINES_MIN))
     return replace(range_, chunk_lines=lines)

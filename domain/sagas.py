@@ -15,7 +15,7 @@ from domain.numbers import check_seconds
 
 
 class Reason(StrEnum):
-    """Why an order or a transfer was not confirmed. Stable codes: programs count by them."""
+    """Why an order or a transfer was not confirmed. Stable codes: clients rely on them, so none is ever renamed."""
 
     OUT_OF_STOCK = "out_of_stock"
     INSUFFICIENT_FUNDS = "insufficient_funds"
@@ -86,7 +86,7 @@ class Decision:
 class SagaOptions:
     """Settings of one saga, carried in its input so that its history replays whatever the settings are later.
 
-    `mode` "regular" runs every step as a regular activity, for tests of every border.
+    `mode` "regular" runs every step as a regular activity, for tests that kill the worker at every step.
     """
 
     mode: Literal["local_first", "regular"] = "local_first"

@@ -302,12 +302,12 @@ class Step(StrEnum):
     def is_of(self, style: Style) -> bool:
         return self.declared.style in (None, style)
 
-    def activity_id(self, part: str | None = None, round_: int = 1) -> str:
-        """`part`: the SKU range or the participant. `round_`: the how manyth activity that was started for it."""
+    def activity_id(self, part: str | None = None, start_number: int = 1) -> str:
+        """`part`: the SKU range or the participant. `start_number`: 1 for the first activity that was started for it, 2 for the next."""
         undone = self.undoes
         name = self._of_part(undone or self, part)
         named = f"{name}/{UNDO}" if undone is not None else name
-        return named if round_ == 1 else f"{named}#{round_}"
+        return named if start_number == 1 else f"{named}#{start_number}"
 
     def barrier_step(self, part: str | None = None) -> str:
         """What its barrier row is called; a compensation's as that of what it undoes."""

@@ -1,9 +1,10 @@
 """A batch of transfers: many lines of one file, each with an outcome of its own.
 
-Money runs down per source account in the order of the file. A line that does not fit is passed over, and a smaller one
-behind it may fit. What the batch itself brings to an account counts only in its second round, for the lines that the
-money did not suffice for in the first; what that one brings no longer counts. So each outcome depends on the file and
-on the accounts as they were, and not on which shard was quicker or what was killed when.
+The lines of one source account are decided in the order of the file, against the account's balance at the start. A
+line that does not fit is passed over, and a smaller one after it may fit. Credits from this batch can be spent only in
+its second round, which decides the lines for which the money did not suffice in the first; credits made in the second
+round cannot be spent in this batch. So each outcome depends on the file and on the accounts as they were, and not on
+which shard was quicker or what was killed when.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     work ──▶ vote yes (PREPARE TRANSACTION) ──▶ decision ──▶ COMMIT PREPARED or ROLLBACK PREPARED
 
-Between its vote and the decision a participant is *in doubt*: it can neither commit nor abort by itself. The decision
-is in the coordinator's durable history; where that is lost, in the outcome rows that the participants' own
-transactions write.
+Between its vote and the decision a participant is *in doubt*: it can neither commit nor abort by itself. The commit
+point is `COMMIT PREPARED` of the source. What the coordinator intends is in its durable history; if that is lost, the
+outcome rows, which the participants' own transactions write, say how far it came.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class SagaSteps:
         """The operator's retry: every waiting step gets a fresh attempt at once, without back-off."""
         self._retries_requested += 1
 
-    async def attempt(
+    async def abortable(
         self,
         step: StepMethod[A, R],
         argument: A,
@@ -61,7 +61,8 @@ class SagaSteps:
         because: str | None = None,
         **facts: object,
     ) -> R:
-        """Runs a step that may still fail the saga: raises failures that no retry can mend, and cancellation."""
+        """Runs a step before the decision: retries until it succeeds; raises cancellation and failures that no retry can
+        mend, after which the saga aborts."""
         call = StepCall.of(step.__name__, part, because, facts)
         if self._options.mode == "local_first":
             try:
@@ -69,7 +70,7 @@ class SagaSteps:
             except FailureError as error:
                 if is_cancelled_exception(error) or (isinstance(error, ApplicationError) and error.non_retryable):
                     raise
-        return await self._run_durably(step, argument, call, give_up=True)
+        return await self._run_as_regular_activity(step, argument, call, raise_for_good=True)
 
     async def to_the_end(
         self,
@@ -78,21 +79,21 @@ class SagaSteps:
         *,
         part: str | None = None,
         because: str | None = None,
-        durable: bool = False,
+        skip_local: bool = False,
         **facts: object,
     ) -> R:
         """Runs a step that must succeed, a compensation or anything after the decision: never gives up.
 
         If the step fails for good, a bug, the saga is stuck until an operator's retry. Call it under `shielded`.
-        `durable`: no local attempts, for a step that has to be in the history before it runs.
+        `skip_local`: no local attempts, for a step that has to be in the history before it runs.
         """
         call = StepCall.of(step.__name__, part, because, facts)
-        if self._options.mode == "local_first" and not durable:
+        if self._options.mode == "local_first" and not skip_local:
             try:
                 return await self._run_locally(step, argument, call)
             except FailureError:
                 pass
-        return await self._run_durably(step, argument, call, give_up=False)
+        return await self._run_as_regular_activity(step, argument, call, raise_for_good=False)
 
     async def _run_locally(self, step: StepMethod[A, R], argument: A, call: StepCall) -> R:
         # Never schedule_to_close here: it hangs. A failure arrives as a bare ApplicationError. A time-out is an
@@ -107,11 +108,13 @@ class SagaSteps:
         )
         return result
 
-    async def _run_durably(self, step: StepMethod[A, R], argument: A, call: StepCall, give_up: bool) -> R:
+    async def _run_as_regular_activity(
+        self, step: StepMethod[A, R], argument: A, call: StepCall, raise_for_good: bool
+    ) -> R:
         summary = call.summary
         while True:
             retries_seen = self._retries_requested
-            # No command may come between this and its watchdog: a reader of the history relates the two by that.
+            # The timer of `_wait_for` must be the next command: a trace pairs an activity with the timer that follows it.
             task = workflow.start_activity_method(
                 step,
                 argument,
@@ -127,7 +130,7 @@ class SagaSteps:
                     self._set_stuck(summary, False)
                     return result
             except ActivityError as error:
-                if give_up or is_cancelled_exception(error):
+                if raise_for_good or is_cancelled_exception(error):
                     self._set_stuck(summary, False)
                     raise
                 # Non-retryable, so a bug or damage. Only a person can say when to go on.
@@ -177,7 +180,8 @@ class SagaSteps:
 async def why_abort(work: Awaitable[Refusal | None], cancelled: Refusal) -> Refusal | None:
     """Why the saga must be aborted, according to `work`, all of which is before the decision; None: it can go on.
 
-    A cancel is a refusal too, and so is a step that failed for good: in each case the row decides next.
+    A cancel and a step that failed for good abort the saga like a refusal, and are passed on as one: in each case the row
+    decides next.
     """
     try:
         return await work

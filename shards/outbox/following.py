@@ -8,7 +8,7 @@ import logging
 from typing import Protocol
 
 from domain.errors import ShardwiseError
-from shards.outbox.slice import StepResult
+from shards.outbox.slice import Taken
 
 log = logging.getLogger("shardwise.relay")
 
@@ -22,11 +22,11 @@ POLL_SECONDS = 5.0
 
 
 class Consumer(Protocol):
-    """Takes events. `step` takes the next slice, if any; it is called again after any error of ours."""
+    """Takes events. `take_next` takes the next slice, if any; it is called again after any error of ours."""
 
     name: str
 
-    async def step(self) -> StepResult: ...
+    async def take_next(self) -> Taken: ...
 
 
 async def follow(consumer: Consumer, shard: str, notified: asyncio.Event, taken: dict[str, int]) -> None:
@@ -37,7 +37,7 @@ async def follow(consumer: Consumer, shard: str, notified: asyncio.Event, taken:
     while True:
         notified.clear()
         try:
-            stepped = await consumer.step()
+            taken_now = await consumer.take_next()
         except ShardwiseError as error:
             if last_failure != error.message:
                 last_failure = error.message
@@ -48,11 +48,11 @@ async def follow(consumer: Consumer, shard: str, notified: asyncio.Event, taken:
         if last_failure is not None:
             log.info("%s goes on", consumer.name, extra={"shard": shard})
         last_failure, failed = None, FAILED_SECONDS_MIN
-        taken[consumer.name] = taken.get(consumer.name, 0) + stepped.events
-        if stepped.events:
+        taken[consumer.name] = taken.get(consumer.name, 0) + taken_now.events
+        if taken_now.events:
             hidden = HIDDEN_SECONDS_MIN
             await asyncio.sleep(GATHER_SECONDS)
-        elif stepped.more:
+        elif taken_now.more:
             await asyncio.sleep(hidden)
             hidden = min(2 * hidden, HIDDEN_SECONDS_MAX)
         else:

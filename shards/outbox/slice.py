@@ -34,7 +34,7 @@ _END = text(f"""
     ), greatest(horizon.xid, {_XID.format("after")})) AS text)
     FROM horizon
 """)
-_HIDDEN = text(f"""
+_ANY_FROM_END = text(f"""
     SELECT EXISTS (SELECT FROM outbox WHERE xid >= {_XID.format("end")})
 """)
 _PENDING = text(f"SELECT EXISTS (SELECT FROM outbox WHERE xid >= {_XID.format('after')})")
@@ -45,7 +45,8 @@ WITHIN = f"xid >= {_XID.format('begin')} AND xid < {_XID.format('end')}"
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """How many `events` a consumer took, and whether there are `more`, perhaps hidden by an open transaction."""
+    """How many `events` a consumer took, and whether there are `more` after them, readable or hidden by an open
+    transaction."""
 
     events: int
     more: bool
@@ -68,8 +69,8 @@ class Slice:
         return {"begin": self.begin, "end": self.end}
 
 
-async def slice_after(snapshot: AsyncConnection, after: str, events_max: int = EVENTS_MAX) -> Slice:
-    """From `after` to the horizon, or until it holds about `events_max` events: a transaction is never cut.
+async def slice_from(snapshot: AsyncConnection, after: str, events_max: int = EVENTS_MAX) -> Slice:
+    """From the position `after`, inclusive, to the horizon, or until it holds about `events_max` events: a transaction is never cut.
 
     Call it on a primary, in the REPEATABLE READ snapshot that also reads the events. Changes nothing.
     """
@@ -77,12 +78,12 @@ async def slice_after(snapshot: AsyncConnection, after: str, events_max: int = E
     return Slice(after, end)
 
 
-async def more_behind(snapshot: AsyncConnection, slice_: Slice) -> bool:
+async def has_events_after(snapshot: AsyncConnection, slice_: Slice) -> bool:
     """Whether there are events after the slice, including those that an open transaction hides."""
-    return bool((await snapshot.execute(_HIDDEN, {"end": slice_.end})).scalar_one())
+    return bool((await snapshot.execute(_ANY_FROM_END, {"end": slice_.end})).scalar_one())
 
 
-async def is_anything_behind(connection: AsyncConnection, position: str) -> bool:
+async def has_events_from(connection: AsyncConnection, position: str) -> bool:
     """Whether there are events from `position` on, including those that cannot be read yet. Cheap, for idle
     consumers."""
     return bool((await connection.execute(_PENDING, {"after": position})).scalar_one())

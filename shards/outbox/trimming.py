@@ -8,7 +8,7 @@ from shards.connections.database import Database
 from shards.outbox.cursors import REACTORS, read_position, trim
 from shards.outbox.lag import lost_versions, positions_in
 from shards.outbox.marks import forget_marks
-from shards.outbox.slice import StepResult
+from shards.outbox.slice import Taken
 from shards.routing.shard_transaction import translating_errors
 from shards.tables.versions import Version
 
@@ -26,13 +26,13 @@ class Trimmer:
         self._keep_seconds = keep_seconds
         self._looked_at = -EVERY_SECONDS
 
-    async def step(self) -> StepResult:
+    async def take_next(self) -> Taken:
         """Reports no events: those that it trims were counted by the consumers."""
         if time.monotonic() - self._looked_at >= EVERY_SECONDS:
             with translating_errors(self._shard.name):
                 await self._trim()
             self._looked_at = time.monotonic()
-        return StepResult(0, False)
+        return Taken(0, False)
 
     async def _trim(self) -> None:
         below = await slowest_position(self._shard, self._read_model)

@@ -5,7 +5,7 @@ slice of the outbox touches, in the slice's own snapshot on the primary. So many
 row, the order of events does not matter, and a rebuild from the tables reads and writes in the same way as the daily
 work.
 
-    projector   one batch: reads a slice, writes it and moves the cursor, in one transaction
+    projector   one slice: reads it, writes it and moves the cursor, in one transaction
     reading     the present rows of aggregates, from a shard
     writing     these rows into one version of the read model
     copying     both, but isolating the one aggregate that cannot be projected

@@ -17,11 +17,11 @@ from shards.connections.database import Database
 from shards.connections.database_errors import blames_the_data
 from shards.outbox.cursors import RebuildNeeded, assert_untrimmed, trimmed_to
 from shards.outbox.marks import HistoryLost, Marked, read_mark, renew_mark
-from shards.outbox.slice import BEGINNING, Slice, StepResult, is_anything_behind, more_behind, slice_after
+from shards.outbox.slice import BEGINNING, Slice, Taken, has_events_after, has_events_from, slice_from
 from shards.projection.copying import Copier
 from shards.projection.parked import park, parked_among, parked_page, unpark
 from shards.projection.reading import ALL_LINES, Documents, Touched, Unfit, lines_within, read_documents, read_touched
-from shards.projection.writing import lock_names
+from shards.projection.writing import lock_product_names
 from shards.routing.shard_transaction import translating_errors
 from shards.tables.versions import Version, existing
 
@@ -36,7 +36,8 @@ _LOCK = """
            EXISTS (SELECT FROM {s}.parked_aggregate AS p WHERE p.shard = :shard) AS has_parked
     FROM {s}.projection_cursor WHERE shard = :shard FOR UPDATE
 """
-# By the generation a writer that waited through a switch notices that the name means another version now.
+# If the versions were switched while we waited for the lock, the generation differs: no row is updated, and the caller
+# tries again.
 _MOVE = """
     UPDATE {s}.projection_cursor
     SET xid = CAST(CAST(:end AS text) AS xid8), mark = :mark, events = events + :events, moved_at = now()
@@ -88,16 +89,16 @@ class Projector:
         self._read_model = read_model
         self._positions: dict[Version, str] = {}
 
-    async def step(self) -> StepResult:
-        """Projects one batch into every existing version. If a version fails, the others are still done, then the error
+    async def take_next(self) -> Taken:
+        """Projects the next slice into every existing version. If a version fails, the others are still done, then the error
         is raised, always one of ours. A `retired` version of another history is left as it is."""
         if await self._is_idle():
-            return StepResult(0, False)
+            return Taken(0, False)
         with translating_errors(self._shard.name):
             async with self._read_model.transaction() as connection:
                 versions = await existing(connection)
         self._positions = {each: self._positions[each] for each in versions if each in self._positions}
-        steps, failures = [StepResult(0, False)], []
+        steps, failures = [Taken(0, False)], []
         for version in versions:
             try:
                 steps.append(await self.project(version))
@@ -107,7 +108,7 @@ class Projector:
                     failures.append(failure)
         if failures:
             raise failures[0]
-        return StepResult(max(each.events for each in steps), any(each.more for each in steps))
+        return Taken(max(each.events for each in steps), any(each.more for each in steps))
 
     async def _is_idle(self) -> bool:
         if Version.LIVE not in self._positions:
@@ -115,17 +116,17 @@ class Projector:
         oldest = min(self._positions.values(), key=int)
         with translating_errors(self._shard.name):
             async with self._shard.transaction() as connection:
-                return not await is_anything_behind(connection, oldest)
+                return not await has_events_from(connection, oldest)
 
-    async def project(self, version: Version) -> StepResult:
-        """Projects one batch into one version, as a whole or not at all. Does nothing for a `next` that is not being
+    async def project(self, version: Version) -> Taken:
+        """Projects the next slice into one version, as a whole or not at all. Does nothing for a `next` that is not being
         filled from this shard.
 
         Aggregates that cannot be projected are parked with their reason, and the rest goes on. `RebuildNeeded` if the
         shard has trimmed events that this version lacks, `HistoryLost` if its position is of another history,
         `TryAgain` if the read model was switched meanwhile.
         """
-        return await self._isolating_failures(version, lambda isolate: self._batch(version, isolate))
+        return await self._isolating_failures(version, lambda isolate: self._project_slice(version, isolate))
 
     async def write_chunk(self, version: Version, next_chunk: NextChunk) -> bool:
         """Writes the chunk that `next_chunk` returns, under the cursor's lock, like the aggregates of events; the
@@ -166,7 +167,7 @@ class Projector:
                 if chunk is None:
                     return False
                 if chunk.aggregate is not None:
-                    await _lock_names(to, cursor, {chunk.aggregate})
+                    await _lock_product_names(to, cursor, {chunk.aggregate})
                 if chunk.aggregate is not None and chunk.keys:
                     unfit += await copier.copy(snapshot, chunk.aggregate, dict.fromkeys(chunk.keys, 0), None)
             if chunk.aggregate is not None and chunk.rows is not None:
@@ -178,18 +179,18 @@ class Projector:
             await park(to, version, self._shard.name, unfit)
         return True
 
-    async def _batch(self, version: Version, isolate: bool) -> StepResult:
+    async def _project_slice(self, version: Version, isolate: bool) -> Taken:
         async with self._read_model.transaction() as to:
             cursor = await self._lock(to, version)
             if cursor is None:
-                return StepResult(0, False)
+                return Taken(0, False)
             copier = Copier(to, version, self._shard.name)
             async with self._shard.snapshot() as snapshot:
                 marked = await self._assert_same_history(snapshot, cursor)
                 await assert_untrimmed(snapshot, cursor.position, self._shard.name)
-                slice_ = await slice_after(snapshot, cursor.position)
+                slice_ = await slice_from(snapshot, cursor.position)
                 touched = await read_touched(snapshot, slice_)
-                more = await more_behind(snapshot, slice_)
+                more = await has_events_after(snapshot, slice_)
                 parked = await parked_among(to, version, self._shard.name, touched) if cursor.has_parked else {}
                 if isolate or parked:
                     unfit = await self._copy_isolated(snapshot, copier, cursor, touched, parked, slice_)
@@ -200,7 +201,7 @@ class Projector:
                         for aggregate, versions in touched.in_order
                     }
             if not (isolate or parked):
-                await _lock_names(to, cursor, documents)
+                await _lock_product_names(to, cursor, documents)
                 for aggregate, each in documents.items():
                     await copier.write(aggregate, each)
                 unfit = [unfit for each in documents.values() for unfit in each.unfit]
@@ -209,7 +210,7 @@ class Projector:
                 mark = await self._mark(cursor, marked)
                 await self._move(to, version, cursor, slice_.end, mark, touched.events)
         self._positions[version] = slice_.end if touched.events else cursor.position
-        return StepResult(touched.events, more)
+        return Taken(touched.events, more)
 
     async def _copy_isolated(
         self,
@@ -220,9 +221,9 @@ class Projector:
         parked: Mapping[Aggregate, set[str]],
         slice_: Slice,
     ) -> list[Unfit]:
-        """Projects a batch while isolating failures. Parked aggregates among it are tried again, with all their
+        """Projects a slice while isolating failures. Parked aggregates in it are tried again, with all their
         lines."""
-        await _lock_names(copier.to, cursor, touched.versions)
+        await _lock_product_names(copier.to, cursor, touched.versions)
         unfit = []
         for aggregate, versions in touched.in_order:
             again = parked.get(aggregate, set())
@@ -261,7 +262,7 @@ class Projector:
             rows = await parked_page(to, version, self._shard.name, after, _RETRIED_AT_ONCE)
             known = [row for row in rows if row.aggregate in PROJECTED]
             copier, unfit = Copier(to, version, self._shard.name), []
-            await _lock_names(to, cursor, {Aggregate(row.aggregate) for row in known})
+            await _lock_product_names(to, cursor, {Aggregate(row.aggregate) for row in known})
             async with self._shard.snapshot() as snapshot:
                 await self._assert_same_history(snapshot, cursor)
                 for aggregate in PROJECTED:
@@ -303,10 +304,10 @@ class Projector:
             raise TryAgain("the read model was switched meanwhile")
 
 
-async def _lock_names(to: AsyncConnection, cursor: Cursor, aggregates: Iterable[Aggregate]) -> None:
+async def _lock_product_names(to: AsyncConnection, cursor: Cursor, aggregates: Iterable[Aggregate]) -> None:
     written = set(aggregates)
     if written & {Aggregate.PRODUCT, Aggregate.ORDER}:
-        await lock_names(to, cursor.generation, change=Aggregate.PRODUCT in written)
+        await lock_product_names(to, cursor.generation, change=Aggregate.PRODUCT in written)
 
 
 def _of(statement: str, version: Version) -> TextClause:

@@ -36,7 +36,7 @@ _STOCK = """
         version = excluded.version
     WHERE l.version < excluded.version
 """
-# A name is copied to every row that carries it. Items of orders come from other shards' events: see `lock_names`.
+# A name is copied to every row that carries it. Items of orders come from other shards' events: see `lock_product_names`.
 _PRODUCTS = """
     WITH given AS (
         SELECT * FROM json_to_recordset(CAST(:docs AS json))
@@ -117,7 +117,7 @@ _NAMES_CHANGE = text("SELECT pg_advisory_xact_lock(:generation)")
 _NAMES_ARE_READ = text("SELECT pg_advisory_xact_lock_shared(:generation)")
 
 
-async def lock_names(connection: AsyncConnection, generation: int, change: bool) -> None:
+async def lock_product_names(connection: AsyncConnection, generation: int, change: bool) -> None:
     """Call it before products or orders are written, and before anything but the cursor is locked.
 
     An item copies its product's name from the product's row, and a rename updates all existing items: each must see the

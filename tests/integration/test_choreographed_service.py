@@ -384,7 +384,7 @@ async def test_an_order_that_nobody_works_on_goes_on_from_its_row_when_it_is_pro
         await until(lambda: _has_row(office, order))
         await until(lambda: _nobody_runs(office, order))
     for starter in office.starters():
-        await starter.step()
+        await starter.take_next()
     await office.client.get_workflow_handle(reactor_id(Reactor.RESERVE_STOCK, order.order_id, 1)).terminate("lost")
     _, taken = await office.service().retry(order.order_id, 1)
     assert taken
@@ -413,7 +413,7 @@ async def test_from_its_acceptance_to_its_end_an_order_is_in_flight_and_nothing_
         await until(lambda: _nobody_runs(office, order))
         assert await _in_flight(office) == (True, {saga_id})
     for starter in office.starters():
-        await starter.step()
+        await starter.take_next()
     # The reactor waits for its worker.
     assert await _in_flight(office) == (True, {saga_id})
     assert (await office.recover()).orders == []
@@ -437,7 +437,7 @@ async def _left_by(office: Office, reactor: Reactor, version: int) -> Order:
     if version > 3:
         await by_hand.decide()
     for starter in office.starters():
-        await starter.step()
+        await starter.take_next()
     await office.terminate(reactor, order, version)
     return order
 
@@ -495,7 +495,7 @@ async def test_an_order_whose_event_was_parked_is_recovered_from_its_row(office:
         s=by_hand.saga_id,
     )
     for starter in office.starters():
-        await starter.step()
+        await starter.take_next()
     assert set((await office.audit()).abandoned) == {by_hand.saga_id}
     assert [each.order_id for each in (await office.recover()).orders] == [order.order_id]
     async with office.open():

@@ -20,7 +20,7 @@ from shards.outbox.appending import append_event
 from shards.outbox.cursors import REACTORS, RebuildNeeded, move_position, read_position, trim, trimmed_to
 from shards.outbox.following import POLL_SECONDS, follow
 from shards.outbox.lag import lag_of
-from shards.outbox.slice import BEGINNING, WITHIN, Slice, StepResult, more_behind, slice_after
+from shards.outbox.slice import BEGINNING, WITHIN, Slice, Taken, has_events_after, slice_from
 from shards.outbox.trimming import Trimmer, slowest_position
 from shards.projection.projector import Projector
 from shards.routing.router import Router
@@ -50,9 +50,9 @@ async def append(connection: AsyncConnection, *about: str) -> None:
 
 async def taken(shard: Database, after: str, events_max: int = 1000) -> tuple[list[str], Slice, bool]:
     async with shard.snapshot() as snapshot:
-        slice_ = await slice_after(snapshot, after, events_max)
+        slice_ = await slice_from(snapshot, after, events_max)
         rows = await snapshot.execute(_TAKEN, slice_.bound)
-        return list(rows.scalars()), slice_, await more_behind(snapshot, slice_)
+        return list(rows.scalars()), slice_, await has_events_after(snapshot, slice_)
 
 
 @asynccontextmanager
@@ -133,18 +133,18 @@ async def test_what_the_slowest_needs_is_kept(cluster: Cluster, shard: Database)
     projector = Projector(shard, cluster.read_model)
     trimmer = Trimmer(shard, cluster.read_model, keep_seconds=0)
     assert await slowest_position(shard, cluster.read_model) is None
-    await trimmer.step()
+    await trimmer.take_next()
     assert (await taken(shard, BEGINNING))[0] == ["one"]
 
-    await projector.step()
-    await Trimmer(shard, cluster.read_model, keep_seconds=0).step()
+    await projector.take_next()
+    await Trimmer(shard, cluster.read_model, keep_seconds=0).take_next()
     assert (await taken(shard, BEGINNING))[0] == ["one"], "the reactors have not seen it"
 
     async with shard.transaction() as connection:
         await move_position(connection, REACTORS, str(2**40))
-    await Trimmer(shard, cluster.read_model, keep_seconds=3600).step()
+    await Trimmer(shard, cluster.read_model, keep_seconds=3600).take_next()
     assert (await taken(shard, BEGINNING))[0] == ["one"], "it is too young"
-    await Trimmer(shard, cluster.read_model, keep_seconds=0).step()
+    await Trimmer(shard, cluster.read_model, keep_seconds=0).take_next()
     assert (await taken(shard, BEGINNING))[0] == []
 
 
@@ -156,7 +156,7 @@ async def test_who_missed_what_was_trimmed_is_told_to_rebuild(cluster: Cluster, 
         assert await trim(connection, str(2**40), keep_seconds=0) == 1
         assert await trimmed_to(connection) != BEGINNING
     with pytest.raises(RebuildNeeded, match="whose first events are gone: run `shardwise projection rebuild`"):
-        await projector.step()
+        await projector.take_next()
 
 
 async def test_a_notification_arrives_and_many_close_together_are_few(cluster: Cluster) -> None:
@@ -186,9 +186,9 @@ async def test_a_write_notifies_once_it_is_committed(cluster: Cluster) -> None:
     class Asked:
         name = "asked"
 
-        async def step(self) -> StepResult:
+        async def take_next(self) -> Taken:
             asked.release()
-            return StepResult(0, False)
+            return Taken(0, False)
 
     async def write(tx: ShardTransaction) -> None:
         append_event(tx, "a saga", TransferEvent.OPENED, "anybody/1", 1)

@@ -119,7 +119,7 @@ async def test_what_commits_last_though_its_ids_came_first_is_not_skipped(world:
         await connection.execute(text("SELECT pg_current_xact_id()"))
         await connection.execute(text("SELECT nextval(pg_get_serial_sequence('outbox', 'id'))"))
         await early.open()
-        stepped = await projector.step()
+        stepped = await projector.take_next()
         assert (stepped.events, stepped.more) == (0, True)
         assert await details(world, early.order.order_id) is None
         await connection.execute(

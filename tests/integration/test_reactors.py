@@ -99,7 +99,7 @@ async def test_every_event_starts_its_reactors_once_on_their_services_queues(
     await order.join_stock()
     await order.hold()
     await order.decide()
-    stepped = await starter.step()
+    stepped = await starter.take_next()
     assert stepped.events >= 4
     for number, kind in enumerate(
         (EventKind.ORDER_PLACED, EventKind.STOCK_RESERVED, EventKind.PAYMENT_HELD, EventKind.ORDER_CONFIRMED), 1
@@ -109,23 +109,23 @@ async def test_every_event_starts_its_reactors_once_on_their_services_queues(
             reactor = Reactor(workflow_id.partition("/")[0])
             assert (described.task_queue, described.workflow_type) == (reactor.service, reactor.workflow_type)
             assert described.status is WorkflowExecutionStatus.RUNNING
-    again = await starter.step()
+    again = await starter.take_next()
     assert (again.events, again.more) == (0, False)
 
 
 async def test_an_idle_shard_s_position_is_written_once(shop: World, starter: ReactorStarter) -> None:
     await placed(shop, "idle")
-    await starter.step()
+    await starter.take_next()
     first = await position(shop)
     for _ in range(3):
-        await starter.step()
+        await starter.take_next()
     assert await position(shop) == first
 
 
 async def test_orchestrated_orders_start_nobody(shop: World, starter: ReactorStarter, temporal: Client) -> None:
     saga = await shop.saga(shop.order(await shop.customer(shard=SHARD), {await shop.product(): 1}))
     await saga.open()
-    assert (await starter.step()).events > 0
+    assert (await starter.take_next()).events > 0
     found = [each async for each in temporal.list_workflows(f'Saga = "{saga.saga_id}"')]
     assert found == []
 
@@ -134,14 +134,14 @@ async def test_read_again_after_a_crash_a_running_reactor_is_left_and_a_lost_one
     shop: World, starter: ReactorStarter, temporal: Client
 ) -> None:
     running, lost = await placed(shop, "running"), await placed(shop, "lost")
-    await starter.step()
+    await starter.take_next()
     runs = {}
     for order in (running, lost):
         handle = temporal.get_workflow_handle(reactor_id(Reactor.RESERVE_STOCK, order.order.order_id, 1))
         runs[order] = (handle, (await handle.describe()).run_id)
     await runs[lost][0].terminate("lost")
     await shop.rows(SHARD, "DELETE FROM outbox_cursor")
-    assert (await starter.step()).events > 0
+    assert (await starter.take_next()).events > 0
     assert (await runs[running][0].describe()).run_id == runs[running][1]
     assert (await runs[lost][0].describe()).run_id != runs[lost][1]
     assert await status(temporal, Reactor.RESERVE_STOCK, lost, 1) == "RUNNING"
@@ -154,14 +154,14 @@ async def test_a_completed_reactor_runs_again_only_where_its_order_still_waits_f
     waits, goes_on = await placed(shop, "waits"), await placed(shop, "goes-on")
     await goes_on.reserve(0)
     await goes_on.join_stock()
-    await starter.step()
+    await starter.take_next()
     runs = {}
     for order in (waits, goes_on):
         handle = temporal.get_workflow_handle(reactor_id(Reactor.RESERVE_STOCK, order.order.order_id, 1))
         await completed(handle, temporal)
         runs[order] = (handle, (await handle.describe()).run_id)
     await shop.rows(SHARD, "DELETE FROM outbox_cursor")
-    await starter.step()
+    await starter.take_next()
     assert (await runs[goes_on][0].describe()).run_id == runs[goes_on][1]
     assert (await runs[waits][0].describe()).run_id != runs[waits][1]
     assert await status(temporal, Reactor.RESERVE_STOCK, waits, 1) == "RUNNING"
@@ -172,7 +172,7 @@ async def test_what_was_parked_is_started_from_its_row_when_the_cause_is_gone(
 ) -> None:
     due, gone_on, damaged = [await placed(shop, mark) for mark in ("due", "gone-on", "damaged")]
     await shop.rows(SHARD, "UPDATE outbox SET kind = 'OrderBewitched' WHERE aggregate = 'order'")
-    await starter.step()
+    await starter.take_next()
     assert {row[0] for row in await parked(shop)} == {each.order.order_id for each in (due, gone_on, damaged)}
     await gone_on.reserve(0)
     await gone_on.join_stock()
@@ -189,13 +189,13 @@ async def test_what_an_open_transaction_hides_is_taken_when_it_has_ended(
     async with shop.transaction(await shop.customer_route(await shop.customer(shard=SHARD))) as tx:
         await tx.connection.exec_driver_sql("SELECT pg_current_xact_id()")
         order = await placed(shop, "hidden")
-        hidden = await starter.step()
+        hidden = await starter.take_next()
         assert hidden.more
         order_ids = {row[0] for row in await shop.rows(SHARD, "SELECT aggregate_id FROM outbox")}
         assert order.order.order_id in order_ids
         found = [each async for each in temporal.list_workflows(f'Saga = "{order.saga_id}"')]
         assert found == []
-    await starter.step()
+    await starter.take_next()
     assert await status(temporal, Reactor.RESERVE_STOCK, order, 1) == "RUNNING"
 
 
@@ -215,12 +215,12 @@ async def test_a_poisoned_event_is_parked_with_its_reason_and_the_rest_goes_on(
     bad, good = await placed(shop, f"bad-{len(reason)}"), await placed(shop, f"good-{len(reason)}")
     where = "WHERE aggregate = 'order' AND aggregate_id = :id"
     await shop.rows(SHARD, f"UPDATE outbox SET {change} {where}", id=bad.order.order_id)
-    await starter.step()
+    await starter.take_next()
     [(order_id, version, told)] = await parked(shop)
     assert (order_id.startswith(bad.order.order_id), len(order_id) <= 120, version) == (True, True, 1)
     assert reason.casefold() in told.casefold() or "currency" in told
     assert await status(temporal, Reactor.RESERVE_STOCK, good, 1) == "RUNNING"
-    assert (await starter.step()).events == 0
+    assert (await starter.take_next()).events == 0
 
 
 async def test_with_temporal_away_the_position_stays(shop: World, tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ async def test_with_temporal_away_the_position_stays(shop: World, tmp_path: Path
     async with scratch_temporal(tmp_path) as gone:
         starter = ReactorStarter(shop.cluster.primaries[SHARD], gone)
     with pytest.raises(Unreachable):
-        await starter.step()
+        await starter.take_next()
     assert await position(shop) == "0"
     assert await parked(shop) == []
 

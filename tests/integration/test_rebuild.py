@@ -116,7 +116,7 @@ async def test_orders_that_go_on_while_it_is_filled_are_in_it_when_it_is_live(wo
             await filling.begin()
             await filling.step()
         for shard in world.cluster.primaries.values():
-            await Projector(shard, world.cluster.read_model).step()
+            await Projector(shard, world.cluster.read_model).take_next()
     await orders
     await fill(world, rebuild_id, chunk_rows=2)
     await switch(world.cluster.read_model, world.cluster.primaries, rebuild_id)
@@ -199,7 +199,7 @@ async def test_a_switch_happens_once_and_a_writer_that_waited_through_it_starts_
     await make_orders(world, 2)
     projectors = [Projector(shard, world.cluster.read_model) for shard in world.cluster.primaries.values()]
     twice = [switch(world.cluster.read_model, world.cluster.primaries, rebuild_id) for _ in range(2)]
-    results = await asyncio.gather(*twice, *(each.step() for each in projectors), return_exceptions=True)
+    results = await asyncio.gather(*twice, *(each.take_next() for each in projectors), return_exceptions=True)
     assert [each for each in results if isinstance(each, Exception) and not isinstance(each, ShardwiseError)] == []
     assert await versions(world) == {"live", "retired"}
     await project(world)
@@ -213,7 +213,7 @@ async def test_the_old_version_is_kept_up_to_date_until_it_is_confirmed(world: W
         await begun(world)
     await make_orders(world, 1)
     for shard in world.cluster.primaries.values():
-        await Projector(shard, world.cluster.read_model).step()
+        await Projector(shard, world.cluster.read_model).take_next()
     assert await content(world, "retired") == await content(world, "live")
     assert await confirm(world.cluster.read_model)
     assert not await confirm(world.cluster.read_model)
@@ -275,7 +275,7 @@ async def test_a_read_model_that_was_lost_is_mended_though_events_are_gone(world
     built = await content(world)
     for shard in world.cluster.primaries.values():
         await world.rows(shard.name, "INSERT INTO outbox_cursor (consumer, xid) VALUES ('reactors', '9999999')")
-        await Trimmer(shard, world.cluster.read_model, keep_seconds=0).step()
+        await Trimmer(shard, world.cluster.read_model, keep_seconds=0).take_next()
     for table in (*built, "projection_cursor", "fill_progress", "parked_aggregate"):
         await read(world, f"TRUNCATE live.{table}")
     with pytest.raises(RebuildNeeded):

@@ -78,14 +78,14 @@ async def test_a_shard_that_comes_back_older_stops_its_reader_until_a_rebuild(
     world = await restored.reopened()
     new = await confirmed(world)
     with pytest.raises(HistoryLost, match=f"{SHARD} .* `shardwise recover`, then `shardwise projection rebuild`"):
-        await restored.projector.step()
+        await restored.projector.take_next()
     assert await orders_of(world, new) == []
     shard, read_model = world.cluster.primaries[SHARD], world.cluster.read_model
     lag = (await lag_of(shard, read_model)).by_consumer[Version.LIVE]
     assert lag.is_lost
     assert lag.events > 0
     assert await slowest_position(shard, read_model) is None
-    await Trimmer(shard, read_model, keep_seconds=0).step()
+    await Trimmer(shard, read_model, keep_seconds=0).take_next()
     assert (await lag_of(shard, read_model)).by_consumer[Version.LIVE].events == lag.events
     told = await damage(world)
     assert any(f"{SHARD} and the read model are of different histories" in what for what in told)
@@ -100,7 +100,7 @@ async def test_a_shard_that_comes_back_older_stops_its_reader_until_a_rebuild(
     with pytest.raises(Refused, match="another history of shard-2"):
         await revert(read_model, world.cluster.primaries)
     again = await confirmed(world)
-    await restored.projector.step()
+    await restored.projector.take_next()
     assert await orders_of(world, again) == [again.order.order_id]
     assert await confirm(read_model)
     assert await restored.lost() == set()
@@ -124,7 +124,7 @@ async def test_what_rests_is_restarted_trimmed_rebuilt_or_crashes_is_not_taken_f
         assert await restored.lost() == set()
     await project(world)
     await world.rows(SHARD, "INSERT INTO outbox_cursor (consumer, xid) VALUES ('reactors', '9999999')")
-    await Trimmer(world.cluster.primaries[SHARD], world.cluster.read_model, keep_seconds=0).step()
+    await Trimmer(world.cluster.primaries[SHARD], world.cluster.read_model, keep_seconds=0).take_next()
     assert await world.rows(SHARD, "SELECT count(*) FROM outbox") == [(0,)]
     await restored.server.restart()
     world = await restored.reopened()
@@ -171,7 +171,7 @@ async def test_a_read_model_that_comes_back_older_is_noticed(restored: Restorabl
     world = await restored.reopened(replace(restored.databases, read_model=sibling(postgres_server, f"{name}_older")))
     await confirmed(world)
     with pytest.raises(HistoryLost):
-        await restored.projector.step()
+        await restored.projector.take_next()
     await rebuilt(world)
     await project(world)
     assert await read(world, "SELECT count(*) FROM live.order_details") == [(4,)]

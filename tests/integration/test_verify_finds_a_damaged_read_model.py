@@ -269,7 +269,7 @@ async def test_what_a_transaction_in_doubt_hides_is_on_its_way(world: World) -> 
     try:
         saga = await confirmed(world)
         for shard in world.cluster.primaries.values():
-            await Projector(shard, world.cluster.read_model).step()
+            await Projector(shard, world.cluster.read_model).take_next()
         audit = await audited(world)
         assert found(audit) == []
         assert moving(audit) >= 1
@@ -303,7 +303,7 @@ async def _relay(world: World) -> None:
     projectors = [Projector(shard, world.cluster.read_model) for shard in world.cluster.primaries.values()]
     while True:
         for projector in projectors:
-            await projector.step()
+            await projector.take_next()
 
 
 async def _orders(world: World) -> None:

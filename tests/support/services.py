@@ -46,5 +46,5 @@ async def _follow(starter: ReactorStarter) -> None:
     while True:
         events = 0
         with contextlib.suppress(ShardwiseError):
-            events = (await starter.step()).events
+            events = (await starter.take_next()).events
         await asyncio.sleep(GATHER_SECONDS if events else IDLE_SECONDS)

@@ -42,7 +42,7 @@ class ReserveStock(ReactorWorkflow):
     @workflow.run
     async def run(self, event: OrderEvent) -> Reaction:
         reserved = first_refusal(
-            self._steps.attempt(StockActivities.reserve_stock, step, part=step.share.sku_range, goods=goods)
+            self._steps.abortable(StockActivities.reserve_stock, step, part=step.share.sku_range, goods=goods)
             for step, goods in self._shares()
         )
         refusal = await why_abort(reserved, CANCELLED)
@@ -70,7 +70,7 @@ class HoldPayment(ReactorWorkflow):
 
     async def _hold(self) -> None:
         """If this step refuses, it has recorded that itself, and no further step is needed."""
-        held = await self._steps.attempt(
+        held = await self._steps.abortable(
             ChoreographyActivities.hold_payment,
             self._order_step(),
             total=self._order.total,

@@ -78,7 +78,7 @@ class PlaceChoreographedOrder:
         lines, total = priced
         window = request.cancellation_window_seconds
         choreography = Choreography(order.customer_id, total, claimed.stock, None, request.options, window)
-        placed = await self._steps.attempt(
+        placed = await self._steps.abortable(
             ChoreographyActivities.place_order,
             PlacedOrder(order, lines, choreography),
             total=total,

@@ -72,20 +72,21 @@ class OrderSaga:
 
     @workflow.run
     async def run(self, request: PlaceOrder) -> OrderResult:
-        claimed = await self._to_its_end(self._claim_id())
+        claimed = await self._shielded(self._claim_id())
         if claimed.refusal is not None:
-            # The id names another order, or reactors carry this one out: nothing here is ours to decide or undo.
+            # The id names another order, or the choreographed style carries this one out already: there is nothing to
+            # decide or undo here.
             return await self._turn_away(claimed.refusal)
 
         refusal = await self._unless_cancelled(self._open_and_hold())
         refusal = refusal or await self._unless_cancelled(self._reserve_stock(claimed.stock))
         refusal = refusal or await self._unless_cancelled(self._cancellation_window())
 
-        decision = await self._to_its_end(self._decide(refusal))
+        decision = await self._shielded(self._decide(refusal))
         if decision.is_confirmed:
-            status = await self._to_its_end(self._complete(claimed.stock, decision))
+            status = await self._shielded(self._complete(claimed.stock, decision))
         else:
-            status = await self._to_its_end(self._compensate(claimed.stock, decision))
+            status = await self._shielded(self._compensate(claimed.stock, decision))
         return await self._close(status, decision)
 
     @workflow.update
@@ -117,7 +118,7 @@ class OrderSaga:
             return priced
         lines, total = priced
         self._show_details(f"pending: {total}")
-        opened = await self._steps.attempt(
+        opened = await self._steps.abortable(
             OrderActivities.open_order,
             OpenOrder(order, lines, total),
             total=total,
@@ -127,7 +128,7 @@ class OrderSaga:
 
     async def _reserve_stock(self, stock: Sequence[StockShare]) -> Refusal | None:
         return await first_refusal(
-            self._steps.attempt(
+            self._steps.abortable(
                 StockActivities.reserve_stock, self._stock_step(share), part=share.sku_range, goods=goods_of(share)
             )
             for share in stock
@@ -140,7 +141,8 @@ class OrderSaga:
         return None
 
     async def _unless_cancelled(self, work: Coroutine[Any, Any, Refusal | None]) -> Refusal | None:
-        """Runs `work`, which a cancel ends early. A cancel, like a step that failed for good, is a refusal."""
+        """Runs `work`, which a cancel ends early. A cancel, like a step that failed for good, aborts the
+        order too, and is passed on as a refusal."""
         if self._cancel_requested:
             work.close()
             return CANCELLED
@@ -214,11 +216,11 @@ class OrderSaga:
     async def _close(self, status: OrderStatus, decision: Decision) -> OrderResult:
         """Waits for the updates that are still running, which must get their results."""
         self._set_status(status)
-        await self._to_its_end(workflow.wait_condition(workflow.all_handlers_finished))
+        await self._shielded(workflow.wait_condition(workflow.all_handlers_finished))
         order = self._order
         return OrderResult(order.order_id, status, decision.refusal, decision.total, order.content_hash)
 
-    async def _to_its_end(self, work: Coroutine[Any, Any, R]) -> R:
+    async def _shielded(self, work: Coroutine[Any, Any, R]) -> R:
         return await shielded(work, self._on_cancel)
 
     def _stock_step(self, share: StockShare) -> StockStep:
@@ -261,7 +263,7 @@ async def _price_lines(steps: SagaSteps, order: Order) -> tuple[PricedLine, ...]
     agreed = tuple(PricedLine(line.sku, line.quantity, line.unit_price) for line in order.lines if line.unit_price)
     if len(agreed) == len(order.lines):
         return agreed
-    priced: Priced = await steps.attempt(OrderActivities.price_lines, order)
+    priced: Priced = await steps.abortable(OrderActivities.price_lines, order)
     return priced.refusal or priced.lines
 
 

@@ -50,7 +50,7 @@ class TransferSaga:
         return decision
 
     async def _admit(self) -> Refusal | None:
-        admitted = await self._steps.attempt(
+        admitted = await self._steps.abortable(
             TransferActivities.admit_transfer,
             self._transfer,
             amount=self._transfer.amount,

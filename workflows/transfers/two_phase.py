@@ -3,8 +3,9 @@
     prepare, one after the other ─▶ every vote yes?  ── yes ─▶ commit the source ─▶ commit the target
                                                      └─ no ──▶ abort the source ─▶ abort the target
 
-Only regular activities: votes and decision are in the history, and scheduling the first commit is what records the
-decision. If the source returns that another coordinator was first, the target follows the source.
+The commit point is `COMMIT PREPARED` on the source's shard. Only regular activities: the votes are in the history, and
+scheduling the commit of the source records there what this coordinator intends. If another coordinator was first, the
+target follows the source's row.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ class _TwoPhase:
                 TwoPhaseActivities.commit_participant,
                 ParticipantStep(self._transfer, participant),
                 part=participant,
-                durable=True,
+                skip_local=True,
                 participant=participant,
                 account=self._account(participant),
                 shard=self._shards[participant],
@@ -123,7 +124,7 @@ class _TwoPhase:
             AbortParticipant(self._transfer, participant, refusal),
             part=participant,
             because=refusal.reason,
-            durable=True,
+            skip_local=True,
             participant=participant,
             account=self._account(participant),
             shard=self._shards[participant],

@@ -1,4 +1,4 @@
 """Batches of transfers: a file's lines are staged, admitted, decided and debited, and credited, thousands at a time.
 
-Open `debits.py` first: it decides.
+Open `deciding.py` first: it decides.
 """

@@ -1,4 +1,5 @@
-"""Admissions for a chunk of a batch on a target's shard: promised, then credited or withdrawn, many lines at once.
+"""Admissions for a chunk of a batch on a target's shard, many lines at once. An admission is the promise that the
+account will accept this credit; it is then credited or withdrawn.
 
 Each call belongs to one transaction, so a crash leaves all of it or nothing. The states are those of
 `shards.transfers.admissions`.
@@ -19,7 +20,7 @@ from domain.sagas import ALREADY_COMPENSATED, Reason, Refusal
 from domain.transfer_batch import Line, batch_workflow_id
 from shards.connections.database_errors import IntegrityViolation
 from shards.routing.bulk_transaction import BulkTransaction, array_literal, bigint_array, text_array
-from shards.transfers.batch.debits import BatchRound, open_clearing, unit_of
+from shards.transfers.batch.deciding import BatchRound, open_clearing, unit_of
 from shards.transfers.batch.lines import Routes
 
 _LOOK_AT_ACCOUNTS = text(f"""

@@ -32,8 +32,8 @@ _LOCK_ACCOUNTS = text(f"""
     SELECT id, currency, state, posted - held + overdraft AS available FROM account
     WHERE id = ANY({text_array("ids")}) AND kind IN ('customer', 'merchant') ORDER BY id FOR NO KEY UPDATE
 """)
-# Apart from the lock: one statement for both would, after waiting for the lock, see the account as it is now but these
-# rows as they were before. A late attempt of the first round must not spend what the second has brought either.
+# A statement of its own, so that its snapshot is taken after the accounts are locked. `round >= :round`, since a late
+# attempt of the first round may run after the second has credited accounts, and must not spend that.
 _CREDITS = text(f"""
     SELECT account_id, CAST(sum(amount) AS bigint) AS amount FROM batch_credit
     WHERE batch_id = :batch_id AND round >= :round AND account_id = ANY({text_array("ids")}) GROUP BY account_id
@@ -102,6 +102,7 @@ _POST = text(f"""
     FROM posted
     JOIN unnest(CAST(:currencies AS text[]), CAST(:units AS numeric[])) AS units (currency, unit) USING (currency)
 """)
+# What this round has credited, so that the same round does not spend it.
 _NOTE_CREDITS = text(f"""
     INSERT INTO batch_credit (batch_id, round, account_id, amount)
     SELECT :batch_id, :round, *
@@ -121,7 +122,7 @@ class BatchRound:
     round: Round
 
 
-async def debit(
+async def decide_and_debit(
     tx: BulkTransaction,
     batch_round: BatchRound,
     lines: Sequence[Line],
@@ -135,7 +136,7 @@ async def debit(
     """
     local = {line.n for line in lines if routes[line.target].shard == tx.shard}
     currencies = sorted({line.currency for line in lines})
-    # The transaction's first write, which the fence at its end requires.
+    # The fence needs a transaction id: this insert gives one, or the row locks after it.
     await open_clearing(tx, currencies)
     accounts = {line.source for line in lines} | {line.target for line in lines if line.n in local}
     ids = array_literal(accounts)
@@ -165,6 +166,7 @@ def _refused(
 ) -> dict[int, Refusal]:
     refused: dict[int, Refusal] = {}
     for line in lines:
+        # Whether the account can take part at all; whether its money suffices, `decide` says.
         refusal = why_not_receive(line.source, found.get(line.source), line.currency) or not_admitted.get(line.n)
         if refusal is None and line.n in local:
             refusal = why_not_receive(line.target, found.get(line.target), line.currency)
