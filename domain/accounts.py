@@ -3,8 +3,8 @@
     open ◀──▶ frozen
       └──▶ closed ◀──┘
 
-A frozen account takes on nothing new, neither holds nor debits nor admissions; what was promised before is still
-captured and credited. A closed one is empty, and final.
+A frozen account accepts no new holds, debits or admissions; earlier holds are still captured and earlier admissions
+still credited. A closed account is empty, and stays closed.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class AccountState(StrEnum):
     CLOSED = "closed"
 
 
-class Standing(Protocol):
-    """What of an account's row the rules ask."""
+class AccountFacts(Protocol):
+    """The fields of an account's row that the rules read."""
 
     @property
     def state(self) -> str: ...
@@ -34,15 +34,15 @@ class Standing(Protocol):
     def currency(self) -> str: ...
 
 
-class Spendable(Standing, Protocol):
-    """`available`: what is there beside holds, with the overdraft."""
+class Spendable(AccountFacts, Protocol):
+    """`available`: the balance without what is held, plus the overdraft."""
 
     @property
     def available(self) -> Money: ...
 
 
-def why_not_receive(account_id: str, account: Standing | None, currency: str) -> Refusal | None:
-    """Why money of this currency cannot be brought to the account, None where it can. `account` None: there is none."""
+def why_not_receive(account_id: str, account: AccountFacts | None, currency: str) -> Refusal | None:
+    """Why money of this currency cannot be brought to the account, or None if it can. `account` None: there is none."""
     if account is None:
         return unknown_account(account_id)
     if account.currency != currency:
@@ -53,7 +53,7 @@ def why_not_receive(account_id: str, account: Standing | None, currency: str) ->
 
 
 def why_not_spend(account_id: str, account: Spendable | None, amount: Money) -> Refusal | None:
-    """Why `amount` cannot leave the account, None where it can. `account` None: there is none."""
+    """Why `amount` cannot leave the account, or None if it can. `account` None: there is none."""
     refusal = why_not_receive(account_id, account, amount.currency)
     if refusal is None and account is not None and account.available < amount:
         return insufficient_funds(account_id, account.available, amount)
@@ -75,19 +75,19 @@ def unknown_customer(customer_id: str) -> Refusal:
 def why_not_close(
     account_id: str, is_merchant: bool, balance: Money, held: Money, holds: int, admissions: int
 ) -> Refused | None:
-    """Why the account cannot end, None where it can. `holds` and `admissions`: how many are placed on it, and open to
-    it. What will change the balance by itself is told before the balance."""
+    """Why the account cannot end, or None if it can. `holds`: how many are placed on it; `admissions`: how many
+    are open to it. Both are reported before the balance, since they will change it."""
     if is_merchant:
-        return _open_still("merchant_account", account_id, "orders must always be able to pay their merchant")
+        return _cannot_close("merchant_account", account_id, "orders must always be able to pay their merchant")
     if holds or held.minor:
-        return _open_still("account_has_holds", account_id, f"{held} is held on it (holds: {holds})")
+        return _cannot_close("account_has_holds", account_id, f"{held} is held on it (holds: {holds})")
     if admissions:
         on_their_way = f"transfers were admitted to it and are not credited yet ({admissions})"
-        return _open_still("account_has_open_admissions", account_id, on_their_way)
+        return _cannot_close("account_has_open_admissions", account_id, on_their_way)
     if balance.minor:
-        return _open_still("account_not_empty", account_id, f"its balance is {balance}")
+        return _cannot_close("account_not_empty", account_id, f"its balance is {balance}")
     return None
 
 
-def _open_still(code: str, account_id: str, what: str) -> Refused:
+def _cannot_close(code: str, account_id: str, what: str) -> Refused:
     return Refused(code, f"account {account_id} cannot be closed: {what}", "account_id")

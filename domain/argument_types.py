@@ -1,4 +1,4 @@
-"""Arguments have the types that are declared: Python itself does not check."""
+"""Checks that arguments have their declared types, since Python does not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Customers and products as they are imported: one CSV row each, with a hash that tells a repeat from a conflict."""
+"""Customers and products as they are imported: one CSV row each, with a hash that distinguishes a repeat from a
+conflict."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ PRODUCT_COLUMNS = ("sku", "name", "currency", "unit_price", "stock")
 class Customer:
     """Opens one account with the customer's id, in this currency, with this balance.
 
-    `overdraft`: how far below zero the account may go; None where not at all. Files of customers have no column for it.
+    `overdraft`: how far below zero the account may go; None: not at all. Files of customers have no column for it.
     """
 
     customer_id: str

@@ -1,4 +1,4 @@
-"""One of several that have names."""
+"""A choice among named values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 
 def choice(of: type[Choice], given: str, field: str) -> Choice:
-    """The one that `given` is or names, or `InvalidInput`."""
+    """The member that `given` is or names, or `InvalidInput`."""
     try:
         return of(given)
     except ValueError:

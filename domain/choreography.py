@@ -7,8 +7,8 @@
                                       OrderAborting ─▶ release stock ─▶ StockReleased ─▶ close order ─▶ OrderRejected,
                                                                                                      OrderCancelled
 
-A reactor is a short workflow on its service's task queue. What decides is the order's row, as in the other style; its
-newest event says who has to act next, so a reactor that was lost can be started again from the row alone.
+A reactor is a short workflow on its service's task queue. The order's row decides, as in the other style. Its newest
+event determines who has to act next, so a reactor that was lost can be started again from the row alone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from domain.steps import Step
 
 PLACEMENT_TYPE = "PlaceChoreographedOrder"
 _PLACEMENT_PREFIX = "order-placement/"
-# Of a row's column.
+# The limit of the row's column.
 _VERSION_MAX = 2**63 - 1
 
 
@@ -43,7 +43,7 @@ class Service(StrEnum):
 
 
 class EventKind(StrEnum):
-    """Of the events of a choreographed order's own row, each of which is the newest for a while."""
+    """The events of a choreographed order's own row, each of which is the newest for a while."""
 
     ORDER_PLACED = "OrderPlaced"
     STOCK_RESERVED = "StockReserved"
@@ -58,7 +58,7 @@ class EventKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class _Reacting:
+class _ReactorSpec:
     name: str
     service: Service
     steps: tuple[Step, ...]
@@ -66,38 +66,38 @@ class _Reacting:
 
 
 class Reactor(StrEnum):
-    """What a service does about an event: the `steps` that it runs on the service's queue, and the events of which it
+    """A service's reaction to an event: the `steps` that it runs on the service's queue, and the events of which it
     `publishes` one."""
 
     service: Service
     steps: tuple[Step, ...]
     publishes: tuple[EventKind, ...]
 
-    def __new__(cls, reacting: _Reacting) -> Self:
-        reactor = str.__new__(cls, reacting.name)
-        reactor._value_ = reacting.name
-        reactor.service, reactor.steps, reactor.publishes = reacting.service, reacting.steps, reacting.publishes
+    def __new__(cls, spec: _ReactorSpec) -> Self:
+        reactor = str.__new__(cls, spec.name)
+        reactor._value_ = spec.name
+        reactor.service, reactor.steps, reactor.publishes = spec.service, spec.steps, spec.publishes
         return reactor
 
-    RESERVE_STOCK = _Reacting(
+    RESERVE_STOCK = _ReactorSpec(
         "reserve-stock",
         Service.INVENTORY,
         (Step.RESERVE_STOCK, Step.JOIN_STOCK),
         (EventKind.STOCK_RESERVED, EventKind.STOCK_REFUSED),
     )
-    HOLD_PAYMENT = _Reacting(
+    HOLD_PAYMENT = _ReactorSpec(
         "hold-payment", Service.PAYMENT, (Step.HOLD_PAYMENT,), (EventKind.PAYMENT_HELD, EventKind.PAYMENT_REFUSED)
     )
-    CONFIRM_ORDER = _Reacting(
+    CONFIRM_ORDER = _ReactorSpec(
         "confirm-order", Service.ORDERS, (Step.DECIDE_ORDER,), (EventKind.ORDER_CONFIRMED, EventKind.ORDER_ABORTING)
     )
-    SHIP_ORDER = _Reacting("ship-order", Service.SHIPPING, (Step.CONSUME_STOCK,))
-    CREDIT_MERCHANT = _Reacting("credit-merchant", Service.PAYMENT, (Step.CREDIT_MERCHANT,))
-    ABORT_ORDER = _Reacting("abort-order", Service.ORDERS, (Step.DECIDE_ORDER,), (EventKind.ORDER_ABORTING,))
-    RELEASE_STOCK = _Reacting(
+    SHIP_ORDER = _ReactorSpec("ship-order", Service.SHIPPING, (Step.CONSUME_STOCK,))
+    CREDIT_MERCHANT = _ReactorSpec("credit-merchant", Service.PAYMENT, (Step.CREDIT_MERCHANT,))
+    ABORT_ORDER = _ReactorSpec("abort-order", Service.ORDERS, (Step.DECIDE_ORDER,), (EventKind.ORDER_ABORTING,))
+    RELEASE_STOCK = _ReactorSpec(
         "release-stock", Service.INVENTORY, (Step.RELEASE_STOCK, Step.JOIN_RELEASE), (EventKind.STOCK_RELEASED,)
     )
-    CLOSE_ORDER = _Reacting(
+    CLOSE_ORDER = _ReactorSpec(
         "close-order", Service.ORDERS, (Step.ABORT_ORDER,), (EventKind.ORDER_REJECTED, EventKind.ORDER_CANCELLED)
     )
 
@@ -121,31 +121,31 @@ REACTIONS: Mapping[EventKind, tuple[Reactor, ...]] = {
 
 
 def steps_at(service: Service) -> frozenset[Step]:
-    """The steps of orders that its queue has to offer: those of its reactors, and where orders are taken, all that an
-    orchestrated one walks and all that placing a choreographed one does."""
-    walked = {step for reactor in Reactor if reactor.service is service for step in reactor.steps}
+    """The steps of orders that its queue offers: those of its reactors. That of `ORDERS` also offers every step
+    of orchestrated orders, and the steps that place a choreographed one."""
+    reacting = {step for reactor in Reactor if reactor.service is service for step in reactor.steps}
     if service is not Service.ORDERS:
-        return frozenset(walked)
+        return frozenset(reacting)
     orchestrated = {step for step in Step if step.is_of_orders and step.is_of(Style.ORCHESTRATED)}
-    return frozenset(walked | orchestrated | set(placing_steps()))
+    return frozenset(reacting | orchestrated | set(placing_steps()))
 
 
 def placing_steps() -> tuple[Step, ...]:
-    """Those that no reactor walks: placing the order does, up to its first event, and telling why there is none."""
+    """The steps that no reactor runs: the placement does, up to the first event or the refusal that is kept instead."""
     of_reactors = {step for reactor in Reactor for step in reactor.steps}
     choreographed = [step for step in Step if step.is_of_orders and step.is_of(Style.CHOREOGRAPHED)]
     return tuple(step for step in choreographed if step not in of_reactors)
 
 
 ORDER_WORKFLOW_TYPES = ("OrderSaga", PLACEMENT_TYPE, *(reactor.workflow_type for reactor in Reactor))
-"""Of all workflows that may work on an order, in either style."""
+"""The types of all workflows that may work on an order, in either style."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choreography:
-    """What every reactor of an order may have to know, so that none has to ask: its event carries it.
+    """What any reactor of an order may need. Each event carries it, so that no reactor has to read it.
 
-    `refusal`: why it is being aborted, or is about to be. `cancellation_window_seconds`: as `PlaceOrder` has it.
+    `refusal`: why it is being aborted, or is about to be. `cancellation_window_seconds`: as in `PlaceOrder`.
     """
 
     customer_id: str
@@ -158,7 +158,7 @@ class Choreography:
 
 @dataclass(frozen=True, slots=True)
 class OrderEvent:
-    """`version` is the row's after the event: no two events of an order share one, wherever they are read."""
+    """`version` is the row's after the event: no two events of an order share one."""
 
     order_id: str
     version: int
@@ -171,8 +171,8 @@ class OrderEvent:
 
 
 def check_event(event: OrderEvent, reactor: Reactor) -> OrderEvent:
-    """The rules for what `reactor` is started with, or `InvalidInput` naming the field. Whether the order's row has
-    told such an event is for the row to say."""
+    """The rules for what `reactor` is started with, or `InvalidInput` naming the field. Only the row
+    knows whether the order has had such an event."""
     check_identifier(event.order_id, "order_id")
     check_whole(event.version, "version", 1, _VERSION_MAX)
     if reactor not in REACTIONS[event.kind]:
@@ -207,18 +207,19 @@ def reactor_id(reactor: Reactor, order_id: str, version: int) -> str:
 
 
 def reactor_ids(kind: str, order_id: str, version: int) -> tuple[str, ...]:
-    """Of all that react to this event; none for a kind that nobody knows."""
+    """The ids of all reactors to this event; none for an unknown kind."""
     reactors = REACTIONS[EventKind(kind)] if kind in EventKind.__members__.values() else ()
     return tuple(reactor_id(reactor, order_id, version) for reactor in reactors)
 
 
 def placement_id(order_id: str) -> str:
-    """Of the workflow that places a choreographed order, before its first event."""
+    """The id of the workflow that places a choreographed order, before its first event."""
     return f"{_PLACEMENT_PREFIX}{order_id}"
 
 
 def saga_id_of(workflow_id: str) -> str:
-    """Whose work a workflow is: a saga's own is named after it, those of a choreographed order are not."""
+    """The saga that a workflow works for. Most workflows are named after their saga; those of choreographed orders are
+    not."""
     name, _, rest = workflow_id.partition("/")
     if name in Reactor.__members__.values():
         return order_saga_id(rest.rpartition("/")[0])

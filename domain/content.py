@@ -1,4 +1,4 @@
-"""A fingerprint of what was asked for: a repeat of a request is told from a conflict by it."""
+"""A fingerprint of a request's content, which distinguishes a repeat of the request from a conflict."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_asci
 
 
 def hash_of_content(content: object) -> str:
-    """Of plain JSON-like content; stable between processes and releases."""
+    """The hash of plain JSON-like content; stable between processes and releases."""
     return hashlib.blake2b(_CANONICAL.encode(content).encode(), digest_size=16).hexdigest()

@@ -1,6 +1,6 @@
 """ISO 4217: which currencies exist and how many decimals their amounts carry.
 
-Source: ISO 4217 list one (active codes), without the codes that are not money one can be paid in
+Source: ISO 4217 list one (active codes), without the codes that are no means of payment
 (precious metals, bond units, testing: those that begin with X, other than the regional francs and dollars).
 A code that leaves the list stays in `DECIMALS` and comes into `WITHDRAWN`, because accounts may have it.
 """
@@ -27,17 +27,17 @@ DECIMALS: dict[str, int] = {
     for code in codes.split()
 }
 
-# By code, the first day on which it was money no more.
+# By code, the first day on which it was no longer legal tender.
 WITHDRAWN: dict[str, date] = {
     "BGN": date(2026, 1, 1),  # Bulgaria has the euro.
 }
 
 
 def why_not_new(currency: str) -> str | None:
-    """Why no new account, product or order may be in this currency, as a sentence; None where it may.
+    """Why no new account, product or order may be in this currency, as a sentence; None if it may.
 
-    What is in it already goes on: its accounts are read, frozen and closed, hold and move money among each other, and
-    an order that was opened in it comes to its end. Nothing is converted.
+    What exists in it goes on: its accounts are read, frozen and closed, hold and move money among each other, and an
+    order that was opened in it runs to its end. Nothing is converted.
     """
     day = WITHDRAWN.get(currency)
     return None if day is None else f"{currency} was withdrawn on {day}: nothing new is opened in it"

@@ -1,4 +1,4 @@
-"""What everybody is shown, and what `--json` prints: a model that nobody changes."""
+"""The base of all results that people and programs read, such as `--json` prints: an immutable model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Document(BaseModel):
-    """Frozen; dumped by the names that programs read."""
+    """Frozen; serialized by alias, which is the name that programs read."""
 
     model_config = ConfigDict(frozen=True, serialize_by_alias=True, defer_build=True)

@@ -1,12 +1,12 @@
-"""What can go wrong, told to a person.
+"""Errors, with messages for a person.
 
     ShardwiseError
     ├── InvalidInput   the caller must change something      exit 2
     ├── Refused        a business rule says no               exit 1
-    │   └── NotFound   nobody knows what it is about
+    │   └── NotFound   there is nothing with this id
     ├── Unreachable    something needed does not answer      exit 3
-    ├── Busy           it answers, and we have no connection to it to spare       exit 3
-    ├── NotMigrated    it answers, and lacks what we need    exit 3
+    ├── Busy           it answers, but we have no free connection to it           exit 3
+    ├── NotMigrated    it answers, but lacks tables we need  exit 3
     ├── StaleRoute     this shard does not own the key (any more) at the caller's map version
     └── TryAgain       something else happened at the same moment; nothing was changed
 
@@ -19,7 +19,7 @@ from __future__ import annotations
 class ShardwiseError(Exception):
     """`code` is stable and for programs, `message` is a sentence, `field` names the input at fault.
 
-    `shard` is where it happened, as far as that is known.
+    `shard` is where it happened, if that is known.
     """
 
     exit_code = 1
@@ -63,7 +63,7 @@ class Busy(ShardwiseError):
 
 
 class NotMigrated(ShardwiseError):
-    """Not an outage, which passes: nothing goes on without it."""
+    """Unlike an outage it does not pass by itself: somebody has to migrate."""
 
     exit_code = 3
 
@@ -79,7 +79,7 @@ class StaleRoute(ShardwiseError):
 
 
 class TryAgain(ShardwiseError):
-    """The write was rolled back. Safe to repeat, and the next attempt will see what stood in the way."""
+    """The write was rolled back. Safe to repeat, and the next attempt will see the conflicting change."""
 
     def __init__(self, message: str) -> None:
         super().__init__("try_again", message)

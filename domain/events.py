@@ -1,7 +1,7 @@
-"""What shards tell: each kind of event is declared once, with the aggregate whose version it carries.
+"""The events of the shards: each kind is declared once, with the aggregate whose version it carries.
 
-Two aggregates may tell the same thing by the same name, as stock and order do of what is reserved: a kind is one
-aggregate's. Who consumes a kind follows from here and from `domain.choreography.REACTIONS`.
+A kind belongs to one aggregate. Two aggregates may have kinds of the same name, as stock and order have
+`StockReserved`. The consumers of a kind follow from here and from `domain.choreography.REACTIONS`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from domain.choreography import REACTIONS, EventKind, Reactor
 
 
 class Aggregate(StrEnum):
-    """Whose version an event carries, by the name that it carries it under. In the order in which the read model is
-    written: names before what carries them, accounts before their lines."""
+    """Whose version an event carries, by its name in the event. In the order in which the read model is written: names
+    before the rows that show them, accounts before their lines."""
 
     PRODUCT = "product"
     STOCK = "stock"
@@ -24,7 +24,7 @@ class Aggregate(StrEnum):
 
 
 PROJECTED = tuple(aggregate for aggregate in Aggregate if aggregate is not Aggregate.TRANSFER)
-"""Those that the read model keeps a row of. A transfer is read from the accounts that it moves."""
+"""Those that have rows in the read model. A transfer is read from the lines of its accounts."""
 
 
 class ProductEvent(StrEnum):
@@ -84,7 +84,7 @@ def aggregate_of(event: Event) -> Aggregate:
 
 
 def reactors_to(event: Event) -> tuple[Reactor, ...]:
-    """Those that act on it, where it is of a choreographed order."""
+    """The reactors to it, if it is an event of a choreographed order; else none."""
     return REACTIONS[event] if isinstance(event, EventKind) else ()
 
 

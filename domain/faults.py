@@ -1,4 +1,4 @@
-"""What pydantic finds wrong, in the words of our own rules: what was expected, and what came instead."""
+"""Pydantic's errors in the words of our own rules: what was expected, and what was given."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _JSON_FAULT = re.compile(r"(?P<what>.*) at line \d+ column (?P<column>\d+)")
 
 
 def described(fault: ErrorDetails, show_input: bool = True) -> str:
-    """One sentence without the field's name. `show_input` false: what came may be a secret."""
+    """One sentence without the field's name. `show_input` false: the input may be a secret."""
     kind = fault["type"]
     if kind == "value_error":
         return str(fault["ctx"]["error"]).rstrip(".")

@@ -45,7 +45,7 @@ def refuse_contrast_id(identifier: str, field: str) -> None:
 
 
 def check_shard_name(value: str, field: str) -> str:
-    """`value` unchanged, or `InvalidInput`. Whether there is such a shard is for the shard map to say."""
+    """`value` unchanged, or `InvalidInput`. Only the shard map knows whether there is such a shard."""
     if re.fullmatch(SHARD_NAME_PATTERN, value) is not None:
         return value
     raise InvalidInput(field, f"{field}: expected a shard's name such as 'shard-1', got {shown(value)}")
@@ -68,7 +68,7 @@ def transfer_saga_id(source: str, transfer_id: str) -> str:
 
 
 def merchant_account_id(currency: str) -> str:
-    """The default merchant account of a currency: who is paid for what is sold."""
+    """The default merchant account of a currency: it is paid for what is sold."""
     return f"{MERCHANT_PREFIX}{currency}"
 
 
@@ -78,5 +78,5 @@ def clearing_account_id(currency: str) -> str:
 
 
 def equity_account_id(currency: str) -> str:
-    """Where opening balances come from: double entry has no money from nowhere."""
+    """The source of opening balances: in double entry no money comes from nowhere."""
     return f"equity/{currency}"

@@ -1,4 +1,4 @@
-"""Transactions in doubt: prepared, and not ended yet. What a sweep over all shards did about them."""
+"""Transactions in doubt, prepared and not ended yet, and the report of a sweep over all shards."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ class InDoubt:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """`outcome` `UNKNOWN`: rolled back, since no shard knows a transfer that it could belong to. `saga_id` is None
-    then.
-    """
+    """`outcome` `UNKNOWN`: rolled back, since it can belong to no transfer on any shard. `saga_id` is None then."""
 
     gid: str
     shard: str
@@ -40,7 +38,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class InDoubtReport:
-    """`unreachable` shards could not be asked whether they have any."""
+    """`unreachable`: shards that did not answer, and may have some."""
 
     resolved: list[Resolved]
     waiting: list[Waiting]

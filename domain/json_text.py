@@ -1,4 +1,4 @@
-"""JSON as it comes in: an object names each of its fields once, and what is wrong with it is told in one sentence."""
+"""Parses JSON input: an object has each of its fields once, and an error is one sentence."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from domain.limits import IDENTIFIER_CHARS_MAX
 
 
 def parse_json(text: str | bytes, field: str | None = None) -> object:
-    """What the text says, or `InvalidInput` for no JSON and for a name given twice: readers differ in which of the two
-    counts, so none does."""
+    """The value of the text. `InvalidInput` if it is not JSON, or if an object has a field twice: parsers differ in
+    which of the two they keep, so neither is accepted."""
     try:
         return json.loads(text, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
@@ -39,13 +39,13 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def first_fault(error: ValidationError) -> InvalidInput:
-    """pydantic's first complaint as ours; the others would mostly be its consequences."""
+    """Pydantic's first error as ours; the others are mostly consequences of it."""
     fault = error.errors(include_url=False)[0]
     field = ".".join(_printable(part) for part in fault["loc"]) or None
     return InvalidInput(field, f"{field}: {described(fault)}" if field else described(fault))
 
 
 def _printable(part: str | int) -> str:
-    """The name of an unknown field is whatever somebody wrote."""
+    """The name of an unknown field may be any text."""
     text = str(part)
     return text if text.isidentifier() and len(text) <= IDENTIFIER_CHARS_MAX else shown(part)

@@ -1,14 +1,14 @@
-"""Every limit on what comes in, in one place."""
+"""Every limit on input, in one place."""
 
 from __future__ import annotations
 
 IDENTIFIER_CHARS_MAX = 100
 NAME_CHARS_MAX = 200
 CSV_BYTES_MAX = 100_000_000
-# It is read in a streaming way: a limit of the numbers that are told, not of memory.
+# The file is streamed: this limits the numbers that are reported, not memory.
 TRANSFERS_BYTES_MAX = 10_000_000_000
 LINE_BYTES_MAX = 1_000_000
-# A longer line is invalid, and passed over to go on with the next; one without an end is no line.
+# A line over `LINE_BYTES_MAX` is invalid and skipped. One over this limit is taken as having no end.
 LINE_BYTES_SKIPPED_MAX = 100_000_000
 ORDER_LINES_MAX = 1_000
 BATCH_LINES_MAX = 1_000_000_000

@@ -18,14 +18,14 @@ _DECIMAL = re.compile(r"(?P<sign>-?)(?P<whole>[0-9]{1,20})(?:\.(?P<fraction>[0-9
 
 
 def check_currency(value: object, field: str = "currency") -> str:
-    """An ISO-4217 code as it is, or `InvalidInput`. One that was withdrawn is let through: see `why_not_new`."""
+    """An ISO-4217 code as it is, or `InvalidInput`. A withdrawn one passes: see `why_not_new`."""
     if isinstance(value, str) and value in DECIMALS:
         return value
     raise InvalidInput(field, f"{field}: expected an ISO 4217 code such as 'USD', got {shown(value)}")
 
 
 def check_amount(amount: Money, field: str, above_zero: bool = False) -> Money:
-    """An amount that somebody names, or `InvalidInput`: not below zero, which would turn around who pays whom."""
+    """An amount given by a caller, or `InvalidInput`: not below zero, which would reverse who pays whom."""
     if amount.minor < (1 if above_zero else 0):
         expected = "more than zero" if above_zero else "zero or more"
         raise InvalidInput(field, f"{field}: expected {expected}, got {amount.amount}")

@@ -1,4 +1,4 @@
-"""Numbers that come in: whole ones and seconds, each within its limits."""
+"""Checks of numbers in input: whole ones and seconds, each within its limits."""
 
 from __future__ import annotations
 

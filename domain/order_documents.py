@@ -59,7 +59,7 @@ def parse_order(line: str | bytes) -> Order:
 def _order_of(document: _OrderDocument) -> Order:
     currency = check_currency(document.currency)
     ship_to = document.ship_to
-    # Line by line before they are merged, so that a fault is named where it stands in the document.
+    # Checked before they are merged, so that an error names the line of the document.
     lines = [check_line(_line_of(n, line, currency), currency, f"lines.{n}") for n, line in enumerate(document.lines)]
     return check_order(
         Order(

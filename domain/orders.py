@@ -1,4 +1,4 @@
-"""Orders: what is asked for, what it costs, and what its states mean.
+"""Orders: their content, their total, and what their states mean.
 
     pending ──▶ confirmed
        └──────▶ aborting ──▶ rejected | cancelled
@@ -55,10 +55,10 @@ FINAL_STATES = frozenset({OrderState.CONFIRMED, OrderState.REJECTED, OrderState.
 
 
 class OrderStatus(StrEnum):
-    """What a person is told, and the values of the search attribute `OrderStatus`.
+    """What people see, and the values of the search attribute `OrderStatus`.
 
-    `compensating` is the row's `aborting`. `stuck` only the workflow knows: a step has not succeeded for a
-    while; it is an alarm, never final, and Temporal goes on retrying.
+    `compensating` is the row's `aborting`. Only the workflow knows `stuck`: a step has not succeeded for a while. It
+    is an alarm, never final, and Temporal goes on retrying.
     """
 
     PENDING = "pending"
@@ -73,12 +73,12 @@ class OrderStatus(StrEnum):
         return cls.COMPENSATING if state is OrderState.ABORTING else cls(state.value)
 
 
-# No row says `stuck`.
+# No row has the state `stuck`.
 STATE_OF_STATUS = {OrderStatus.of_state(state): state for state in OrderState}
 
 
 def closing_state(reason: Reason) -> OrderState:
-    """What an aborted order ends as: somebody's wish is `cancelled`, a rule's is `rejected`."""
+    """How an aborted order ends: `cancelled` if a caller cancelled it, `rejected` if a rule refused it."""
     return OrderState.CANCELLED if reason is Reason.CANCELLED else OrderState.REJECTED
 
 
@@ -109,7 +109,7 @@ class PricedLine:
 
 @dataclass(frozen=True, slots=True)
 class StockShare:
-    """The part of an order whose stock lies in one SKU range. `shard` is for people: routing asks the map again."""
+    """The part of an order whose stock is in one SKU range. `shard` is for people: routing reads the map again."""
 
     sku_range: str
     shard: str
@@ -118,9 +118,9 @@ class StockShare:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a customer asks for, as given: prices not yet resolved, lines already merged.
+    """A customer's request, as given: prices not yet resolved, lines already merged.
 
-    `style` is how it is to be carried out and no part of its content: the first one under an id stays.
+    `style` is how to carry it out, and no part of its content: the first one under an id stays.
     """
 
     order_id: str
@@ -133,7 +133,7 @@ class Order:
 
     @property
     def content_hash(self) -> str:
-        """Equal for equal requests, whatever prices or stock are today: a repeat is told from a conflict by it."""
+        """Equal for equal requests, whatever prices or stock are today: distinguishes a repeat from a conflict."""
         content = {
             "customer_id": self.customer_id,
             "currency": self.currency,
@@ -154,7 +154,7 @@ def merge_lines(lines: Sequence[OrderLine]) -> tuple[OrderLine, ...]:
 
 
 def check_order(order: Order) -> Order:
-    """The rules that hold for any order, whatever it comes through, or `InvalidInput` naming the field."""
+    """The rules that hold for any order, whatever its source of input, or `InvalidInput` naming the field."""
     check_type(order, Order, "order")
     check_identifier(order.order_id, "order_id")
     check_identifier(order.customer_id, "customer_id")
@@ -170,7 +170,7 @@ def check_order(order: Order) -> Order:
     known = [x.unit_price.minor * x.quantity for x in order.lines if x.unit_price is not None]
     if sum(known) > AMOUNT_MINOR_UNITS_MAX:
         raise InvalidInput("lines", f"lines: expected a total of at most {AMOUNT_MINOR_UNITS_MAX} minor units")
-    for name, text in _told_fields(order.ship_to):
+    for name, text in _given_fields(order.ship_to):
         check_free_text(text, f"ship_to.{name}")
     return order
 
@@ -206,7 +206,7 @@ def quantities_by_sku(lines: Sequence[OrderLine] | Sequence[PricedLine]) -> dict
 
 
 def total_of(lines: Sequence[PricedLine], currency: str) -> Money | Refusal:
-    """The order's total, or a refusal where catalogue prices take it over the limit of an amount."""
+    """The order's total, or a refusal if catalogue prices take it over the limit of an amount."""
     minor = sum(line.unit_price.minor * line.quantity for line in lines)
     if minor > AMOUNT_MINOR_UNITS_MAX:
         return Refusal(Reason.AMOUNT_TOO_LARGE, f"the total is over the limit of {AMOUNT_MINOR_UNITS_MAX} minor units")
@@ -214,25 +214,25 @@ def total_of(lines: Sequence[PricedLine], currency: str) -> Money | Refusal:
 
 
 def why_not_in(currency: str) -> Refusal | None:
-    """Why no new order may be in this currency; None where it may.
+    """Why no new order may be in this currency; None if it may.
 
     For the step that opens it, not for `check_order`: input is checked again whenever an order goes on, and one that
-    was opened before the currency was withdrawn comes to its end.
+    was opened before the currency was withdrawn runs to its end.
     """
-    told = why_not_new(currency)
-    return None if told is None else Refusal(Reason.CURRENCY_WITHDRAWN, told)
+    detail = why_not_new(currency)
+    return None if detail is None else Refusal(Reason.CURRENCY_WITHDRAWN, detail)
 
 
 def agreed_total(order: Order) -> Money | None:
-    """None where a line's price is the catalogue's, and so not known yet."""
+    """None if a line's price is the catalogue's, and so not known yet."""
     prices = [line.unit_price.minor * line.quantity for line in order.lines if line.unit_price is not None]
     return Money(sum(prices), order.currency) if len(prices) == len(order.lines) else None
 
 
-def _told_fields(address: Address | None) -> list[tuple[str, str]]:
+def _given_fields(address: Address | None) -> list[tuple[str, str]]:
     names = ("name", "address", "city", "postal_code", "country")
-    told = zip(names, _address_fields(address) if address else (), strict=False)
-    return [(name, text) for name, text in told if text is not None]
+    fields = zip(names, _address_fields(address) if address else (), strict=False)
+    return [(name, text) for name, text in fields if text is not None]
 
 
 def _address_fields(address: Address) -> tuple[str | None, ...]:

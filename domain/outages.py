@@ -8,7 +8,7 @@ from domain.text import first_line
 
 WHY_CHARS_MAX = 200
 
-# What the transport says, in small letters, and what it means. The first that fits.
+# Words of the transport's message, in lower case, and what they mean. The first match counts.
 _TRANSPORT = (
     (("connection refused", "connectionrefused"), "nothing listens on its address"),
     (("dns error", "failed to lookup"), "its host is not known"),
@@ -19,10 +19,10 @@ _TRANSPORT = (
 _STATUS = re.compile(r'\bmessage: "([^"]+)"')
 
 
-def why_unreachable(told: str) -> str:
-    """What the client tells of a call that failed, for a person: its transport's own words say nothing to most."""
+def why_unreachable(message: str) -> str:
+    """The client's message about a failed call, for a person: the transport's own words are of no use to most."""
     for words, reason in _TRANSPORT:
-        if any(each in told.lower() for each in words):
+        if any(each in message.lower() for each in words):
             return reason
-    status = _STATUS.search(told)
-    return first_line(status[1] if status else told)[:WHY_CHARS_MAX]
+    status = _STATUS.search(message)
+    return first_line(status[1] if status else message)[:WHY_CHARS_MAX]

@@ -1,4 +1,4 @@
-"""Where a page of a list ended, as text that a caller passes back to have the next one."""
+"""Where a page of a list ended, as text that a caller passes back to get the next page."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ KeyNumber = Annotated[int, Field(ge=0, lt=2**63)]
 class PageToken(Generic[Key]):
     """The tokens of one kind of list. Url-safe, and the same for the same key.
 
-    They are nobody's secret: a token says where to go on, never what may be read.
+    They are not secret: a token says where to go on, not what may be read.
     """
 
     def __init__(self, listing: str, key: TypeAdapter[Key]) -> None:
-        """`listing` tells tokens of different lists apart. `key` is built of `KeyId`, `KeyTime` and `KeyNumber`."""
+        """`listing` names the list; others refuse its tokens. `key` is built of `KeyId`, `KeyTime` and `KeyNumber`."""
         self._prefix = listing.encode() + b":"
         self._key = key
 
@@ -51,10 +51,10 @@ class PageToken(Generic[Key]):
         return base64.urlsafe_b64encode(self._prefix + self._key.dump_json(key)).rstrip(b"=").decode()
 
     def key(self, token: str, field: str = "after") -> Key:
-        """What the token was made of; `InvalidInput` for anything that `text` did not make."""
+        """The key that the token was made from; `InvalidInput` for anything that `text` did not make."""
         key = self._read(token) if isinstance(token, str) else None
         if key is None or self.text(key) != token:
-            message = f"{field}: expected what the page before told as `next`, got {shown(token)}"
+            message = f"{field}: expected the `next` of the page before, got {shown(token)}"
             raise InvalidInput(field, message)
         return key
 

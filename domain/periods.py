@@ -21,14 +21,14 @@ def parse_day(text: str, field: str) -> date:
 
 
 def parse_start(text: str, field: str) -> datetime:
-    """The time that `text` names, or the beginning of the day that it names. UTC where it names no zone."""
+    """The time that `text` names, or the beginning of the day that it names. UTC if it names no zone."""
     day = _day(text)
     return _moment(text, field) if day is None else _beginning(day)
 
 
 def parse_end(text: str, field: str) -> datetime:
-    """What a period that ends with `text` ends before: the time that it names, or the beginning of the day after the
-    one that it names, which is in the period. UTC where it names no zone."""
+    """The exclusive end of a period that ends with `text`: the time that it names, or, for a day, which is still in the
+    period, the beginning of the day after. UTC if it names no zone."""
     day = _day(text)
     if day is None:
         return _moment(text, field)
@@ -38,7 +38,7 @@ def parse_end(text: str, field: str) -> datetime:
 def _day(text: str) -> date | None:
     try:
         return date.fromisoformat(text) if _DAY.fullmatch(text) else None
-    except (TypeError, ValueError):  # Also what is no text.
+    except (TypeError, ValueError):  # Also for a value that is not text.
         return None
 
 

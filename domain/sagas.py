@@ -1,6 +1,6 @@
-"""What a step of a saga answers, and how a saga is decided.
+"""The results of a saga's steps, and how a saga is decided.
 
-A refusal is a result: the rule said no, and will say so again. Exceptions are failures: nobody knows.
+A refusal is a result: the rule said no, and will say no again. An exception is a failure: the outcome is unknown.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ class Reason(StrEnum):
     AMOUNT_TOO_LARGE = "amount_too_large"
     ID_CONFLICT = "id_conflict"
     CANCELLED = "cancelled"
-    # Asked to be moved within one shard, and the accounts lie on two: nothing was begun.
+    # Requested within one shard, but the accounts are on two: nothing was begun.
     NOT_LOCAL = "not_local"
     # The id was taken for the same order in the other style, which carries it out: nothing was begun in this one.
     OTHER_STYLE = "other_style"
     # A participant of a two-phase commit did not vote in time.
     NO_VOTE = "no_vote"
-    # Whoever decides a two-phase commit was gone before it had, and nobody had committed.
+    # The coordinator of a two-phase commit was gone before it decided, and no participant had committed.
     COORDINATOR_LOST = "coordinator_lost"
-    # The step was undone before it ran: the saga was already being aborted. The row knows the true reason.
+    # The step was undone before it ran: the saga was already being aborted. The row has the true reason.
     ALREADY_COMPENSATED = "already_compensated"
     # A step failed for good (a bug or damage, not a rule): the saga is aborted and the failure is in its history.
     STEP_FAILED = "step_failed"
@@ -56,7 +56,7 @@ ALREADY_COMPENSATED = Refusal(
 
 
 class SagaOutcome(StrEnum):
-    """The answer of the one compare-and-set that decides a saga.
+    """The result of the one compare-and-set that decides a saga.
 
     `ABSENT`: there was no row to decide on, and now there never will be.
     """
@@ -68,9 +68,9 @@ class SagaOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`refusal` is the reason that won: the first decision's, not the last caller's. None where confirmed.
+    """`refusal` is the reason that won: the first decision's, not the last caller's. None if confirmed.
 
-    `total` is the row's, so None where there was none.
+    `total` is the row's; None if there was no row.
     """
 
     outcome: SagaOutcome

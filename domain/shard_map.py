@@ -28,10 +28,10 @@ class Keyspace(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a key lives and at which version of the map that was believed.
+    """The shard of a key, by which version of the map.
 
     The shard compares `version` with its own record of the slot inside the write's transaction, so a stale
-    router is refused there, whatever it believes.
+    router is refused there.
     """
 
     shard: str
@@ -50,8 +50,8 @@ class ShardMap:
     """One version of the whole map. Immutable: a change is a new version.
 
     `buckets[b]` is the shard of bucket b. `ranges` are (lower bound, shard), sorted, the first bound "".
-    `pins` name the shard of single accounts. Until `ranges_cut` there is one range and no product in it: a plan made
-    by such a map holds no longer than that.
+    `pins` name the shard of single accounts. Until `ranges_cut` there is one range, with no product in it, and a
+    plan made by such a map is valid only until then.
     """
 
     version: int
@@ -71,7 +71,7 @@ class ShardMap:
 
     @property
     def shards(self) -> frozenset[str]:
-        """Every shard that the map sends somebody to."""
+        """Every shard that some key maps to."""
         return frozenset({*self.buckets, *(shard for _, shard in self.ranges), *self.pins.values()})
 
     def of_customer(self, customer_id: str) -> Route:
@@ -83,14 +83,14 @@ class ShardMap:
         return self._of_bucket(order_id)
 
     def of_account(self, account_id: str) -> Route:
-        """A pinned account lies where its pin says, any other with the customer of the same id."""
+        """A pinned account is on its pin's shard, any other with the customer of the same id."""
         shard = self.pins.get(account_id)
         if shard is None:
             return self._of_bucket(account_id)
         return Route(shard, Keyspace.PIN, account_id, self.version)
 
     def of_pinned(self, account_id: str) -> Route:
-        """An account that is in the directory, if not in this version of the map then in a newer one (`StaleRoute`)."""
+        """An account that must be in the directory: `StaleRoute` if this version of the map has no pin for it yet."""
         if account_id not in self.pins:
             raise StaleRoute(f"map version {self.version} has no pin for {account_id}")
         return self.of_account(account_id)

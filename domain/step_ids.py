@@ -45,7 +45,7 @@ def parse_activity_id(activity_id: str) -> NamedStep | None:
 
 
 def step_of_barrier(barrier_step: str, style: Style | None = None) -> NamedStep | None:
-    """What writes this row, in a saga of this style if that is known; None for a row that no step writes."""
+    """The step that writes this row, in a saga of this style if that is known; None for a row that no step writes."""
     name, slash, part = barrier_step.partition("/")
     found = [step for step in Step if step.barrier == name and step.undoes is None]
     step = next((each for each in found if style is not None and each.is_of(style)), found[0] if found else None)
@@ -57,10 +57,10 @@ def step_of_barrier(barrier_step: str, style: Style | None = None) -> NamedStep 
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """A step that an activity carried out among others: `activity_id` names it, `answer` is as its own activity's.
+    """A step that an activity carried out among others: `activity_id` names it, `answer` is its own.
 
-    An activity that carries out several lists them under `STEPS_FIELD` of its answer, so that each of them is told,
-    and joined with its row, as if it had had an activity of its own.
+    An activity that carries out several lists them under `STEPS_FIELD` of its result, so that each is shown, and joined
+    with its row, as if it had an activity of its own.
     """
 
     activity_id: str
@@ -71,6 +71,6 @@ STEPS_FIELD = "steps"
 
 
 def carried_in(answer: Any) -> Iterable[Carried]:
-    """Of an activity's answer as plain JSON values; none where it lists none."""
+    """The steps that an activity's result, as plain JSON, lists; none if it lists none."""
     listed = answer.get(STEPS_FIELD) if isinstance(answer, dict) else None
     return [Carried(**each) for each in listed or ()]

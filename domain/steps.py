@@ -1,13 +1,13 @@
 """The steps of orders and transfers, each declared once.
 
-A step is one transaction on one shard. Its name is that of its activity and of its barrier row; its activity's id says
-which step of the saga it is, so that a history and the shards' rows are joined by it:
+A step is one transaction on one shard. Its name is that of its activity and of its barrier row. Its activity's id names
+the step within the saga, which is how a history and the shards' rows are joined:
 
     reserve_stock/m           the step, behind a slash the SKU range or the participant where there are several
     reserve_stock/m/undo      its compensation, whatever the activity is called
     reserve_stock/m#2         a fresh attempt, beside one that the server still holds open
 
-Names of steps, and with them the barrier's, are never changed: under another name an effect would happen again.
+Names of steps, and with them the barrier's, are never changed: under another name an effect would happen twice.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UNDO = "undo"
 
 
 class Phase(StrEnum):
-    """`COMPLETION` and `COMPENSATION` follow from the decision: only one of them is ever walked."""
+    """`COMPLETION` and `COMPENSATION` follow from the decision: only one of them is ever run."""
 
     FORWARD = "forward"
     DECISION = "decision"
@@ -45,7 +45,7 @@ class ShardKey(StrEnum):
 
 
 class Parts(StrEnum):
-    """What a saga has several of, each with a step of its own."""
+    """What a step has several parts by: the same step runs once for each."""
 
     SKU_RANGES = "range"
     PARTICIPANTS = "participant"
@@ -53,10 +53,10 @@ class Parts(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """`verb` and `about` are what a person reads; `fallback` stands for `about` where its facts are not known.
+    """`verb` and `about` make the summary that a person reads; `fallback` replaces `about` if its facts are not known.
 
-    `undone_by`: the step that compensates it. `barrier`: the step whose barrier row it shares, where that is not its
-    own. `style`: the only one that has it, None: both. `has_effect`: False for one that only asks, which leaves nothing
+    `undone_by`: the step that compensates it. `barrier`: the step whose barrier row it shares, if not its
+    own. `style`: the only one that has it, None: both. `has_effect`: False for one that only reads, so there is nothing
     to undo. `is_record`: its effect is what it recorded on the order's row, so that closing the row undoes it.
     `summary_has_reason`: its summary ends with the reason of the saga's decision.
     """
@@ -77,7 +77,7 @@ class Declared:
 
 
 class Step(StrEnum):
-    """In the order in which a saga comes to them."""
+    """In the order in which a saga runs them."""
 
     def __new__(cls, declared: Declared) -> Self:
         step = str.__new__(cls, declared.name)
@@ -261,7 +261,7 @@ class Step(StrEnum):
         summary_has_reason=True,
     )
 
-    # ── what is asked of one ────────────────────────────────────────────────────────────────────────────────
+    # ── properties of a step ───────────────────────────────────────────────────────────────────────────────
 
     @property
     def declared(self) -> Declared:
@@ -269,7 +269,7 @@ class Step(StrEnum):
 
     @classmethod
     def named(cls, name: str) -> Step:
-        """Of the activity that is called so; `KeyError` where none is a step."""
+        """The step with this activity's name; `KeyError` if there is none."""
         return _STEPS[name]
 
     @property
@@ -282,17 +282,17 @@ class Step(StrEnum):
 
     @property
     def barrier(self) -> Step:
-        """The step under whose name its barrier row lies."""
+        """The step whose name its barrier row has."""
         return _STEPS[self.declared.barrier] if self.declared.barrier is not None else self
 
     @property
     def undoes(self) -> Step | None:
-        """What it compensates; None where it compensates nothing."""
+        """The step that it compensates; None if it compensates none."""
         return _UNDOES.get(self)
 
     @property
     def facts(self) -> frozenset[str]:
-        """The names of those that `summary` has words for."""
+        """The names of the facts that its `summary` shows."""
         return _FACTS[self]
 
     @property
@@ -310,11 +310,11 @@ class Step(StrEnum):
         return named if start_number == 1 else f"{named}#{start_number}"
 
     def barrier_step(self, part: str | None = None) -> str:
-        """What its barrier row is called; a compensation's as that of what it undoes."""
+        """The name of its barrier row; a compensation's is that of the step that it undoes."""
         return self._of_part((self.undoes or self).barrier, part)
 
     def summary(self, because: str | None = None, **facts: object) -> str:
-        """What a person reads of it, with `facts` where all are there that it has words for."""
+        """Its summary for a person, with `facts` if all of those that it shows are given."""
         declared, named = self.declared, self.facts
         is_known = bool(named) and all(facts.get(name) is not None for name in named)
         about = declared.about.format_map(facts) if is_known else declared.fallback
@@ -340,7 +340,7 @@ _UNDOES = {
 }
 
 RECORDS = tuple(sorted(step for step in Step if step.declared.is_record))
-"""What the services record on a choreographed order's row. None of them may come to a closed order any more."""
+"""What the services record on a choreographed order's row. None of them may be recorded on a closed order any more."""
 
 
 def requested_decision(reason: str | None) -> str:

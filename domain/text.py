@@ -11,13 +11,13 @@ from domain.limits import NAME_CHARS_MAX
 # Control characters (Postgres stores no NUL, terminals obey escapes), lone surrogates (they have no UTF-8), separators
 # of lines and paragraphs.
 _CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
-# Embeddings, overrides and isolates: they turn around what is written behind them, in a table the other columns. The
+# Embeddings, overrides and isolates: they reverse the text after them, in a table the other columns. The
 # marks that right-to-left names need, and the joiners of scripts and emoji, are none of these.
 _DIRECTIONS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 
 
 def check_text(text: str) -> str:
-    """`text` unchanged, or ValueError: no character that acts on what is written around it."""
+    """`text` unchanged, or ValueError: no character that acts on the text around it."""
     if text.isascii() and text.isprintable():
         return text
     for character in text:
@@ -42,12 +42,12 @@ def first_line(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` with what a terminal would obey written out; line ends stay."""
+    """`text` with every control character escaped; line ends stay."""
     return "".join(ascii(each)[1:-1] if is_control(each) and each != "\n" else each for each in text)
 
 
 def on_one_line(text: str) -> str:
-    """The same with line ends written out too: for what others chose as a key, which is one word in a line."""
+    """The same with line ends escaped too: for keys chosen by others, which are one word in a line."""
     return printable(text).replace("\n", "\\n")
 
 

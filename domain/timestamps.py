@@ -1,9 +1,9 @@
-"""How a moment is written, wherever a program or a person reads one: ISO 8601 in UTC, with a Z.
+"""The one format of times, for programs and for people: ISO 8601 in UTC, with a Z.
 
     for a program   2026-01-31T14:30:00.123456Z   always with microseconds, as exact as Postgres keeps them
     for a person    2026-01-31T14:30:00Z          always without
 
-Both can be typed where a command takes a time. Days are written as days.
+Commands accept both. Days are written as days.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ def short_timestamp(at: datetime) -> str:
 
 
 Timestamp = Annotated[datetime, PlainSerializer(timestamp, when_used="json")]
-"""A moment in a document: every one of them is of this type."""
+"""The type of every time in a document."""
 
 
 def _day(value: object) -> object:
     if not isinstance(value, str):
         return value
-    # Of digits alone pydantic would make seconds since 1970.
+    # Pydantic would read digits alone as seconds since 1970.
     if not _DAY.fullmatch(value):
         raise ValueError("expected a date such as '2026-01-31'")
     return date.fromisoformat(value)
 
 
 Day = Annotated[date, BeforeValidator(_day)]
-"""A day as ISO 8601 has it, and nothing else that could be read as one."""
+"""A day in ISO 8601 format only."""

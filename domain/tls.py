@@ -1,14 +1,14 @@
-"""What an address of Postgres may ask of TLS: `?ssl=verify-full&sslrootcert=/etc/ssl/our-ca.pem`.
+"""What an address of Postgres may require of TLS: `?ssl=verify-full&sslrootcert=/etc/ssl/our-ca.pem`.
 
-| ssl | what is asked of the server |
+| ssl | what the server must have |
 | --- | --- |
 | `disable` | nothing: the connection is in clear |
-| `prefer` | TLS where the server has it, no certificate is checked (the default) |
+| `prefer` | TLS if the server has it, no certificate is checked (the default) |
 | `require` | TLS, no certificate is checked |
 | `verify-ca` | a certificate of an authority in `sslrootcert` |
 | `verify-full` | and that it is for the host in the address |
 
-Without `sslrootcert` the machine's own authorities count. The words are those of libpq's `sslmode`.
+Without `sslrootcert` the machine's own authorities are trusted. The words are those of libpq's `sslmode`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ PARAMETERS = frozenset({"ssl", "sslrootcert"})
 
 
 def parameters_fault(parameters: Mapping[str, object]) -> str | None:
-    """What is wrong with an address's parameters, None for nothing. Reads no file."""
+    """What is wrong with an address's parameters, or None. Reads no file."""
     if set(parameters) - PARAMETERS:
-        # Not shown: where a password's @ was forgotten, or its ?, what follows is it.
+        # Not shown: if the @ after a password was forgotten, a parameter may contain the password.
         return f"expected no parameter but {' and '.join(sorted(PARAMETERS))}"
     mode = parameters.get("ssl", "prefer")
     if mode not in MODES:

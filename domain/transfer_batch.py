@@ -50,7 +50,7 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """Lines in the order of the file, each in one of the two. `postponed` ones the money did not suffice for yet."""
+    """Lines in the order of the file, each in one of the two lists. `postponed`: the money did not suffice yet."""
 
     decided: list[Decided]
     postponed: list[Line]
@@ -64,10 +64,10 @@ def batch_workflow_id(batch_id: str) -> str:
 def decide(
     lines: Iterable[Line], spendable: Mapping[str, int], refused: Mapping[int, Refusal], round_: Round
 ) -> Decisions:
-    """What becomes of `lines`, which come in the order of the file.
+    """Decides `lines`, which are in the order of the file.
 
-    `spendable` is in minor units, by source account, what counts in this round. `refused` tells by line what a rule
-    forbids whatever the money: such a line takes none. Every source that is not refused must be in `spendable`.
+    `spendable`: by source account, the minor units that count in this round. `refused`: by line number, the lines that
+    a rule refuses whatever the money; they take none. Every source that is not refused must be in `spendable`.
     """
     left = dict(spendable)
     decided: list[Decided] = []

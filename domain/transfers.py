@@ -36,12 +36,12 @@ class Protocol(StrEnum):
     BULK = "bulk"
 
     def as_choice(self) -> ProtocolChoice:
-        """What to ask for so that a transfer goes on as it was begun; `auto` for what no caller can ask for."""
+        """What to request so that a transfer goes on as it was begun; `auto` if no caller can request that protocol."""
         return ProtocolChoice(self.value) if self.value in set(ProtocolChoice) else ProtocolChoice.AUTO
 
 
 class ProtocolChoice(StrEnum):
-    """What a caller may ask for. On one shard every choice runs as `local`; `auto` is `saga` across shards."""
+    """What a caller may request. On one shard every choice runs as `local`; `auto` is `saga` across shards."""
 
     AUTO = "auto"
     LOCAL = "local"
@@ -49,7 +49,7 @@ class ProtocolChoice(StrEnum):
     TWO_PHASE = "2pc"
 
     def across_shards(self) -> Protocol | None:
-        """None where it cannot be done: what is asked to be local is refused."""
+        """None: refused, since a `local` transfer cannot cross shards."""
         match self:
             case ProtocolChoice.LOCAL:
                 return None
@@ -68,10 +68,10 @@ class TransferState(StrEnum):
 
 
 class TransferStatus(StrEnum):
-    """What a person is told, and the values of the search attribute `TransferStatus`.
+    """What people see, and the values of the search attribute `TransferStatus`.
 
-    `settled`: the target has the money. `pending`: not decided, or decided and still on its way. `stuck` only the
-    workflow knows: a step has not succeeded for a while; it is an alarm, never final.
+    `settled`: the target has the money. `pending`: not decided, or decided and still on its way. Only the
+    workflow knows `stuck`: a step has not succeeded for a while; it is an alarm, never final.
     """
 
     PENDING = "pending"
@@ -82,7 +82,7 @@ class TransferStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """What is asked for. `amount` is positive."""
+    """A request for a transfer. `amount` is positive."""
 
     transfer_id: str
     source: str
@@ -96,7 +96,7 @@ class Transfer:
 
     @property
     def content_hash(self) -> str:
-        """Equal for equal requests. The protocol is no part of it: it is how, not what."""
+        """Equal for equal requests. The protocol is no part of the content."""
         return hash_of_content([self.transfer_id, self.source, self.target, str(self.amount), self.reference])
 
 

@@ -16,7 +16,7 @@ from enum import StrEnum
 
 from domain.sagas import Refusal
 
-# Postgres keeps no longer name: the documentation says "less than 200 bytes".
+# Postgres accepts no longer name: its documentation says "less than 200 bytes".
 GID_BYTES_MAX = 199
 GID_PREFIX = "shardwise:"
 _STEM_BYTES_MAX = 150
@@ -30,8 +30,8 @@ class Participant(StrEnum):
 
 
 class ParticipantOutcome(StrEnum):
-    """What a participant's own rows say of its part. `UNKNOWN`: no row yet, so it may still be prepared or never will
-    be. `ABORTED` also says that a late PREPARE can no longer succeed: the marker is in.
+    """The outcome of a participant's part by its own rows. `UNKNOWN`: no row yet, so it may still be prepared, or never
+    will be. `ABORTED` also means that a late PREPARE can no longer succeed: the marker is written.
     """
 
     COMMITTED = "committed"
@@ -40,8 +40,8 @@ class ParticipantOutcome(StrEnum):
 
 
 class Coordinator(StrEnum):
-    """What is known of who decides. `AT_WORK`: it will end the transaction itself. `COMMITTING`, `ABORTING`: it is
-    gone, and had decided. `GONE`: it had decided nothing, or nobody knows (any more).
+    """What is known of the coordinator. `AT_WORK`: it will end the transaction itself. `COMMITTING`, `ABORTING`: it is
+    gone, and had decided. `GONE`: it had decided nothing, or its decision is not known (any more).
     """
 
     AT_WORK = "at work"
@@ -61,7 +61,7 @@ class Coordinator(StrEnum):
 
 
 class Resolution(StrEnum):
-    """`ABORT`: the source first, since its row may say that it is committed after all."""
+    """`ABORT`: the source first, since by its row it may be committed after all."""
 
     COMMIT = "commit"
     ABORT = "abort"
@@ -81,7 +81,7 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a participant's part ended. `refusal` is the row's reason where it is `ABORTED`: the first one that won."""
+    """How a participant's part ended. `refusal` is the row's reason if it is `ABORTED`: that of the first decision."""
 
     outcome: ParticipantOutcome
     refusal: Refusal | None = None
@@ -93,7 +93,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class PreparedName:
-    """A gid of ours, taken apart."""
+    """The parts of a gid of ours."""
 
     gid: str
     stem: str
@@ -101,7 +101,7 @@ class PreparedName:
 
 
 def gid_stem(saga_id: str) -> str:
-    """What all gids of a saga begin with, after the prefix: the saga's id, or its hash where that would be too long.
+    """What all gids of a saga begin with, after the prefix: the saga's id, or its hash if the id is too long.
 
     The transfer's row keeps it, since a hash leads back to nothing by itself.
     """
@@ -120,7 +120,7 @@ def gid_of(saga_id: str, participant: Participant) -> str:
 
 
 def parse_gid(gid: str) -> PreparedName | None:
-    """None for one that no shardwise can have made."""
+    """None for a gid that shardwise cannot have made."""
     stem, colon, participant = gid.removeprefix(GID_PREFIX).rpartition(":")
     if not gid.startswith(GID_PREFIX) or not colon or not stem or participant not in set(Participant):
         return None
@@ -138,11 +138,11 @@ def in_prepare_order(source_shard: str, target_shard: str) -> list[tuple[Partici
 
 
 def resolve(decision: ParticipantOutcome | None, outcomes: Iterable[ParticipantOutcome | None]) -> Resolution:
-    """What becomes of an in-doubt transaction.
+    """How to end an in-doubt transaction.
 
-    `decision` is the coordinator's, None where it does not know (any more). `outcomes` are all participants' rows, None
-    for one that cannot be reached. Presuming abort while one participant cannot be asked makes half transfers: it may
-    have committed.
+    `decision` is the coordinator's, None if it is not known (any more). `outcomes` are all participants', None for one
+    that does not answer. Presuming abort while a participant does not answer could leave half a transfer: it may have
+    committed.
     """
     if decision is ParticipantOutcome.COMMITTED:
         return Resolution.COMMIT

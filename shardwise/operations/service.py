@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from activities.reactors import ReactorStarter
 from domain.errors import Refused, ShardwiseError, Unreachable
 from domain.numbers import check_seconds
-from domain.progress import Report, untold
+from domain.progress import Report, no_report
 from shards.audit.audit import Audit
 from shards.audit.report import VerifyReport, report_of
 from shards.monitoring.event_lag import EventsDocument, events_document
@@ -45,7 +45,7 @@ class Operations:
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
 
-    async def verify(self, progress: Report = untold) -> VerifyReport:
+    async def verify(self, progress: Report = no_report) -> VerifyReport:
         """Checks every cent, unit, order and transfer, on all shards and against Temporal. Correct while they
         run. Changes nothing."""
         to = self._installation.without_timeouts
@@ -53,7 +53,7 @@ class Operations:
         await audit.run()
         return report_of(audit)
 
-    async def recover(self, dry_run: bool = False, progress: Report = untold) -> RecoverReport:
+    async def recover(self, dry_run: bool = False, progress: Report = no_report) -> RecoverReport:
         """Ends the two-phase commits that nobody decides any more, and starts sagas again that no workflow works on.
         Safe to repeat, and to run in several processes at once. A crash leaves some started; the others are found
         again.
@@ -127,7 +127,7 @@ class Operations:
             refused.message if refused else None,
         )
 
-    async def rebuild(self, progress: Report = untold, stuck_after: float = 60.0) -> RebuildDocument:
+    async def rebuild(self, progress: Report = no_report, stuck_after: float = 60.0) -> RebuildDocument:
         """Fills a new version of the read model beside the old, compares the two, and switches. Joins one that runs.
 
         Returns also when nothing has moved for `stuck_after` seconds; the rebuild then goes on by itself. Undone by

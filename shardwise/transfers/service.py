@@ -12,7 +12,7 @@ from domain.errors import InvalidInput, NotFound, Refused, Unreachable
 from domain.identifiers import check_identifier, transfer_saga_id
 from domain.money import Money, check_currency
 from domain.numbers import check_seconds
-from domain.progress import Report, untold
+from domain.progress import Report, no_report
 from domain.sagas import Reason
 from domain.text import check_free_text
 from domain.transfers import Protocol, ProtocolChoice, Transfer, TransferState, TransferStatus, check_transfer
@@ -129,7 +129,7 @@ class Transfers:
         return await self._sagas.has_worker()
 
     async def import_file(
-        self, file: str | Path, say: Callable[[str], None], report: Report = untold, stuck_after: float = 60.0
+        self, file: str | Path, say: Callable[[str], None], report: Report = no_report, stuck_after: float = 60.0
     ) -> ImportedTransfers:
         """Carries out every transfer of a CSV file as one batch, and writes NAME.outcomes.csv beside it.
 
