@@ -23,7 +23,7 @@ from shards.routing.bulk_transaction import bulk_on
 from shards.routing.router import Router
 from shards.transfers.batch import admissions as batch_admissions
 from shards.transfers.batch import staging
-from shards.transfers.batch.deciding import BatchRound
+from shards.transfers.batch.deciding import BatchRound, decide_and_debit
 from shards.transfers.batch.lines import Routes, read_chunk
 
 T = TypeVar("T")

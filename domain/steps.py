@@ -303,7 +303,8 @@ class Step(StrEnum):
         return self.declared.style in (None, style)
 
     def activity_id(self, part: str | None = None, start_number: int = 1) -> str:
-        """`part`: the SKU range or the participant. `start_number`: 1 for the first activity that was started for it, 2 for the next."""
+        """`part`: the SKU range or the participant. `start_number`: 1 for the first activity that was started for it, 2
+        for the next."""
         undone = self.undoes
         name = self._of_part(undone or self, part)
         named = f"{name}/{UNDO}" if undone is not None else name

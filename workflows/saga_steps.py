@@ -61,8 +61,8 @@ class SagaSteps:
         because: str | None = None,
         **facts: object,
     ) -> R:
-        """Runs a step before the decision: retries until it succeeds; raises cancellation and failures that no retry can
-        mend, after which the saga aborts."""
+        """Runs a step before the decision: retries until it succeeds; raises cancellation and failures that no retry
+        can mend, after which the saga aborts."""
         call = StepCall.of(step.__name__, part, because, facts)
         if self._options.mode == "local_first":
             try:
@@ -114,7 +114,7 @@ class SagaSteps:
         summary = call.summary
         while True:
             retries_seen = self._retries_requested
-            # The timer of `_wait_for` must be the next command: a trace pairs an activity with the timer that follows it.
+            # The timer of `_wait_for` must be the next command: a trace pairs an activity with the timer after it.
             task = workflow.start_activity_method(
                 step,
                 argument,
@@ -180,8 +180,8 @@ class SagaSteps:
 async def why_abort(work: Awaitable[Refusal | None], cancelled: Refusal) -> Refusal | None:
     """Why the saga must be aborted, according to `work`, all of which is before the decision; None: it can go on.
 
-    A cancel and a step that failed for good abort the saga like a refusal, and are passed on as one: in each case the row
-    decides next.
+    A cancel and a step that failed for good abort the saga like a refusal, and are passed on as one: in each case the
+    row decides next.
     """
     try:
         return await work

@@ -44,7 +44,7 @@ WITHIN = f"xid >= {_XID.format('begin')} AND xid < {_XID.format('end')}"
 
 
 @dataclass(frozen=True, slots=True)
-class StepResult:
+class Taken:
     """How many `events` a consumer took, and whether there are `more` after them, readable or hidden by an open
     transaction."""
 
@@ -70,7 +70,8 @@ class Slice:
 
 
 async def slice_from(snapshot: AsyncConnection, after: str, events_max: int = EVENTS_MAX) -> Slice:
-    """From the position `after`, inclusive, to the horizon, or until it holds about `events_max` events: a transaction is never cut.
+    """From the position `after`, inclusive, to the horizon, or until it holds about `events_max` events: a transaction
+    is never cut.
 
     Call it on a primary, in the REPEATABLE READ snapshot that also reads the events. Changes nothing.
     """

@@ -90,8 +90,8 @@ class Projector:
         self._positions: dict[Version, str] = {}
 
     async def take_next(self) -> Taken:
-        """Projects the next slice into every existing version. If a version fails, the others are still done, then the error
-        is raised, always one of ours. A `retired` version of another history is left as it is."""
+        """Projects the next slice into every existing version. If one fails, the others are still done, and then its
+        `ShardwiseError` is raised. A `retired` version of another history is left as it is."""
         if await self._is_idle():
             return Taken(0, False)
         with translating_errors(self._shard.name):
@@ -119,8 +119,8 @@ class Projector:
                 return not await has_events_from(connection, oldest)
 
     async def project(self, version: Version) -> Taken:
-        """Projects the next slice into one version, as a whole or not at all. Does nothing for a `next` that is not being
-        filled from this shard.
+        """Projects the next slice into one version, as a whole or not at all. Does nothing for a `next` that is not
+        being filled from this shard.
 
         Aggregates that cannot be projected are parked with their reason, and the rest goes on. `RebuildNeeded` if the
         shard has trimmed events that this version lacks, `HistoryLost` if its position is of another history,

@@ -36,7 +36,8 @@ _STOCK = """
         version = excluded.version
     WHERE l.version < excluded.version
 """
-# A name is copied to every row that carries it. Items of orders come from other shards' events: see `lock_product_names`.
+# A name is copied to every row that carries it. Items of orders come from other shards' events: see
+# `lock_product_names`.
 _PRODUCTS = """
     WITH given AS (
         SELECT * FROM json_to_recordset(CAST(:docs AS json))

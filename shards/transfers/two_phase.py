@@ -3,8 +3,8 @@
     prepare both ─▶ decide ─▶ commit the source, then the target   or   abort the source, then the target
 
 **The commit point is `COMMIT PREPARED` on the source's shard**, whatever a coordinator remembers: it makes the source's
-row confirmed, an abort declines it, and Postgres lets only one of them happen. The target follows the source's row. Hence any number of coordinators may
-end one transfer at once: a restarted workflow, the sweep, an operator.
+row confirmed, an abort declines it, and Postgres lets only one of them happen. The target follows the source's row.
+Hence any number of coordinators may end one transfer at once: a restarted workflow, the sweep, an operator.
 
 A prepared transaction survives a crash of its server and keeps its locks. Nothing here waits for such a lock longer
 than its `lock_timeout`.

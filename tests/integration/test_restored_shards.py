@@ -120,7 +120,7 @@ async def test_what_rests_is_restarted_trimmed_rebuilt_or_crashes_is_not_taken_f
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(Projector, "_move", _dies)
             with pytest.raises(RuntimeError, match="killed"):
-                await restored.projector._batch(Version.LIVE, isolate=False)
+                await restored.projector._project_slice(Version.LIVE, isolate=False)
         assert await restored.lost() == set()
     await project(world)
     await world.rows(SHARD, "INSERT INTO outbox_cursor (consumer, xid) VALUES ('reactors', '9999999')")
@@ -151,7 +151,7 @@ async def test_a_reader_that_was_given_up_does_not_put_away_the_mark_of_the_next
 
     late._mark = mark_late  # type: ignore[method-assign,assignment]
     with pytest.raises(RuntimeError, match="given up"):
-        await late._batch(Version.LIVE, isolate=False)
+        await late._project_slice(Version.LIVE, isolate=False)
     await project(restored.world)
     with pytest.raises(TryAgain, match="another reader has marked"):
         await Projector._mark(late, *entered[0])

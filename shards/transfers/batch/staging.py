@@ -154,8 +154,8 @@ async def exclusive_staging(cluster: Cluster, shard_map: ShardMap, batch_id: str
 
 
 async def resume(cluster: Cluster, batch_id: str) -> Staged | None:
-    """What is staged of a batch; None if lines are missing. Reopens a finished batch, so that its lines are kept until it
-    is finished again."""
+    """What is staged of a batch; None if lines are missing. Reopens a finished batch, so that its lines are kept until
+    it is finished again."""
     with translating_errors("catalog"):
         async with cluster.catalog.transaction() as connection:
             await connection.execute(_RESUME, {"id": batch_id})
