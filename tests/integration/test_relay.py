@@ -37,8 +37,8 @@ async def test_reactors_go_on_while_the_read_model_is_not_followed(
 
     async with office.at_work():
         with monkeypatch.context() as broken:
-            broken.setattr(Projector, "step", fails)
-            broken.setattr(Trimmer, "step", fails)
+            broken.setattr(Projector, "take_next", fails)
+            broken.setattr(Trimmer, "take_next", fails)
             order = world.order(await world.customer(shard=SHARD), {await world.product(near): 1 for near in "az"})
             assert await office.place(replace(order, style=Style.CHOREOGRAPHED)) is OrderStatus.CONFIRMED
             attempts = await attempts_of(office.client)
