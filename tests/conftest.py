@@ -142,7 +142,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if call.excinfo is not None and "from pytest-timeout" in str(call.excinfo.value):
-        report.sections.append(("What the tasks wait for", stuck.told()))
+        report.sections.append(("What the tasks wait for", stuck.tasks_and_frames()))
     return report
 
 

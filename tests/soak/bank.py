@@ -73,8 +73,8 @@ class Report:
         return "\n".join([" | ".join(parts), *self.faults])
 
     def _of(self, protocol: str) -> str:
-        told = (f"{self.endings[protocol, status]} {status}" for status in ("settled", "declined", "pending"))
-        return f"{protocol}: {', '.join(told)}"
+        counts = (f"{self.endings[protocol, status]} {status}" for status in ("settled", "declined", "pending"))
+        return f"{protocol}: {', '.join(counts)}"
 
 
 def bank(shardwise: Shardwise, folder: Path, plan: Plan) -> Report:
@@ -96,8 +96,8 @@ def bank(shardwise: Shardwise, folder: Path, plan: Plan) -> Report:
     report.slowest = max((wait.in_peace(returns) for wait in clients.waits), default=0.0)
     _count_endings(clients, rows, report)
     report.faults += [
-        *faults(clients.asked, clients.told.endings, rows),
-        *clients.told.faults,
+        *faults(clients.asked, clients.answers.endings, rows),
+        *clients.answers.faults,
         *clients.faults,
         *snapshots.faults,
         *_log_faults(shardwise),
@@ -140,7 +140,7 @@ def _recover(shardwise: Shardwise, report: Report) -> dict[str, int]:
 
 
 def _verify(shardwise: Shardwise, report: Report, when: str) -> int | None:
-    """How many transfers it saw in flight; None where it is not ok."""
+    """How many transfers it saw in flight; None if it is not ok."""
     answer = shardwise.inside("verify")
     if answer.exit_code != 0:
         report.faults.append(f"verify {when}: exit {answer.exit_code}: {answer.stdout}{answer.stderr}")
@@ -174,7 +174,7 @@ async def _at_work(shardwise: Shardwise) -> list[str]:
 def _count_endings(clients: Clients, rows: Rows, report: Report) -> None:
     protocols = rows.protocols
     for wanted in clients.asked:
-        ending = clients.told.endings.get(wanted.key)
+        ending = clients.answers.endings.get(wanted.key)
         status = "pending" if ending is None else ending.status
         report.endings[protocols.get(wanted.key, "none"), status] += 1
 

@@ -1,5 +1,5 @@
-"""What the rows of the bank must be, worked out from what was asked for and what its clients were told, and from
-nothing that the product computed."""
+"""What the rows of the bank must be, worked out from the transfers requested and the statuses reported to the clients,
+and from nothing that the product computed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database
 
 @dataclass(frozen=True)
 class Ending:
-    """What a client is told at last. `reason` is None for what is settled."""
+    """The final status reported to a client. `reason` is None if it is settled."""
 
     status: str
     reason: str | None = None
@@ -38,19 +38,19 @@ class Ending:
 
 
 @dataclass
-class Told:
-    """Every final word that any client heard, once: another one about the same transfer is a fault."""
+class Answers:
+    """Every final status that any client got, once: another one of the same transfer is a fault."""
 
     endings: dict[Key, Ending] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
 
-    def hear(self, key: Key, status: str, reason: str | None) -> None:
+    def record(self, key: Key, status: str, reason: str | None) -> None:
         if status == TransferStatus.PENDING:
             return
         ending = Ending(str(status), str(reason) if reason is not None else None)
         before = self.endings.setdefault(key, ending)
         if before != ending:
-            self.faults.append(f"{key} was told {before}, and later {ending}")
+            self.faults.append(f"{key} was reported as {before}, and later {ending}")
 
 
 @dataclass(frozen=True)
@@ -101,42 +101,42 @@ async def _read(dsns: Mapping[str, str]) -> Rows:
     return Rows(rows.transfers, rows.admissions, rows.balances, rows.entries, clearing, rows.prepared)
 
 
-def faults(wanted: Sequence[Wanted], told: Mapping[Key, Ending], rows: Rows) -> Iterator[str]:
-    """Everything in which the rows at rest differ from what was asked for and what was told."""
+def faults(wanted: Sequence[Wanted], reported: Mapping[Key, Ending], rows: Rows) -> Iterator[str]:
+    """Everything in which the rows at rest differ from the transfers requested and the statuses reported."""
     for each in wanted:
-        yield from _ending_faults(each, told.get(each.key))
-    yield from _row_faults(wanted, told, rows)
-    yield from _admission_faults(wanted, told, rows)
-    yield from _money_faults([each for each in wanted if str(told.get(each.key)) == SETTLED], rows)
+        yield from _ending_faults(each, reported.get(each.key))
+    yield from _row_faults(wanted, reported, rows)
+    yield from _admission_faults(wanted, reported, rows)
+    yield from _money_faults([each for each in wanted if str(reported.get(each.key)) == SETTLED], rows)
     if rows.prepared:
         yield f"in doubt at rest: {rows.prepared}"
 
 
 def _ending_faults(wanted: Wanted, ending: Ending | None) -> Iterator[str]:
     if ending is None:
-        yield f"{wanted.key} ({wanted.protocol}, {wanted.way}) was never told how it ended"
+        yield f"{wanted.key} ({wanted.protocol}, {wanted.way}) never got a final status"
     elif str(ending) not in wanted.may:
         yield f"{wanted.key} ({wanted.protocol}, {wanted.way}) ended as {ending}, not as {sorted(wanted.may)}"
 
 
-def _row_faults(wanted: Sequence[Wanted], told: Mapping[Key, Ending], rows: Rows) -> Iterator[str]:
+def _row_faults(wanted: Sequence[Wanted], reported: Mapping[Key, Ending], rows: Rows) -> Iterator[str]:
     by_key: dict[Key, list[Row]] = defaultdict(list)
     for key, row in rows.transfers:
         by_key[key].append(row)
     for each in wanted:
-        found, ending = by_key.pop(each.key, []), told.get(each.key)
+        found, ending = by_key.pop(each.key, []), reported.get(each.key)
         begun = ending != Ending(TransferStatus.DECLINED, Reason.NOT_LOCAL)
         if len(found) != begun:
-            yield f"{each.key}, told {ending}, has {len(found)} rows"
+            yield f"{each.key}, reported as {ending}, has {len(found)} rows"
         for row in found:
             state = TransferState.CONFIRMED if str(ending) == SETTLED else TransferState.DECLINED
             if ending is not None and (row.state, row.reason) != (state, ending.reason):
-                yield f"{each.key} was told {ending}, but its row is {row.state} {row.reason or ''}".rstrip()
+                yield f"{each.key} was reported as {ending}, but its row is {row.state} {row.reason or ''}".rstrip()
     if by_key:
         yield f"nobody asked for {sorted(by_key)[:5]}"
 
 
-def _admission_faults(wanted: Sequence[Wanted], told: Mapping[Key, Ending], rows: Rows) -> Iterator[str]:
+def _admission_faults(wanted: Sequence[Wanted], reported: Mapping[Key, Ending], rows: Rows) -> Iterator[str]:
     """Where the money passed from shard to shard, the target's side says so, once; and nowhere else."""
     states: dict[str, list[str]] = defaultdict(list)
     for saga_id, state in rows.admissions:
@@ -144,9 +144,9 @@ def _admission_faults(wanted: Sequence[Wanted], told: Mapping[Key, Ending], rows
     protocols = rows.protocols
     for each in wanted:
         found = states[transfer_saga_id(*each.key)]
-        crossed = str(told.get(each.key)) == SETTLED and protocols.get(each.key) != "local"
+        crossed = str(reported.get(each.key)) == SETTLED and protocols.get(each.key) != "local"
         if crossed and found != ["credited"]:
-            yield f"{each.key} was told settled, but its admission is {found}"
+            yield f"{each.key} was reported as settled, but its admission is {found}"
         elif not crossed and not set(found) <= {"refused", "withdrawn"}:
             yield f"{each.key} did not cross, but its admission is {found}"
 
@@ -166,5 +166,5 @@ def _money_faults(settled: Sequence[Wanted], rows: Rows) -> Iterator[str]:
         expected = (paid_in + moved[account], 0)
         if rows.balances.get(account) != expected:
             yield f"account {account} has {rows.balances.get(account)} posted and held, expected {expected}"
-    if strange := sorted(rows.balances.keys() - OPENING.keys()):
-        yield f"nobody opened {strange[:5]}"
+    if not_opened := sorted(rows.balances.keys() - OPENING.keys()):
+        yield f"nobody opened {not_opened[:5]}"

@@ -1,7 +1,7 @@
-"""Clients of the bank: each asks for one transfer after the other, in every way that people ask; and what they heard.
+"""Clients of the bank: each requests one transfer after the other, in every way a caller can, and keeps the answers.
 
 They use the transfer service, as the command `transfer` does, since a process of Python for each would be most of the
-load; now and then the command itself is asked.
+load; now and then one of them runs the command itself.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from shardwise.transfers.service import Transfers
 from stack.settings import Settings
 from tests.soak.background import Background
 from tests.soak.bank_accounts import Key, Places, Wanted, Way, transfers
-from tests.soak.bank_books import Told
+from tests.soak.bank_books import Answers
 from tests.support.command import Shardwise
 from tests.support.opened import OpenedWith
 
 CLIENTS = 4
-# A short one goes on while a shard is away, so that many transfers are; a long one is told how it ends.
+# A short one goes on while a shard is away, so that many transfers are; a long one sees how it ends.
 WAITS_SECONDS = (1.0, 3.0, 20.0)
 # From the start of a transfer until somebody terminates it: within its life, mostly.
 TERMINATED_WITHIN_SECONDS = 0.3
@@ -45,27 +45,27 @@ _STATUS_OF_EXIT = {0: TransferStatus.SETTLED, 1: TransferStatus.DECLINED, 3: Tra
 
 @dataclass(frozen=True)
 class Wait:
-    """Of a client that was told an ending; monotonic seconds."""
+    """How long a client waited for a final status; monotonic seconds."""
 
     began: float
     ended: float
     wanted: Wanted
 
     def in_peace(self, returns: Sequence[float]) -> float:
-        """How long with nothing killed: since it asked, or since the last return of what had been."""
+        """How long while nothing was down: from the request, or from when the last killed part was back."""
         return self.ended - max([self.began, *(at for at in returns if at <= self.ended)])
 
 
 class Clients(Background):
-    """Inside the block they ask. All that they asked for is `asked`, all that they heard `told`."""
+    """They work inside the block. `asked` is every transfer they requested, `answers` every final status they got."""
 
     def __init__(self, shardwise: Shardwise, seed: str, places: Places) -> None:
         super().__init__()
         self.asked: list[Wanted] = []
-        self.told = Told()
+        self.answers = Answers()
         self.faults: list[str] = []
         self.counts: Counter[str] = Counter()
-        # Whoever holds it sees no workflow terminated meanwhile.
+        # While it is held, no workflow is terminated.
         self.no_terminations = threading.Lock()
         self.waits: list[Wait] = []
         self._shardwise = shardwise
@@ -97,7 +97,7 @@ class Clients(Background):
             await asyncio.gather(*(self._client(plan) for plan in self._plans))
 
     def _use(self, to: Connections) -> None:
-        self._desk = Transfers(OpenedWith(to, self._settings))
+        self._service = Transfers(OpenedWith(to, self._settings))
         self._sagas = TransferSagas(to.temporal, self._settings)
 
     async def _client(self, plan: Iterator[Wanted]) -> None:
@@ -111,7 +111,7 @@ class Clients(Background):
             except Exception:
                 self.faults.append(f"{wanted.key} ({wanted.way}): {traceback.format_exc()}")
 
-    # ── ways to ask ───────────────────────────────────────────────────────────────────────────────────────────
+    # ── ways to request one ─── ────────────────────────────────────────────────────────────────────────────────────────
 
     async def _once(self, wanted: Wanted) -> None:
         await self._place(wanted, wanted.protocol)
@@ -121,10 +121,10 @@ class Clients(Background):
 
     async def _otherwise(self, wanted: Wanted) -> None:
         await self._once(wanted)
-        if wanted.key not in self.told.endings or wanted.may == {Reason.NOT_LOCAL}:
+        if wanted.key not in self.answers.endings or wanted.may == {Reason.NOT_LOCAL}:
             return  # Its id may not be taken yet.
         try:
-            answer = await self._desk.move_as(wanted.otherwise, wanted.protocol, next(self._waits))
+            answer = await self._service.move_as(wanted.otherwise, wanted.protocol, next(self._waits))
         except Refused as refused:
             if refused.code != Reason.ID_CONFLICT:
                 self.faults.append(f"{wanted.key}: other content was refused as {refused.code}")
@@ -132,7 +132,7 @@ class Clients(Background):
             pass
         else:
             if answer.status is not TransferStatus.PENDING:
-                self.faults.append(f"{wanted.key}: other content was told {answer.status}")
+                self.faults.append(f"{wanted.key}: other content was reported as {answer.status}")
 
     async def _terminated(self, wanted: Wanted) -> None:
         if not self.no_terminations.acquire(blocking=False):
@@ -165,24 +165,24 @@ class Clients(Background):
             if answer.exit_code != 3:
                 self.faults.append(f"{wanted.key}: exit {answer.exit_code}: {document}")
         elif document["status"] != _STATUS_OF_EXIT[answer.exit_code]:
-            self.faults.append(f"{wanted.key}: exit {answer.exit_code}, but told {document['status']}")
+            self.faults.append(f"{wanted.key}: exit {answer.exit_code}, but reported as {document['status']}")
         else:
-            self._hear(wanted.key, document["status"], document["reason"])
+            self._record(wanted.key, document["status"], document["reason"])
 
     async def _place(self, wanted: Wanted, protocol: ProtocolChoice) -> None:
         began = time.monotonic()
         try:
-            answer = await self._desk.move_as(wanted.transfer, protocol, next(self._waits))
+            answer = await self._service.move_as(wanted.transfer, protocol, next(self._waits))
         except Unreachable:
             self.counts["unreachable"] += 1
             return
-        self._hear(wanted.key, answer.status, answer.reason)
+        self._record(wanted.key, answer.status, answer.reason)
         if answer.status is not TransferStatus.PENDING:
             self.waits.append(Wait(began, time.monotonic(), wanted))
 
-    def _hear(self, key: Key, status: str, reason: str | None) -> None:
-        self.counts[f"told {status}"] += 1
-        self.told.hear(key, status, reason)
+    def _record(self, key: Key, status: str, reason: str | None) -> None:
+        self.counts[f"reported {status}"] += 1
+        self.answers.record(key, status, reason)
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -191,12 +191,12 @@ class Clients(Background):
         turns = asyncio.Semaphore(SETTLED_AT_ONCE_MAX)
         async with connected(self._settings) as to:
             self._use(to)
-            open_still = [each for each in self.asked if each.key not in self.told.endings]
-            await asyncio.gather(*(self._until_final(each, deadline, turns) for each in open_still))
+            still_open = [each for each in self.asked if each.key not in self.answers.endings]
+            await asyncio.gather(*(self._until_final(each, deadline, turns) for each in still_open))
 
     async def _until_final(self, wanted: Wanted, deadline: float, turns: asyncio.Semaphore) -> None:
         last = ""
-        while wanted.key not in self.told.endings:
+        while wanted.key not in self.answers.endings:
             if time.monotonic() > deadline:
                 self.faults.append(f"{wanted.key} ({wanted.protocol}, {wanted.way}) does not come to its end: {last}")
                 return
@@ -206,12 +206,12 @@ class Clients(Background):
 
     async def _look(self, wanted: Wanted) -> str:
         try:
-            shown = await self._desk.show(*wanted.key)
+            shown = await self._service.show(*wanted.key)
         except Unreachable as error:
             return error.message
         except Refused:
             self.counts["begun at last"] += 1
             await self._once(wanted)
             return "it was never begun"
-        self._hear(wanted.key, shown.status, shown.reason)
+        self._record(wanted.key, shown.status, shown.reason)
         return f"{shown.status}"

@@ -4,7 +4,7 @@
 
 Prints one line a run; the seeds are N, N+1 and so on, and the same seed makes the same transfers and the same kills.
 Exit code 0 only if each run conserved every cent: in every snapshot of every shard while parts were killed, and at rest
-account by account as its clients were told.
+account by account as it was reported to its clients.
 """
 
 from __future__ import annotations

@@ -65,16 +65,16 @@ async def _read(dsns: Sequence[str]) -> Books:
     return Books(books.states, books.balances, books.goods, entries, clearing)
 
 
-def faults(before: Books, after: Books, orders: Sequence[Wanted], told: Mapping[str, str]) -> Iterator[str]:
-    """Everything in which the rows at rest differ from what was asked for and what was told."""
-    yield from _order_faults(after, orders, told)
+def faults(before: Books, after: Books, orders: Sequence[Wanted], reported: Mapping[str, str]) -> Iterator[str]:
+    """Everything in which the rows at rest differ from the orders placed and the statuses reported."""
+    yield from _order_faults(after, orders, reported)
     state_of = dict(after.states)
     confirmed = [order for order in orders if state_of.get(order.order_id) == "confirmed"]
     yield from _money_faults(before, after, confirmed)
     yield from _stock_faults(after, confirmed)
 
 
-def _order_faults(after: Books, orders: Sequence[Wanted], told: Mapping[str, str]) -> Iterator[str]:
+def _order_faults(after: Books, orders: Sequence[Wanted], reported: Mapping[str, str]) -> Iterator[str]:
     times = Counter(order_id for order_id, _ in after.states)
     state_of = dict(after.states)
     for order in orders:
@@ -83,8 +83,8 @@ def _order_faults(after: Books, orders: Sequence[Wanted], told: Mapping[str, str
             yield f"{name} has {times[name]} rows"
         elif state_of[name] not in ("confirmed", "rejected", "cancelled"):
             yield f"{name} is {state_of[name]}"
-        elif told.get(name, state_of[name]) != state_of[name]:
-            yield f"{name} was told {told[name]}, but is {state_of[name]}"
+        elif reported.get(name, state_of[name]) != state_of[name]:
+            yield f"{name} was reported as {reported[name]}, but is {state_of[name]}"
     unasked = times.keys() - {order.order_id for order in orders}
     if unasked:
         yield f"nobody placed {sorted(unasked)[:5]}"

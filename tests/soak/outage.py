@@ -51,7 +51,7 @@ _CREDITED = "SELECT saga_id FROM clearing_leg WHERE role = 'second' AND saga_id 
 
 @dataclass(frozen=True)
 class Places:
-    """Where keys lie, as the command tells it. `dead` is the shard to kill, not the merchant's: all need that."""
+    """Which shard has which key, by `show`. `dead` is the shard to kill, not the merchant's: all need that."""
 
     dead: str
     dsns: dict[str, str]

@@ -3,8 +3,8 @@
     python -m tests.soak.run --minutes 30 [--quiet-minutes 10] [--seed N]
 
 Prints its seed; the same seed makes the same orders and the same kills. After the kills come minutes in peace, in
-which `verify` must never see a violation. Exit code 0 only if no order was lost or told two ways, every cent and unit
-is where the orders say it should be, and `verify` was ok each time it was asked.
+which `verify` must never see a violation. Exit code 0 only if no order was lost or reported with two endings, every
+cent and unit is where the orders say it should be, and `verify` was ok each time it ran.
 """
 
 from __future__ import annotations

@@ -42,7 +42,8 @@ class Plan:
 class Report:
     orders: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
-    told: int = 0
+
+    reported: int = 0
     kills: Counter[str] = field(default_factory=Counter)
     verified: int = 0
     in_flight_max: int = 0
@@ -51,7 +52,7 @@ class Report:
     def __str__(self) -> str:
         return "\n".join(
             [
-                f"{self.orders} orders: {dict(self.outcomes)}; {self.told} were told as final on the way",
+                f"{self.orders} orders: {dict(self.outcomes)}; {self.reported} were reported as final on the way",
                 f"kills: {dict(self.kills)}",
                 f"verify asked {self.verified} times, saw up to {self.in_flight_max} orders in flight",
                 f"{len(self.faults)} faults",
@@ -80,18 +81,18 @@ def soak(shardwise: Shardwise, folder: Path, plan: Plan) -> Report:
     report, verifying = Report(), Verifying(shardwise)
     with Traffic(shardwise, folder, f"{plan.seed}-chaos", plan.batch, plan.windows, plan.concurrency) as rough:
         report.kills = _strike(shardwise, plan, rough, verifying)
-    report.told = len(rough.told)
+    report.reported = len(rough.reported)
     rough.settle()
     verifying.until_at_rest()
-    report.faults += faults(before, read_books(shardwise), rough.orders, rough.told)
+    report.faults += faults(before, read_books(shardwise), rough.orders, rough.reported)
     traffics = [rough]
     if plan.quiet_seconds:
         calm = quiet(shardwise, folder, plan, verifying)
         calm.settle()
         verifying.until_at_rest()
         traffics.append(calm)
-        orders, told = [*rough.orders, *calm.orders], rough.told | calm.told
-        report.faults += faults(before, read_books(shardwise), orders, told)
+        orders, reported = [*rough.orders, *calm.orders], rough.reported | calm.reported
+        report.faults += faults(before, read_books(shardwise), orders, reported)
     for traffic in traffics:
         report.orders += len(traffic.orders)
         report.outcomes += traffic.outcomes
@@ -102,7 +103,7 @@ def soak(shardwise: Shardwise, folder: Path, plan: Plan) -> Report:
 
 
 def _strike(shardwise: Shardwise, plan: Plan, traffic: Traffic, verifying: Verifying) -> Counter[str]:
-    """Kills while the traffic runs; after some of them, asks what the orders are and whether all is well."""
+    """Kills while the traffic runs; after some of them, lists the orders and runs `verify`."""
     chaos = Chaos(shardwise)
     ends = time.monotonic() + plan.chaos_seconds
     for number, strike in enumerate(strikes(plan.seed, plan.freeze_seconds, pause_seconds=plan.pause_seconds), start=1):
@@ -110,7 +111,7 @@ def _strike(shardwise: Shardwise, plan: Plan, traffic: Traffic, verifying: Verif
         say(f"{strike.kind} ({strike.down_seconds:.1f} s); {number} strikes, {len(traffic.orders)} orders")
         if number % STRIKES_PER_VERIFY == 0:
             verifying.ask(f"after strike {number}")
-            traffic.listen()
+            traffic.note_final_states()
         if time.monotonic() >= ends and number >= plan.strikes_min:
             return chaos.kills
     raise AssertionError("strikes have no end")

@@ -1,4 +1,4 @@
-"""`import orders` one file after the other, for as long as it is wanted; and all that was told of their orders."""
+"""`import orders` one file after the other, as long as it is wanted; and every final status reported of its orders."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONCURRENCY = 20
 
 @dataclass
 class File:
-    """`counts`: what each import of it that came to its end told, oldest first."""
+    """`counts`: the document of each import of it that finished, oldest first."""
 
     path: Path
     orders: list[Wanted]
@@ -32,7 +32,7 @@ class File:
 
     @property
     def is_settled(self) -> bool:
-        """The last import told of every order how it ended."""
+        """The last import reported a final status of every order."""
         return bool(self.counts) and sum(self.counts[-1][name] for name in FINAL) == len(self.orders)
 
 
@@ -40,7 +40,7 @@ class Traffic(Background):
     """Inside the block a thread imports; at its end the file that is being imported is finished.
 
     `windows`: the cancellation windows in seconds that files are given in turn. Without one an order is over in tens of
-    milliseconds, and who looks at it finds it done.
+    milliseconds, and no kill finds it in flight.
     """
 
     def __init__(
@@ -55,8 +55,8 @@ class Traffic(Background):
         super().__init__()
         self.files: list[File] = []
         self.faults: list[str] = []
-        # Every final state that any command told, once: an order told twice differently is a fault.
-        self.told: dict[str, str] = {}
+        # Every final state that any command reported, once: an order reported as two of them is a fault.
+        self.reported: dict[str, str] = {}
         self._shardwise = shardwise
         self._folder = folder
         self._name = seed
@@ -71,7 +71,7 @@ class Traffic(Background):
 
     @property
     def outcomes(self) -> Counter[str]:
-        """As the last import of each file told them."""
+        """As the last import of each file reported them."""
         last = [file.counts[-1] for file in self.files if file.counts]
         return Counter({name: sum(counts[name] for counts in last) for name in (*FINAL, *NOT_FINAL, "invalid")})
 
@@ -85,18 +85,18 @@ class Traffic(Background):
             else:
                 self.faults.append(f"{file.path.name} does not settle: {file.counts[-1:]}")
             self.faults += _contradictions(file)
-        self.listen()
+        self.note_final_states()
 
-    def listen(self) -> None:
-        """Writes down what `order list` tells; the read model may be away, then it tells nothing."""
+    def note_final_states(self) -> None:
+        """Writes down what `order list` shows; nothing while the read model is away."""
         for status in FINAL:
             listed = self._shardwise.inside("order", "list", "--status", status, "--limit", str(LISTED))
             if listed.exit_code != 0:
                 continue
             for order in listed.document["orders"]:
-                before = self.told.setdefault(order["order_id"], status)
+                before = self.reported.setdefault(order["order_id"], status)
                 if before != status:
-                    self.faults.append(f"{order['order_id']} was told {before}, and later {status}")
+                    self.faults.append(f"{order['order_id']} was reported as {before}, and later {status}")
 
     def work(self) -> None:
         while self.wanted:
@@ -118,7 +118,7 @@ class Traffic(Background):
 
 
 def _contradictions(file: File) -> list[str]:
-    """What was told as final stays final, so that its counts only grow."""
+    """An order reported as final stays final, so the counts of final orders only grow."""
     faults = []
     for earlier, later in zip(file.counts, file.counts[1:], strict=False):
         shrunk = [name for name in FINAL if later[name] < earlier[name]]

@@ -1,5 +1,5 @@
-"""What every task of the event loops waits for: told of a test that ran into its time limit, since a thread's stack
-shows only that the loop waits."""
+"""What every task of the event loops waits for. Reported for a test that ran into its time limit, since a thread's stack
+shows only that the loop waits.
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import io
 from collections.abc import Iterator
 
 
-def told() -> str:
+def tasks_and_frames() -> str:
     """The stack of each unfinished task, innermost frame last."""
     page = io.StringIO()
     for task in sorted(_unfinished(), key=lambda task: task.get_name()):

@@ -65,7 +65,7 @@ def names(of: Iterable[type]) -> list[str]:
 
 
 def test_each_queue_offers_what_is_walked_on_it_and_no_more() -> None:
-    """Whom a service's reactors call is read from their code: a step that is missing in `Reactor` is not found."""
+    """What a service's reactors call is read from their code: a step that is missing in `Reactor` is not found."""
     for service in Service:
         offered = {each.__name__ for each in activities_at(service, NOTHING)}
         called = {

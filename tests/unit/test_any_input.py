@@ -36,7 +36,7 @@ NO_DEADLINE = settings(deadline=None, suppress_health_check=[HealthCheck.functio
 
 
 def refusal(work: Callable[[], object]) -> str:
-    """What a person is told; empty where nothing is wrong."""
+    """The message that is printed; empty if nothing is wrong."""
     try:
         work()
     except InvalidInput as fault:
@@ -52,9 +52,9 @@ def test_any_csv_file(tmp_path: Path, records: list[list[str]], encoding: str) -
         text = "\n".join(",".join(cells) for cells in [list(columns), *records])
         file = tmp_path / "any.csv"
         file.write_bytes(text.encode(encoding, errors="replace"))
-        told = refusal(lambda read=read, file=file: read(file))  # type: ignore[misc]
-        assert len(told) <= MESSAGE_CHARS_MAX
-        assert printable(told) == told
+        message = refusal(lambda read=read, file=file: read(file))  # type: ignore[misc]
+        assert len(message) <= MESSAGE_CHARS_MAX
+        assert printable(message) == message
 
 
 def customers(file: Path) -> None:
@@ -70,9 +70,9 @@ def products(file: Path) -> None:
 @NO_DEADLINE
 @given(document=VALUES)
 def test_any_document_as_an_order(document: object) -> None:
-    told = refusal(lambda: parse_order(json.dumps(document)))
-    assert len(told) <= MESSAGE_CHARS_MAX
-    assert printable(told) == told
+    message = refusal(lambda: parse_order(json.dumps(document)))
+    assert len(message) <= MESSAGE_CHARS_MAX
+    assert printable(message) == message
 
 
 @given(st.text())

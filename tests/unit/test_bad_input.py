@@ -216,7 +216,7 @@ def test_a_bad_row_of_a_csv_file_is_named_by_line_and_column(
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "beginning"),
     [
         (f"{HEADER['customers']}\nnew,New,,USD,1\n".encode("utf-16"), "line 1: expected UTF-8"),
         (f"{HEADER['customers']}\nnew,New,,USD,1\n".encode("utf-16-le"), "line 1: expected UTF-8"),
@@ -236,13 +236,13 @@ def test_a_bad_row_of_a_csv_file_is_named_by_line_and_column(
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
-def test_what_is_no_such_csv_file_is_told_with_its_line(
-    capfd: pytest.CaptureFixture[str], tmp_path: Path, content: bytes, told: str
+def test_a_file_that_is_no_such_csv_is_reported_with_the_line(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, content: bytes, beginning: str
 ) -> None:
     file = tmp_path / "customers.csv"
     file.write_bytes(content)
     message = _error(capfd, "import", "customers", str(file))["message"]
-    assert message.startswith(told)
+    assert message.startswith(beginning)
     assert message.endswith("\nnothing was imported")
 
 
@@ -323,7 +323,7 @@ def test_options_are_checked_before_anything_is_done(
 
 
 @pytest.mark.parametrize("kind", ["customers", "products"])
-def test_what_is_no_such_file_is_told(capfd: pytest.CaptureFixture[str], tmp_path: Path, kind: str) -> None:
+def test_a_file_that_cannot_be_read_is_reported(capfd: pytest.CaptureFixture[str], tmp_path: Path, kind: str) -> None:
     binary, empty, nul = tmp_path / "binary", tmp_path / "empty", tmp_path / "nul"
     binary.write_bytes(bytes(range(256)) * 64)
     empty.touch()
@@ -363,7 +363,7 @@ BAD_LINES = [
     ("line", "field"), BAD_LINES, ids=lambda value: str(value)[:30].encode("ascii", "backslashreplace").decode()
 )
 async def test_a_bad_line_of_orders_is_named(tmp_path: Path, line: str, field: str) -> None:
-    """As `import orders` reads it, which looks first whether it can tell what is done already."""
+    """As `import orders` reads it, which looks first whether it can find out what is done already."""
     file = tmp_path / "orders.jsonl"
     file.write_text(f"\ufeff\r\n{line}\r\n", newline="")
     with open_orders(file) as source:

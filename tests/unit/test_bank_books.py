@@ -10,7 +10,7 @@ from domain.money import Money
 from domain.sagas import Reason
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus
 from tests.soak.bank_accounts import OPENING, SETTLED, Key, Places, Wanted, Way, transfers
-from tests.soak.bank_books import Ending, Row, Rows, Told, faults
+from tests.soak.bank_books import Answers, Ending, Row, Rows, faults
 from tests.soak.bank_snapshots import look_faults, pairing_faults
 
 EURO = frozenset({str(Reason.CURRENCY_MISMATCH)})
@@ -25,7 +25,7 @@ PAID, REFUSED = _wanted("paid", 300, frozenset({SETTLED})), _wanted("refused", 7
 NOT_LOCAL = _wanted("apart", 5, frozenset({str(Reason.NOT_LOCAL)}))
 WANTED = [PAID, REFUSED, NOT_LOCAL]
 DECLINED = Ending(TransferStatus.DECLINED, Reason.CURRENCY_MISMATCH)
-TOLD = {
+REPORTED = {
     PAID.key: Ending(TransferStatus.SETTLED),
     REFUSED.key: DECLINED,
     NOT_LOCAL.key: Ending(TransferStatus.DECLINED, Reason.NOT_LOCAL),
@@ -43,15 +43,15 @@ AFTER = Rows(
 LOOK = {"entries": 0, "money": 500, "unexplained": 0, "misposted": [], "misheld": [], "overdrawn": [], "in_doubt": 1}
 
 
-def _faults(rows: Rows = AFTER, told: dict[Key, Ending] = TOLD) -> list[str]:
-    return list(faults(WANTED, told, rows))
+def _faults(rows: Rows = AFTER, reported: dict[Key, Ending] = REPORTED) -> list[str]:
+    return list(faults(WANTED, reported, rows))
 
 
 def _balances(**changed: tuple[int, int]) -> Rows:
     return replace(AFTER, balances=AFTER.balances | changed)
 
 
-def test_rows_that_agree_with_what_was_told_have_no_faults() -> None:
+def test_rows_that_agree_with_the_reported_statuses_have_no_faults() -> None:
     assert _faults() == []
 
 
@@ -65,17 +65,20 @@ def test_rows_that_agree_with_what_was_told_have_no_faults() -> None:
         (replace(AFTER, clearing=-1), "entries of clearing sum to -1 cents"),
         (replace(AFTER, entries={"shard-1": 1}), "entries of shard-1 sum to 1 cents"),
         (replace(AFTER, prepared=["shardwise:x:source"]), "in doubt at rest"),
-        (replace(AFTER, transfers=AFTER.transfers[1:]), "told settled, has 0 rows"),
+        (replace(AFTER, transfers=AFTER.transfers[1:]), "reported as settled, has 0 rows"),
         (replace(AFTER, transfers=[*AFTER.transfers, AFTER.transfers[0]]), "has 2 rows"),
-        (replace(AFTER, transfers=[*AFTER.transfers, (NOT_LOCAL.key, PAID_ROW)]), "told not_local, has 1 rows"),
+        (replace(AFTER, transfers=[*AFTER.transfers, (NOT_LOCAL.key, PAID_ROW)]), "reported as not_local, has 1 rows"),
         (replace(AFTER, transfers=[*AFTER.transfers, (("a01", "x"), PAID_ROW)]), "nobody asked for [('a01', 'x')]"),
-        (replace(AFTER, transfers=[(PAID.key, REFUSED_ROW), AFTER.transfers[1]]), "was told settled, but its row is"),
+        (
+            replace(AFTER, transfers=[(PAID.key, REFUSED_ROW), AFTER.transfers[1]]),
+            "was reported as settled, but its row is",
+        ),
         (replace(AFTER, transfers=[(PAID.key, replace(PAID_ROW, state="pending"))]), "its row is pending"),
         (
             replace(AFTER, transfers=[AFTER.transfers[0], (REFUSED.key, replace(REFUSED_ROW, reason="no_vote"))]),
-            "was told currency_mismatch, but its row is declined no_vote",
+            "was reported as currency_mismatch, but its row is declined no_vote",
         ),
-        (replace(AFTER, admissions=[]), "was told settled, but its admission is []"),
+        (replace(AFTER, admissions=[]), "was reported as settled, but its admission is []"),
         (replace(AFTER, admissions=AFTER.admissions * 2), "its admission is ['credited', 'credited']"),
         (
             replace(AFTER, admissions=[AFTER.admissions[0], ("transfer/a01/refused", "open")]),
@@ -90,24 +93,24 @@ def test_rows_that_are_astray_are_a_fault(rows: Rows, fault: str) -> None:
 @pytest.mark.parametrize(
     ("ending", "fault"),
     [
-        (None, "was never told how it ended"),
+        (None, "never got a final status"),
         (Ending(TransferStatus.DECLINED, Reason.STEP_FAILED), "ended as step_failed, not as ['currency_mismatch']"),
         (Ending(TransferStatus.SETTLED), "ended as settled"),
     ],
 )
 def test_an_ending_that_is_not_right_is_a_fault(ending: Ending | None, fault: str) -> None:
-    told = {key: each for key, each in TOLD.items() if key != REFUSED.key}
+    reported = {key: each for key, each in REPORTED.items() if key != REFUSED.key}
     if ending is not None:
-        told[REFUSED.key] = ending
-    assert any(fault in each for each in _faults(told=told)), _faults(told=told)
+        reported[REFUSED.key] = ending
+    assert any(fault in each for each in _faults(reported=reported)), _faults(reported=reported)
 
 
-def test_what_was_told_once_must_stay_so() -> None:
-    told = Told()
+def test_a_final_status_must_stay_as_it_was_first_reported() -> None:
+    answers = Answers()
     for status, reason in (("pending", None), ("settled", None), ("pending", None), ("declined", "no_vote")):
-        told.hear(PAID.key, status, reason)
-    assert told.endings == {PAID.key: Ending("settled")}
-    assert told.faults == ["('a01', 'paid') was told settled, and later no_vote"]
+        answers.record(PAID.key, status, reason)
+    assert answers.endings == {PAID.key: Ending("settled")}
+    assert answers.faults == ["('a01', 'paid') was reported as settled, and later no_vote"]
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,11 @@ AFTER = Books(
     entries=0,
     clearing=0,
 )
-TOLD = {"paid": "confirmed", "refused": "rejected"}
+REPORTED = {"paid": "confirmed", "refused": "rejected"}
 
 
-def _faults(after: Books, told: dict[str, str] = TOLD) -> list[str]:
-    return list(faults(BEFORE, after, [PAID, REFUSED], told))
+def _faults(after: Books, reported: dict[str, str] = REPORTED) -> list[str]:
+    return list(faults(BEFORE, after, [PAID, REFUSED], reported))
 
 
 def test_books_that_agree_with_the_orders_have_no_faults() -> None:
@@ -53,6 +53,6 @@ def test_what_is_astray_is_a_fault(after: Books, fault: str) -> None:
     assert any(fault in each for each in _faults(after)), _faults(after)
 
 
-def test_an_order_once_told_confirmed_must_stay_so() -> None:
-    told = TOLD | {"refused": "confirmed"}
-    assert _faults(AFTER, told) == ["refused was told confirmed, but is rejected"]
+def test_an_order_once_reported_as_confirmed_must_stay_so() -> None:
+    reported = REPORTED | {"refused": "confirmed"}
+    assert _faults(AFTER, reported) == ["refused was reported as confirmed, but is rejected"]

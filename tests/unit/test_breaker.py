@@ -93,6 +93,6 @@ def test_its_failure_keeps_it_open_for_another_wait(made: CircuitBreaker, clock:
 def test_a_try_that_never_comes_back_does_not_keep_it_open_for_ever(made: CircuitBreaker, clock: Clock) -> None:
     fail(made, 3)
     clock.now += 1.0
-    made.check()  # cancelled: neither success nor failure is told
+    made.check()  # cancelled: neither success nor failure is recorded
     clock.now += 1.0
     assert not is_open(made)

@@ -1,4 +1,4 @@
-"""Who reacts to what: every event has its reactors, and every way through them ends."""
+"""Events and their reactors: every event has its own, and every way through them ends."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ STAGE = {
 
 
 @pytest.mark.parametrize("kind", EventKind)
-def test_every_event_that_does_not_end_an_order_has_somebody_who_brings_the_next_one_about(kind: EventKind) -> None:
+def test_every_event_that_does_not_end_an_order_has_a_reactor_that_brings_the_next_one_about(kind: EventKind) -> None:
     next_kinds = {outcome for reactor in REACTIONS[kind] for outcome in reactor.publishes}
     assert bool(next_kinds) is (kind not in ENDS)
 

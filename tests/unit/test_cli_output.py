@@ -84,7 +84,7 @@ def test_wrong_usage_is_an_error_like_others(
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "usage"
 
 
-def test_a_bug_is_told_in_one_line(run_command: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bug_is_reported_in_one_line(run_command: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     def breaks() -> None:
         raise KeyError("first\nsecond")
 
@@ -138,7 +138,7 @@ def test_a_program_gets_one_document_of_a_command_that_was_interrupted(
     assert json.loads(capsys.readouterr().out) == {"greeting": "héllo [b]"}
 
 
-def test_an_error_behind_the_document_is_told_to_a_person(
+def test_an_error_behind_the_document_is_printed_as_text(
     run_command: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fails_late() -> None:
@@ -220,7 +220,7 @@ def test_a_terminal_that_is_made_narrower_is_so_for_a_page_that_is_up(monkeypatc
     assert stdout.width == COLUMNS_MIN
 
 
-def test_of_several_errors_at_once_the_first_is_told(run_command: Callable[..., int]) -> None:
+def test_of_several_errors_at_once_the_first_is_reported(run_command: Callable[..., int]) -> None:
     async def fails() -> None:
         raise Unreachable("down", "no")
 

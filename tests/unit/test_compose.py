@@ -205,13 +205,13 @@ def test_every_service_is_known_to_these_tests() -> None:
 
 
 @pytest.mark.parametrize("name", LASTING)
-def test_what_lasts_tells_its_health_and_comes_back(name: str) -> None:
+def test_each_lasting_service_has_a_health_check_and_is_restarted(name: str) -> None:
     assert SERVICES[name]["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL")
     assert SERVICES[name]["restart"] == "unless-stopped"
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
-def test_who_depends_on_a_server_waits_until_it_is_healthy(name: str) -> None:
+def test_a_service_that_depends_on_a_server_waits_until_it_is_healthy(name: str) -> None:
     for dependency, how in SERVICES[name].get("depends_on", {}).items():
         assert how["condition"] == (COMPLETED if dependency in JOBS else "service_healthy"), dependency
 

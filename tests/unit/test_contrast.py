@@ -178,7 +178,7 @@ def test_a_percentile_is_a_value_that_was_measured(values: list[float], percent:
     assert percentile(values, percent) == expected
 
 
-def test_the_table_tells_every_fact_of_every_protocol(document: ContrastDocument) -> None:
+def test_the_table_shows_every_fact_of_every_protocol(document: ContrastDocument) -> None:
     found = {row[0]: row[1:] for row in rows(document)}
     local, saga, two_phase = found["hot source, 8 at once: transfers/s; p50 / p95 / p99"]
     assert (local, saga) == ("50.0; 20 / 30 / 40 ms", "40.0; 20 / 30 / 40 ms")
@@ -258,7 +258,7 @@ def test_the_picture_is_the_same_byte_by_byte_and_has_a_background(document: Con
     assert first[1].read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_picture_that_cannot_be_written_is_told(document: ContrastDocument, tmp_path: Path) -> None:
+def test_a_picture_that_cannot_be_written_is_reported(document: ContrastDocument, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="cannot write"):
         write_plot(document, tmp_path / "nowhere" / "contrast")
 

@@ -1,4 +1,4 @@
-"""Ids of `shardwise contrast` are left out of lists: nobody else gets one, whatever door the id comes through."""
+"""Ids of `shardwise contrast` are left out of lists: no other saga gets one, by whatever way the id comes in."""
 
 from __future__ import annotations
 

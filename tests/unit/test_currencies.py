@@ -16,7 +16,7 @@ def test_every_currency_one_can_be_paid_in_is_there_with_its_decimals() -> None:
     assert {code: decimals for code, decimals in DECIMALS.items() if code not in WITHDRAWN} == published
 
 
-def test_what_was_withdrawn_is_still_read_and_told_with_the_day() -> None:
+def test_a_withdrawn_currency_is_still_read_and_refused_with_the_day() -> None:
     assert WITHDRAWN.keys().isdisjoint({each.code for each in Currency})
     for code in WITHDRAWN:
         assert Money.parse("14.00", check_currency(code)).currency == code

@@ -44,23 +44,23 @@ def shown(audit: Audit, played: Sequence[FinishedOrder] = ()) -> DemoReport:
 
 
 @pytest.mark.parametrize(
-    ("stays", "ui", "told"),
+    ("stays", "ui", "line"),
     [
         (StackStays.NOT, None, "the stack is stopped now; `make demo DEMO_ARGS=--keep` leaves it up"),
         (StackStays.UNTIL_A_KEY, UI, "the stack stays up until you press a key"),
         (StackStays.KEPT, UI, f"stop it with: {command_as_typed()} down --data-dir {FOLDER}; then remove the folder"),
     ],
 )
-def test_a_link_is_shown_where_somebody_answers_it(stays: StackStays, ui: str | None, told: str) -> None:
+def test_a_link_is_shown_only_if_something_serves_it(stays: StackStays, ui: str | None, line: str) -> None:
     page = DemoReport(DemoRun([], report_of(audited()), UI), ui is not None, 12.0)
     lines = drawn(page.page(stays, FOLDER), 1000)
-    assert told in lines[-1]
+    assert line in lines[-1]
     assert any(UI in line for line in lines) == (ui is not None)
     assert ("http" in "".join(lines)) == (ui is not None)
     assert page.document()["ui"] == ui
 
 
-def test_no_number_reads_as_so_much_damage() -> None:
+def test_no_number_looks_like_a_count_of_damage() -> None:
     audit = audited()
     text = "\n".join(drawn(shown(audit).page(StackStays.NOT, FOLDER), 100))
     assert "verify ok: 0 violations in 68 rows (ledger 0 of 40, orphans 0 of 28)" in text
@@ -69,7 +69,7 @@ def test_no_number_reads_as_so_much_damage() -> None:
     assert "verify FOUND DAMAGE: 1 violations in 68 rows (ledger 0 of 40, orphans 1 of 28)" in text
 
 
-def told(scene: DemoOrder, detail: str | None) -> FinishedOrder:
+def finished(scene: DemoOrder, detail: str | None) -> FinishedOrder:
     order = OrderDocument(
         order_id=scene.order.order_id,
         status=scene.expected,
@@ -90,7 +90,7 @@ def test_each_order_takes_a_few_lines_at_a_usual_terminal(width: int) -> None:
         CANCELLED.detail,
         None,
     ]
-    orders = [told(scene, detail) for scene, detail in zip(demo_orders(), details, strict=True)]
+    orders = [finished(scene, detail) for scene, detail in zip(demo_orders(), details, strict=True)]
     lines = drawn(shown(audited(), orders).page(StackStays.NOT, FOLDER), width)
     starts = [next(n for n, line in enumerate(lines) if line.startswith(each.order.order_id)) for each in orders]
     end = next(n for n, line in enumerate(lines) if line.startswith("verify"))
@@ -133,7 +133,7 @@ async def test_ctrl_c_will_do_as_well(keyboard: int) -> None:
     await asyncio.wait_for(task, 5)
 
 
-def test_nobody_is_asked_for_a_key_who_reads_a_file_or_a_document(keyboard: int) -> None:
+def test_no_key_is_asked_for_if_the_output_is_a_file_or_a_document(keyboard: int) -> None:
     terminal, file = Output(), Output()
     terminal.stdout._force_terminal = True
     assert is_interactive(terminal)

@@ -1,4 +1,4 @@
-"""What the documents tell people to type exists; the README leads to each page; the runbook knows checks and codes."""
+"""Every command in the documents exists; the README leads to each page; the runbook knows checks and codes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TYPED = {each.line: each.words[1:] for each in all_typed() if each.words[0] == "
 
 
 @pytest.mark.parametrize("line", TYPED)
-def test_what_is_told_to_be_typed_exists(line: str) -> None:
+def test_every_command_in_the_documents_exists(line: str) -> None:
     words = list(TYPED[line])
     command = SHARDWISE
     while getattr(command, "commands", None) and not words[0].startswith("--"):

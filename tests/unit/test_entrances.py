@@ -173,6 +173,6 @@ def test_what_is_no_number_is_no_time(text: str) -> None:
     ],
 )
 def test_fields_are_spoken_of_as_fields(document: dict[str, Any], message: str) -> None:
-    told = refusal(GOOD["order/web-1001"], document).message
-    assert message in told
-    assert "argument" not in told
+    shown = refusal(GOOD["order/web-1001"], document).message
+    assert message in shown
+    assert "argument" not in shown

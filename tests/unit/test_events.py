@@ -23,7 +23,7 @@ def test_a_kind_of_event_is_of_one_aggregate(kind: type) -> None:
     assert {aggregate_of(event) for event in kind} == {AGGREGATES[kind]}
 
 
-def test_every_aggregate_tells_something() -> None:
+def test_every_aggregate_has_an_event() -> None:
     assert sorted(AGGREGATES.values()) == sorted(Aggregate)
 
 

@@ -25,15 +25,15 @@ ROWS = {
 }
 
 
-def test_every_limit_stands_in_its_row_of_the_page_and_no_other_number_does() -> None:
+def test_every_limit_is_in_its_row_of_the_page_and_no_other_number_is() -> None:
     section = COMMANDS.read_text(encoding="utf-8").partition("## Files and limits")[2].partition("\n## ")[0]
     rows = [line for line in section.splitlines() if line.startswith("| ")][2:]
-    told = {start: _numbers(row) for start in ROWS.values() for row in rows if row.startswith(f"| {start}")}
+    documented = {start: _numbers(row) for start in ROWS.values() for row in rows if row.startswith(f"| {start}")}
     held: dict[str, set[int]] = {}
     for name, value in vars(limits).items():
         if name.isupper():
             held.setdefault(ROWS[name], set()).add(value)
-    assert told == held
+    assert documented == held
 
 
 def _numbers(row: str) -> set[int]:

@@ -52,21 +52,21 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 async def test_a_database_where_nothing_listens(deaf_ports: list[int], host: str) -> None:
     database = Database("shard-1", f"postgresql://app:secret@{host}:{deaf_ports[0]}/shardwise")
-    with pytest.raises(Unreachable) as told:
+    with pytest.raises(Unreachable) as caught:
         await database.ping()
-    assert told.value.message == f"shard-1 does not answer: nothing listens on {host}:{deaf_ports[0]}"
+    assert caught.value.message == f"shard-1 does not answer: nothing listens on {host}:{deaf_ports[0]}"
     await database.close()
 
 
 async def test_a_temporal_where_nothing_listens(deaf_ports: list[int]) -> None:
     address = f"127.0.0.1:{deaf_ports[0]}"
-    with pytest.raises(Unreachable) as told:
+    with pytest.raises(Unreachable) as caught:
         await connect_to({"target_host": address}, 10)
-    assert told.value.message == f"Temporal at {address} does not answer: nothing listens on its address"
+    assert caught.value.message == f"Temporal at {address} does not answer: nothing listens on its address"
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("said", "shown"),
     [
         ("Timeout expired", "no answer in time"),
         ("transport error", "no connection to it"),
@@ -74,8 +74,8 @@ async def test_a_temporal_where_nothing_listens(deaf_ports: list[int]) -> None:
         ("Namespace shop is not found.\nmore", "Namespace shop is not found."),
     ],
 )
-def test_what_temporal_itself_says_is_kept(said: str, told: str) -> None:
-    assert why_unreachable(said) == told
+def test_what_temporal_itself_says_is_kept(said: str, shown: str) -> None:
+    assert why_unreachable(said) == shown
 
 
 @pytest.mark.parametrize(
@@ -123,12 +123,12 @@ def test_a_look_at_what_is_down_is_in_words_for_a_person(
 ) -> None:
     assert run(["watch", "--once", "--interval", "0.2", "--data-dir", str(stack_down), "--json"]) == 3
     found = json.loads(capfd.readouterr().out)
-    told = [*found["missing"].values(), *(each["why"] for each in found["parts"] if each["kind"] != "worker")]
-    assert len(told) > 5
-    assert not [(each, prose) for each in told for prose in PROSE if prose in each]
+    reasons = [*found["missing"].values(), *(each["why"] for each in found["parts"] if each["kind"] != "worker")]
+    assert len(reasons) > 5
+    assert not [(each, prose) for each in reasons for prose in PROSE if prose in each]
 
 
-def test_the_whole_cause_is_in_the_log_for_who_asks_for_it(
+def test_the_debug_log_has_the_whole_cause(
     stack_down: Path, no_settings: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     no_settings.setenv("SHARDWISE_LOG_LEVEL", "DEBUG")

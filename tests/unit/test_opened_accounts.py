@@ -35,7 +35,7 @@ def test_a_customer_of_options_is_the_one_of_a_line() -> None:
     assert customer_of_row(line) == opened(email=None)
 
 
-def test_who_is_given_no_name_is_called_by_the_id() -> None:
+def test_a_customer_without_a_name_is_named_by_the_id() -> None:
     assert customer_of_account("ada", "EUR", "0", "0", None, None).name == "ada"
 
 
@@ -49,15 +49,15 @@ def test_merchants_accounts_are_opened_by_nobody(account_id: str) -> None:
 def test_any_options_are_taken_or_refused_by_their_name(
     given_options: tuple[str, str, str, str, str | None, str | None],
 ) -> None:
-    told: InvalidInput | None = None
+    refused: InvalidInput | None = None
     try:
         customer = customer_of_account(*given_options)
     except InvalidInput as fault:
-        told = fault
-    if told is None:
+        refused = fault
+    if refused is None:
         assert customer.customer_id == given_options[0]
         assert customer.overdraft is None or customer.overdraft.minor > 0
     else:
-        assert told.field in ARGUMENTS
-        assert told.message.startswith(f"{told.field}: ")
-        assert printable(told.message) == told.message
+        assert refused.field in ARGUMENTS
+        assert refused.message.startswith(f"{refused.field}: ")
+        assert printable(refused.message) == refused.message

@@ -27,10 +27,10 @@ async def run_until(name: str, last_kind: str) -> Run:
 
 async def test_an_order_in_its_window_says_until_when() -> None:
     run = await run_until("cancelled_in_its_window", "timer_started")
-    told = waits_for([run])
-    assert told is not None
-    assert told.startswith("the end of its cancellation window, 20")
-    assert told.endswith("Z")
+    waiting = waits_for([run])
+    assert waiting is not None
+    assert waiting.startswith("the end of its cancellation window, 20")
+    assert waiting.endswith("Z")
 
 
 async def test_a_step_that_is_tried_again_is_named_with_its_last_failure() -> None:
@@ -40,11 +40,11 @@ async def test_a_step_that_is_tried_again_is_named_with_its_last_failure() -> No
     activity = pending.pending_activities.add(activity_id=waiting.activity_id, attempt=4)
     activity.last_failure.message = "shard-1 does not answer"
     add_pending(run, pending)
-    told = waits_for([run])
-    assert told is not None
-    assert told.startswith("reserve on shard-1: ")
-    assert told.endswith(", 3 attempts, the last one: shard-1 does not answer")
-    assert ";" not in told  # The watchdog is the same step's.
+    waiting = waits_for([run])
+    assert waiting is not None
+    assert waiting.startswith("reserve on shard-1: ")
+    assert waiting.endswith(", 3 attempts, the last one: shard-1 does not answer")
+    assert ";" not in waiting  # The watchdog is the same step's.
 
 
 async def test_an_order_that_no_worker_has_taken_waits_for_one() -> None:
@@ -65,7 +65,7 @@ async def test_between_its_steps_no_more_is_known_and_of_one_that_has_ended_noth
 
 
 @pytest.mark.parametrize(
-    ("reason", "detail", "told"),
+    ("reason", "detail", "line"),
     [
         (None, None, "x"),
         ("cancelled", "cancelled before it was confirmed", "cancelled before it was confirmed"),
@@ -74,6 +74,6 @@ async def test_between_its_steps_no_more_is_known_and_of_one_that_has_ended_noth
         ("out_of_stock", None, "rejected: out_of_stock"),
     ],
 )
-def test_why_an_order_ended_so_is_said_once(reason: str | None, detail: str | None, told: str) -> None:
-    status = told.partition(":")[0].partition(" ")[0]
-    assert status + why_of(status, reason, detail) == told
+def test_the_reason_of_an_ending_is_shown_once(reason: str | None, detail: str | None, line: str) -> None:
+    status = line.partition(":")[0].partition(" ")[0]
+    assert status + why_of(status, reason, detail) == line

@@ -276,7 +276,7 @@ def test_a_bad_document_is_refused_with_the_field_at_fault(changes: dict[str, An
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("not json", "expected JSON, got 'not json' (wrong from column 2 on)"),
         ("{", "expected JSON, got '{' (it ends too early)"),
@@ -289,10 +289,10 @@ def test_a_bad_document_is_refused_with_the_field_at_fault(changes: dict[str, An
         ),
     ],
 )
-def test_a_fault_is_told_in_our_words(line: str, told: str) -> None:
+def test_a_fault_is_reported_in_our_own_words(line: str, message: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         parse_order(line)
-    assert refused.value.message == told
+    assert refused.value.message == message
 
 
 @pytest.mark.parametrize("field", ["order_id", "customer_id", "currency", "lines"])

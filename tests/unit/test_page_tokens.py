@@ -88,6 +88,6 @@ def test_a_key_that_no_row_has_is_none(content: str) -> None:
     assert_refused(made_by_hand(content), ORDERS)
 
 
-def test_only_times_in_utc_are_told() -> None:
+def test_only_times_in_utc_go_into_a_token() -> None:
     time = datetime(2026, 3, 1, 12, tzinfo=timezone(timedelta(hours=1)))
     assert_refused(ORDERS.text((time, "a")), ORDERS)

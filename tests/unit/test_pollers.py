@@ -21,7 +21,7 @@ def polling(identity: str, *queues: str) -> PollingWorker:
     return PollingWorker(identity=identity, queues=list(queues) or ["orders"], polled_seconds_ago=3.0)
 
 
-def test_embedded_ones_and_their_dead_predecessors_are_told_apart() -> None:
+def test_embedded_ones_and_their_dead_predecessors_are_distinguished() -> None:
     embedded = [WorkerStatus(name="worker-1", pid=os.getpid(), up=True, queues=["orders"])]
     mine, dead = polling(f"worker-1@{os.getpid()}"), polling(f"worker-1@{GONE}")
     by_hand = [polling(f"{GONE}@elsewhere"), polling(f"payroll@{GONE}"), polling(f"worker-2@{GONE}")]

@@ -11,7 +11,7 @@ from cli.terminal.output import Output
 from cli.terminal.progress import print_lines, running_beside
 
 
-async def test_lines_tell_how_far_it_is_while_the_work_runs_and_stop_with_it() -> None:
+async def test_lines_show_how_far_it_is_while_the_work_runs_and_stop_with_it() -> None:
     file = io.StringIO()
     out = Output(stderr=Console(file=file))
     done = 0
@@ -19,8 +19,8 @@ async def test_lines_tell_how_far_it_is_while_the_work_runs_and_stop_with_it() -
         while "3 of 3" not in file.getvalue():
             done = min(done + 1, 3)
             await asyncio.sleep(0.001)
-    told = file.getvalue()
+    written = file.getvalue()
     running = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]
 
-    assert told.splitlines()[0].endswith(" of 3")
+    assert written.splitlines()[0].endswith(" of 3")
     assert print_lines.__qualname__ not in running

@@ -1,4 +1,4 @@
-"""What the environment can say, and how a mistake in it is told."""
+"""What the environment can say, and how a mistake in it is reported."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("SHARDWISE_LOG_LEVEL", "loud"),
     ],
 )
-def test_a_bad_value_is_told_with_its_variable(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_value_is_reported_with_its_variable(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(InvalidInput) as caught:
         load_settings()
@@ -76,7 +76,7 @@ def test_a_bad_value_is_told_with_its_variable(variable: str, value: str, monkey
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "told"),
+    ("variable", "value", "message"),
     [
         ("POOL_SIZE", "many", "expected a whole number, got 'many'"),
         ("POOL_SIZE", "0", "expected at least 1, got '0'"),
@@ -96,11 +96,13 @@ def test_a_bad_value_is_told_with_its_variable(variable: str, value: str, monkey
         ("MIGRATION_USER", "", "expected at least 1 character(s)"),
     ],
 )
-def test_a_fault_is_told_in_our_words(variable: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_is_reported_in_our_own_words(
+    variable: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(f"SHARDWISE_{variable}", value)
     with pytest.raises(InvalidInput) as caught:
         load_settings()
-    assert caught.value.message == f"SHARDWISE_{variable}: {told}"
+    assert caught.value.message == f"SHARDWISE_{variable}: {message}"
 
 
 @pytest.mark.parametrize(
@@ -143,7 +145,7 @@ def test_own_servers_are_taken_whole_and_in_one_spelling(monkeypatch: pytest.Mon
     assert databases.catalog == "postgresql://c.example/catalog"
 
 
-def test_without_a_stack_the_way_to_make_one_is_told(tmp_path: Path) -> None:
+def test_without_a_stack_the_error_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match="run `shardwise up --detach`"):
         resolve_databases(load_settings(tmp_path))
 
@@ -158,7 +160,7 @@ def test_a_recorded_stack_is_found(tmp_path: Path) -> None:
     assert databases.read_model == "postgresql://shardwise:p@127.0.0.1:2/read_model"
 
 
-def test_a_role_is_told_apart_from_the_owner(tmp_path: Path) -> None:
+def test_a_role_is_distinguished_from_the_owner(tmp_path: Path) -> None:
     ports = {"shard-1": 1, "catalog": 2, "temporal": 3, "temporal-ui": 4}
     StackRecord(shards=["shard-1"], ports=ports, password=SecretStr("p"), role_password=SecretStr("r")).save(tmp_path)
     settings = load_settings(tmp_path)
@@ -179,16 +181,16 @@ def test_own_servers_have_an_owner_of_their_own(monkeypatch: pytest.MonkeyPatch)
     assert owners.catalog == "postgresql://owner:p%40ss%2Fword@c.example/catalog?ssl=verify-full"
 
 
-@pytest.mark.parametrize("told", [repr, str, lambda settings: settings.model_dump_json()])
+@pytest.mark.parametrize("rendered", [repr, str, lambda settings: settings.model_dump_json()])
 def test_settings_and_addresses_show_no_password(
-    told: Callable[[Settings], str], monkeypatch: pytest.MonkeyPatch
+    rendered: Callable[[Settings], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHARDWISE_SHARDS", '{"eu": "postgres://u:geheim@eu.example:5432/shop"}')
     monkeypatch.setenv("SHARDWISE_CATALOG_DSN", "postgresql://u:geheim@c.example/catalog")
     monkeypatch.setenv("SHARDWISE_READ_MODEL_DSN", "postgresql://u:geheim@c.example/read_model")
     monkeypatch.setenv("SHARDWISE_MIGRATION_PASSWORD", "geheim")
     settings = load_settings()
-    assert "geheim" not in told(settings)
+    assert "geheim" not in rendered(settings)
     assert "geheim" in resolve_databases(settings).catalog
     assert "geheim" not in repr(resolve_databases(settings))
 

@@ -83,7 +83,7 @@ def test_barrier_rows_keep_their_names() -> None:
 
 
 @pytest.mark.parametrize("style", Style)
-def test_a_barrier_row_tells_which_step_of_a_style_wrote_it(style: Style) -> None:
+def test_a_barrier_row_names_the_step_of_a_style_that_wrote_it(style: Style) -> None:
     opening = Step.OPEN_ORDER if style is Style.ORCHESTRATED else Step.PLACE_ORDER
     assert step_of_barrier("open_order", style) == NamedStep(opening)
     assert step_of_barrier("reserve_stock/", style) == NamedStep(Step.RESERVE_STOCK, "")
@@ -97,7 +97,7 @@ def test_what_undoes_a_step_is_a_compensation_of_the_same_parts(step: Step) -> N
         assert undo.phase is Phase.COMPENSATION
         assert undo.undoes is not None
         assert step.declared.has_effect
-        # What is told to the order's row is undone as a whole, and what is told twice is told by one.
+        # A step on the order's row is undone as a whole, so its undo has the same parts.
         assert undo.declared.parts is step.declared.parts
     if step.phase is Phase.DECISION or step.phase is Phase.COMPLETION:
         assert undo is None
@@ -182,13 +182,13 @@ def test_the_table_of_a_saga_has_each_of_its_steps_with_its_shard_and_what_undoe
         assert bool(undone_by) is bool(undoing(step)), name
 
 
-def test_the_table_of_the_services_says_who_reacts_to_what_by_which_steps() -> None:
+def test_the_table_of_the_services_says_which_reactor_takes_what_event_by_which_steps() -> None:
     placing, *rows = table_under("The same order without a coordinator")
     assert placing[0] == Service.ORDERS
     forward = [step for step in placing_steps() if step.phase is Phase.FORWARD]
     assert_says_all("ARCHITECTURE.md, the row of the caller,", forward, named_in(placing[2]))
     reacted_to: list[str] = []
-    for services, events, steps, told in rows:
+    for services, events, steps, publishes in rows:
         reacted_to += named_in(events)
         for event in named_in(events):
             reactors = REACTIONS[EventKind(event)]
@@ -196,7 +196,7 @@ def test_the_table_of_the_services_says_who_reacts_to_what_by_which_steps() -> N
             assert [step for reactor in reactors for step in reactor.steps] == named_in(steps), events
             published = {event for reactor in reactors for event in reactor.publishes}
             # The reactor that decides publishes one of two, each of which has a row of its own.
-            assert set(named_in(told)) <= published, events
+            assert set(named_in(publishes)) <= published, events
     assert sorted(reacted_to) == sorted(event for event, reactors in REACTIONS.items() if reactors)
     everything = {event for row in (placing, *rows) for event in named_in(row[3])}
     assert_says_all("ARCHITECTURE.md, 'The same order without a coordinator',", EventKind, everything)

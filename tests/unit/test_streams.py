@@ -31,7 +31,7 @@ def shell(tmp_path: Path, command: str, redirections: str = "", **variables: str
 
 @pytest.mark.parametrize("redirections", [">/dev/full", ">&-", "<&- >&-"])
 @pytest.mark.parametrize("command", ["down", "down --json"])
-def test_a_result_that_cannot_be_written_is_told_and_no_success(
+def test_a_result_that_cannot_be_written_is_reported_and_no_success(
     tmp_path: Path, command: str, redirections: str
 ) -> None:
     code, _, err = shell(tmp_path, command, redirections)
@@ -39,19 +39,19 @@ def test_a_result_that_cannot_be_written_is_told_and_no_success(
 
 
 @pytest.mark.parametrize("command", ["--help", "down --help"])
-def test_a_help_text_that_cannot_be_written_is_told_and_no_success(tmp_path: Path, command: str) -> None:
+def test_a_help_text_that_cannot_be_written_is_reported_and_no_success(tmp_path: Path, command: str) -> None:
     code, _, err = shell(tmp_path, command, ">/dev/full")
     assert (code, LOST in err, "unexpected" in err) == (1, True, False)
 
 
 @pytest.mark.parametrize("redirections", [">/dev/full", ">&-"])
-def test_an_error_document_that_cannot_be_written_is_told_to_a_person(tmp_path: Path, redirections: str) -> None:
+def test_an_error_document_that_cannot_be_written_is_printed_as_text(tmp_path: Path, redirections: str) -> None:
     code, _, err = shell(tmp_path, "status --json", redirections)
     assert (code, NO_STACK in err) == (3, True)
 
 
 @pytest.mark.parametrize("redirections", ["2>/dev/full", "2>&-", "<&- >&- 2>&-"])
-def test_an_error_that_nobody_can_be_told_keeps_its_exit_code(tmp_path: Path, redirections: str) -> None:
+def test_an_error_that_cannot_be_written_anywhere_keeps_its_exit_code(tmp_path: Path, redirections: str) -> None:
     assert shell(tmp_path, "status", redirections) == (3, "", "")
     assert shell(tmp_path, "status --nope", redirections) == (2, "", "")
 

@@ -1,4 +1,4 @@
-"""What is told of a test that hangs: where each task stands, to the innermost frame."""
+"""The report of a test that hangs: where each task waits, to the innermost frame."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ async def _inner(never: asyncio.Event) -> None:
     await never.wait()
 
 
-async def test_every_task_is_told_with_the_frame_that_it_waits_in() -> None:
+async def test_every_task_is_reported_with_the_frame_that_it_waits_in() -> None:
     waiting = asyncio.create_task(_outer(asyncio.Event()), name="a task that hangs")
     await asyncio.sleep(0)
-    _, _, rest = stuck.told().partition("a task that hangs\n")
+    _, _, rest = stuck.tasks_and_frames().partition("a task that hangs\n")
     outer, inner, wait = rest.splitlines()[:3]
     assert (outer.split()[-1], inner.split()[-1], wait.split()[-1]) == ("_outer", "_inner", "wait")
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    assert "a task that hangs" not in stuck.told()
+    assert "a task that hangs" not in stuck.tasks_and_frames()

@@ -41,9 +41,9 @@ def test_what_is_whole_and_every_word_stay_as_long_as_there_is_room() -> None:
 def test_it_fits_and_nothing_is_lost(cells: list[list[str]], width: int) -> None:
     lines = drawn(table(("w", "x", "y", "z"), cells), width)
     assert max(map(len, lines)) <= width
-    told = "".join(lines)
+    shown = "".join(lines)
     for letter in "abc:":
-        assert told.count(letter) == sum(cell.count(letter) for row in cells for cell in row)
+        assert shown.count(letter) == sum(cell.count(letter) for row in cells for cell in row)
 
 
 SAGAS = [f"transfer ada {OURS}", f"order {UUID}", "opening ada"]
@@ -64,9 +64,9 @@ def test_a_statement_has_whole_times_amounts_and_ids_in_a_hundred_columns() -> N
 
 
 @pytest.mark.parametrize("title", [None, "account ada: 0.00 USD"])
-def test_a_list_of_nothing_is_told_in_words(title: str | None) -> None:
-    told = drawn(table_or(table(COLUMNS, [], title), "no orders"), 100)
-    assert told == [f"{title}: no orders" if title else "no orders"]
+def test_an_empty_list_is_shown_in_words(title: str | None) -> None:
+    shown = drawn(table_or(table(COLUMNS, [], title), "no orders"), 100)
+    assert shown == [f"{title}: no orders" if title else "no orders"]
     assert drawn(table_or(table(COLUMNS, [ROW], title), "no orders"), 100) == drawn(table(COLUMNS, [ROW], title), 100)
 
 

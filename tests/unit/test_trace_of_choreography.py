@@ -51,7 +51,7 @@ def drawn(trace: TraceDocument, width: int) -> list[str]:
 
 
 @pytest.mark.parametrize("scene", [CONFIRMED, REFUSED])
-async def test_each_event_names_everybody_who_reacted(scene: str) -> None:
+async def test_each_event_names_all_its_reactors(scene: str) -> None:
     trace = await trace_of(scene)
     assert trace.style is Style.CHOREOGRAPHED
     assert [event.version for event in trace.events] == [1, 2, 3, 4]
@@ -88,7 +88,7 @@ async def test_a_refused_one_says_why_and_goes_back() -> None:
     }
 
 
-async def test_a_reactor_that_was_not_started_is_told_by_its_name() -> None:
+async def test_a_reactor_that_was_not_started_is_shown_by_its_name() -> None:
     runs = [run for run in await runs_of(CONFIRMED) if not run.workflow_id.startswith("ship-order")]
     trace = document_of(Evidence(runs[0].input["order"]["order_id"], runs, dict(SHARDS_AWAY)))
     ship, credit = trace.events[-1].reactors
@@ -98,7 +98,7 @@ async def test_a_reactor_that_was_not_started_is_told_by_its_name() -> None:
 
 @pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize("scene", [CONFIRMED, REFUSED])
-async def test_the_tree_keeps_inside_the_terminal_and_tells_every_event(scene: str, width: int) -> None:
+async def test_the_tree_keeps_inside_the_terminal_and_shows_every_event(scene: str, width: int) -> None:
     trace = await trace_of(scene)
     lines = drawn(trace, width)
     assert max(map(len, lines)) <= width

@@ -151,7 +151,7 @@ async def test_a_history_that_ends_early_shows_what_goes_on_and_a_closed_run_wha
     assert (step(trace, "timer").result, trace.runs[0].why) == ("abandoned", "by mistake")
 
 
-async def test_a_lost_workflow_task_is_told() -> None:
+async def test_a_lost_workflow_task_is_shown() -> None:
     started, scheduled, begun = await first_events()
     lost = timed_out(scheduled, begun, seconds=5)
     lost.workflow_task_timed_out_event_attributes.started_event_id = begun.event_id
@@ -160,14 +160,14 @@ async def test_a_lost_workflow_task_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("after", "told"),
+    ("after", "summary"),
     [
         (None, "worker-1@7 stopped taking tasks: it died or hung"),
         ("worker-1@9", "worker-1@7 stopped taking tasks: it died or hung; worker-1@9 went on"),
         ("worker-1@7", "worker-1@7 was slow to take a task, and went on"),
     ],
 )
-async def test_where_a_worker_died_and_another_one_went_on_is_told(after: str | None, told: str) -> None:
+async def test_where_a_worker_died_and_another_one_went_on_is_shown(after: str | None, summary: str) -> None:
     started, scheduled, begun = await first_events()
     begun.workflow_task_started_event_attributes.identity = "worker-1@7"
     due = copy_of(scheduled, event_id=4)
@@ -179,11 +179,11 @@ async def test_where_a_worker_died_and_another_one_went_on_is_told(after: str | 
     run = await read_run("order/x", "a-run", events, pydantic_data_converter)
     trace = document_of(Evidence("x", [run], dict(SHARDS_AWAY)))
     [handover] = trace.steps
-    assert (handover.kind, handover.summary) == ("handover", told)
+    assert (handover.kind, handover.summary) == ("handover", summary)
     assert handover.result == ("done" if after else "pending")
     assert handover.seconds == pytest.approx(4, abs=0.1)
     [line] = [line for line in drawn(trace, 200) if "worker-1@7" in line]
-    assert told in line
+    assert summary in line
     assert re.search(r"[34]\.\d s", line)
 
 
@@ -207,7 +207,7 @@ def timed_out(scheduled: HistoryEvent, begun: HistoryEvent, seconds: int) -> His
     return lost
 
 
-def test_a_failure_is_told_by_its_innermost_cause_and_first_line() -> None:
+def test_a_failure_is_shown_by_its_innermost_cause_and_first_line() -> None:
     failure = Failure(message="Activity task failed")
     failure.activity_failure_info.activity_id = "1"
     failure.cause.message = "shard-1 does not answer\nmore"
@@ -238,13 +238,13 @@ async def test_without_temporal_and_rows_nothing_is_invented() -> None:
 # ── joined by ids ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def told_of(name: str) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads((HISTORIES / f"{name}.json").read_text())
-    return told
+def recorded(name: str) -> dict[str, Any]:
+    history_json: dict[str, Any] = json.loads((HISTORIES / f"{name}.json").read_text())
+    return history_json
 
 
-async def trace_of_events(told: dict[str, Any], rows: SagaRows | None = None) -> TraceDocument:
-    history = WorkflowHistory.from_json("order/x", told)
+async def trace_of_events(history_json: dict[str, Any], rows: SagaRows | None = None) -> TraceDocument:
+    history = WorkflowHistory.from_json("order/x", history_json)
     run = await read_run("order/x", "a-run", history.events, pydantic_data_converter)
     return document_of(Evidence("x", [run], {"shard-1": rows, "shard-2": None}))
 
@@ -254,9 +254,9 @@ def payload(value: Any) -> dict[str, Any]:
     return {"metadata": {"encoding": base64.b64encode(b"json/plain").decode()}, "data": data}
 
 
-def markers(told: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
+def markers(history_json: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
     """Each marker's event, its own details, and what the SDK's core keeps of the activity."""
-    for event in told["events"]:
+    for event in history_json["events"]:
         details = event.get("markerRecordedEventAttributes", {}).get("details")
         if details is not None:
             yield event, details, json.loads(base64.b64decode(details["data"]["payloads"][0]["data"]))
@@ -265,8 +265,8 @@ def markers(told: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, An
 @pytest.mark.parametrize("name", sorted(file.stem for file in HISTORIES.glob("*.json")))
 async def test_no_summary_s_words_are_needed(name: str) -> None:
     """Neither to know the steps, nor for what a person reads of them."""
-    before = await trace_of_events(told_of(name))
-    reworded = told_of(name)
+    before = await trace_of_events(recorded(name))
+    reworded = recorded(name)
     for event in reworded["events"]:
         if "summary" in event.get("userMetadata", {}):
             event["userMetadata"]["summary"] = payload("in other words")
@@ -282,34 +282,34 @@ async def test_every_activity_is_a_step_by_its_id(name: str) -> None:
     assert [each.step for each in run.rounds] == [Step(each.activity) for each in run.rounds]
 
 
-async def test_an_activity_that_carries_out_several_steps_is_told_as_these() -> None:
+async def test_an_activity_that_carries_out_several_steps_is_shown_as_these() -> None:
     """Claiming the id and opening the order, in one."""
-    told = told_of("confirmed_on_two_shards")
-    (_, claiming, kept), (opened, opening, _) = itertools.islice(markers(told), 2)
+    history_json = recorded("confirmed_on_two_shards")
+    (_, claiming, kept), (opened, opening, _) = itertools.islice(markers(history_json), 2)
     answers = [json.loads(base64.b64decode(each["result"]["payloads"][0]["data"])) for each in (claiming, opening)]
     steps = [("claim_order_id", answers[0]), ("open_order", answers[1])]
     kept |= {"activity_id": "begin_order", "activity_type": "begin_order"}
     claiming["data"]["payloads"][0] = payload(kept)
     claiming["result"]["payloads"][0] = payload({"steps": [{"activity_id": a, "answer": b} for a, b in steps]})
-    told["events"].remove(opened)
-    fine, coarse = await trace_of("confirmed_on_two_shards"), await trace_of_events(told)
+    history_json["events"].remove(opened)
+    fine, coarse = await trace_of("confirmed_on_two_shards"), await trace_of_events(history_json)
     assert [each.name for each in coarse.steps] == [each.name for each in fine.steps]
     assert [each.phase for each in coarse.steps] == [each.phase for each in fine.steps]
     assert {each.shard for each in coarse.steps if each.name == "reserve_stock"} == {"shard-1", "shard-2"}
 
 
-async def test_what_an_activity_does_not_list_is_told_by_its_rows() -> None:
-    told = told_of("confirmed_on_two_shards")
-    _, opening, kept = next(each for each in markers(told) if each[2]["activity_id"] == Step.OPEN_ORDER)
+async def test_a_step_that_an_activity_does_not_list_is_shown_from_its_rows() -> None:
+    history_json = recorded("confirmed_on_two_shards")
+    _, opening, kept = next(each for each in markers(history_json) if each[2]["activity_id"] == Step.OPEN_ORDER)
     kept |= {"activity_id": "begin_order", "activity_type": "begin_order"}
     opening["data"]["payloads"][0] = payload(kept)
     at = datetime.now(UTC)
-    trace = await trace_of_events(told, SagaRows("shard-1", (BarrierRow("open_order", "do", None, at),)))
+    trace = await trace_of_events(history_json, SagaRows("shard-1", (BarrierRow("open_order", "do", None, at),)))
     assert step(trace, "open_order").row is not None
     assert (step(trace, "open_order").rounds, len(step(trace, "begin_order").rounds)) == ([], 1)
 
 
-async def test_a_row_of_a_step_that_is_not_known_is_told_by_its_own_name() -> None:
+async def test_a_row_of_an_unknown_step_is_shown_by_its_own_name() -> None:
     at = datetime.now(UTC)
     rows = SagaRows(
         "shard-1", (BarrierRow("order_pizza", "do", {"slices": 8}, at), BarrierRow("order_pizza", "undo", None, at))

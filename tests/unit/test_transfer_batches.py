@@ -24,18 +24,18 @@ def line(n: int, amount: int, source: str = "ada") -> Line:
     return Line(n, f"T{n}", source, "bob", "USD", amount)
 
 
-def told(decisions: Decisions) -> tuple[dict[int, Refusal | None], list[int]]:
+def outcome_of(decisions: Decisions) -> tuple[dict[int, Refusal | None], list[int]]:
     return {each.line.n: each.refusal for each in decisions.decided}, [each.n for each in decisions.postponed]
 
 
 def test_a_line_that_does_not_fit_is_passed_over_and_a_smaller_one_fits() -> None:
     decisions = decide([line(2, 60), line(3, 50), line(4, 40)], {"ada": 100}, {}, Round.FIRST)
-    assert told(decisions) == ({2: None, 4: None}, [3])
+    assert outcome_of(decisions) == ({2: None, 4: None}, [3])
 
 
 def test_what_a_rule_forbids_takes_no_money_and_is_never_postponed() -> None:
     decisions = decide([line(2, 100), line(3, 100)], {"ada": 100}, {2: CLOSED}, Round.FIRST)
-    assert told(decisions) == ({2: CLOSED, 3: None}, [])
+    assert outcome_of(decisions) == ({2: CLOSED, 3: None}, [])
 
 
 def test_in_the_second_round_what_does_not_fit_is_refused_for_good_and_says_why() -> None:
@@ -44,7 +44,7 @@ def test_in_the_second_round_what_does_not_fit_is_refused_for_good_and_says_why(
     assert refusal == Refusal(Reason.INSUFFICIENT_FUNDS, "10.01 USD wanted, 10.00 USD available on account ada")
 
 
-def test_less_than_nothing_is_told_as_nothing() -> None:
+def test_less_than_nothing_is_reported_as_nothing() -> None:
     refusal = decide([line(2, 1)], {"ada": -5}, {}, Round.SECOND).decided[0].refusal
     assert refusal is not None
     assert "0.00 USD available" in refusal.detail

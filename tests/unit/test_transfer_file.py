@@ -46,7 +46,7 @@ async def lines_of(folder: Path, content: bytes) -> list[GoodLine | InvalidLine]
         (b"x" * (LINE_BYTES_MAX + 1), f"expected at most {LINE_BYTES_MAX} bytes in a line"),
     ],
 )
-async def test_a_bad_line_is_told_and_the_next_one_read(tmp_path: Path, line: bytes, message: str) -> None:
+async def test_a_bad_line_is_reported_and_the_next_one_read(tmp_path: Path, line: bytes, message: str) -> None:
     bad, good = await lines_of(tmp_path, HEADER + line + b"\n" + GOOD)
     assert isinstance(bad, InvalidLine)
     assert bad.n == 2
@@ -62,7 +62,7 @@ async def test_quotes_any_line_ends_and_blank_lines_are_read(tmp_path: Path) -> 
 
 @given(st.lists(st.binary(max_size=40), max_size=6))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_any_bytes_are_lines_and_every_line_is_told(tmp_path: Path, given: list[bytes]) -> None:
+async def test_any_bytes_are_lines_and_every_line_is_reported(tmp_path: Path, given: list[bytes]) -> None:
     content = HEADER + b"\n".join(given) + b"\n" + GOOD
     lines = await lines_of(tmp_path, content)
     numbers = [n for n, line in enumerate(content.split(b"\n"), start=1) if n > 1 and line.rstrip(b"\r").strip()]
@@ -79,12 +79,12 @@ async def test_the_batch_is_named_by_the_content_alone(tmp_path: Path) -> None:
     assert names[0] == names[1] != names[2]
 
 
-def test_an_invalid_lines_id_is_told_only_where_it_can_be_one() -> None:
+def test_an_invalid_lines_id_is_kept_only_if_it_can_be_an_id() -> None:
     lines = InvalidLines()
     lines.add(InvalidLine(2, '=HYPERLINK("x")', "ada", "wrong"))
-    [told] = lines.read()
+    [invalid] = lines.read()
     lines.close()
-    assert (told.n, told.transfer_id, told.source, told.detail) == (2, "", "ada", "wrong")
+    assert (invalid.n, invalid.transfer_id, invalid.source, invalid.detail) == (2, "", "ada", "wrong")
 
 
 def test_the_outcomes_appear_whole_or_not_at_all(tmp_path: Path) -> None:

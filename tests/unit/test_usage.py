@@ -1,4 +1,4 @@
-"""A command line that is wrong is answered with what is wrong, the usage of that command, and where more is told."""
+"""A wrong command line is answered with what is wrong, the usage of that command, and where to read more."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SEND = "usage: shardwise transfer [OPTIONS] SOURCE TARGET AMOUNT\nmore: shardwis
 
 
 @pytest.mark.parametrize(
-    ("typed", "told", "field"),
+    ("typed", "message", "field"),
     [
         ("transfer ada alan -14.00", "amount: expected more than zero, got -14.00", "amount"),
         ("transfer ada alan -.5", "amount: expected a decimal", "amount"),
@@ -54,20 +54,20 @@ SEND = "usage: shardwise transfer [OPTIONS] SOURCE TARGET AMOUNT\nmore: shardwis
         ("order list --limit x", "--limit: expected a whole number, got 'x'\nusage: shardwise order list", "limit"),
     ],
 )
-def test_what_is_wrong_is_told_with_the_usage(
-    capfd: pytest.CaptureFixture[str], typed: str, told: str, field: str | None
+def test_what_is_wrong_is_reported_with_the_usage(
+    capfd: pytest.CaptureFixture[str], typed: str, message: str, field: str | None
 ) -> None:
     assert run([*typed.split(), "--json"]) == 2
     out, err = capfd.readouterr()
     error = json.loads(out)["error"]
     assert set(error) == {"code", "message", "field"}
-    assert error["message"].startswith(told)
+    assert error["message"].startswith(message)
     assert error["field"] == field
     assert err == ""
     assert run(typed.split()) == 2
     out, err = capfd.readouterr()
     assert out == ""
-    assert err.startswith(f"shardwise: {told}")
+    assert err.startswith(f"shardwise: {message}")
 
 
 def test_the_version_is_the_installed_package_s(capfd: pytest.CaptureFixture[str]) -> None:
@@ -80,7 +80,7 @@ def test_the_version_is_the_installed_package_s(capfd: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize(
-    ("typed", "told"),
+    ("typed", "options"),
     [
         ("--help", ["--version", "--json", "--data-dir"]),
         ("order --help", ["--json"]),
@@ -89,12 +89,14 @@ def test_the_version_is_the_installed_package_s(capfd: pytest.CaptureFixture[str
         ("transfer show --help", ["SOURCE", "--json", "--data-dir"]),
     ],
 )
-def test_help_tells_every_option_that_is_taken(capfd: pytest.CaptureFixture[str], typed: str, told: list[str]) -> None:
+def test_help_lists_every_option_that_is_accepted(
+    capfd: pytest.CaptureFixture[str], typed: str, options: list[str]
+) -> None:
     assert run(typed.split()) == 0
     words = capfd.readouterr().out.split()
-    assert [each for each in told if each not in words] == []
+    assert [each for each in options if each not in words] == []
 
 
-def test_the_version_is_told_in_front_of_a_command_too(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_printed_in_front_of_a_command_too(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["--version", "order", "list"]) == 0
     assert capfd.readouterr().out == f"shardwise {metadata.version('shardwise')}\n"

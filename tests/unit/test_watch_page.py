@@ -116,7 +116,7 @@ def test_a_busy_page_fits_and_shows_what_is_wrong(width: int) -> None:
     assert "2026-11-25T12:00:00Z" in text
 
 
-def test_what_nobody_has_told_yet_is_not_told_as_nothing() -> None:
+def test_what_is_not_known_yet_is_not_shown_as_nothing() -> None:
     text = "\n".join(drawn(quiet(in_flight=None, refused=None, others=None, missing={"s": "x"})))
     assert "in doubt: not known yet" in text
     assert "rate: not known yet" in text
@@ -146,14 +146,14 @@ def test_one_look_ends_as_status_does(look: WatchDocument, exit_code: int) -> No
     assert look.exit_code == exit_code
 
 
-def test_what_is_in_doubt_for_a_moment_is_told_without_an_alarm() -> None:
+def test_a_transaction_in_doubt_for_a_moment_is_shown_without_an_alarm() -> None:
     text = "\n".join(drawn(quiet(in_doubt=IN_DOUBT)))
     assert "in doubt: 1 prepared transaction, the oldest for 5 s\n" in text
     calm = InDoubtDocument(transactions=0, oldest_seconds=None, alarm=False)
     assert "in doubt: nothing\n" in "\n".join(drawn(quiet(in_doubt=calm)))
 
 
-def test_lag_parked_events_and_a_restored_shard_are_told_with_what_to_type() -> None:
+def test_lag_parked_events_and_a_restored_shard_are_shown_with_what_to_type() -> None:
     parked = Parked(
         consumer="live", aggregate="order", aggregate_id="O-7", version=2, reason="there is no such row", parked_at=NOW
     )
@@ -174,7 +174,7 @@ def test_lag_parked_events_and_a_restored_shard_are_told_with_what_to_type() -> 
     assert "and 2 more (`shardwise projection status`)" in text
 
 
-def test_a_shard_that_is_away_is_not_told_as_up_to_date() -> None:
+def test_a_shard_that_is_away_is_not_shown_as_up_to_date() -> None:
     here = ShardEvents(shard="shard-1", consumers=[ConsumerLag(consumer="live", events=0, seconds=0)])
     away = ShardEvents(shard="shard-2", error="shard-2 does not answer")
     calm = InDoubtDocument(transactions=0, oldest_seconds=None, alarm=False)
@@ -211,10 +211,10 @@ def test_keys_that_others_chose_are_not_obeyed(width: int) -> None:
     stuck = StuckDocument(order_id=key, age_seconds=5, step=None, attempts=None, failure=key, next_attempt_at=None)
     down = PartDocument(name=key, kind="worker", where="", up=False, why=key)
     lines = drawn(quiet(parts=[down], stuck=[stuck]), width)
-    told = "\n".join(lines)
-    assert "\x1b" not in told
-    assert "\u202e" not in told
-    assert told.count("a\\x1b[2J\\nb\\u202e") == 5, told
+    shown = "\n".join(lines)
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert shown.count("a\\x1b[2J\\nb\\u202e") == 5, shown
     assert max(map(len, lines)) <= width
 
 

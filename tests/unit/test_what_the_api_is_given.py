@@ -1,4 +1,4 @@
-"""What is of the wrong type is told like any other bad input, by every method, before anything is asked of a server.
+"""Every method refuses an argument of the wrong type like any other bad input, before it asks a server for anything.
 
 Nothing listens where the settings lead: a method that asked for anything would raise `Unreachable`.
 """
