@@ -74,7 +74,7 @@ def test_an_account_is_closed_when_it_is_empty_and_for_ever(shardwise: Shardwise
     assert shardwise.inside("account", "show", "acc-closed").document == closed.document
 
 
-def test_what_keeps_an_account_from_closing_is_told(shardwise: Shardwise) -> None:
+def test_the_reason_why_an_account_cannot_be_closed_is_reported(shardwise: Shardwise) -> None:
     assert shardwise.inside(*OPEN, "acc-full", "--currency", "USD", "--balance", "7.00").exit_code == 0
     code, message = refused(shardwise, "account", "close", "acc-full")
     assert (code, "7.00 USD" in message) == ("account_not_empty", True)
@@ -85,24 +85,33 @@ def test_what_keeps_an_account_from_closing_is_told(shardwise: Shardwise) -> Non
     assert refused(shardwise, "account", "close", "merchant.USD")[0] == "merchant_account"
 
 
-def test_a_statement_tells_the_newest_movements_with_their_balances(shardwise: Shardwise) -> None:
-    assert shardwise.inside(*OPEN, "acc-told", "--currency", "USD", "--balance", "10.00").exit_code == 0
+def test_a_statement_shows_the_newest_movements_with_their_balances(shardwise: Shardwise) -> None:
+    assert shardwise.inside(*OPEN, "acc-statement", "--currency", "USD", "--balance", "10.00").exit_code == 0
     for number in (1, 2):
-        place = ("order", "place", "--customer", "acc-told", "--line", "APPLE:1@0.75", "--id", f"acc-told-{number}")
+        place = (
+            "order",
+            "place",
+            "--customer",
+            "acc-statement",
+            "--line",
+            "APPLE:1@0.75",
+            "--id",
+            f"acc-statement-{number}",
+        )
         assert shardwise.inside(*place).exit_code == 0
-    told = shardwise.once(lambda told: len(told["movements"]) == 3, "account", "statement", "acc-told")
-    assert (told["account_id"], told["currency"], told["balance"]) == ("acc-told", "USD", "8.50")
+    statement = shardwise.once(lambda found: len(found["movements"]) == 3, "account", "statement", "acc-statement")
+    assert (statement["account_id"], statement["currency"], statement["balance"]) == ("acc-statement", "USD", "8.50")
     columns = ("kind", "saga_id", "amount", "balance_after", "other_side")
-    assert [tuple(line[column] for column in columns) for line in told["movements"]] == [
-        ("capture", "order/acc-told-2", "-0.75", "8.50", "merchant.USD"),
-        ("capture", "order/acc-told-1", "-0.75", "9.25", "merchant.USD"),
-        ("opening", "opening/acc-told", "10.00", "10.00", "equity/USD"),
+    assert [tuple(line[column] for column in columns) for line in statement["movements"]] == [
+        ("capture", "order/acc-statement-2", "-0.75", "8.50", "merchant.USD"),
+        ("capture", "order/acc-statement-1", "-0.75", "9.25", "merchant.USD"),
+        ("opening", "opening/acc-statement", "10.00", "10.00", "equity/USD"),
     ]
-    newest = shardwise.inside("account", "statement", "acc-told", "--limit", "1").document
-    assert newest["movements"] == told["movements"][:1]
+    newest = shardwise.inside("account", "statement", "acc-statement", "--limit", "1").document
+    assert newest["movements"] == statement["movements"][:1]
 
 
-def test_an_account_that_nobody_opened_is_told_by_its_id(shardwise: Shardwise) -> None:
+def test_an_account_that_nobody_opened_is_reported_by_its_id(shardwise: Shardwise) -> None:
     for command in ("show", "freeze", "unfreeze", "close"):
         assert refused(shardwise, "account", command, "acc-nobody") == (
             "unknown_account",

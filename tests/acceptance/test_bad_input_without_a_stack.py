@@ -1,4 +1,4 @@
-"""What is wrong with a command is told before anything is asked: also where there is nobody to ask."""
+"""Bad input is reported before any server is asked, so also if there is no stack."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("command", BAD)
-def test_it_is_told_before_that_there_is_no_stack(tmp_path: Path, command: str) -> None:
+def test_bad_input_is_reported_and_not_that_there_is_no_stack(tmp_path: Path, command: str) -> None:
     field, arguments = BAD[command]
     answer = Shardwise(tmp_path / "none").inside(*arguments)
     assert (answer.exit_code, answer.document["error"]["field"]) == (2, field)

@@ -142,19 +142,19 @@ def test_lists_are_by_status(imported: Shardwise) -> None:
     assert {order["status"] for order in listed["orders"]} == {"rejected"}
 
 
-def test_what_was_ordered_is_told_by_every_query(shardwise: Shardwise) -> None:
+def test_an_order_is_shown_by_every_query(shardwise: Shardwise) -> None:
     opening = ("account", "open", "asked", "--currency", "USD", "--balance", "10.00", "--name", "Asked")
     assert shardwise.inside(*opening).exit_code == 0
     place = ("order", "place", "--customer", "asked", "--line", "APPLE:2@0.50", "--id", "asked-1")
     placed = shardwise.inside(*place).document
     assert placed["status"] == "confirmed"
 
-    ours = shardwise.once(lambda told: placed in told["orders"], "order", "list", "--customer", "asked")
+    ours = shardwise.once(lambda found: placed in found["orders"], "order", "list", "--customer", "asked")
     assert ours == {"orders": [placed], "next": None}
-    told = shardwise.once(lambda told: told["status"] == "confirmed", "order", "details", "asked-1")
-    assert told["customer"] == {"customer_id": "asked", "name": "Asked", "email": None}
-    assert [(each["sku"], each["amount"]) for each in told["items"]] == [("APPLE", "1.00")]
-    statement = shardwise.once(lambda told: len(told["movements"]) == 2, "account", "statement", "asked")
+    details = shardwise.once(lambda found: found["status"] == "confirmed", "order", "details", "asked-1")
+    assert details["customer"] == {"customer_id": "asked", "name": "Asked", "email": None}
+    assert [(each["sku"], each["amount"]) for each in details["items"]] == [("APPLE", "1.00")]
+    statement = shardwise.once(lambda found: len(found["movements"]) == 2, "account", "statement", "asked")
     assert statement["balance"] == shardwise.money("asked")[0] == "9.00"
 
     def as_the_shard_has_it(listed: dict[str, Any]) -> bool:
@@ -162,8 +162,8 @@ def test_what_was_ordered_is_told_by_every_query(shardwise: Shardwise) -> None:
         return levels.get("APPLE") == shardwise.goods("APPLE")
 
     shardwise.once(as_the_shard_has_it, "stock", "list", "--limit", "1000")
-    report = ("report", "sales", "--sku", "APPLE", "--from", told["day"], "--to", told["day"])
-    [apples] = shardwise.once(lambda told: bool(told["sales"]), *report)["sales"]
+    report = ("report", "sales", "--sku", "APPLE", "--from", details["day"], "--to", details["day"])
+    [apples] = shardwise.once(lambda found: bool(found["sales"]), *report)["sales"]
     assert apples["units"] >= 2
 
 
@@ -188,7 +188,7 @@ def test_goods_received_count_once_by_their_id(shardwise: Shardwise) -> None:
         (("import", "orders", "no-such-file.jsonl"), 2, None),
     ],
 )
-def test_what_is_wrong_is_told_in_one_document(
+def test_an_error_is_reported_in_one_document(
     shardwise: Shardwise, arguments: tuple[str, ...], exit_code: int, field: str | None
 ) -> None:
     answer = shardwise.inside(*arguments)
@@ -198,7 +198,7 @@ def test_what_is_wrong_is_told_in_one_document(
     assert field is None or field in (error["field"] or "")
 
 
-def test_bad_lines_are_counted_and_told_and_the_good_ones_run(shardwise: Shardwise, tmp_path: Path) -> None:
+def test_bad_lines_are_counted_and_reported_and_the_good_ones_run(shardwise: Shardwise, tmp_path: Path) -> None:
     file = tmp_path / "mixed.jsonl"
     good = ORDERS.read_text().splitlines()[0].replace("T-confirmed", "T-good-among-bad")
     file.write_text("\n".join([good, '{"order_id": "x"}', "not json", good.replace('"quantity": 3', '"quantity": -3')]))

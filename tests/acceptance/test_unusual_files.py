@@ -104,7 +104,7 @@ def test_the_same_sku_twice_is_merged_and_a_pipe_is_a_file(capfd: pytest.Capture
     assert [(each["sku"], each["quantity"]) for each in shown] == [("APPLE", 3)]
 
 
-def test_what_is_no_file_of_orders_is_told(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_file_that_holds_no_orders_is_reported(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing", Path("x" * 5000), Path("\ud800"), Path("/proc/self/mem")):
         assert _refused(capfd, "import", "orders", str(path))["field"] == "file"
     assert "bytes" in _refused(capfd, "import", "orders", "/dev/zero")["message"]
@@ -117,7 +117,7 @@ def test_what_is_no_file_of_orders_is_told(capfd: pytest.CaptureFixture[str], tm
         assert code == (2 if counts["total"] else 0)
 
 
-def test_bad_lines_are_told_and_never_started(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_bad_lines_are_reported_and_never_started(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "orders.jsonl"
     good = _order(order_id="B-among-bad")
     file.write_text("\ufeff\r\n" + "\r\n".join([*(line for line, _ in BAD_LINES), good]), newline="")
@@ -131,7 +131,7 @@ def test_bad_lines_are_told_and_never_started(capfd: pytest.CaptureFixture[str],
     assert run(["order", "show", "B-1", "--json"]) == 1
 
 
-def test_what_a_command_must_ask_for_before_it_can_tell_changes_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_that_only_a_lookup_can_find_changes_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     """The currency of a price or an amount, where none is given, is the customer's."""
     assert _refused(capfd, "order", "place", "--customer", "rich", "--line", "APPLE:1@1.001")["field"] == "line"
     assert _refused(capfd, "transfer", "--", "rich", "poor", "1.001")["field"] == "amount"

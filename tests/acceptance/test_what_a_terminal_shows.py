@@ -124,7 +124,7 @@ def test_watch_finds_the_worker_by_its_polls_and_counts_transfers(busy: None, sh
     assert found["at"].endswith("Z")
 
 
-def test_status_finds_the_read_model_and_who_polls(shardwise: Shardwise) -> None:
+def test_status_finds_the_read_model_and_the_workers_that_poll(shardwise: Shardwise) -> None:
     """Of servers that are no stack, since the answer is of the databases and of Temporal."""
     up = ServerStatus(name="catalog", dsn="", pid=1, up=True)
     found = StackStatus(temporal=TemporalStatus(address="", ui="", pid=1, up=True), shards=[], catalog=up, workers=[])

@@ -28,14 +28,14 @@ COMMANDS = ROOT / "docs" / "commands.md"
 PRINTED = {"README.md": ["rejected out_of_stock GRINDER: 4 wanted, 3 available"]}
 # The order whose trace the README shows.
 TRACED = "A-17"
-# Patterns of whole lines, and who runs them.
+# Patterns of whole lines, and what runs them.
 ELSEWHERE = {
     r"make .*": "the targets of the Makefile: `test_every_target_is_there`; CI runs check and test",
     r"docker compose .*": "needs a container engine: tests/integration/test_compose_services.py runs what they run",
     r"export .*": "addresses of somebody's servers: `test_the_variables_are_the_ones_that_lead_there`",
     r"SHARDWISE_MIGRATION_USER=.* shardwise migrate": "as somebody's owner: tests/integration/test_database_role.py",
     r"shardwise (up|down)( .*)?": "starts and stops a stack: tests/embedded, tests/integration/test_embedded_stack.py",
-    r"shardwise status": "tells about an embedded stack: tests/embedded",
+    r"shardwise status": "shows an embedded stack: tests/embedded",
     r"shardwise worker( --queue payment)?": "runs until it is ended: this file's installation has one",
     r"temporal workflow terminate .*": "Temporal's own command: tests/embedded/test_refused_starts.py does the same",
     r"shardwise contrast": "takes minutes: tests/embedded/test_contrast.py runs it with --quick",
@@ -45,9 +45,9 @@ EXIT_CODES = {
     # Not decided within its second, so that the next line can cancel it.
     "SHARDWISE_CANCELLATION_WINDOW_SECONDS=60 shardwise order place --customer ada --line KETTLE:1 --wait 1": 3,
 }
-# What the document says has to be so, where the lines before it have not brought it about.
+# What the document says must come first, if the lines before it do not do it.
 BEFORE = {"shardwise projection revert": ("projection", "rebuild")}
-# Answered by the read model, which follows. What is told must be something: an example is to be looked at.
+# Answered by the read model, which follows. The answer must not be empty: an example has something to show.
 FOLLOWING = {
     "order list": "orders",
     "order details": "items",
@@ -73,7 +73,7 @@ class Typist:
         settings = {name.removeprefix("SHARDWISE_").lower(): value for name, value in typed.settings.items()}
         name = " ".join(arguments[:2])
         if name in FOLLOWING:
-            self._shardwise.once(lambda told: bool(told[FOLLOWING[name]]), *arguments)
+            self._shardwise.once(lambda found: bool(found[FOLLOWING[name]]), *arguments)
         answer = self._shardwise.inside(*arguments, **settings)
         self._learn(arguments, answer)
         return answer
@@ -108,7 +108,7 @@ async def fresh(
             yield command
 
 
-def test_whatever_is_told_to_be_typed_does_what_is_told(fresh: Shardwise, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_in_the_documents_does_what_they_say(fresh: Shardwise, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(fresh.data_dir)
     typist, wrong = Typist(fresh), list[Any]()
     for typed in all_typed():
@@ -133,7 +133,7 @@ def test_whatever_is_told_to_be_typed_does_what_is_told(fresh: Shardwise, monkey
     assert [line.split(",")[2] for line in outcomes[1:]].count("declined") == 1, outcomes
 
 
-def test_the_program_of_the_documents_does_what_is_told(fresh: Shardwise) -> None:
+def test_the_program_of_the_documents_does_what_they_say(fresh: Shardwise) -> None:
     """Behind the commands, whose customers and products it needs."""
     order, *transfers, orders, refused = run_program(fresh, block_of("docs/from-your-code.md", "python"))
     assert order.startswith("confirmed ")
@@ -142,7 +142,7 @@ def test_the_program_of_the_documents_does_what_is_told(fresh: Shardwise) -> Non
     assert refused.startswith("account_not_empty ")
 
 
-def test_the_readme_shows_the_trace_that_one_gets(fresh: Shardwise) -> None:
+def test_the_readme_shows_the_trace_that_the_command_prints(fresh: Shardwise) -> None:
     """Of the order that its program has placed, behind the commands. Shortened, so each line that it shows is there."""
     with fresh.led(), ThreadPoolExecutor(1) as thread:
         out = io.StringIO()
@@ -169,12 +169,12 @@ def test_the_exceptions_are_still_there() -> None:
 
 def test_every_target_is_there() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    told = {each.words[1] for each in all_typed() if each.words[0] == "make"}
-    assert told <= targets
+    documented = {each.words[1] for each in all_typed() if each.words[0] == "make"}
+    assert documented <= targets
 
 
 def test_the_variables_are_the_ones_that_lead_there(fresh: Shardwise) -> None:
     exported = {each.words[1].partition("=")[0] for each in all_typed() if each.words[0] == "export"}
-    # The owner's are told beside the command that wants them, and nowhere else.
+    # The owner's are documented beside the command that needs them, and nowhere else.
     owners = {"SHARDWISE_MIGRATION_USER", "SHARDWISE_MIGRATION_PASSWORD"}
     assert exported == fresh.own_servers.keys() - owners

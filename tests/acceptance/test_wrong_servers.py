@@ -1,4 +1,4 @@
-"""Settings that lead to the wrong servers: told in seconds, with the exit code of what is wrong, and nothing changed.
+"""Settings that lead to the wrong servers: reported in seconds, by the right exit code, and nothing changed.
 
 Run inside this process.
 """
@@ -127,7 +127,7 @@ def test_a_database_or_a_password_that_does_not_exist(
     assert "password authentication failed" in refused(capfd, arguments, 2)["message"]
 
 
-def test_an_owner_s_wrong_password_is_told_with_its_variable(
+def test_an_owner_s_wrong_password_is_reported_with_its_variable(
     addresses: Addresses, capfd: pytest.CaptureFixture[str]
 ) -> None:
     addresses.use()

@@ -66,7 +66,7 @@ def test_both_styles_of_an_order_are_measured_and_counted(document: dict[str, An
     costs = {each["style"]: each for each in document["style_costs"]}
     assert {style: each["workflows"] for style, each in costs.items()} == {"orchestrated": 1, "choreographed": 6}
     assert costs["orchestrated"]["history_events"] < costs["choreographed"]["history_events"]
-    # Beside what stock and accounts tell in either style: what all shards of stock answered, and that payment is held.
+    # Stock and accounts publish theirs in either style. Two more: all stock shards have answered, payment is held.
     assert costs["choreographed"]["outbox_events"] == costs["orchestrated"]["outbox_events"] + 2
 
 
@@ -119,7 +119,7 @@ def test_only_what_was_asked_for_is_written(contrasted: tuple[Answer, Path], doc
 def test_lists_and_reports_do_not_show_what_it_made(shardwise: Shardwise, document: dict[str, Any]) -> None:
     own = shardwise("order", "place", "--customer", "rich", "--line", "LAMP:1").document["order_id"]
     shardwise.once(lambda found: found["orders"][0]["order_id"] == own, "order", "list", "--limit", "1")
-    # The read model has the contrast's orders: who knows an id may look it up.
+    # The read model has the contrast's orders: they can be looked up by id.
     order_id = contrast_id(f"{document['run_id']}-cost-choreographed-0")
     details = shardwise.once(lambda found: found["status"] == "confirmed", "order", "details", order_id)
     customer_id, [one, other] = details["customer"]["customer_id"], [each["sku"] for each in details["items"]]

@@ -1,4 +1,4 @@
-"""Somebody who loses patience with the demo, and again while it cleans up."""
+"""A demo that is interrupted, and interrupted again while it cleans up."""
 
 from __future__ import annotations
 

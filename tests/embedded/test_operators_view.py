@@ -57,7 +57,7 @@ def test_a_refused_order_shows_where_and_why(shardwise: Shardwise) -> None:
     assert results(traced, "compensation")["abort_order"] == "done"
 
 
-def test_a_cancelled_order_shows_its_window_and_who_ended_it(shardwise: Shardwise) -> None:
+def test_a_cancelled_order_shows_its_window_and_what_ended_it(shardwise: Shardwise) -> None:
     place = (*ORDER, "--line", "LAMP:1", "--id", "trace-cancelled", "--wait", "0")
     assert shardwise.inside(*place, cancellation_window_seconds="600").exit_code == 3
     deadline = time.monotonic() + SECONDS_MAX
@@ -81,7 +81,7 @@ def test_a_cancelled_order_shows_its_window_and_who_ended_it(shardwise: Shardwis
 
 
 @pytest.mark.parametrize(("order_id", "exit_code", "code"), [("unheard-of", 1, "unknown_order"), ("a/b", 2, None)])
-def test_an_order_that_is_none_is_told_as_by_show(
+def test_trace_refuses_an_order_id_as_show_does(
     shardwise: Shardwise, order_id: str, exit_code: int, code: str | None
 ) -> None:
     traced, shown = shardwise.inside("order", "trace", order_id), shardwise.inside("order", "show", order_id)
@@ -91,7 +91,7 @@ def test_an_order_that_is_none_is_told_as_by_show(
 
 def test_watch_counts_what_was_placed(shardwise: Shardwise) -> None:
     before = shardwise.inside("watch").document
-    # Whoever another test had poll is told for another minute, with its pid.
+    # A worker that another test ran is listed for another minute, with its pid.
     assert {part["name"]: part["up"] for part in before["parts"] if "@" not in part["name"]} == dict.fromkeys(
         ["shard-1", "shard-2", "shard-3", "catalog", "read_model", "Temporal", "worker-1"], True
     )

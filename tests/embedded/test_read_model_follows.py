@@ -42,14 +42,14 @@ async def state_in_read_model(world: World, order_id: str) -> str | None:
     return str(found[0][0]) if found else None
 
 
-async def until_told(world: World, order_id: str, state: str) -> None:
+async def until_in_read_model(world: World, order_id: str, state: str) -> None:
     async for _ in attempts(SECONDS_MAX):
         if await state_in_read_model(world, order_id) == state:
             return
-    raise AssertionError(f"the read model does not tell of {order_id}")
+    raise AssertionError(f"the read model does not have {order_id} as {state}")
 
 
-async def test_a_transaction_in_doubt_holds_back_its_own_shard_alone_and_is_told(
+async def test_a_transaction_in_doubt_holds_back_its_own_shard_alone_and_is_reported(
     shardwise: Shardwise, world: World
 ) -> None:
     frozen, free = [await world.new_name(shard) for shard in ("shard-1", "shard-2")]
@@ -60,7 +60,7 @@ async def test_a_transaction_in_doubt_holds_back_its_own_shard_alone_and_is_told
     try:
         await ordered(shardwise, frozen, "behind-a-freeze")
         await ordered(shardwise, free, "beside-a-freeze")
-        await until_told(world, "beside-a-freeze", "confirmed")
+        await until_in_read_model(world, "beside-a-freeze", "confirmed")
         assert await state_in_read_model(world, "behind-a-freeze") is None
         status = shardwise.inside("status", lag_alarm_seconds="0.2")
         assert status.exit_code == 1, status.stdout
@@ -73,7 +73,7 @@ async def test_a_transaction_in_doubt_holds_back_its_own_shard_alone_and_is_told
     finally:
         async with world.cluster.primaries["shard-1"].autocommit() as connection:
             await connection.exec_driver_sql(f"ROLLBACK PREPARED '{GID}'")
-    await until_told(world, "behind-a-freeze", "confirmed")
+    await until_in_read_model(world, "behind-a-freeze", "confirmed")
 
 
 async def test_orders_go_on_without_the_read_model_which_catches_up(
@@ -100,9 +100,9 @@ async def test_orders_go_on_without_the_read_model_which_catches_up(
     assert sum(row[0] for row in await world.everywhere(of_customer, id=customer)) == ORDERS
 
     assert shardwise("up", "--detach").exit_code == 0
-    told = "SELECT count(*) FROM live.order_details WHERE customer_id = :id AND state IN ('confirmed', 'rejected')"
+    final = "SELECT count(*) FROM live.order_details WHERE customer_id = :id AND state IN ('confirmed', 'rejected')"
     async for _ in attempts(SECONDS_MAX):
-        if (await read(world, told, id=customer))[0][0] == ORDERS:
+        if (await read(world, final, id=customer))[0][0] == ORDERS:
             return
     raise AssertionError("the read model does not catch up")
 
@@ -116,4 +116,4 @@ async def test_a_relay_that_is_killed_or_terminated_is_back_with_the_next_worker
     assert shardwise("up", "--detach").exit_code == 0
     for shard in world.cluster.primaries:
         await ordered(shardwise, await world.new_name(shard), f"after-a-death-{shard}")
-        await until_told(world, f"after-a-death-{shard}", "confirmed")
+        await until_in_read_model(world, f"after-a-death-{shard}", "confirmed")

@@ -84,9 +84,9 @@ async def test_a_rebuild_goes_on_after_the_death_of_its_worker_while_orders_come
         assert (refused.exit_code, refused.document["error"]["code"]) == (1, "rebuild_running")
         assert await versions(connection) == {"next", "live"}
         await turn.rollback()
-        done, told = await ended(rebuilding)
-        assert done == 0, told
-        document = json.loads(told)
+        done, stdout = await ended(rebuilding)
+        assert done == 0, stdout
+        document = json.loads(stdout)
         assert (document["outcome"], document["next"]["wrong"]) == ("switched", 0)
         assert document["next"]["rows"] > 0
         assert await versions(connection) == {"live", "retired"}
@@ -102,7 +102,7 @@ async def test_a_rebuild_goes_on_after_the_death_of_its_worker_while_orders_come
     await until_projected(shardwise)
 
 
-async def test_what_is_wrong_in_the_live_version_is_told_and_mended(shardwise: Shardwise) -> None:
+async def test_damage_in_the_live_version_is_reported_and_mended(shardwise: Shardwise) -> None:
     await until_projected(shardwise)
     async with read_model(shardwise) as connection:
         assert await connection.execute("UPDATE live.customer SET name = 'somebody' WHERE id = 'rich'") == "UPDATE 1"
@@ -140,9 +140,9 @@ async def test_a_new_version_that_is_not_what_the_shards_say_is_not_switched_to(
                 CREATE TRIGGER other_name BEFORE INSERT ON next.customer
                     FOR EACH ROW EXECUTE FUNCTION next.other_name();
             """)
-        code, told = await ended(rebuilding)
-        document = json.loads(told)
-        assert (code, document["outcome"]) == (1, "damaged"), told
+        code, stdout = await ended(rebuilding)
+        document = json.loads(stdout)
+        assert (code, document["outcome"]) == (1, "damaged"), stdout
         assert "customer" in document["next"]["wrong_by_table"]
         assert any("name is" in example for example in document["next"]["examples"])
         assert await versions(connection) == {"next", "live"}

@@ -43,15 +43,15 @@ def refusal(answer: Answer) -> dict[str, Any]:
     return error
 
 
-def told_by_recover(shardwise: Shardwise, *options: str) -> dict[str, str]:
-    """By workflow id, what is wrong with it."""
+def refused_by_recover(shardwise: Shardwise, *options: str) -> dict[str, str]:
+    """By workflow id, the message of what is wrong with it."""
     recovered = shardwise.inside("recover", *options)
     assert recovered.exit_code == 0, recovered
     assert recovered.document["damage"] == []
     return {each["workflow_id"]: each["message"] for each in recovered.document["refused"]}
 
 
-async def test_bad_orders_are_told_by_every_command_and_can_be_placed_rightly(shardwise: Shardwise) -> None:
+async def test_bad_orders_are_reported_by_every_command_and_can_be_placed_rightly(shardwise: Shardwise) -> None:
     client = await plain_client(shardwise)
     bad: dict[str, tuple[str, str, tuple[Any, ...]]] = {
         "empty": ("order/empty", "order.lines: expected 1 to 1000 lines, got 0", (order("empty", lines=[]),)),
@@ -77,17 +77,17 @@ async def test_bad_orders_are_told_by_every_command_and_can_be_placed_rightly(sh
         assert apart in refusal(shardwise.inside("order", command, "apart"))["message"]
     assert shardwise.inside("order", "show", "yours").document["error"]["code"] == "unknown_order"
     expected = {workflow_id: why for workflow_id, why, _ in bad.values()} | {"order-placement/apart": apart}
-    await until(lambda: expected.items() <= told_by_recover(shardwise, "--dry-run").items())
+    await until(lambda: expected.items() <= refused_by_recover(shardwise, "--dry-run").items())
     assert shardwise.inside("watch", "--once", "--interval", "0.2").document["refused"] >= len(expected)
     assert shardwise.inside("verify").exit_code == 0
 
     placed = shardwise.inside("order", "place", "--customer", "rich", "--line", "LAMP:1", "--id", "empty")
     assert (placed.exit_code, placed.document["status"]) == (0, "confirmed")
-    assert "order/empty" not in told_by_recover(shardwise, "--dry-run")
+    assert "order/empty" not in refused_by_recover(shardwise, "--dry-run")
     assert shardwise.inside("verify").exit_code == 0
 
 
-async def test_bad_transfers_are_told(shardwise: Shardwise) -> None:
+async def test_bad_transfers_are_reported(shardwise: Shardwise) -> None:
     client = await plain_client(shardwise)
     transfer = {"transfer_id": "less", "source": "rich", "target": "poor", "amount": "-5.00 USD"}
     await started(client, "TransferWorkflow", "transfers", "transfer/rich/less", {"transfer": transfer})
@@ -100,7 +100,7 @@ async def test_bad_transfers_are_told(shardwise: Shardwise) -> None:
     assert error["field"] == "transfer.amount"
     error = refusal(shardwise.inside("transfer", "show", "rich", "itself"))
     assert error["message"].endswith(f"{what}.target: expected another account than the source rich")
-    assert {"transfer/rich/less", "transfer/rich/itself"} <= told_by_recover(shardwise).keys()
+    assert {"transfer/rich/less", "transfer/rich/itself"} <= refused_by_recover(shardwise).keys()
     assert shardwise.inside("verify").exit_code == 0
 
 
@@ -118,8 +118,8 @@ async def test_what_was_terminated_before_a_worker_saw_it_gets_its_refusal_from_
                 refusal(shardwise.inside("order", "show", "unseen"))
             await handle.terminate("by an operator")
         refusal(shardwise.inside("order", "cancel", "unseen"))
-        assert bad.keys() <= told_by_recover(shardwise, "--dry-run").keys()
-        assert bad.keys() <= told_by_recover(shardwise).keys()
+        assert bad.keys() <= refused_by_recover(shardwise, "--dry-run").keys()
+        assert bad.keys() <= refused_by_recover(shardwise).keys()
     finally:
         assert shardwise("up", "--detach").exit_code == 0
     for workflow_id in bad:
@@ -137,7 +137,7 @@ async def test_what_was_terminated_before_a_worker_saw_it_gets_its_refusal_from_
         ("PlaceChoreographedOrder", "order-placement", "choreographed"),
     ],
 )
-async def test_another_workflow_under_an_orders_id_is_told(
+async def test_another_workflow_under_an_orders_id_is_reported(
     shardwise: Shardwise, workflow_type: str, queue: str, style: str
 ) -> None:
     client, order_id = await plain_client(shardwise), f"held-{workflow_type}"
@@ -145,7 +145,7 @@ async def test_another_workflow_under_an_orders_id_is_told(
     handle = await client.start_workflow(workflow_type, order(order_id, style=style), id=workflow_id, task_queue=queue)
     place = ("order", "place", "--customer", "rich", "--line", "LAMP:1", "--id", order_id, "--style", style)
 
-    def told_by_recover_too() -> bool:
+    def is_reported_by_recover() -> bool:
         recovered = shardwise.inside("recover", "--dry-run")
         return recovered.exit_code == 1 and what in [each["what"] for each in recovered.document["damage"]]
 
@@ -157,7 +157,7 @@ async def test_another_workflow_under_an_orders_id_is_told(
         answer = shardwise.inside(*command)
         assert (answer.exit_code, answer.document["error"]["code"]) == (1, "id_held"), answer
         assert answer.document["error"]["message"] == what
-    await until(told_by_recover_too)
+    await until(is_reported_by_recover)
     watched = shardwise.inside("watch", "--once", "--interval", "0.2")
     assert (watched.exit_code, watched.document["others"]) == (1, 1)
 

@@ -80,7 +80,7 @@ def sweeper(client: Client) -> Sweeper:
 async def paused(sweeper: Sweeper) -> AsyncIterator[Sweeper]:
     """The sweeper, which does nothing by itself during the test."""
     await sweeper.signal(InDoubtSweeper.pause)
-    # Answered when the signal was heard, and no sweep runs any more.
+    # Answered when the signal was received, and no sweep runs any more.
     await sweeper.execute_update(InDoubtSweeper.sweep)
     yield sweeper
     await sweeper.signal(InDoubtSweeper.resume)

@@ -46,9 +46,9 @@ def payroll(shardwise: Shardwise, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def test_each_line_of_a_file_has_an_outcome_beside_it(shardwise: Shardwise, payroll: Path) -> None:
     answer = shardwise.inside("import", "transfers", str(payroll))
-    told = answer.document
+    document = answer.document
     assert answer.exit_code == 2, answer.stderr
-    assert {name: told[name] for name in ("total", "settled", "declined", "pending", "invalid", "repeated")} == {
+    assert {name: document[name] for name in ("total", "settled", "declined", "pending", "invalid", "repeated")} == {
         "total": 12,
         "settled": 4,
         "declined": 3,
@@ -56,14 +56,14 @@ def test_each_line_of_a_file_has_an_outcome_beside_it(shardwise: Shardwise, payr
         "invalid": 4,
         "repeated": 1,
     }
-    assert told["by_reason"] == {
+    assert document["by_reason"] == {
         "currency_mismatch": 1,
         "unknown_account": 1,
         "insufficient_funds": 1,
         "id_conflict": 1,
     }
-    assert told["outcomes"] == str(payroll.with_name("transfers.outcomes.csv"))
-    rows = outcomes(told["outcomes"])
+    assert document["outcomes"] == str(payroll.with_name("transfers.outcomes.csv"))
+    rows = outcomes(document["outcomes"])
     assert [(row["transfer_id"], row["source"], row["status"], row["reason"]) for row in rows] == [
         ("rent-b", "worker.b", "settled", ""),
         ("wage-a", "payroll", "settled", ""),
@@ -91,7 +91,7 @@ def test_each_line_of_a_file_has_an_outcome_beside_it(shardwise: Shardwise, payr
     assert shardwise.inside("verify").exit_code == 0
 
 
-def test_the_same_file_again_moves_nothing_and_tells_the_same(shardwise: Shardwise, payroll: Path) -> None:
+def test_the_same_file_again_moves_nothing_and_reports_the_same(shardwise: Shardwise, payroll: Path) -> None:
     first = shardwise.inside("import", "transfers", str(payroll)).document
     before = Path(first["outcomes"]).read_bytes()
     again = shardwise.inside("import", "transfers", str(payroll)).document
@@ -214,7 +214,7 @@ async def begun(shardwise: Shardwise, file: Path) -> AsyncIterator[Handle]:
 
 
 async def until_done(handle: Handle, lines: int) -> None:
-    """Until the workflow has heard of so many lines."""
+    """Until the workflow has counted so many lines."""
     deadline = time.monotonic() + SECONDS_MAX
     while True:
         counts = (await handle.query(TransferBatchWorkflow.progress)).counts
@@ -250,10 +250,10 @@ async def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(shardwi
         joined = shardwise.inside("import", "transfers", str(killed))
 
     assert joined.exit_code == 0, joined.stderr
-    told = [row["status"] for row in outcomes(joined.document["outcomes"])]
-    assert told == [row["status"] for row in outcomes(undisturbed.document["outcomes"])]
+    statuses = [row["status"] for row in outcomes(joined.document["outcomes"])]
+    assert statuses == [row["status"] for row in outcomes(undisturbed.document["outcomes"])]
     accounts = {f"k-{number}": Money(number % 9 * 20_00, "USD").minor for number in range(ACCOUNTS)}
     expected = settled_by_the_rules(amounts(await good_lines(killed)), accounts)
-    assert [status == "settled" for status in told] == expected
+    assert [status == "settled" for status in statuses] == expected
     assert balances(shardwise, "k-") == balances(shardwise, "c-")
     assert shardwise.inside("verify").exit_code == 0

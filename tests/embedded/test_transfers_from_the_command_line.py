@@ -177,7 +177,7 @@ async def test_a_terminated_transfer_is_named_and_recovered_from_its_row(bank: S
     assert bank.inside("recover").document["transfers"] == []
 
 
-def test_an_unknown_transfer_is_told_as_such(bank: Shardwise) -> None:
+def test_an_unknown_transfer_is_reported_as_such(bank: Shardwise) -> None:
     source, _ = pair(bank)
     answer = bank.inside("transfer", "show", source, "never-sent")
     assert (answer.exit_code, answer.document["error"]["code"]) == (1, "unknown_transfer")

@@ -166,7 +166,7 @@ class Battery:
         return Verdict({saga.case.name: saga.faults for saga in sagas}, unrelated)
 
     async def _roll_back_prepared(self) -> None:
-        """What is left prepared is told already; it would keep its database from being dropped."""
+        """What is left prepared is reported already; it would keep its database from being dropped."""
         for shard in self._world.cluster.primaries.values():
             async with shard.autocommit() as connection:
                 for gid in (await connection.exec_driver_sql(PREPARED)).scalars().all():

@@ -72,7 +72,7 @@ async def live_through(batch: Sequence[WatchedSaga], around: Surroundings, queue
 
 
 async def _death_of(worker: asyncio.subprocess.Process) -> int | None:
-    """How it ended; None where it did not in time."""
+    """How it ended; None if it did not in time."""
     try:
         async with asyncio.timeout(DIES_WITHIN_SECONDS):
             return await worker.wait()

@@ -21,8 +21,8 @@ class Kind(StrEnum):
     SOUND = "sound"
     SHORT = "short of stock"
     """One of its two SKU ranges has too little; what the other one reserved must be given back."""
-    STRANGER = "a stranger's"
-    """Of a customer who does not exist: refused before it has a row."""
+    UNKNOWN_CUSTOMER = "of an unknown customer"
+    """Its customer does not exist: refused before it has a row."""
 
     CHOREOGRAPHED = "choreographed"
     CHOREOGRAPHED_SHORT = "choreographed, short of stock"
@@ -46,7 +46,7 @@ TRANSFERS = TWO_PHASE | {Kind.SENT, Kind.UNWELCOME, Kind.LOCAL}
 
 
 class Group(StrEnum):
-    """What is told in a table of its own."""
+    """What is printed as a table of its own."""
 
     ORDERS = "orders"
     CHOREOGRAPHED = "choreographed orders"
@@ -72,7 +72,7 @@ class Ending:
 ENDINGS = {
     Kind.SOUND: Ending(OrderStatus.CONFIRMED),
     Kind.SHORT: Ending(OrderStatus.REJECTED, Reason.OUT_OF_STOCK),
-    Kind.STRANGER: Ending(OrderStatus.REJECTED, Reason.UNKNOWN_CUSTOMER),
+    Kind.UNKNOWN_CUSTOMER: Ending(OrderStatus.REJECTED, Reason.UNKNOWN_CUSTOMER),
     Kind.CHOREOGRAPHED: Ending(OrderStatus.CONFIRMED),
     Kind.CHOREOGRAPHED_SHORT: Ending(OrderStatus.REJECTED, Reason.OUT_OF_STOCK),
     Kind.CHOREOGRAPHED_POOR: Ending(OrderStatus.REJECTED, Reason.INSUFFICIENT_FUNDS),
@@ -149,27 +149,27 @@ _DECLARED = (
         (Kind.SOUND, Kind.CHOREOGRAPHED),
         refuses=(Reason.UNKNOWN_SKU, Reason.CURRENCY_MISMATCH, Reason.OUT_OF_STOCK),
     ),
-    Declared(Step.DECIDE_ORDER, (Kind.SOUND, Kind.SHORT, Kind.STRANGER, Kind.CHOREOGRAPHED)),
+    Declared(Step.DECIDE_ORDER, (Kind.SOUND, Kind.SHORT, Kind.UNKNOWN_CUSTOMER, Kind.CHOREOGRAPHED)),
     Declared(Step.CONSUME_STOCK, (Kind.SOUND, Kind.CHOREOGRAPHED)),
     Declared(Step.CREDIT_MERCHANT, (Kind.SOUND, Kind.CHOREOGRAPHED)),
     Declared(Step.RELEASE_STOCK, (Kind.SHORT, Kind.CHOREOGRAPHED_SHORT)),
-    Declared(Step.ABORT_ORDER, (Kind.SHORT, Kind.STRANGER, Kind.CHOREOGRAPHED_POOR)),
-    Declared(Step.REFUSE_ORDER_ID, (Kind.STRANGER,)),
-    # What bars it is the decision, and what undoes it is not asked for where there was no row.
+    Declared(Step.ABORT_ORDER, (Kind.SHORT, Kind.UNKNOWN_CUSTOMER, Kind.CHOREOGRAPHED_POOR)),
+    Declared(Step.REFUSE_ORDER_ID, (Kind.UNKNOWN_CUSTOMER,)),
+    # The decision bars it, and its undo is not called if there was no row.
     Declared(
         Step.PLACE_ORDER,
         (Kind.CHOREOGRAPHED,),
         refuses=(Reason.UNKNOWN_CUSTOMER, Reason.CURRENCY_WITHDRAWN),
         never=("DoComesLate", "CommitsUnderItsUndo", "UndoFails"),
     ),
-    # Nobody cancels it: what it tells has happened already. Nor can an undecided order be undone.
+    # Nobody cancels it: what it records has happened already. Nor can an undecided order be undone.
     Declared(
         Step.JOIN_STOCK,
         (Kind.CHOREOGRAPHED,),
         never=("UndoComesFirst", "DoComesLate by temporal", "CommitsUnderItsUndo", "UndoFails"),
     ),
-    # Once it is done the next reactor is on its way to the decision, whoever is cancelled here; and who is cancelled
-    # before tells so by the same step, which waits at its barrier where the undo would.
+    # Once it is done the next reactor is on its way to the decision, whatever is cancelled here; a reactor that
+    # is cancelled before records so by the same step, which waits at its barrier where the undo would.
     Declared(
         Step.HOLD_PAYMENT,
         (Kind.CHOREOGRAPHED,),

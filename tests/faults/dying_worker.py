@@ -25,8 +25,8 @@ from workers.run import HOSTED, new_worker
 
 
 class Gate:
-    """Opens when every saga stands before it. Who waits at the border has a transaction open, behind which nobody reads
-    an event of its shard: choreographed orders that still are on their way would never come."""
+    """Opens when every saga stands before it. A saga that waits at the border has a transaction open, and
+    no event of its shard is read behind that: choreographed orders that are still on their way would never arrive."""
 
     def __init__(self, awaited: set[str]) -> None:
         self._awaited = awaited

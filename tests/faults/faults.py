@@ -194,7 +194,7 @@ class CommitsUnderItsUndo(Fault):
     async def around(self, saga: WatchedSaga, attempt: Attempt, effect: Effect) -> Any:
         if saga.befallen > 1:
             # A slow machine: the first attempt timed out. This one waits for the cancel too. Otherwise local activities
-            # would take the saga to its decision in the same workflow task, before it hears of the cancel.
+            # would take the saga to its decision in the same workflow task, before the cancel reaches it.
             await saga.undoing.wait()
             return await effect()
 
@@ -299,7 +299,7 @@ class Cancelled(Fault):
         return _can_be_cancelled_by(self._way, activity)
 
     def endings(self, activity: str, natural: Ending) -> Iterable[Ending]:
-        # Whether the cancel or the saga comes first to the row, the row decides; what was told must agree with it.
+        # Whether the cancel or the saga comes first to the row, the row decides; the answers must agree with it.
         return (natural, _declared(activity).cancelled)
 
     async def around(self, saga: WatchedSaga, attempt: Attempt, effect: Effect) -> Any:

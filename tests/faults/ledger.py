@@ -66,7 +66,7 @@ class Ledger:
         if ending is not None and row is not None and row[2]:
             event = self._last_event.get(goods.order.order_id)
             expect(saga, "last event", event, f"Order{ending.status.capitalize()}")
-        self._judge_what_was_told(saga, ending)
+        self._judge_answers(saga, ending)
 
     def _money_after(self, goods: Goods, confirmed: bool) -> tuple[int, int] | None:
         customer = goods.customer
@@ -74,14 +74,14 @@ class Ledger:
             return None
         return customer.opening_balance.minor - (TOTAL_MINOR if confirmed else 0), 0
 
-    def _judge_what_was_told(self, saga: WatchedSaga, ending: Ending | None) -> None:
+    def _judge_answers(self, saga: WatchedSaga, ending: Ending | None) -> None:
         if saga.result is not None and ending is not None:
-            told = Ending(saga.result.status, saga.result.refusal.reason if saga.result.refusal else None)
-            expect(saga, "the workflow's result", told, ending)
-        for decision in saga.told:
+            result = Ending(saga.result.status, saga.result.refusal.reason if saga.result.refusal else None)
+            expect(saga, "the workflow's result", result, ending)
+        for decision in saga.cancel_answers:
             reason = decision.refusal.reason if decision.refusal else None
             if ending is not None:
-                expect(saga, "a cancel's answer", (decision.is_confirmed, reason), _as_told(ending))
+                expect(saga, "a cancel's answer", (decision.is_confirmed, reason), _as_answer(ending))
 
 
 def expect(saga: WatchedSaga, what: str, found: object, expected: object) -> None:
@@ -89,7 +89,7 @@ def expect(saga: WatchedSaga, what: str, found: object, expected: object) -> Non
         saga.faults.append(f"{what}: {found}, expected {expected}")
 
 
-def _as_told(ending: Ending) -> tuple[bool, object]:
+def _as_answer(ending: Ending) -> tuple[bool, object]:
     return ending.status is OrderStatus.CONFIRMED, ending.reason
 
 

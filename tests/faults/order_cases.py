@@ -66,7 +66,7 @@ class Goods:
 
     @property
     def customer(self) -> Customer | None:
-        if self.case.kind is Kind.STRANGER or self._is_refused_payment(Reason.UNKNOWN_CUSTOMER):
+        if self.case.kind is Kind.UNKNOWN_CUSTOMER or self._is_refused_payment(Reason.UNKNOWN_CUSTOMER):
             return None
         poor = self.case.kind is Kind.CHOREOGRAPHED_POOR or self._is_refused_payment(Reason.INSUFFICIENT_FUNDS)
         currency = "EUR" if self._is_refused_payment(Reason.CURRENCY_MISMATCH) else "USD"

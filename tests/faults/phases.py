@@ -14,7 +14,7 @@ SOURCE, TARGET = Participant.SOURCE, Participant.TARGET
 
 @dataclass(frozen=True)
 class PhaseBorder:
-    """Just before or just after one activity's effect; after it, nobody has been told of it yet.
+    """Just before or just after one activity's effect; after it, nobody knows of it yet.
 
     `votes_no`: the transfer is one that its source refuses, so that it is aborted. `is_decided`: the history or a row
     says commit or abort by then.
@@ -27,7 +27,7 @@ class PhaseBorder:
     is_decided: bool = False
 
 
-# The source lies on the shard that is prepared first.
+# The source is on the shard that is prepared first.
 BORDERS = {
     "after the first vote": PhaseBorder("prepare_participant", SOURCE, after=True),
     "between the votes": PhaseBorder("prepare_participant", TARGET, after=False),

@@ -56,7 +56,7 @@ async def run(cases: Sequence[Case], broken: str | None, sandboxed: bool) -> Ver
 
 
 def table(cases: Sequence[Case], verdict: Verdict, group: Group) -> Table:
-    """A cell tells how many cases passed of how many, local first and regular together."""
+    """A cell shows how many cases passed of how many, local first and regular together."""
     activities = [activity for activity, declared in DECLARED.items() if group in declared.groups]
     made = Table(f"{group} under", *(activity.replace("_", " ") for activity in activities), *MODES)
     mine = [case for case in cases if case.group is group]
@@ -94,11 +94,11 @@ def main() -> int:
     if chosen.json:
         print(json.dumps(asdict(verdict)))
     else:
-        tell(cases, verdict, time.monotonic() - began)
+        report(cases, verdict, time.monotonic() - began)
     return 1 if any(verdict.faults.values()) or verdict.unrelated else 0
 
 
-def tell(cases: Sequence[Case], verdict: Verdict, seconds: float) -> None:
+def report(cases: Sequence[Case], verdict: Verdict, seconds: float) -> None:
     red = {name: faults for name, faults in verdict.faults.items() if faults}
     for name, faults in red.items():
         print(f"{name}\n    " + "\n    ".join(faults))

@@ -1,4 +1,4 @@
-"""One order or transfer under a fault: the watcher between its worker and its activities, and what it was told."""
+"""One order or transfer under a fault: the watcher between its worker and its activities, and the answers it got."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class WatchedSaga:
         self.answered = asyncio.Event()
         self.terminated = False
         self.answer: Any = None
-        self.told: list[Decision] = []
+        self.cancel_answers: list[Decision] = []
         self.result: OrderResult | TransferResult | None = None
         self._world = world
         self._client = client
@@ -112,7 +112,7 @@ class WatchedSaga:
         return await self.case.fault.around(self, attempt, effect)
 
     def _is_target(self, attempt: Attempt, activity: str) -> bool:
-        # A service that is cancelled tells so by the same activity: that is its answer to the fault.
+        # A service that is cancelled records so by the same activity: that is its answer to the fault.
         answers = isinstance(attempt.request, OrderStep) and attempt.request.refusal == order_saga.CANCELLED
         return attempt.activity == activity and attempt.is_of(self.participant) and not answers
 
@@ -126,8 +126,8 @@ class WatchedSaga:
         if isinstance(request, StockStep):
             await self._world.stock.release_stock(request)
         elif isinstance(request, OpenOrder | PlacedOrder):
-            nobody = Refusal(Reason.CANCELLED, "undone before it ran")
-            await self._world.orders.abort_order(AbortOrder(request.order.order_id, request.order.customer_id, nobody))
+            undone = Refusal(Reason.CANCELLED, "undone before it ran")
+            await self._world.orders.abort_order(AbortOrder(request.order.order_id, request.order.customer_id, undone))
         elif isinstance(request, Transfer):
             await self._world.transfers.withdraw_admission(request)
         elif isinstance(request, ParticipantStep):
@@ -148,12 +148,12 @@ class WatchedSaga:
                 await self._client.get_workflow_handle(workflow_id).cancel()
 
     async def cancel_by_update(self) -> None:
-        """Returns when the workflow has taken it; what it answers is kept. Nothing where the workflow has ended. Of a
-        choreographed order it is the row that takes it."""
+        """Returns when the workflow has accepted it; its answer is kept. Does nothing if the workflow has ended. For a
+        choreographed order the row accepts it."""
         if self.is_choreographed:
             assert isinstance(self.about, Goods)
             order = self.about.order
-            self.told.append(await self._world.cancel(order))
+            self.cancel_answers.append(await self._world.cancel(order))
             return
         try:
             accepted = await self.handle.start_update(OrderSaga.cancel, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
@@ -162,7 +162,7 @@ class WatchedSaga:
         self.in_background(self._keep_answer(accepted.result()))
 
     async def _keep_answer(self, answer: Coroutine[Any, Any, Decision]) -> None:
-        self.told.append(await answer)
+        self.cancel_answers.append(await answer)
 
     async def terminate(self) -> None:
         self.terminated = True

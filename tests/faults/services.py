@@ -1,4 +1,4 @@
-"""Choreographed orders in the battery: who starts their reactors, on which queue, and how it is seen that one rests."""
+"""Choreographed orders in the battery: what starts their reactors, on which queue, and when one counts as at rest."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class QueuedStarter(ReactorStarter):
 
 
 class Resting:
-    """Tells when an order has come to its end, for all who wait at once: nobody leads it, so its rows are asked."""
+    """Finds out when an order has ended, for all waiting cases at once: no workflow leads it, so its rows are read."""
 
     def __init__(self, cluster: Cluster, client: Client) -> None:
         self._cluster = cluster
@@ -63,12 +63,12 @@ class Resting:
             self._waiting.pop(saga_id, None)
 
     async def abandoned_or_at_its_end(self, saga_id: str) -> None:
-        """Of one that was terminated: until nobody works on it, wherever it stands."""
+        """Waits for one that was terminated, until nobody works on it, whatever its state."""
         while await self._is_worked_on(saga_id):  # noqa: ASYNC110 - it is rows and other processes that are waited for
             await asyncio.sleep(POLL_SECONDS)
 
     async def workflow_ids(self, saga_id: str) -> Sequence[str]:
-        """Who works on it now."""
+        """The workflows that work on it now."""
         return (await gather(self._cluster, [saga_id]))[saga_id].workflow_ids
 
     async def _is_worked_on(self, saga_id: str) -> bool:

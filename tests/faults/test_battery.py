@@ -1,5 +1,5 @@
 """Every activity of the sagas under every fault, in both modes: at rest all are final, every cent and unit is
-where it belongs, and what anybody was told is what the rows say.
+where it belongs, and every answer agrees with the rows.
 
 All chosen cases run at once, when the first of them is asked for, in a process of their own: a worker warns of what is
 done to it here, and what terminated workflows leave in its cache complains when it is thrown away.

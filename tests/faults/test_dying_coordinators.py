@@ -175,7 +175,7 @@ async def test_started_again_from_their_rows_they_come_to_their_ends(cases: Coor
         await each.assert_whole(committed=not each.border.votes_no)
 
 
-async def test_swept_and_then_started_again_they_are_told_what_the_sweep_decided(cases: CoordinatorCases) -> None:
+async def test_swept_and_then_started_again_they_return_what_the_sweep_decided(cases: CoordinatorCases) -> None:
     await cases.terminate_all()
     await Sweep(cases.world.router, partial(coordinator_of, cases.client), older_than_seconds=0).run()
     undecided = [each for each in cases.doomed if not each.border.is_decided]

@@ -54,8 +54,8 @@ class TransferLedger:
         if row is not None:
             expect(saga, "last event", self._last_event.get(saga.saga_id), f"Transfer{row[0].capitalize()}")
         if saga.result is not None and ending is not None:
-            told = Ending(saga.result.status, saga.result.refusal.reason if saga.result.refusal else None)
-            expect(saga, "the workflow's result", told, ending)
+            result = Ending(saga.result.status, saga.result.refusal.reason if saga.result.refusal else None)
+            expect(saga, "the workflow's result", result, ending)
 
     def _judge_money(self, saga: WatchedSaga, payment: Payment, moved: int) -> None:
         for account in payment.accounts:

@@ -111,7 +111,7 @@ class Clients(Background):
             except Exception:
                 self.faults.append(f"{wanted.key} ({wanted.way}): {traceback.format_exc()}")
 
-    # ── ways to request one ─── ────────────────────────────────────────────────────────────────────────────────────────
+    # ── ways to request ── ────────────────────────────────────────────────────────────────────────────────────────
 
     async def _once(self, wanted: Wanted) -> None:
         await self._place(wanted, wanted.protocol)

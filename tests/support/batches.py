@@ -1,4 +1,4 @@
-"""Batches of transfers by hand: staged, carried out in the product's activities, told; and what must come of them."""
+"""Batches of transfers by hand: staged, carried out in the product's activities, read; and what must come of them."""
 
 from __future__ import annotations
 
@@ -65,16 +65,16 @@ class BatchByHand:
 
     async def outcomes(self, finished: bool = True) -> list[tuple[LineStatus, str]]:
         """(status, reason) by line."""
-        return [(each.status, each.reason) for each in await self.told(finished)]
+        return [(each.status, each.reason) for each in await self.results(finished)]
 
-    async def told(self, finished: bool = True) -> list[LineResult]:
+    async def results(self, finished: bool = True) -> list[LineResult]:
         last = len(self.transfers) + 1
         shard_map = await self.world.router.map()
         pages = read_outcomes(self.world.cluster, shard_map, self.batch_id, last, finished)
         return [each async for _, page in pages for each in page]
 
     async def rows(self) -> list[tuple[Any, ...]]:
-        """Everything that is there of its transfers, so that two moments can be compared."""
+        """All rows of its transfers, so that two moments can be compared."""
         saga_ids = [transfer.saga_id for transfer in self.transfers]
         found: list[tuple[Any, ...]] = []
         for table, columns in (
@@ -98,7 +98,7 @@ def transfer(source: str, target: str, amount: str, transfer_id: str | None = No
 
 
 def settled_by_the_rules(transfers: Iterable[Transfer], balances: Mapping[str, int]) -> list[bool]:
-    """Which lines settle, by the words of the decision record and nothing cleverer. All accounts are open and in the
+    """Which lines settle, by the rule of decision 11 and nothing cleverer. All accounts are open and in the
     transfers' currency."""
     lines = list(transfers)
     settled = [False] * len(lines)

@@ -31,7 +31,7 @@ CUSTOMER, LOOKUP, NOT_LOOKUP, MERCHANT, A, Z, ELSEWHERE = (
 class Damage:
     """An order comes to `state` in the product's own way; then `sql` runs on the shard of `at`, constraints off.
 
-    The order is over 2 of {a} and 1 of {z} at 10.00 USD. `work` is its workflow's state, `status` what it told last.
+    The order is over 2 of {a} and 1 of {z} at 10.00 USD. `work` is its workflow's state, `status` the last one it set.
     `NOT_LOOKUP` is a shard that has not its lookup row, `ELSEWHERE` neither the customer's nor the merchant's.
     """
 

@@ -1,4 +1,4 @@
-"""What the documents tell people to type, and what they say will be shown."""
+"""The commands in the documents, and what they say will be shown."""
 
 from __future__ import annotations
 

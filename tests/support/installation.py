@@ -99,16 +99,16 @@ def quick_place() -> Path | None:
 
 
 def installation(folder: Path, test_process: int) -> Installation:
-    """What the keeper of this folder has for one of the test processes, as soon as it is there."""
+    """The servers that the keeper of this folder has for one of the test processes, as soon as they run."""
     deadline = time.monotonic() + STARTS_WITHIN_SECONDS
-    while not (folder / "told.json").exists():
+    while not (folder / "servers.json").exists():
         assert time.monotonic() < deadline, "the servers do not start"
         time.sleep(0.05)
-    told = json.loads((folder / "told.json").read_text())
-    assert "error" not in told, f"the servers did not start: {told['error']}"
+    servers = json.loads((folder / "servers.json").read_text())
+    assert "error" not in servers, f"the servers did not start: {servers['error']}"
     # One that takes the place of a process that died shares its server.
-    postgres = told["postgres"][test_process % len(told["postgres"])]
-    return Installation(postgres, told["templates"], told["temporal"], folder / "stacks")
+    postgres = servers["postgres"][test_process % len(servers["postgres"])]
+    return Installation(postgres, servers["templates"], servers["temporal"], folder / "stacks")
 
 
 async def _keep(folder: Path, test_processes: int) -> None:
@@ -119,11 +119,11 @@ async def _keep(folder: Path, test_processes: int) -> None:
         loop.add_signal_handler(each, over.set)
     watching = asyncio.create_task(_until_end_of_input(over))
     try:
-        async with _servers(folder, test_processes) as told:
-            _tell(folder, told)
+        async with _servers(folder, test_processes) as addresses:
+            _publish(folder, addresses)
             await over.wait()
     except Exception as error:
-        _tell(folder, {"error": str(error)})
+        _publish(folder, {"error": str(error)})
         await over.wait()
     finally:
         watching.cancel()
@@ -170,10 +170,10 @@ def working_below(folder: Path) -> list[Process]:
     return found
 
 
-def _tell(folder: Path, told: dict[str, object]) -> None:
-    draft = folder / "told.new"
-    draft.write_text(json.dumps(told))
-    draft.rename(folder / "told.json")
+def _publish(folder: Path, document: dict[str, object]) -> None:
+    draft = folder / "servers.new"
+    draft.write_text(json.dumps(document))
+    draft.rename(folder / "servers.json")
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ from temporalio.client import Client
 EVERY_SECONDS = 0.05
 
 
-def assert_secret_free(told: str, secrets: Collection[str], where: str) -> None:
+def assert_secret_free(text: str, secrets: Collection[str], where: str) -> None:
     """Never shows the password that it finds."""
     for secret in secrets:
-        assert secret not in told, f"{where} holds a password"
+        assert secret not in text, f"{where} holds a password"
 
 
 def assert_files_secret_free(files: Iterable[Path], secrets: Collection[str]) -> None:

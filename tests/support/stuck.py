@@ -1,5 +1,5 @@
-"""What every task of the event loops waits for. Reported for a test that ran into its time limit, since a thread's stack
-shows only that the loop waits.
+"""What every task of the event loops waits for. Reported for a test that ran into its time limit: a thread's stack shows
+only that the loop waits."""
 
 from __future__ import annotations
 

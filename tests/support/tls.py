@@ -21,7 +21,7 @@ _SSL_REQUEST = (8).to_bytes(4) + (80877103).to_bytes(4)
 
 @contextlib.asynccontextmanager
 async def tls_proxy(dsn: str) -> AsyncIterator[int]:
-    """Its port on `localhost`, for whom its certificate is. In clear it lets nobody in."""
+    """Its port on `localhost`, which its certificate names. It refuses connections in clear."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(CERTIFICATES / "localhost.pem", CERTIFICATES / "localhost.key")
     url = make_url(dsn)

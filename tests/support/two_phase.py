@@ -50,7 +50,7 @@ class TransferByHand:
         return await two_phase.abort(self.world.router, self.transfer, participant, refusal)
 
     async def by_hand(self, participant: Participant, verb: str) -> None:
-        """`COMMIT` or `ROLLBACK` of its prepared transaction, by somebody who knows nothing of transfers."""
+        """`COMMIT` or `ROLLBACK` of its prepared transaction, as an operator by hand would do it."""
         async with self.world.cluster.primaries[self.shards[participant]].autocommit() as connection:
             await connection.exec_driver_sql(f"{verb} PREPARED '{self.gid(participant)}'")
 
@@ -99,7 +99,7 @@ async def new_transfer(
     transfer_id: str | None = None,
     opened: bool = True,
 ) -> TransferByHand:
-    """Between two new customers, who have `balance` and nothing."""
+    """Between two new customers: the source has `balance`, the target nothing."""
     source = await world.customer(balance, currency, shards[0])
     target = target or await world.customer("0.00", currency, shards[1])
     made = Transfer(transfer_id or f"T{next(_numbers)}", source, target, Money.parse(amount, currency))

@@ -8,7 +8,7 @@ from shards.audit.workflows import ListedWorkflow, Work, WorkflowState
 
 
 class WorkflowsInMemory:
-    """Those it was not told of are absent, as after their retention."""
+    """A workflow that was not put here is absent, as after its retention."""
 
     def __init__(self) -> None:
         self._workflows: dict[str, tuple[Work, str | None, int]] = {}

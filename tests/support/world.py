@@ -135,7 +135,7 @@ class World:
         self.transfers = ShardedTransferActivities(self.router)
         self.two_phase = ShardedTwoPhaseActivities(self.router)
 
-    # ── who and what there is ───────────────────────────────────────────────────────────────────────────────
+    # ── customers and goods ───────────────────────────────────────────────────────────────────────────────
 
     async def open_shop(self) -> None:
         """One product in each range, and the merchants of dollars and euros."""
