@@ -83,7 +83,7 @@ def filled(installed: Shardwise, databases: Databases) -> Shardwise:
     return installed.led_by(SHARDWISE_READ_MODEL_DSN=databases.read_model)
 
 
-def document(filled: Shardwise, *arguments: str) -> dict[str, Any]:
+def document_of(filled: Shardwise, *arguments: str) -> dict[str, Any]:
     answer = filled.inside(*arguments)
     assert answer.exit_code == 0, answer
     return answer.document
@@ -101,7 +101,7 @@ def ids(document: dict[str, Any]) -> list[str]:
 
 
 def test_orders_are_listed_with_what_the_read_model_has(filled: Shardwise) -> None:
-    listed = document(filled, "order", "list")
+    listed = document_of(filled, "order", "list")
     assert ids(listed) == ["Q3", "Q2", "Q1"]
     assert listed["next"] is None
     assert listed["orders"][0] == {
@@ -140,7 +140,7 @@ def test_orders_are_listed_with_what_the_read_model_has(filled: Shardwise) -> No
     ids=lambda value: " ".join(value),
 )
 def test_orders_are_listed_by(filled: Shardwise, options: tuple[str, ...], expected: list[str]) -> None:
-    assert ids(document(filled, "order", "list", *options)) == expected
+    assert ids(document_of(filled, "order", "list", *options)) == expected
 
 
 @pytest.fixture
@@ -172,8 +172,8 @@ def stuck(filled: Shardwise) -> Iterator[str]:
 def test_what_temporal_calls_stuck_is_stuck_and_nothing_else(filled: Shardwise, stuck: str) -> None:
     listed = filled.once(lambda listed: ids(listed) == [stuck], "order", "list", "--status", "stuck")
     assert listed["orders"][0]["status"] == "stuck"
-    assert ids(document(filled, "order", "list", "--status", "pending")) == []
-    assert [each["status"] for each in document(filled, "order", "list")["orders"]] == [
+    assert ids(document_of(filled, "order", "list", "--status", "pending")) == []
+    assert [each["status"] for each in document_of(filled, "order", "list")["orders"]] == [
         "rejected",
         "stuck",
         "confirmed",
@@ -186,10 +186,10 @@ def test_every_list_goes_on_where_its_token_says(filled: Shardwise) -> None:
         (("account", "statement", "ada"), "movements", "saga_id"),
         (("stock", "list"), "stock", "sku"),
     ):
-        whole = [each[name] for each in document(filled, *command)[rows]]
+        whole = [each[name] for each in document_of(filled, *command)[rows]]
         found, after = [], ()
         for _ in whole:
-            page = document(filled, *command, "--limit", "1", *after)
+            page = document_of(filled, *command, "--limit", "1", *after)
             found += [each[name] for each in page[rows]]
             after = ("--after", page["next"]) if page["next"] else ()
         assert found == whole
@@ -197,7 +197,7 @@ def test_every_list_goes_on_where_its_token_says(filled: Shardwise) -> None:
 
 
 def test_the_details_of_an_order(filled: Shardwise) -> None:
-    assert document(filled, "order", "details", "Q1") == {
+    assert document_of(filled, "order", "details", "Q1") == {
         "order_id": "Q1",
         "status": "confirmed",
         "style": "orchestrated",
@@ -215,7 +215,7 @@ def test_the_details_of_an_order(filled: Shardwise) -> None:
         "closed_at": None,
         "version": 2,
     }
-    assert document(filled, "order", "details", "Q3")["items"][0]["product_name"] == "TEA"
+    assert document_of(filled, "order", "details", "Q3")["items"][0]["product_name"] == "TEA"
 
 
 def test_what_the_read_model_does_not_have_may_not_be_there_yet(filled: Shardwise) -> None:
@@ -227,14 +227,14 @@ def test_what_the_read_model_does_not_have_may_not_be_there_yet(filled: Shardwis
 
 
 def test_a_statement_ends_with_what_its_lines_add_up_to(filled: Shardwise) -> None:
-    statement = document(filled, "account", "statement", "ada")
+    statement = document_of(filled, "account", "statement", "ada")
     assert (statement["account_id"], statement["currency"], statement["balance"]) == ("ada", "USD", "8.50")
     lines = [(each["amount"], each["balance_after"], each["other_side"]) for each in statement["movements"]]
     assert lines == [("-1.50", "8.50", "merchant.USD"), ("10.00", "10.00", "merchant.USD")]
 
 
 def test_stock_is_listed_by_sku(filled: Shardwise) -> None:
-    cup, tea = document(filled, "stock", "list")["stock"]
+    cup, tea = document_of(filled, "stock", "list")["stock"]
     assert (cup["sku"], cup["product_name"]) == ("CUP", "CUP")
     assert tea == {
         "sku": "TEA",
@@ -247,7 +247,7 @@ def test_stock_is_listed_by_sku(filled: Shardwise) -> None:
 
 
 def test_sales_are_reported_with_totals_by_currency(filled: Shardwise) -> None:
-    whole = document(filled, "report", "sales")
+    whole = document_of(filled, "report", "sales")
     assert [(each["sku"], each["currency"], each["amount"], each["day"]) for each in whole["sales"]] == [
         ("CUP", "EUR", "3.50", None),
         ("CUP", "USD", "3.50", None),
@@ -255,7 +255,7 @@ def test_sales_are_reported_with_totals_by_currency(filled: Shardwise) -> None:
     ]
     assert whole["totals"] == [{"currency": "EUR", "amount": "3.50"}, {"currency": "USD", "amount": "17.50"}]
     period = ("--from", "2026-03-02", "--to", "2026-03-02")
-    [tea] = document(filled, "report", "sales", *period, "--sku", "TEA", "--by", "product-day")["sales"]
+    [tea] = document_of(filled, "report", "sales", *period, "--sku", "TEA", "--by", "product-day")["sales"]
     assert tea == {
         "day": "2026-03-02",
         "sku": "TEA",
@@ -265,9 +265,9 @@ def test_sales_are_reported_with_totals_by_currency(filled: Shardwise) -> None:
         "amount": "14.00",
         "currency": "USD",
     }
-    by_day = document(filled, "report", "sales", "--by", "day")
+    by_day = document_of(filled, "report", "sales", "--by", "day")
     assert [each["day"] for each in by_day["sales"]] == ["2026-03-01", "2026-03-02", "2026-03-02"]
-    assert document(filled, "report", "sales", "--from", "2027-01-01")["sales"] == []
+    assert document_of(filled, "report", "sales", "--from", "2027-01-01")["sales"] == []
 
 
 def test_a_person_is_shown_the_same(filled: Shardwise, capsys: pytest.CaptureFixture[str]) -> None:
@@ -303,23 +303,23 @@ def test_a_database_that_is_no_read_model_is_named(
 
 
 def test_queries_need_the_read_model_only(filled: Shardwise, databases: Databases) -> None:
-    there = {arguments: document(filled, *arguments) for arguments in QUERIES if "stuck" not in arguments}
+    there = {arguments: document_of(filled, *arguments) for arguments in QUERIES if "stuck" not in arguments}
     alone = filled.led_by(
         SHARDWISE_SHARDS=json.dumps(dict.fromkeys(databases.shards, NOTHING)),
         SHARDWISE_CATALOG_DSN=NOTHING,
         TEMPORAL_ADDRESS="127.0.0.1:1",
     )
-    assert {arguments: document(alone, *arguments) for arguments in there} == there
+    assert {arguments: document_of(alone, *arguments) for arguments in there} == there
     # What is stuck only Temporal knows.
     error = refused(alone.inside("order", "list", "--status", "stuck"), 3)
     assert error["code"] == "temporal_unreachable"
 
 
 def test_a_token_is_that_of_its_own_list_and_account(filled: Shardwise) -> None:
-    token = document(filled, "order", "list", "--limit", "1")["next"]
+    token = document_of(filled, "order", "list", "--limit", "1")["next"]
     for other in (("stock", "list"), ("account", "statement", "ada")):
         assert refused(filled.inside(*other, "--after", token), 2)["field"] == "after"
-    token = document(filled, "account", "statement", "ada", "--limit", "1")["next"]
+    token = document_of(filled, "account", "statement", "ada", "--limit", "1")["next"]
     assert refused(filled.inside("account", "statement", "bob", "--after", token), 2)["field"] == "after"
 
 

@@ -67,7 +67,7 @@ async def test_each_movement_has_its_balance_and_the_other_side(world: World, st
 
 
 @pytest.mark.parametrize("limit", range(1, 8))
-async def test_a_shorter_statement_tells_the_same_of_the_newest(
+async def test_a_shorter_statement_shows_the_same_of_the_newest(
     world: World, story: tuple[str, list[Line]], limit: int
 ) -> None:
     name, expected = story
@@ -96,7 +96,7 @@ async def test_a_merchant_has_a_statement(world: World) -> None:
 
 
 @pytest.mark.parametrize("nobody", ["nobody", "equity/USD", "clearing/USD"])
-async def test_who_has_no_account_has_no_statement(world: World, nobody: str) -> None:
+async def test_a_customer_without_an_account_has_no_statement(world: World, nobody: str) -> None:
     await world.customer("1.00")
     with pytest.raises(Refused) as refused:
         await statement(world, nobody)

@@ -1,4 +1,4 @@
-"""Opening, freezing and closing accounts: what each bars, what bars each, and who wins where two meet."""
+"""Opening, freezing and closing accounts: what each bars, what bars each, and which of two at once wins."""
 
 from __future__ import annotations
 
@@ -46,8 +46,10 @@ async def standing(world: World, account_id: str) -> tuple[str, int]:
 
 
 async def events(world: World, account_id: str) -> list[tuple[str, int]]:
-    told = "SELECT kind, aggregate_version FROM outbox WHERE aggregate = 'account' AND aggregate_id = :id ORDER BY id"
-    return [(row[0], row[1]) for row in await world.everywhere(told, id=account_id)]
+    published = (
+        "SELECT kind, aggregate_version FROM outbox WHERE aggregate = 'account' AND aggregate_id = :id ORDER BY id"
+    )
+    return [(row[0], row[1]) for row in await world.everywhere(published, id=account_id)]
 
 
 async def transfer_across(world: World, source_balance: str = "5.00") -> Transfer:
@@ -80,8 +82,8 @@ async def test_an_account_is_opened_as_an_import_would_and_once(world: World) ->
         (await world.customer_route(asked.customer_id)).shard,
     )
     assert await open_account(world.router, asked) == opened
-    told = "SELECT kind, payload FROM outbox WHERE aggregate_id = :id ORDER BY id"
-    assert await world.everywhere(told, id=asked.customer_id) == [
+    published = "SELECT kind, payload FROM outbox WHERE aggregate_id = :id ORDER BY id"
+    assert await world.everywhere(published, id=asked.customer_id) == [
         ("CustomerRegistered", {"name": "Ada", "email": None}),
         ("AccountOpened", {"balance": "5.00 USD", "overdraft": "2.50 USD"}),
     ]
@@ -101,7 +103,7 @@ async def test_an_id_opens_one_account(world: World) -> None:
     assert await world.money_of(asked.customer_id) == (500, 0)
 
 
-async def test_many_who_open_one_account_at_once_open_one(world: World) -> None:
+async def test_many_openings_of_one_account_at_once_open_one(world: World) -> None:
     name = await world.new_name()
     asked = [someone(name, f"{1 + n % 2}.00") for n in range(6)]
     answers = await asyncio.gather(*(open_account(world.router, each) for each in asked), return_exceptions=True)
@@ -175,7 +177,7 @@ async def test_a_frozen_source_gets_its_held_money_back(world: World) -> None:
     assert await world.money_of(transfer.source) == (500, 0)
 
 
-async def test_freeze_and_unfreeze_are_told_once_each_with_the_version_they_made(world: World) -> None:
+async def test_freeze_and_unfreeze_are_published_once_each_with_the_version_they_made(world: World) -> None:
     name = await world.customer()
     for change in (unfreeze, freeze, freeze, unfreeze, unfreeze, freeze):
         await change_account(world.router, name, change)
@@ -203,22 +205,22 @@ async def test_a_merchant_is_frozen_and_still_paid(world: World) -> None:
 # ── closing ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_what_bars_an_account_from_closing_is_told(world: World) -> None:
+async def test_the_reason_why_an_account_cannot_be_closed_is_reported(world: World) -> None:
     transfer = await transfer_across(world, "1.00")
     source, target = transfer.source, transfer.target
-    told = await refusal(change_account(world.router, source, close))
-    assert (told.code, told.message) == (
+    refused = await refusal(change_account(world.router, source, close))
+    assert (refused.code, refused.message) == (
         "account_not_empty",
         f"account {source} cannot be closed: its balance is 1.00 USD",
     )
     await world.transfers.open_transfer(OpenTransfer(transfer))
-    told = await refusal(change_account(world.router, source, close))
-    assert told.code == "account_has_holds"
-    assert "1.00 USD is held" in told.message
+    refused = await refusal(change_account(world.router, source, close))
+    assert refused.code == "account_has_holds"
+    assert "1.00 USD is held" in refused.message
     await world.transfers.admit_transfer(transfer)
-    told = await refusal(change_account(world.router, target, close))
-    assert told.code == "account_has_open_admissions"
-    assert "not credited yet (1)" in told.message
+    refused = await refusal(change_account(world.router, target, close))
+    assert refused.code == "account_has_open_admissions"
+    assert "not credited yet (1)" in refused.message
     assert [(await standing(world, each))[0] for each in (source, target)] == ["open", "open"]
 
     await world.transfers.decide_transfer(DecideTransfer(transfer, Protocol.SAGA))
@@ -234,8 +236,8 @@ async def test_an_overdrawn_account_is_not_empty(world: World) -> None:
     await open_account(world.router, asked)
     elsewhere = await world.customer("0.00", shard="shard-1")
     await world.transfers.open_transfer(OpenTransfer(Transfer("T", asked.customer_id, elsewhere, DOLLAR)))
-    told = await refusal(change_account(world.router, asked.customer_id, close))
-    assert (told.code, told.message.partition(": ")[2]) == ("account_not_empty", "its balance is -1.00 USD")
+    refused = await refusal(change_account(world.router, asked.customer_id, close))
+    assert (refused.code, refused.message.partition(": ")[2]) == ("account_not_empty", "its balance is -1.00 USD")
 
 
 async def test_a_withdrawn_admission_no_longer_bars_closing(world: World) -> None:
@@ -295,7 +297,7 @@ async def test_a_change_is_fenced(world: World) -> None:
 # ── two at once ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_who_closes_first_lets_no_transfer_in(world: World) -> None:
+async def test_an_account_that_is_closed_first_admits_no_transfer(world: World) -> None:
     transfer = await transfer_across(world)
     route = await world.customer_route(transfer.target)
     async with world.transaction(route) as tx:
@@ -307,7 +309,7 @@ async def test_who_closes_first_lets_no_transfer_in(world: World) -> None:
     assert admitted.refusal == Refusal(Reason.ACCOUNT_NOT_OPEN, f"account {transfer.target} is closed")
 
 
-async def test_who_is_admitted_first_keeps_the_account_from_closing(world: World) -> None:
+async def test_a_transfer_that_is_admitted_first_keeps_the_account_from_closing(world: World) -> None:
     transfer = await transfer_across(world)
     await world.transfers.open_transfer(OpenTransfer(transfer))
     route = await world.customer_route(transfer.target)
@@ -318,7 +320,7 @@ async def test_who_is_admitted_first_keeps_the_account_from_closing(world: World
     assert (await refusal(closing)).code == "account_has_open_admissions"
 
 
-async def test_who_closes_first_lets_nothing_be_held(world: World) -> None:
+async def test_an_account_that_is_closed_first_lets_nothing_be_held(world: World) -> None:
     """With an overdraft, so that an empty account could be held on."""
     asked = someone(await world.new_name(), overdraft="1.00")
     await open_account(world.router, asked)
@@ -332,7 +334,7 @@ async def test_who_closes_first_lets_nothing_be_held(world: World) -> None:
     assert await holding == Refusal(Reason.ACCOUNT_NOT_OPEN, f"account {name} is closed")
 
 
-async def test_who_holds_first_keeps_the_account_from_closing(world: World) -> None:
+async def test_a_hold_that_comes_first_keeps_the_account_from_closing(world: World) -> None:
     asked = someone(await world.new_name(), overdraft="1.00")
     await open_account(world.router, asked)
     name = asked.customer_id
@@ -367,7 +369,7 @@ async def test_a_freeze_and_an_admission_that_meet(world: World, freeze_first: b
     assert (await world.transfers.admit_transfer(transfer)).refusal is None
 
 
-async def test_a_change_that_does_not_get_its_turn_is_told_and_changes_nothing(world: World) -> None:
+async def test_a_change_that_does_not_get_its_turn_is_refused_and_changes_nothing(world: World) -> None:
     """Behind whoever keeps the account's row, as a prepared transaction does."""
     name = await world.customer()
     async with world.transaction(await world.customer_route(name)) as tx:

@@ -203,8 +203,8 @@ async def test_an_overdraft_is_used_to_its_last_cent(world: World) -> None:
 # ── any calls in any order ──────────────────────────────────────────────────────────────────────────────────
 
 CALLS = ("open", "reserve", "decide", "decide_abort", "release", "abort", "consume", "credit")
-# Not the workflow's order, so some calls are told that they are wrong: that is an answer, not a change.
-TOLD = ("integrity_violation", "try_again")
+# Not the workflow's order, so some calls are refused as wrong: that is an answer, not a change.
+REFUSED_AS = ("integrity_violation", "try_again")
 
 
 @st.composite
@@ -298,7 +298,7 @@ async def _call(saga: SagaByHand, name: str) -> None:
                     elif saga.total.minor:
                         await saga.credit()
     except ApplicationError as error:
-        if error.type not in TOLD:
+        if error.type not in REFUSED_AS:
             raise
 
 

@@ -77,7 +77,7 @@ class Story:
         self.holds: dict[str, tuple[str, Money]] = {}
         self.transfers: list[Transfer] = []
         self.numbers = itertools.count(1)
-        self.told: list[tuple[object, ...]] = []
+        self.calls: list[tuple[object, ...]] = []
 
     async def begin(self) -> None:
         """Two accounts on each of two shards, one with money and one empty; and an id that nobody has opened yet."""
@@ -140,7 +140,7 @@ class Story:
         async with self.world.cluster.primaries[account.shard].snapshot() as connection:
             found = await read_statement(connection, account_id, limit)
         lines = [(x.kind, x.saga_id, x.amount.minor, x.other_side, x.balance_after.minor) for x in found.lines]
-        assert (lines, found.balance.minor) == (expected[::-1][:limit], account.posted), self.told
+        assert (lines, found.balance.minor) == (expected[::-1][:limit], account.posted), self.calls
 
     # ── holds ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -282,14 +282,14 @@ class Story:
     # ── how a call is made, and what must be true after each ────────────────────────────────────────────────
 
     async def _agree(self, name: str, call: Callable[[], Awaitable[str]], expected: str, *given: object) -> None:
-        answer = await _told(call)
-        self.told.append((name, *given, answer))
+        answer = await _answer_of(call)
+        self.calls.append((name, *given, answer))
         self.met[name, answer] += 1
-        assert answer == expected, self.told
-        assert self.books.missing() == {}, self.told
-        assert await self.world.violations() == [], self.told
+        assert answer == expected, self.calls
+        assert self.books.missing() == {}, self.calls
+        assert await self.world.violations() == [], self.calls
         standing = set(await self.world.everywhere(STANDING, ids=list(self.shards)))
-        assert standing == _expected(self.books), self.told
+        assert standing == _expected(self.books), self.calls
 
     def _write(
         self, account_id: str, work: Callable[[ShardTransaction], Awaitable[str]]
@@ -345,7 +345,7 @@ def _word(answer: object) -> str:
     return NOTHING if answer is None else DONE
 
 
-async def _told(call: Callable[[], Awaitable[str]]) -> str:
+async def _answer_of(call: Callable[[], Awaitable[str]]) -> str:
     """The answer, or the code of the error."""
     try:
         return str(await call())

@@ -105,7 +105,7 @@ async def test_a_customer_has_an_account_paid_in_from_the_equity_of_its_shard(ro
     }
 
 
-async def test_every_new_row_tells_the_outbox_of_its_shard(router: Router) -> None:
+async def test_every_new_row_puts_an_event_into_the_outbox_of_its_shard(router: Router) -> None:
     await import_customers(router, [customer(1)])
     await import_products(router, [product(1)])
     events = """
@@ -300,10 +300,10 @@ async def test_a_slot_that_nobody_owns_takes_no_rows(router: Router) -> None:
 
 
 async def test_ten_thousand_rows_go_in_as_sets(router: Router) -> None:
-    told: list[int] = []
-    done = await import_customers(router, customers(10_000), told.append)
+    imported: list[int] = []
+    done = await import_customers(router, customers(10_000), imported.append)
     assert done == Imported(total=10_000, imported=10_000, unchanged=0)
-    assert sum(told) == 10_000
+    assert sum(imported) == 10_000
     unbalanced = "SELECT movement_id FROM entry GROUP BY movement_id HAVING sum(amount) <> 0 OR count(*) <> 2"
     assert await on_shards(router.cluster, unbalanced) == {}
     wrong = """

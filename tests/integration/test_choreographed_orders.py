@@ -1,4 +1,4 @@
-"""What the services tell a choreographed order's row: once each, only while it matters, each with its event."""
+"""The steps that services record at a choreographed order's row: once each, while it matters, each with its event."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ async def test_the_row_knows_its_newest_event_with_all_that_its_reactors_need(or
     placed = await order.newest()
     assert placed is not None
     assert (placed.version, placed.kind, placed.saga_id) == (1, EventKind.ORDER_PLACED, order.saga_id)
-    told = placed.choreography
-    assert (told.customer_id, told.total, told.stock) == (order.order.customer_id, order.total, order.shares)
+    first = placed.choreography
+    assert (first.customer_id, first.total, first.stock) == (order.order.customer_id, order.total, order.shares)
     await order.join_stock(NO_STOCK)
     refused = await order.newest()
     assert refused is not None
     assert (refused.version, refused.kind, refused.choreography.refusal) == (2, EventKind.STOCK_REFUSED, NO_STOCK)
-    assert refused.choreography.stock == told.stock
+    assert refused.choreography.stock == first.stock
 
 
 async def test_what_the_outbox_carries_is_what_the_row_knows(world: World, order: ChoreographyByHand) -> None:
@@ -96,7 +96,7 @@ async def test_the_whole_way_moves_the_money_and_the_goods(world: World, order: 
     assert await world.violations() == []
 
 
-async def test_each_step_told_many_times_at_once_happens_once(world: World, order: ChoreographyByHand) -> None:
+async def test_each_step_called_many_times_at_once_happens_once(world: World, order: ChoreographyByHand) -> None:
     steps: list[Callable[[], Awaitable[Refusal | None]]] = [order.place, order.join_stock, order.hold]
     for step in steps:
         assert await asyncio.gather(*(step() for _ in range(6))) == [None] * 6
@@ -124,7 +124,7 @@ async def test_an_order_that_costs_nothing_holds_nothing_and_goes_on(world: Worl
         ("100.00", "USD", "frozen", Reason.ACCOUNT_NOT_OPEN),
     ],
 )
-async def test_a_payment_that_is_refused_tells_why_and_stays_refused(
+async def test_a_refused_payment_has_its_reason_and_stays_refused(
     world: World, balance: str, currency: str, state: str, reason: Reason
 ) -> None:
     customer = await world.customer(balance, currency)
@@ -138,9 +138,9 @@ async def test_a_payment_that_is_refused_tells_why_and_stays_refused(
     await world.everywhere("UPDATE account SET state = 'open', overdraft = 100000 WHERE id = :id", id=customer)
     assert await order.hold() == refused
     assert (await order.events())[-1] == (3, "PaymentRefused")
-    told = await order.newest()
-    assert told is not None
-    assert told.choreography.refusal == refused
+    newest = await order.newest()
+    assert newest is not None
+    assert newest.choreography.refusal == refused
     assert (await world.money_of(customer))[1] == 0
 
 
@@ -151,7 +151,7 @@ async def test_a_payment_that_was_not_even_tried_is_refused_with_the_reason(orde
     assert (await order.events())[-1] == (3, "PaymentRefused")
 
 
-async def test_a_stranger_s_order_leaves_no_row_and_its_reason_stays(world: World) -> None:
+async def test_an_unknown_customer_s_order_leaves_no_row_and_its_reason_stays(world: World) -> None:
     order = await world.choreographed(world.order(await world.new_name(), {await world.product(): 1}))
     refused = await order.place()
     assert refused is not None
@@ -186,7 +186,7 @@ async def test_aborted_from_anywhere_everything_is_given_back_and_every_step_und
     assert await world.violations() == []
 
 
-async def test_what_comes_after_the_decision_to_abort_tells_nobody(world: World, order: ChoreographyByHand) -> None:
+async def test_a_step_after_the_decision_to_abort_publishes_no_event(world: World, order: ChoreographyByHand) -> None:
     await brought_to(order, EventKind.ORDER_PLACED)
     await order.decide(CANCELLED)
     assert await order.join_stock() == ALREADY_COMPENSATED
@@ -195,7 +195,7 @@ async def test_what_comes_after_the_decision_to_abort_tells_nobody(world: World,
     assert await world.money_of(order.order.customer_id) == (10000, 0)
 
 
-async def test_what_comes_after_the_end_tells_nobody(order: ChoreographyByHand) -> None:
+async def test_a_step_after_the_end_publishes_no_event(order: ChoreographyByHand) -> None:
     await brought_to(order, EventKind.ORDER_PLACED)
     await order.decide(CANCELLED)
     await order.undo_all(CANCELLED)
@@ -259,7 +259,7 @@ async def test_an_orchestrated_order_carries_nothing_for_reactors(world: World) 
     assert not {row[0] for row in steps} & set(RECORDS)
 
 
-async def test_an_event_that_no_reactor_could_take_is_told_apart(order: ChoreographyByHand) -> None:
+async def test_an_event_that_no_reactor_could_take_is_recognized(order: ChoreographyByHand) -> None:
     await order.place()
     newest = await order.newest()
     assert isinstance(newest, OrderEvent)

@@ -179,9 +179,9 @@ async def test_other_content_under_an_id_is_refused(office: Office) -> None:
         assert other.refusal.reason is Reason.ID_CONFLICT
 
 
-async def test_refused_before_and_after_it_had_a_row_an_order_tells_why(office: Office) -> None:
+async def test_an_order_refused_before_or_after_it_had_a_row_has_its_reason(office: Office) -> None:
     poor = await office.order(balance="1.99")
-    strange = replace(await office.order(), customer_id=await office.world.new_name())
+    of_unknown_customer = replace(await office.order(), customer_id=await office.world.new_name())
     greedy = await office.order()
     greedy = replace(greedy, lines=(*greedy.lines[:1], replace(greedy.lines[1], quantity=11)))
     async with office.open():
@@ -189,12 +189,12 @@ async def test_refused_before_and_after_it_had_a_row_an_order_tells_why(office: 
         assert _said(refused)[:2] == (OrderStatus.REJECTED, Reason.INSUFFICIENT_FUNDS)
         refused = await office.service().place_order(greedy, SECONDS)
         assert _said(refused)[:2] == (OrderStatus.REJECTED, Reason.OUT_OF_STOCK)
-        refused = await office.service().place_order(strange, SECONDS)
+        refused = await office.service().place_order(of_unknown_customer, SECONDS)
         assert _said(refused) == (OrderStatus.REJECTED, Reason.UNKNOWN_CUSTOMER, Style.CHOREOGRAPHED)
-        assert await office.service().show(strange.order_id) == refused
+        assert await office.service().show(of_unknown_customer.order_id) == refused
 
 
-async def test_a_caller_who_does_not_wait_is_told_so_and_the_order_goes_on(office: Office) -> None:
+async def test_a_caller_that_does_not_wait_gets_pending_and_the_order_goes_on(office: Office) -> None:
     order = await office.order()
     assert (await office.service().place_order(order, 0)).status is OrderStatus.PENDING
     assert (await office.service().show(order.order_id)).style is Style.CHOREOGRAPHED
@@ -324,7 +324,7 @@ async def _nobody_runs(office: Office, order: Order) -> bool:
 
 
 async def _is_over(office: Office, order: Order) -> bool:
-    """Shipped and paid out too: who does that begins a moment after the order is confirmed."""
+    """Shipped and paid out too: the reactors for that begin a moment after the order is confirmed."""
     return await _at_rest(office) and await _nobody_runs(office, order)
 
 

@@ -1,4 +1,4 @@
-"""The role of the workers: what it may do and not, who makes it, and how an installation comes to have it."""
+"""The role of the workers: what it may do and not, what makes it, and how an installation comes to have it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from workers.run import HOSTED, run_worker
 
 _numbers = itertools.count(1)
 
-# As `\du` tells it: attributes, and what it is a member of.
+# As `\du` shows it: attributes, and what it is a member of.
 _ROLE = """
     SELECT rolcanlogin, rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls,
            ARRAY(SELECT CAST(roleid AS regrole)::text FROM pg_auth_members WHERE member = r.oid ORDER BY 1) AS member_of
@@ -120,7 +120,7 @@ async def test_migrating_again_grants_again_what_was_taken(cluster_dsns: Databas
         assert await connection.scalar(text(f"SELECT has_table_privilege('{ROLE}', 'entry', 'INSERT')"))
 
 
-async def test_two_who_migrate_at_once_both_succeed(cluster_dsns: Databases, owners: Cluster) -> None:
+async def test_two_migrations_at_once_both_succeed(cluster_dsns: Databases, owners: Cluster) -> None:
     for database in owners.databases:
         async with database.transaction() as connection:
             await connection.exec_driver_sql(f"DROP OWNED BY {ROLE}" if database.name != "read_model" else "SELECT 1")
@@ -150,10 +150,10 @@ async def test_a_worker_that_is_a_superuser_is_refused(
     assert not (tmp_path / "ready").exists()
 
 
-async def test_a_command_that_is_a_superuser_is_refused_by_what_its_server_tells_unasked(
+async def test_a_command_that_is_a_superuser_is_refused_by_what_its_server_reports_unasked(
     cluster_dsns: Databases,
 ) -> None:
-    for databases, told in ((owner_of(cluster_dsns), "the role shardwise is a superuser"), (cluster_dsns, None)):
+    for databases, message in ((owner_of(cluster_dsns), "the role shardwise is a superuser"), (cluster_dsns, None)):
         settings = Settings.model_validate(
             {"shards": databases.shards, "catalog_dsn": databases.catalog, "read_model_dsn": databases.read_model}
         )
@@ -162,7 +162,7 @@ async def test_a_command_that_is_a_superuser_is_refused_by_what_its_server_tells
             for database in [*to.cluster.databases, *apart]:
                 asked: list[str] = []
                 event.listen(database.events, "before_cursor_execute", noting(asked))
-                refused = pytest.raises(InvalidInput, match=told) if told else contextlib.nullcontext()
+                refused = pytest.raises(InvalidInput, match=message) if message else contextlib.nullcontext()
                 with refused as caught:
                     await database.ping()
                 if isinstance(caught, pytest.ExceptionInfo):
@@ -213,7 +213,7 @@ async def landlord(fresh_database: FreshDatabase, owners: Cluster) -> AsyncItera
         await connection.exec_driver_sql(f"DROP ROLE {role}, {owner}")
 
 
-async def test_an_owner_that_is_no_superuser_makes_it_and_is_told_what_it_cannot_grant(
+async def test_an_owner_that_is_no_superuser_makes_it_and_reports_what_it_cannot_grant(
     landlord: tuple[Databases, Databases],
 ) -> None:
     owned, databases = landlord
@@ -234,7 +234,7 @@ async def test_an_owner_that_is_no_superuser_makes_it_and_is_told_what_it_cannot
         await connection.exec_driver_sql("ALTER TABLE live.customer ADD COLUMN of_the_next_release text")
 
 
-async def test_an_owner_that_may_make_no_role_is_told_so(
+async def test_an_owner_that_may_make_no_role_is_refused(
     landlord: tuple[Databases, Databases], owners: Cluster
 ) -> None:
     owned, databases = landlord
@@ -268,8 +268,8 @@ async def test_what_can_be_no_role_is_refused_before_anything_is_made(
     assert (refused.value.field, said) == ("SHARDWISE_SHARDS", [])
 
 
-async def test_who_owns_nothing_is_told_so(cluster_dsns: Databases, owners: Cluster) -> None:
-    name = f"stranger_{next(_numbers)}"
+async def test_a_user_that_owns_nothing_is_refused(cluster_dsns: Databases, owners: Cluster) -> None:
+    name = f"owns_nothing_{next(_numbers)}"
     async with owners.catalog.transaction() as connection:
         await connection.exec_driver_sql(f"CREATE ROLE {name} LOGIN CREATEROLE PASSWORD 'drawn'")
     try:
@@ -332,7 +332,9 @@ async def test_without_temporal_nothing_is_ended_and_nothing_handed_over(
     assert len(await transfer.prepared()) == 2
 
 
-async def test_a_name_that_is_none_of_ours_is_told_with_what_ends_it(cluster_dsns: Databases, owners: Cluster) -> None:
+async def test_a_name_that_is_none_of_ours_is_reported_with_what_ends_it(
+    cluster_dsns: Databases, owners: Cluster
+) -> None:
     shard = next(iter(owners.primaries.values()))
     async with shard.autocommit() as connection:
         for statement in ("BEGIN", "SELECT pg_current_xact_id()", "PREPARE TRANSACTION 'shardwise:od''d'"):
@@ -340,9 +342,9 @@ async def test_a_name_that_is_none_of_ours_is_told_with_what_ends_it(cluster_dsn
     try:
         with pytest.raises(
             Refused, match=f"on {shard.name} `ROLLBACK PREPARED 'shardwise:od''d'`, prepared by"
-        ) as told:
+        ) as refused:
             await migrate_databases(owner_of(cluster_dsns), silent, cluster_dsns, asked)
-        assert "SHARDWISE_MIGRATION_USER" not in told.value.message
+        assert "SHARDWISE_MIGRATION_USER" not in refused.value.message
     finally:
         async with shard.autocommit() as connection:
             await connection.exec_driver_sql("ROLLBACK PREPARED 'shardwise:od''d'")

@@ -233,20 +233,20 @@ async def test_a_process_that_was_never_written_down_is_replaced_or_stopped(
     assert processes_of(stack.data_dir) == []
 
 
-async def test_a_stranger_with_a_recorded_number_or_in_a_folder_of_ours_is_not_killed(stack: EmbeddedStack) -> None:
+async def test_a_foreign_process_with_a_recorded_pid_or_in_a_folder_of_ours_is_not_killed(stack: EmbeddedStack) -> None:
     await start(stack)
     folder = stack.data_dir / "postgres" / "shard-1"
-    stranger = await asyncio.create_subprocess_exec("sleep", "60", cwd=folder)
+    foreign = await asyncio.create_subprocess_exec("sleep", "60", cwd=folder)
     try:
         record = StackRecord.load(stack.data_dir)
         ours = record.processes["worker-1"]
-        record.processes["worker-1"] = ProcessMark(pid=stranger.pid, started_at=ours.started_at - 3600)
+        record.processes["worker-1"] = ProcessMark(pid=foreign.pid, started_at=ours.started_at - 3600)
         record.save(stack.data_dir)
         await stack.stop()
-        assert [process.pid for process in processes_of(stack.data_dir)] == [stranger.pid]
+        assert [process.pid for process in processes_of(stack.data_dir)] == [foreign.pid]
     finally:
-        stranger.kill()
-        await stranger.wait()
+        foreign.kill()
+        await foreign.wait()
 
 
 async def test_another_number_of_shards_is_refused_and_changes_nothing(stack: EmbeddedStack) -> None:

@@ -59,7 +59,7 @@ async def _postmaster(database: Database) -> psutil.Process:
     return psutil.Process(backend).parent()
 
 
-async def test_a_killed_server_is_unreachable_and_soon_told_without_trying(database: Database) -> None:
+async def test_a_killed_server_is_unreachable_and_soon_reported_without_trying(database: Database) -> None:
     postmaster = await _postmaster(database)
     family = [postmaster, *postmaster.children()]
     for process in family:
@@ -144,9 +144,9 @@ async def test_an_address_that_leads_nowhere_is_a_fault_of_the_settings(postgres
     }
     mistaken = Database("shard-x", dsns[wrong], pool_size=1)
     for _ in range(5):  # Not an outage: the circuit breaker has no say in it.
-        with pytest.raises(InvalidInput, match=r"^shard-x: ") as told:
+        with pytest.raises(InvalidInput, match=r"^shard-x: ") as refused:
             await _one(mistaken)
-        assert told.value.field == "shard-x"
+        assert refused.value.field == "shard-x"
     await mistaken.close()
 
 
@@ -154,10 +154,10 @@ async def test_a_database_without_our_tables_is_one_to_migrate(fresh_database: F
     empty = Database("shard-x", await fresh_database(), pool_size=1)
     with pytest.raises(
         NotMigrated, match=r'shard-x: relation "orders" does not exist: run `shardwise migrate`'
-    ) as told:
+    ) as refused:
         async with empty.transaction() as connection:
             await connection.execute(text("SELECT FROM orders"))
-    assert told.value.code == "not_migrated"
+    assert refused.value.code == "not_migrated"
     await empty.close()
 
 

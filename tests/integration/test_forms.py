@@ -1,4 +1,4 @@
-"""Behind every door: what the tables themselves do not let in, whoever writes them."""
+"""Behind every entrance: what the tables themselves refuse, whatever writes them."""
 
 from __future__ import annotations
 

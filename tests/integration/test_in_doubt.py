@@ -126,7 +126,7 @@ async def test_what_a_workflow_is_at_work_on_is_left_alone(world: World) -> None
     assert await transfer.prepared() == [SOURCE, TARGET]
 
 
-async def test_what_is_young_is_left_to_who_prepared_it(world: World) -> None:
+async def test_a_young_transaction_is_left_to_its_coordinator(world: World) -> None:
     transfer = await new_transfer(world)
     await transfer.prepare_both()
     assert await _sweep(world, older_than_seconds=600) == InDoubtReport([], [], [])
@@ -176,7 +176,7 @@ async def test_what_no_shard_can_explain_is_rolled_back_once_all_of_them_were_as
     assert await _sweep(world) == InDoubtReport([], [], [])
 
 
-async def test_a_name_that_this_release_does_not_give_is_told_and_left(world: World) -> None:
+async def test_a_name_that_this_release_does_not_give_is_reported_and_left(world: World) -> None:
     await _prepare_by_hand(world, "shardwise:of-a-newer-release")
     report = await _sweep(world)
     assert report.resolved == []

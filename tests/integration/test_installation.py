@@ -44,7 +44,7 @@ async def test_a_run_that_is_killed_leaves_no_server_no_stack_and_no_worker_behi
         assert one.namespace != other.namespace
         stack = given[0].stacks / "of a test" / "stack"
         await EmbeddedStack(stack, Settings(data_dir=stack)).start_servers(shards=1, usual_ports=False)
-        # And somebody who outlives whoever started it.
+        # And a process that outlives the one that started it.
         await asyncio.create_subprocess_exec(sys.executable, "-c", "import time; time.sleep(600)", cwd=given[0].stacks)
         assert len(working_below(given[0].stacks)) > 3
     finally:

@@ -1,4 +1,4 @@
-"""Workflow tasks that take longer than they may, on a real Temporal server: told by name, and ended at last."""
+"""Workflow tasks that take longer than they may, on a real Temporal server: logged by name, and ended at last."""
 
 from __future__ import annotations
 
@@ -130,8 +130,8 @@ async def test_a_worker_that_is_late_takes_less(client: Client, caplog: pytest.L
     async with _worker(client):
         assert await (await _start(client, Blocks.run, 1, id="slow/2")).result() == "done"
         [less] = _warned(caplog, "worker_late")
-        told = "late: takes 2 new workflow tasks at once, after a rest of 0.5 s, and one more each second"
-        assert less.getMessage() == told
+        message = "late: takes 2 new workflow tasks at once, after a rest of 0.5 s, and one more each second"
+        assert less.getMessage() == message
         assert len(_warned(caplog, "workflow_task_late")) == 1
         caplog.clear()
         # After it, the next ones are in time.

@@ -67,7 +67,7 @@ async def test_seeding_again_and_at_once_changes_nothing(cluster: Cluster) -> No
     assert first[0].version == 1
 
 
-async def test_a_missing_map_is_told(cluster: Cluster) -> None:
+async def test_a_missing_map_is_reported(cluster: Cluster) -> None:
     await on_catalog(cluster, "DELETE FROM shard_map")
     with pytest.raises(NotMigrated, match="shardwise migrate") as caught:
         await load_map(cluster.catalog)
@@ -163,7 +163,7 @@ async def test_a_crash_while_seeding_is_mended_by_seeding_again(cluster: Cluster
     assert await owned(cluster) == complete
 
 
-async def test_installing_never_lowers_a_version_nor_opens_a_fence_nor_touches_strangers(cluster: Cluster) -> None:
+async def test_installing_never_lowers_a_version_nor_opens_a_fence_nor_touches_other_rows(cluster: Cluster) -> None:
     shard = cluster.primaries["shard-1"]
     async with shard.transaction() as connection:
         await connection.execute(text("UPDATE ownership SET map_version = 9 WHERE slot = '0'"))
@@ -225,9 +225,9 @@ async def test_a_catalog_that_comes_back_older_is_noticed_changes_nothing_and_le
     assert await disagreements(cluster) == []
     await put_back(cluster, before)
 
-    told = [each.message for each in await disagreements(cluster)]
-    assert told
-    assert all("the catalog does not know what" in each and "run `shardwise migrate`" in each for each in told)
+    messages = [each.message for each in await disagreements(cluster)]
+    assert messages
+    assert all("the catalog does not know what" in each and "run `shardwise migrate`" in each for each in messages)
     for change in (cut_sku_ranges(cluster, ["other", "goods"]), pin_accounts(cluster, ["merchant.C"])):
         with pytest.raises(NotMigrated, match=r"older than what .* own"):
             await change
@@ -252,8 +252,8 @@ async def test_a_shard_that_comes_back_older_is_given_again_what_is_its_own(clus
     shard = cluster.primaries["shard-2"]
     async with shard.transaction() as connection:
         await connection.execute(text("DELETE FROM ownership WHERE keyspace = 'pin'"))
-    [told] = await disagreements(cluster)
-    assert told.message.startswith("shard-2 does not know what the catalog gave it at version 2")
+    [found] = await disagreements(cluster)
+    assert found.message.startswith("shard-2 does not know what the catalog gave it at version 2")
     await seed_map(cluster)
     assert await disagreements(cluster) == []
 

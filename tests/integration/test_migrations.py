@@ -69,16 +69,18 @@ async def migrate_up(dsn: str, kind: Kind) -> None:
 
 
 async def schema(dsn: str) -> str:
-    """As `pg_dump` tells it, without Alembic's own table and the line that differs at every run."""
+    """As `pg_dump` prints it, without Alembic's own table and the line that differs at every run."""
     dump = await asyncio.create_subprocess_exec(
         binaries.postgres_bin(Settings()) / "pg_dump",
         *("--schema-only", "--no-owner", "--no-privileges", "--exclude-table=alembic_version", without_password(dsn)),
         env={**os.environ, "PGPASSWORD": str(make_url(dsn).password)},
         stdout=asyncio.subprocess.PIPE,
     )
-    told, _ = await dump.communicate()
+    printed, _ = await dump.communicate()
     assert dump.returncode == 0
-    return "\n".join(line for line in told.decode().splitlines() if not line.startswith(("\\restrict", "\\unrestrict")))
+    return "\n".join(
+        line for line in printed.decode().splitlines() if not line.startswith(("\\restrict", "\\unrestrict"))
+    )
 
 
 @pytest.fixture
@@ -117,18 +119,18 @@ async def test_a_downgrade_leaves_nothing_and_can_be_upgraded_again(kind: Kind, 
 
 
 async def test_an_empty_installation_is_migrated_once(empty: Databases) -> None:
-    told: list[str] = []
-    first = await migrate_databases(empty, told.append)
+    reported: list[str] = []
+    first = await migrate_databases(empty, reported.append)
     assert [(each.name, each.before, each.after) for each in first] == [
         *((name, None, history_of(Kind.SHARD).head) for name in empty.shards),
         ("catalog", None, history_of(Kind.CATALOG).head),
         ("read_model", None, history_of(Kind.READ_MODEL).head),
     ]
-    assert len(told) == 5
+    assert len(reported) == 5
 
-    again = await migrate_databases(empty, told.append)
+    again = await migrate_databases(empty, reported.append)
     assert all(each.before == each.after for each in again)
-    assert len(told) == 5
+    assert len(reported) == 5
     async with opened(empty) as cluster:
         await assert_databases_ready(cluster)
         assert (await load_map(cluster.catalog)).version == 1
@@ -176,7 +178,7 @@ async def test_a_database_of_another_kind_is_refused_untouched(cluster_dsns: Dat
     assert await schema(cluster_dsns.catalog) == before
 
 
-async def test_a_database_that_does_not_exist_is_told(empty: Databases) -> None:
+async def test_a_database_that_does_not_exist_is_reported(empty: Databases) -> None:
     missing = Databases(empty.shards, empty.catalog + "_gone", empty.read_model)
     with pytest.raises(InvalidInput, match=r'catalog: database ".*_gone" does not exist'):
         await migrate_databases(missing, silent)
@@ -195,7 +197,7 @@ async def test_a_failed_upgrade_leaves_the_database_as_it_was_and_says_why(fresh
     await database.close()
 
 
-async def test_workers_are_told_to_migrate_first(empty: Databases) -> None:
+async def test_a_worker_refuses_to_start_before_the_migration(empty: Databases) -> None:
     async with opened(empty) as cluster:
         with pytest.raises(NotMigrated, match="run `shardwise migrate`") as caught:
             await assert_databases_ready(cluster)
@@ -208,8 +210,8 @@ async def test_migrations_run_from_an_installed_wheel(tmp_path: Path, fresh_data
     await run_python("-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path), cwd=Path(__file__).parents[2])
     (wheel,) = tmp_path.glob("*.whl")
     await run_python("-m", "zipfile", "-e", str(wheel), str(site), cwd=tmp_path)
-    told = await run_python("-c", "import workers; print(workers.__file__)", cwd=tmp_path, site=site)
-    assert Path(told.strip()).is_relative_to(site)
+    printed = await run_python("-c", "import workers; print(workers.__file__)", cwd=tmp_path, site=site)
+    assert Path(printed.strip()).is_relative_to(site)
 
     request = json.dumps({"kind": Kind.SHARD, "dsn": dsn})
     await run_python("-P", "-m", "workers.migration.migrate_one", cwd=tmp_path, site=site, stdin=request)

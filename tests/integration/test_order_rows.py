@@ -119,7 +119,7 @@ async def test_an_account_that_cannot_pay_refuses(
 # ── one decision ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_of_twenty_wishes_at_once_one_wins_and_all_are_told_the_same(world: World) -> None:
+async def test_of_twenty_decisions_at_once_one_wins_and_all_get_the_same_answer(world: World) -> None:
     customer_id = await world.customer("100.00")
     for _ in range(4):
         saga = await world.saga(world.order(customer_id, {"a": 10}))
@@ -334,8 +334,8 @@ async def test_why_an_order_without_a_row_was_refused_is_kept_beside_its_id(worl
     await world.saga(order)
     for refusal in (NO_STOCK, CANCELLED):
         await world.orders.refuse_order_id(RefuseOrderId(order, refusal))
-    stranger = Order(order.order_id, "somebody-else", "USD", order.lines)
-    await world.orders.refuse_order_id(RefuseOrderId(stranger, CANCELLED))
+    other_customers = Order(order.order_id, "somebody-else", "USD", order.lines)
+    await world.orders.refuse_order_id(RefuseOrderId(other_customers, CANCELLED))
     route = (await world.router.map()).of_order_id(order.order_id)
     async with world.transaction(route) as tx:
         assert (await order_lookup.read(tx, [order.order_id]))[order.order_id].refusal == NO_STOCK

@@ -69,7 +69,9 @@ async def prepared(shard: Database, about: str) -> AsyncIterator[None]:
             await connection.exec_driver_sql(f"COMMIT PREPARED '{GID}'")
 
 
-async def test_who_takes_its_ids_first_and_commits_last_is_read_last_and_not_skipped(shard: Database) -> None:
+async def test_a_transaction_that_draws_its_ids_first_and_commits_last_is_read_last_and_not_skipped(
+    shard: Database,
+) -> None:
     async with shard.transaction() as early:
         await append(early, "slow")
         async with shard.transaction() as late:
@@ -100,8 +102,8 @@ async def test_a_call_of_the_relay_answers_where_everybody_stands(cluster: Clust
         await move_position(connection, REACTORS, str(2**40))
     relay = ShardedRelayActivities(Router(cluster), keep_seconds=3600)
     followed = await ActivityEnvironment().run(relay.trim_outbox, FollowShard(SHARD, 0.05))
-    told = {each.consumer: (each.position, each.events, each.is_lost) for each in followed.standing}
-    assert told == {Version.LIVE: (BEGINNING, 2, False), REACTORS: (str(2**40), 0, False)}
+    positions = {each.consumer: (each.position, each.events, each.is_lost) for each in followed.standing}
+    assert positions == {Version.LIVE: (BEGINNING, 2, False), REACTORS: (str(2**40), 0, False)}
     assert (followed.taken, followed.trimmed) == (0, None)
 
 
@@ -148,7 +150,7 @@ async def test_what_the_slowest_needs_is_kept(cluster: Cluster, shard: Database)
     assert (await taken(shard, BEGINNING))[0] == []
 
 
-async def test_who_missed_what_was_trimmed_is_told_to_rebuild(cluster: Cluster, shard: Database) -> None:
+async def test_a_consumer_that_missed_trimmed_events_is_asked_for_a_rebuild(cluster: Cluster, shard: Database) -> None:
     async with shard.transaction() as connection:
         await append(connection, "gone")
     projector = Projector(shard, cluster.read_model)

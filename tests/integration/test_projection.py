@@ -64,7 +64,7 @@ async def details(world: World, order_id: str) -> tuple[object, ...] | None:
     return found[0] if found else None
 
 
-async def test_a_confirmed_order_is_told_with_names_prices_sales_and_statement(world: World) -> None:
+async def test_a_confirmed_order_is_shown_with_names_prices_sales_and_statement(world: World) -> None:
     saga = await confirmed_order(world)
     await project(world)
     order = saga.order
@@ -85,7 +85,7 @@ async def test_a_confirmed_order_is_told_with_names_prices_sales_and_statement(w
     assert await read(world, stock, sku=sku) == [(7, 0)]
 
 
-async def test_a_rejected_order_is_told_with_its_reason_and_sells_nothing(world: World) -> None:
+async def test_a_rejected_order_is_shown_with_its_reason_and_sells_nothing(world: World) -> None:
     customer, sku = await world.customer(), await world.product("m")
     saga = await world.saga(world.order(customer, {sku: 1}))
     await saga.open()
@@ -189,7 +189,7 @@ async def test_an_older_document_does_not_undo_a_newer_one(world: World) -> None
     assert await everything(world) == before
 
 
-async def test_versions_in_reverse_are_told_as_the_newest(world: World) -> None:
+async def test_versions_in_reverse_leave_the_newest(world: World) -> None:
     """The second version's transaction took its id first, and waited for the first one's lock."""
     customer = await world.customer(shard="shard-2")
     shard = world.cluster.primaries["shard-2"]
@@ -328,7 +328,7 @@ async def test_one_that_cannot_be_projected_of_each_kind_is_parked_and_all_other
     assert await statement_sum(world, bad.order.customer_id) == 9700
 
 
-async def test_what_its_shard_cannot_tell_is_found_and_parked_alone(
+async def test_an_event_whose_shard_lacks_the_rows_is_found_and_parked_alone(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A row that breaks the query, or our own code, among many that do not."""

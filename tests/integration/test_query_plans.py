@@ -182,7 +182,7 @@ async def test_balances_are_summed_over_the_index_alone(filled: Database) -> Non
     assert ("Index Only Scan", "statement_line_position") in used, json.dumps(plan, indent=1)
 
 
-async def test_a_query_without_its_index_would_be_told(filled: Database) -> None:
+async def test_a_query_without_its_index_would_be_found(filled: Database) -> None:
     """The planner does choose to read whole tables here, where nothing else is left."""
     await run(filled, "DROP INDEX live.order_details_customer", "ANALYZE")
     try:

@@ -216,9 +216,9 @@ async def test_a_poisoned_event_is_parked_with_its_reason_and_the_rest_goes_on(
     where = "WHERE aggregate = 'order' AND aggregate_id = :id"
     await shop.rows(SHARD, f"UPDATE outbox SET {change} {where}", id=bad.order.order_id)
     await starter.take_next()
-    [(order_id, version, told)] = await parked(shop)
+    [(order_id, version, found)] = await parked(shop)
     assert (order_id.startswith(bad.order.order_id), len(order_id) <= 120, version) == (True, True, 1)
-    assert reason.casefold() in told.casefold() or "currency" in told
+    assert reason.casefold() in found.casefold() or "currency" in found
     assert await status(temporal, Reactor.RESERVE_STOCK, good, 1) == "RUNNING"
     assert (await starter.take_next()).events == 0
 
@@ -252,7 +252,7 @@ async def test_four_services_carry_an_order_to_its_end(shop: World, clean_tempor
         ended = "OrderConfirmed" if balance == "100.00" else "OrderRejected"
         await until(lambda: _has_ended(shop, order.order_id, ended))
         left = 9 if balance == "100.00" else 10
-        # Who ships is started by the event that ended the order.
+        # The reactor that ships is started by the event that ended the order.
         await until(lambda: _is_left_of_all(shop, goods, left))
         await until(lambda: _nothing_runs(temporal, f"order/{order.order_id}"))
     assert await shop.violations() == []

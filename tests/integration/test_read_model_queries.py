@@ -107,7 +107,7 @@ async def test_a_listed_order_has_its_lines_and_times(database: Database) -> Non
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 7, 29, 30, 31])
 @pytest.mark.parametrize("by_status", [False, True], ids=["any", "by status"])
-async def test_pages_tell_each_order_once_also_where_times_are_equal(
+async def test_pages_show_each_order_once_even_if_times_are_equal(
     database: Database, limit: int, by_status: bool
 ) -> None:
     states = ("confirmed", "pending", "rejected")
@@ -165,10 +165,10 @@ async def test_what_is_stuck_has_no_other_status(database: Database) -> None:
             order("undone", placed_at=T0 + 3 * MINUTE, state="aborting", reason="cancelled"),
         ],
     )
-    # A final order is what its row says, however late its workflow hears of it.
+    # A final order is what its row says, however late its workflow learns of it.
     stuck = frozenset({"done", "held", "undone", "elsewhere"})
-    told = {each.order_id: each.status for each in await orders(database, OrderFilter(stuck=stuck))}
-    assert told == {
+    shown = {each.order_id: each.status for each in await orders(database, OrderFilter(stuck=stuck))}
+    assert shown == {
         "undone": OrderStatus.STUCK,
         "open": OrderStatus.PENDING,
         "held": OrderStatus.STUCK,
@@ -206,7 +206,7 @@ async def test_the_details_of_an_order_are_all_there_is(database: Database) -> N
     assert (found.placed_at, found.decided_at, found.closed_at) == (T0, T0 + MINUTE, None)
 
 
-async def test_an_order_without_items_yet_is_told_without(database: Database) -> None:
+async def test_an_order_without_items_yet_is_shown_without(database: Database) -> None:
     await fill(database, order_details=[order("A", state="aborting", reason="cancelled", detail=None)])
     found = await ReadModel(database).run(lambda connection: read_order_details(connection, "A"))
     assert (found.items, found.status, found.reason) == ((), OrderStatus.COMPENSATING, Reason.CANCELLED)
@@ -224,7 +224,7 @@ AMOUNTS = (1000, -150, 25, -300, -1, 2, 5000)
 
 
 async def fill_statement(database: Database, amounts: Iterable[int] = AMOUNTS) -> list[tuple[int, int]]:
-    """What the statement must tell, newest first: amounts and the balances that they left."""
+    """What the statement must show, newest first: amounts and the balances that they left."""
     lines = [line("ada", 10 * n, amount) for n, amount in enumerate(amounts, 1)]
     balances = [sum(each["amount"] for each in lines[: n + 1]) for n in range(len(lines))]
     await fill(
@@ -238,16 +238,16 @@ async def fill_statement(database: Database, amounts: Iterable[int] = AMOUNTS) -
 @pytest.mark.parametrize("limit", range(1, 9))
 async def test_each_line_has_its_balance_on_whatever_page(database: Database, limit: int) -> None:
     expected = await fill_statement(database)
-    told: list[tuple[int, int]] = []
+    shown: list[tuple[int, int]] = []
     after: int | None = None
     for _ in expected:
         found = await statement(database, "ada", limit, after)
         assert found.balance == Money(sum(AMOUNTS), "USD")
-        told += [(each.amount.minor, each.balance_after.minor) for each in found.lines.rows]
+        shown += [(each.amount.minor, each.balance_after.minor) for each in found.lines.rows]
         after = found.lines.next
         if after is None:
             break
-    assert told == expected
+    assert shown == expected
     assert after is None
 
 
@@ -257,8 +257,8 @@ async def test_a_movement_that_comes_in_shifts_no_page_and_no_balance(database: 
     await fill(database, statement_line=[line("ada", 90, -40)])
     await run(database, "UPDATE live.account_details SET stated = stated - 40 WHERE id = 'ada'")
     second = await statement(database, "ada", 3, first.lines.next)
-    told = [(each.amount.minor, each.balance_after.minor) for each in (*first.lines.rows, *second.lines.rows)]
-    assert told == expected[:6]
+    shown = [(each.amount.minor, each.balance_after.minor) for each in (*first.lines.rows, *second.lines.rows)]
+    assert shown == expected[:6]
     assert second.balance == first.balance - Money(40, "USD")
 
 
@@ -280,20 +280,20 @@ async def test_stock_is_listed_by_sku_and_named_by_its_product(database: Databas
         stock_level=[level(sku, 10, 3) for sku in ("B-2", "A-1", "C-3")],
         product=[product("A-1", "Chai"), product("B-2", "Chang")],
     )
-    told: list[tuple[str, str, int]] = []
+    shown: list[tuple[str, str, int]] = []
     after: str | None = None
     while True:
         wanted = PageAfter(2, after)
         found = await ReadModel(database).run(lambda connection, page=wanted: list_stock(connection, page))
-        told += [(each.sku, each.product_name, each.available) for each in found.rows]
+        shown += [(each.sku, each.product_name, each.available) for each in found.rows]
         if (after := found.next) is None:
             break
-    assert told == [("A-1", "Chai", 7), ("B-2", "Chang", 7), ("C-3", "C-3", 7)]
+    assert shown == [("A-1", "Chai", 7), ("B-2", "Chang", 7), ("C-3", "C-3", 7)]
 
 
 # ── sales ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-Told = list[tuple[Any, ...]]
+Rows = list[tuple[Any, ...]]
 
 
 @pytest.fixture
@@ -319,7 +319,7 @@ async def sales(database: Database) -> Database:
     return database
 
 
-async def report(database: Database, by: SalesBy, **wanted: Any) -> Told:
+async def report(database: Database, by: SalesBy, **wanted: Any) -> Rows:
     found = await ReadModel(database).run(lambda connection: report_sales(connection, SalesFilter(**wanted), by))
     return [
         (each.day, each.sku, each.product_name, each.orders, each.units, each.amount.minor, each.amount.currency)
@@ -394,7 +394,7 @@ async def test_lists_and_reports_leave_out_what_the_contrast_made(sales: Databas
     assert details.customer.customer_id == customer_id
 
 
-# ── the door ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the connections ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 async def test_a_version_that_took_the_place_of_another_answers_at_once(database: Database) -> None:

@@ -1,4 +1,4 @@
-"""Customers and products under another name: on their own shard, told once, and still the same for an import."""
+"""Customers and products under another name: on their own shard, published once, and still the same for an import."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ async def test_a_customer_is_renamed_where_it_lives(world: World) -> None:
     renamed = await rename_customer(world.router, ada.customer_id, "Ada King")
     assert renamed == NamedCustomer(ada.customer_id, "Ada King", ada.email, 2, shard, True)
     assert await customer_row(world, ada.customer_id) == ("Ada King", ada.email, 2)
-    told = {"name": "Ada King", "email": ada.email}
-    assert await events(world, "customer", ada.customer_id) == [("CustomerRenamed", 2, told)]
+    payload = {"name": "Ada King", "email": ada.email}
+    assert await events(world, "customer", ada.customer_id) == [("CustomerRenamed", 2, payload)]
     assert await world.money_of(ada.customer_id) == (10_000, 0)
 
 
@@ -68,7 +68,7 @@ async def test_a_product_is_renamed_where_it_lives(world: World) -> None:
     assert await events(world, "product", tea.sku) == [("ProductRenamed", 2, {"name": "Tea"})]
 
 
-async def test_the_name_it_has_already_changes_and_tells_nothing(world: World) -> None:
+async def test_the_name_it_has_already_changes_and_publishes_nothing(world: World) -> None:
     ada, tea = await registered(world), await listed(world)
     for email in (None, ada.email):
         unchanged = await rename_customer(world.router, ada.customer_id, ada.name, email)
@@ -88,7 +88,7 @@ async def test_an_email_changes_where_it_is_given(world: World) -> None:
     ]
 
 
-async def test_who_is_not_there_is_not_renamed(world: World) -> None:
+async def test_a_customer_or_product_that_does_not_exist_is_not_renamed(world: World) -> None:
     with pytest.raises(Refused) as refused:
         await rename_customer(world.router, "nobody", "Ada")
     assert (refused.value.code, refused.value.field) == ("unknown_customer", "customer_id")
@@ -120,15 +120,15 @@ async def test_an_import_goes_on_comparing_with_what_was_imported_first(world: W
     assert (await customer_row(world, ada.customer_id), await product_row(world, tea.sku)) == before
 
 
-async def test_renames_at_once_take_turns_and_each_is_told(world: World) -> None:
+async def test_renames_at_once_take_turns_and_each_is_published(world: World) -> None:
     ada = await registered(world)
     names = [f"Ada {number}" for number in range(8)]
     renamed = await asyncio.gather(*(rename_customer(world.router, ada.customer_id, name) for name in names))
     versions = {each.version: each.name for each in renamed}
     assert sorted(versions) == list(range(2, 10))
     assert await customer_row(world, ada.customer_id) == (versions[9], ada.email, 9)
-    told = {version: payload["name"] for _, version, payload in await events(world, "customer", ada.customer_id)}
-    assert told == versions
+    published = {version: payload["name"] for _, version, payload in await events(world, "customer", ada.customer_id)}
+    assert published == versions
 
 
 async def test_a_shard_that_does_not_own_the_customer_changes_nothing(world: World) -> None:

@@ -87,10 +87,10 @@ async def test_a_shard_that_comes_back_older_stops_its_reader_until_a_rebuild(
     assert await slowest_position(shard, read_model) is None
     await Trimmer(shard, read_model, keep_seconds=0).take_next()
     assert (await lag_of(shard, read_model)).by_consumer[Version.LIVE].events == lag.events
-    told = await damage(world)
-    assert any(f"{SHARD} and the read model are of different histories" in what for what in told)
+    found = await damage(world)
+    assert any(f"{SHARD} and the read model are of different histories" in what for what in found)
     for saga in gone:
-        assert f"the read model has order {saga.order.order_id}, which {SHARD} does not have" in told
+        assert f"the read model has order {saga.order.order_id}, which {SHARD} does not have" in found
 
     await rebuilt(world)
     await project(world)

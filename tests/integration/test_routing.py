@@ -151,7 +151,7 @@ async def test_goods_imported_after_the_map_was_cached_are_found_where_they_are(
     assert [share.shard for share in claimed.stock] == list(RANGES.values())
 
 
-async def test_one_refresh_serves_all_who_ask_for_it(cluster: Cluster) -> None:
+async def test_one_refresh_serves_all_callers_that_ask_for_it(cluster: Cluster) -> None:
     router = Router(cluster)
     first = await router.map()
     assert await router.refreshed(than=first.version - 1) is first

@@ -34,7 +34,7 @@ def step(trace: TraceDocument, name: str) -> StepDocument:
     return found
 
 
-async def test_a_confirmed_order_is_told_in_the_order_of_its_commits(world: World) -> None:
+async def test_the_events_of_a_confirmed_order_come_in_the_order_of_its_commits(world: World) -> None:
     saga = await saga_on_two_shards(world)
     for work in (saga.open(), saga.reserve(0), saga.reserve(1), saga.decide()):
         await work

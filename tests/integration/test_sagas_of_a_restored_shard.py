@@ -82,9 +82,9 @@ async def test_what_is_placed_again_ends_as_it_did_and_nothing_waits(office: Res
         assert [await office.place(each) for each in new] == [OrderStatus.CONFIRMED] * 2
         [alarm] = await office.alarms()
         assert f"{SHARD} and the read model are of different histories" in alarm
-        told = " ".join(await office.damage())
+        damage = " ".join(await office.damage())
         for saga_id in (*(f"order {each.order_id}" for each in gone_orders), *(t.saga_id for t, _ in gone_transfers)):
-            assert saga_id.replace("transfer/", "transfer ", 1) in told or saga_id in told
+            assert saga_id.replace("transfer/", "transfer ", 1) in damage or saga_id in damage
         assert [await office.place(each) for each in gone_orders] == [OrderStatus.CONFIRMED] * 2
         assert [await office.send(*each) for each in gone_transfers] == [TransferStatus.SETTLED] * 4
         await office.rebuild()

@@ -1,4 +1,4 @@
-"""What a server says in the middle of our work is told as what it is, and a full pool of our own is not its fault."""
+"""An error of a server in the middle of our work is reported as what it is; a full pool of our own is not its fault."""
 
 from __future__ import annotations
 

@@ -72,7 +72,9 @@ async def test_an_unknown_authority_is_refused(
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
-def test_authorities_that_cannot_be_read_are_told_before_anything_is_asked(content: str | None, tmp_path: Path) -> None:
+def test_authorities_that_cannot_be_read_are_reported_before_anything_is_asked(
+    content: str | None, tmp_path: Path
+) -> None:
     file = tmp_path / "ca.pem"
     if content is not None:
         file.write_text(content)

@@ -133,9 +133,9 @@ async def test_every_round_trip_on_the_wire_is_counted_and_every_lock_is_found(
     source, neighbour, far = accounts
     target = neighbour if protocol is Protocol.LOCAL else far
     await carry_out(wire.world, Transfer("connects", source, target, CENT), protocol)
-    heard, on_the_wire = len(wire.trace.sent), wire.relay.round_trips
+    before, on_the_wire = len(wire.trace.sent), wire.relay.round_trips
     await carry_out(wire.world, Transfer("counted", source, target, CENT), protocol)
-    sent = wire.trace.sent[heard:]
+    sent = wire.trace.sent[before:]
     assert round_trips(sent) == wire.relay.round_trips - on_the_wire
     assert commits(sent) == expected_commits
     assert sorted(held.shard for held in locks_held(sent)) == locked_on

@@ -66,7 +66,7 @@ async def test_money_moves_within_a_shard_and_across(world: World) -> None:
     await assert_sound(world)
 
 
-async def test_each_transfer_and_each_account_it_touched_tells_an_event(world: World) -> None:
+async def test_each_transfer_and_each_account_it_touched_has_an_event(world: World) -> None:
     ada, bob = await accounts(world, "100.00", "0.00")
     batch = BatchByHand(world, [transfer(ada, bob, "30.00"), transfer(ada, bob, "5.00"), transfer(bob, ada, "99.00")])
     await batch.carry_out()
@@ -74,14 +74,14 @@ async def test_each_transfer_and_each_account_it_touched_tells_an_event(world: W
         SELECT kind, aggregate_version, payload FROM outbox
         WHERE saga_id = ANY(:ids) OR (saga_id = :batch AND aggregate_id = ANY(:accounts)) ORDER BY id
     """
-    told = await world.everywhere(
+    published = await world.everywhere(
         events,
         ids=[each.saga_id for each in batch.transfers],
         batch=f"transfer-batch/{batch.batch_id}",
         accounts=[ada, bob],
     )
     sent = {"target": bob, "batch": batch.batch_id, "protocol": "bulk"}
-    assert told == [
+    assert published == [
         ("TransferConfirmed", 1, {"amount": "30.00 USD", **sent}),
         ("TransferConfirmed", 1, {"amount": "5.00 USD", **sent}),
         ("TransfersPosted", 2, {"amount": "-35.00 USD"}),
@@ -100,10 +100,10 @@ async def test_events_write_amounts_with_the_currencys_decimals(world: World, cu
     ada, bob = [await world.customer(balance.amount, currency, shard) for shard in ("shard-1", "shard-2")]
     batch = BatchByHand(world, [Transfer("T", ada, bob, Money(1_200, currency))])
     await batch.carry_out()
-    told = await world.everywhere(
+    amounts = await world.everywhere(
         "SELECT payload->>'amount' FROM outbox WHERE saga_id = :id", id=batch.transfers[0].saga_id
     )
-    assert told == [(str(Money(1_200, currency)),)]
+    assert amounts == [(str(Money(1_200, currency)),)]
 
 
 async def test_every_refusal_has_its_reason_and_takes_no_money(world: World) -> None:

@@ -64,8 +64,8 @@ async def test_what_both_have_voted_for_is_committed_on_both(world: World) -> No
     assert (await transfer.money(), await transfer.states()) == ((70_00, 30_00), ("confirmed", "credited"))
     assert await transfer.legs() == [("first", 30_00), ("second", -30_00)]
     events = "SELECT kind FROM outbox WHERE saga_id = :saga ORDER BY id"
-    told = [kind for (kind,) in await world.everywhere(events, saga=transfer.transfer.saga_id)]
-    assert told == ["TransferOpened", "TransferConfirmed", "TransferSent", "TransferReceived"]
+    kinds = [kind for (kind,) in await world.everywhere(events, saga=transfer.transfer.saga_id)]
+    assert kinds == ["TransferOpened", "TransferConfirmed", "TransferSent", "TransferReceived"]
 
 
 async def test_a_rules_no_is_a_vote_and_leaves_nothing(world: World) -> None:

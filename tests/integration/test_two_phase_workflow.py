@@ -1,4 +1,4 @@
-"""The coordinator on a real Temporal server: what its history holds, who does not vote, who cancels."""
+"""The coordinator on a real Temporal server: its history, a participant that does not vote, a cancel."""
 
 from __future__ import annotations
 
@@ -94,9 +94,9 @@ async def test_votes_and_decision_are_in_the_history_and_the_first_to_prepare_is
                 for event in events
                 if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
             ]
-            asked = [(each.activity_type.name, _participant(each.input.payloads[0].data)) for each in steps]
-            assert asked[-2:] == [("commit_participant", "source"), ("commit_participant", "target")]
-            prepared[transfer] = [who for what, who in asked if what == "prepare_participant"]
+            walked = [(each.activity_type.name, _participant(each.input.payloads[0].data)) for each in steps]
+            assert walked[-2:] == [("commit_participant", "source"), ("commit_participant", "target")]
+            prepared[transfer] = [participant for step, participant in walked if step == "prepare_participant"]
     assert prepared == {forth: ["source", "target"], back: ["target", "source"]}
 
 
@@ -104,12 +104,12 @@ def _participant(request: bytes) -> str:
     return str(json.loads(request)["participant"])
 
 
-async def test_who_does_not_vote_in_time_is_a_no(office: Office) -> None:
+async def test_a_participant_that_does_not_vote_in_time_counts_as_a_no(office: Office) -> None:
     transfer = await new_transfer(office.world, opened=False)
     async with office.worker(without="shard-2"):
         handle = await office.begin(transfer, vote_within_seconds=1)
         await _until_declined(transfer)
-        # Nothing may be prepared late, so the target has to be told, whenever it is back.
+        # Nothing may be prepared late, so the target has to get its abort, whenever it is back.
         assert await transfer.prepared() == []
     async with office.worker():
         result = await handle.result()

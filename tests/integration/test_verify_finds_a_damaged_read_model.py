@@ -182,10 +182,10 @@ async def world(postgres_server: str, migrated_templates: Mapping[str, str]) -> 
 
 
 @pytest.fixture(scope="module")
-async def told(
+async def planted(
     postgres_server: str, migrated_templates: Mapping[str, str]
 ) -> AsyncIterator[tuple[list[str], list[Violation], SagaByHand]]:
-    """What must be said of all damages, each to an order of its own, what is said, and an order that nothing befell."""
+    """The messages expected of all damages, each to an order of its own; the violations found; an undamaged order."""
     async with lasting_world(postgres_server, migrated_templates) as world:
         bystander = await confirmed(world)
         sagas = [await confirmed(world) for _ in DAMAGES]
@@ -210,9 +210,9 @@ async def told(
 
 
 async def test_every_damage_is_named_with_its_row_and_blames_nobody_else(
-    told: tuple[list[str], list[Violation], SagaByHand],
+    planted: tuple[list[str], list[Violation], SagaByHand],
 ) -> None:
-    expected, violations, bystander = told
+    expected, violations, bystander = planted
     said = [violation.what for violation in violations]
     for sentence in expected:
         assert any(sentence in what for what in said), (sentence, said)
@@ -222,10 +222,10 @@ async def test_every_damage_is_named_with_its_row_and_blames_nobody_else(
 
 
 async def test_every_sentence_of_the_source_is_said_about_damage_planted_for_it(
-    told: tuple[list[str], list[Violation], SagaByHand],
+    planted: tuple[list[str], list[Violation], SagaByHand],
 ) -> None:
     sentences = all_sentences("read model")
-    said = [violation.what for violation in told[1]]
+    said = [violation.what for violation in planted[1]]
     assert [each.text for each in sentences if each not in {sentence_of(what, sentences) for what in said}] == []
     assert [what for what in said if sentence_of(what, sentences) is None] == []
 

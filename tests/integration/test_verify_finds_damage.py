@@ -134,8 +134,8 @@ def said(audit: Audit, check: Check | None = None) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Told:
-    """What one audit said of all damage that one check is about. `expected` are parts of its sentences."""
+class Audited:
+    """One audit, after all damage that one check is about. `expected` are parts of the messages that it must report."""
 
     audit: Audit
     expected: list[str]
@@ -150,11 +150,13 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-async def told_of(fresh_cluster: Callable[[], AbstractAsyncContextManager[Databases]]) -> dict[Check, Told]:
-    return {check: await _tell(fresh_cluster, DAMAGES[check]) for check in DAMAGES}
+async def audited_by_check(fresh_cluster: Callable[[], AbstractAsyncContextManager[Databases]]) -> dict[Check, Audited]:
+    return {check: await _audited(fresh_cluster, DAMAGES[check]) for check in DAMAGES}
 
 
-async def _tell(fresh_cluster: Callable[[], AbstractAsyncContextManager[Databases]], damages: Sequence[Damage]) -> Told:
+async def _audited(
+    fresh_cluster: Callable[[], AbstractAsyncContextManager[Databases]], damages: Sequence[Damage]
+) -> Audited:
     async with fresh_cluster() as at, Cluster(at.shards, at.catalog, at.read_model, pool_size=5) as cluster:
         cases = OrderCases(World(cluster))
         await cases.open()
@@ -164,38 +166,40 @@ async def _tell(fresh_cluster: Callable[[], AbstractAsyncContextManager[Database
         audit = await cases.audit(forgotten_after_seconds=0)
         for dsn in at.shards.values():
             await _roll_back_prepared(dsn)
-    return Told(audit, expected, bystanders)
+    return Audited(audit, expected, bystanders)
 
 
 @pytest.mark.parametrize("check", DAMAGES, ids=str)
 async def test_every_damage_is_named_with_its_row_and_blames_nobody_else(
-    told_of: dict[Check, Told], check: Check
+    audited_by_check: dict[Check, Audited], check: Check
 ) -> None:
-    told = told_of[check]
-    found = told.of(check)
-    for sentence in told.expected:
-        assert any(sentence in violation.what for violation in found), (sentence, said(told.audit, check))
+    audited = audited_by_check[check]
+    found = audited.of(check)
+    for sentence in audited.expected:
+        assert any(sentence in violation.what for violation in found), (sentence, said(audited.audit, check))
     assert all(violation.row for violation in found)
-    assert not told.audit.findings.ok
-    for bystander in told.bystanders:
+    assert not audited.audit.findings.ok
+    for bystander in audited.bystanders:
         mine = {bystander.saga_id, bystander.order.order_id, bystander.order.customer_id}
-        assert not [row for row in told.rows if mine & {str(value) for value in row.values()}]
+        assert not [row for row in audited.rows if mine & {str(value) for value in row.values()}]
 
 
-async def test_every_sentence_of_the_source_is_said_about_damage_planted_for_it(told_of: dict[Check, Told]) -> None:
+async def test_every_sentence_of_the_source_is_said_about_damage_planted_for_it(
+    audited_by_check: dict[Check, Audited],
+) -> None:
     sentences = all_sentences("orders")
     proved = {
         sentence_of(violation.what, sentences)
-        for check, told in told_of.items()
-        for violation in told.of(check)
-        if any(expected in violation.what for expected in told.expected)
+        for check, audited in audited_by_check.items()
+        for violation in audited.of(check)
+        if any(expected in violation.what for expected in audited.expected)
     }
     assert [each.text for each in sentences if each not in proved] == []
 
 
-async def test_no_sentence_of_the_source_is_overlooked(told_of: dict[Check, Told]) -> None:
+async def test_no_sentence_of_the_source_is_overlooked(audited_by_check: dict[Check, Audited]) -> None:
     sentences = all_sentences("orders")
-    spoken = {what for told in told_of.values() for what in said(told.audit)}
+    spoken = {what for audited in audited_by_check.values() for what in said(audited.audit)}
     assert [what for what in sorted(spoken) if sentence_of(what, sentences) is None] == []
 
 
@@ -275,7 +279,7 @@ async def test_an_order_refused_before_it_had_a_row_is_quiet(cases: OrderCases) 
     assert audit.in_flight.sagas == set()
 
 
-async def test_an_order_whose_workflow_was_lost_twice_is_told_once(cases: OrderCases) -> None:
+async def test_an_order_whose_workflow_was_lost_twice_is_reported_once(cases: OrderCases) -> None:
     saga = await cases.order(NOWHERE)
     cases.workflows.put(saga.saga_id, Work.CLOSED, runs=2)
 

@@ -100,14 +100,14 @@ async def _bring(made: TransferByHand, state: str) -> None:
 
 
 @dataclass(frozen=True)
-class Told:
+class Audited:
     violations: list[Violation]
     expected: list[str]
     bystanders: list[TransferByHand]
 
 
 @pytest.fixture(scope="module")
-async def told(fresh_cluster: Callable[[], AbstractAsyncContextManager[Databases]]) -> Told:
+async def audited(fresh_cluster: Callable[[], AbstractAsyncContextManager[Databases]]) -> Audited:
     async with fresh_cluster() as at, Cluster(at.shards, at.catalog, at.read_model, pool_size=5) as cluster:
         cases = TransferCases(World(cluster))
         await cases.open()
@@ -117,7 +117,7 @@ async def told(fresh_cluster: Callable[[], AbstractAsyncContextManager[Databases
         expected = [await _plant(cases, damage, made) for damage, made in planted]
         audit = await cases.audit()
     violations = [violation for finding in audit.findings.by_check.values() for violation in finding.violations]
-    return Told(violations, expected, bystanders)
+    return Audited(violations, expected, bystanders)
 
 
 async def _plant(cases: TransferCases, damage: TransferDamage, made: TransferByHand) -> str:
@@ -128,22 +128,22 @@ async def _plant(cases: TransferCases, damage: TransferDamage, made: TransferByH
     return damage.said.format(**names)
 
 
-async def test_every_damage_is_named_with_its_row_and_blames_nobody_else(told: Told) -> None:
-    said = [violation.what for violation in told.violations]
-    for sentence in told.expected:
+async def test_every_damage_is_named_with_its_row_and_blames_nobody_else(audited: Audited) -> None:
+    said = [violation.what for violation in audited.violations]
+    for sentence in audited.expected:
         assert any(sentence in what for what in said), (sentence, said)
-    assert all(violation.row for violation in told.violations)
-    for bystander in told.bystanders:
+    assert all(violation.row for violation in audited.violations)
+    for bystander in audited.bystanders:
         mine = {bystander.saga_id, bystander.transfer.source, bystander.transfer.target}
-        assert not [each for each in told.violations if mine & {str(value) for value in each.row.values()}]
+        assert not [each for each in audited.violations if mine & {str(value) for value in each.row.values()}]
 
 
-async def test_every_sentence_of_the_source_is_said_about_damage_planted_for_it(told: Told) -> None:
+async def test_every_sentence_of_the_source_is_said_about_damage_planted_for_it(audited: Audited) -> None:
     sentences = all_sentences("transfers")
     proved = {
         sentence_of(violation.what, sentences)
-        for violation in told.violations
-        if any(expected in violation.what for expected in told.expected)
+        for violation in audited.violations
+        if any(expected in violation.what for expected in audited.expected)
     }
     assert [each.text for each in sentences if each not in proved] == []
 
@@ -164,7 +164,7 @@ async def test_every_state_of_a_healthy_transfer_is_quiet_and_what_is_on_its_way
     assert document["expired"] == 3
 
 
-async def test_a_workflow_that_says_settled_beside_a_row_that_does_not_is_told(cluster: Cluster) -> None:
+async def test_a_workflow_that_says_settled_beside_a_row_that_does_not_is_reported(cluster: Cluster) -> None:
     cases = TransferCases(World(cluster))
     await cases.open()
     made = await cases.transfer(WITHDRAWN, Work.CLOSED, status="settled")

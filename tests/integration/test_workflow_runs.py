@@ -27,7 +27,7 @@ async def all_runs(client: Client, count: int) -> list[Run]:
     return runs
 
 
-async def test_every_run_is_read_the_oldest_first_and_the_task_that_waits_is_told(client: Client) -> None:
+async def test_every_run_is_read_the_oldest_first_with_the_task_that_waits(client: Client) -> None:
     # Nobody polls the queue, so that what is started waits.
     first = await client.start_workflow("OrderSaga", id="order/again", task_queue="nobody")
     await first.terminate(reason="by mistake")
@@ -48,7 +48,7 @@ async def test_a_workflow_that_nobody_knows_has_no_runs(client: Client) -> None:
     assert await read_runs(client, "order/unheard-of") == []
 
 
-async def test_a_request_for_a_cancel_is_told(client: Client) -> None:
+async def test_a_request_for_a_cancel_is_shown(client: Client) -> None:
     handle = await client.start_workflow(
         "OrderSaga",
         "asked",

@@ -20,7 +20,7 @@ async def client(fresh_namespace: FreshNamespace) -> Client:
     return await fresh_namespace()
 
 
-async def test_open_closed_and_absent_workflows_are_told_apart(client: Client) -> None:
+async def test_open_closed_and_absent_workflows_are_distinguished(client: Client) -> None:
     # Nobody polls the queue, so that what is started stays open.
     for name in ("open", "closed"):
         await client.start_workflow(

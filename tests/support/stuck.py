@@ -1,4 +1,4 @@
-"""What every task of the event loops waits for. Reported for a test that ran into its time limit: a thread's stack shows
+"""What each task of the event loops waits for. Reported of a test that ran into its time limit: a thread's stack shows
 only that the loop waits."""
 
 from __future__ import annotations

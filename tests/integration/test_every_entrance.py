@@ -68,7 +68,7 @@ TABLES = """
 
 
 @dataclass(frozen=True)
-class Hall:
+class Entrances:
     """`client` is a plain one, with Temporal's own converter."""
 
     client: Client
@@ -101,9 +101,9 @@ class Hall:
 
 
 @pytest.fixture(scope="module")
-async def hall(
+async def entrances(
     postgres_server: str, migrated_templates: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Hall]:
+) -> AsyncIterator[Entrances]:
     settings = Settings(workflow_sandbox=False)
     async with (
         scratch_temporal(tmp_path_factory.mktemp("temporal")) as client,
@@ -117,7 +117,7 @@ async def hall(
         for queue in HOSTED:
             await workers.enter_async_context(new_worker(client, world.router, settings, queue))
         plain = await Client.connect(client.service_client.config.target_host)
-        yield Hall(plain, world)
+        yield Entrances(plain, world)
 
 
 async def within(work: Awaitable[T]) -> T:
@@ -135,60 +135,60 @@ async def until(holds: Callable[[], Awaitable[bool]]) -> None:
 # ── the contract ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_the_contract_is_what_a_plain_client_gets(hall: Hall) -> None:
+async def test_the_contract_is_what_a_plain_client_gets(entrances: Entrances) -> None:
     """Every block of the page in turn, but for those that installations start themselves."""
     lasting = [
         Start("InDoubtSweeper", "transfers", "in-doubt-sweeper", {}),
         *(
             Start("OutboxRelay", "outbox", f"outbox-relay/{each}", {"shard": each})
-            for each in hall.world.cluster.primaries
+            for each in entrances.world.cluster.primaries
         ),
     ]
-    following = [await hall.start(each) for each in lasting]
-    await _stage_payroll(hall)
+    following = [await entrances.start(each) for each in lasting]
+    await _stage_payroll(entrances)
     said = 0
     for block in blocks():
-        said += await _say(hall, block)
+        said += await _say(entrances, block)
     assert said == len([each for each in blocks() if each.about[0] != "start"])
     for each in following:
         assert (await each.describe()).status is WorkflowExecutionStatus.RUNNING
         await each.terminate()
-    assert await hall.world.violations() == []
+    assert await entrances.world.violations() == []
 
 
-async def _say(hall: Hall, block: Block) -> bool:
+async def _say(entrances: Entrances, block: Block) -> bool:
     """Whether it is something that came back."""
     match block.about:
         case ("start", _, queue, workflow_id):
             if queue in ("orders", "transfers") and workflow_id != "in-doubt-sweeper":
-                await hall.start(start_of(block))
+                await entrances.start(start_of(block))
         case ("result", workflow_id):
-            got = await within(hall.client.get_workflow_handle(workflow_id).result())
+            got = await within(entrances.client.get_workflow_handle(workflow_id).result())
             assert matches(block.document, got), got
             if workflow_id.startswith("order-placement/"):
                 order_id = workflow_id.removeprefix("order-placement/")
-                await until(lambda: _is_confirmed(hall, order_id))
+                await until(lambda: _is_confirmed(entrances, order_id))
         case ("update", workflow_id, name):
-            await until(lambda: _is_in_its_window(hall, workflow_id))
-            got = await within(hall.client.get_workflow_handle(workflow_id).execute_update(name))
+            await until(lambda: _is_in_its_window(entrances, workflow_id))
+            got = await within(entrances.client.get_workflow_handle(workflow_id).execute_update(name))
             assert matches(block.document, got), got
         case ("failure", workflow_id):
-            assert await _failure(hall.client.get_workflow_handle(workflow_id)) == block.document
+            assert await _failure(entrances.client.get_workflow_handle(workflow_id)) == block.document
     return block.about[0] != "start"
 
 
-async def _is_confirmed(hall: Hall, order_id: str) -> bool:
-    return await hall.world.everywhere("SELECT state FROM orders WHERE id = :id", id=order_id) == [("confirmed",)]
+async def _is_confirmed(entrances: Entrances, order_id: str) -> bool:
+    return await entrances.world.everywhere("SELECT state FROM orders WHERE id = :id", id=order_id) == [("confirmed",)]
 
 
-async def _is_in_its_window(hall: Hall, saga_id: str) -> bool:
-    return len(await hall.world.everywhere("SELECT sku FROM reservation WHERE saga_id = :id", id=saga_id)) == 1
+async def _is_in_its_window(entrances: Entrances, saga_id: str) -> bool:
+    return len(await entrances.world.everywhere("SELECT sku FROM reservation WHERE saga_id = :id", id=saga_id)) == 1
 
 
-async def _stage_payroll(hall: Hall) -> None:
+async def _stage_payroll(entrances: Entrances) -> None:
     lines = [("a", "ada", "alan", "1.00"), ("b", "grace", "alan", "999.00"), ("c", "alan", "ada", "2.00")]
     transfers = [Transfer(name, source, target, Money.parse(sum_, "USD")) for name, source, target, sum_ in lines]
-    await BatchByHand(hall.world, transfers, "payroll").stage()
+    await BatchByHand(entrances.world, transfers, "payroll").stage()
 
 
 async def _failure(handle: WorkflowHandle[Any, Any]) -> dict[str, Any]:
@@ -282,39 +282,39 @@ def all_bad() -> list[Bad]:
     return found
 
 
-async def refused(hall: Hall, bad: Bad) -> str:
+async def refused(entrances: Entrances, bad: Bad) -> str:
     """The sentence with which it was."""
-    told = await _failure(await hall.start_raw(bad.start, bad.payloads))
-    assert told["type"] == "invalid_input", (bad, told)
-    assert told["message"]
-    assert told["message"].isprintable(), bad
-    return str(told["message"])
+    failure = await _failure(await entrances.start_raw(bad.start, bad.payloads))
+    assert failure["type"] == "invalid_input", (bad, failure)
+    assert failure["message"]
+    assert failure["message"].isprintable(), bad
+    return str(failure["message"])
 
 
-async def test_what_no_rule_allows_is_refused_and_leaves_nothing(hall: Hall) -> None:
-    before = await hall.rows()
+async def test_what_no_rule_allows_is_refused_and_leaves_nothing(entrances: Entrances) -> None:
+    before = await entrances.rows()
     turns = asyncio.Semaphore(AT_ONCE_MAX)
     alone = {name: asyncio.Lock() for name in BY_ITSELF}
 
     async def in_turn(bad: Bad) -> None:
         async with alone.get(bad.start.workflow_type, turns):
-            await within(refused(hall, bad))
+            await within(refused(entrances, bad))
 
     bad = all_bad()
     assert {each.start.workflow_type for each in bad} == ENTRANCES.keys()
     await asyncio.gather(*map(in_turn, bad))
-    assert await hall.rows() == before
-    await _assert_verified(hall)
-    await until(lambda: _are_listed(hall, len(bad)))
-    ended = [each async for each in hall.client.list_workflows(LISTED)]
+    assert await entrances.rows() == before
+    await _assert_verified(entrances)
+    await until(lambda: _are_listed(entrances, len(bad)))
+    ended = [each async for each in entrances.client.list_workflows(LISTED)]
     too_late = [(each.id, each.run_id) for each in ended if lasted(each) > REFUSED_WITHIN]
     assert [
-        (each, await course_of(hall.client.get_workflow_handle(each[0], run_id=each[1]))) for each in too_late
+        (each, await course_of(entrances.client.get_workflow_handle(each[0], run_id=each[1]))) for each in too_late
     ] == []
 
 
-async def _are_listed(hall: Hall, count: int) -> bool:
-    return (await hall.client.count_workflows(LISTED)).count >= count
+async def _are_listed(entrances: Entrances, count: int) -> bool:
+    return (await entrances.client.count_workflows(LISTED)).count >= count
 
 
 def lasted(refused_one: WorkflowExecution) -> timedelta:
@@ -322,33 +322,33 @@ def lasted(refused_one: WorkflowExecution) -> timedelta:
     return refused_one.close_time - refused_one.start_time
 
 
-async def _assert_verified(hall: Hall) -> None:
+async def _assert_verified(entrances: Entrances) -> None:
     """By the rows and by every workflow, those that were refused included."""
-    audit = Audit(hall.world.cluster, TemporalWorkflowStates(hall.client), lambda *_: None)
+    audit = Audit(entrances.world.cluster, TemporalWorkflowStates(entrances.client), lambda *_: None)
     await audit.check_sagas()
     assert audit.abandoned == {}
     assert [each.violations for each in audit.findings.by_check.values() if each.violations] == []
     assert audit.in_flight.sagas == set()
 
 
-async def test_the_id_of_a_refused_start_is_free(hall: Hall) -> None:
+async def test_the_id_of_a_refused_start_is_free(entrances: Entrances) -> None:
     good = numbered(GOOD["OrderSaga"], 1_000_000)
     with_nothing = replace(good, document={"order": {**good.document["order"], "lines": []}})
     assert "expected 1 to 1000 lines" in await refused(
-        hall, Bad("no lines", with_nothing, [payload(with_nothing.document)])
+        entrances, Bad("no lines", with_nothing, [payload(with_nothing.document)])
     )
-    told = await list_refused(hall.client)
+    listed = await list_refused(entrances.client)
     async for _ in attempts(SECONDS_MAX):
-        if told and told[0].workflow_id == good.workflow_id:
+        if listed and listed[0].workflow_id == good.workflow_id:
             break
-        told = await list_refused(hall.client)
-    assert told[0].fault.field == "order.lines"
-    result = await within((await hall.start(good)).result())
+        listed = await list_refused(entrances.client)
+    assert listed[0].fault.field == "order.lines"
+    result = await within((await entrances.start(good)).result())
     assert result["status"] == "confirmed"
-    await _assert_verified(hall)
+    await _assert_verified(entrances)
 
 
-async def test_an_update_that_comes_with_a_refused_start_is_refused_alike(hall: Hall) -> None:
+async def test_an_update_that_comes_with_a_refused_start_is_refused_alike(entrances: Entrances) -> None:
     start = numbered(GOOD["OrderSaga"], 1_000_001)
     begin = WithStartWorkflowOperation(
         "OrderSaga",
@@ -358,37 +358,37 @@ async def test_an_update_that_comes_with_a_refused_start_is_refused_alike(hall: 
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
     )
     with pytest.raises(WorkflowUpdateFailedError) as refused:
-        await within(hall.client.execute_update_with_start_workflow("cancel", start_workflow_operation=begin))
+        await within(entrances.client.execute_update_with_start_workflow("cancel", start_workflow_operation=begin))
     cause = refused.value.cause
     assert isinstance(cause, ApplicationError)
     assert (cause.type, list(cause.details)) == ("invalid_input", [{"field": "order.lines"}])
 
 
-async def test_a_start_with_a_cron_schedule_is_told_to_be_refused_again_and_again(hall: Hall) -> None:
+async def test_a_start_with_a_cron_schedule_is_reported_to_be_refused_again_and_again(entrances: Entrances) -> None:
     start = numbered(GOOD["OrderSaga"], 1_000_002)
     document = {"order": {**start.document["order"], "lines": []}}
-    handle = await hall.client.start_workflow(
+    handle = await entrances.client.start_workflow(
         "OrderSaga", document, id=start.workflow_id, task_queue=start.queue, cron_schedule="@every 1s"
     )
 
-    async def told() -> list[str]:
-        found = await list_refused(hall.client)
+    async def reported() -> list[str]:
+        found = await list_refused(entrances.client)
         return [each.fault.message for each in found if each.workflow_id == start.workflow_id]
 
     async def is_refused_again() -> bool:
         query = f'WorkflowId = "{start.workflow_id}" AND ExecutionStatus = "Failed"'
-        return (await hall.client.count_workflows(query)).count > 1
+        return (await entrances.client.count_workflows(query)).count > 1
 
     await until(is_refused_again)
-    [message] = await told()
+    [message] = await reported()
     assert "it begins again by its cron schedule '@every 1s', until `temporal workflow terminate" in message
-    await hall.client.get_workflow_handle(handle.id).terminate()
-    assert await told() == []
+    await entrances.client.get_workflow_handle(handle.id).terminate()
+    assert await reported() == []
 
 
-async def test_a_search_attribute_that_a_client_has_set_makes_no_refused_start(hall: Hall) -> None:
+async def test_a_search_attribute_that_a_client_has_set_makes_no_refused_start(entrances: Entrances) -> None:
     start = numbered(GOOD["OrderSaga"], 1_000_003)
-    handle = await hall.client.start_workflow(
+    handle = await entrances.client.start_workflow(
         "OrderSaga",
         start.document,
         id=start.workflow_id,
@@ -399,27 +399,27 @@ async def test_a_search_attribute_that_a_client_has_set_makes_no_refused_start(h
     listed = f'{REFUSED.name} IS NOT NULL AND WorkflowId = "{start.workflow_id}" AND ExecutionStatus = "Completed"'
 
     async def is_listed() -> bool:
-        return (await hall.client.count_workflows(listed)).count == 1
+        return (await entrances.client.count_workflows(listed)).count == 1
 
     await until(is_listed)
-    assert start.workflow_id not in [each.workflow_id for each in await list_refused(hall.client)]
-    states = TemporalWorkflowStates(hall.client)
+    assert start.workflow_id not in [each.workflow_id for each in await list_refused(entrances.client)]
+    states = TemporalWorkflowStates(entrances.client)
     assert not (await states.state_of(start.workflow_id)).refused
     assert start.workflow_id in [each.saga_id async for each in states.listed()]
 
 
-async def test_a_shard_that_nobody_has_is_no_shard(hall: Hall) -> None:
-    before = await hall.rows()
+async def test_a_shard_that_nobody_has_is_no_shard(entrances: Entrances) -> None:
+    before = await entrances.rows()
     for start in (
         Start("OutboxRelay", "outbox", "outbox-relay/shard-9", {"shard": "shard-9"}),
         Start("TransferBatchWorkflow", "transfers", "transfer-batch/b", {"batch_id": "b", "lines": {"shard-9": 1}}),
     ):
-        assert await _failure(await hall.start(start)) == {
+        assert await _failure(await entrances.start(start)) == {
             "type": "invalid_input",
             "message": "shard: expected one of shard-1, shard-2, shard-3, got 'shard-9'",
             "details": [{"field": "shard"}],
         }
-    assert await hall.rows() == before
+    assert await entrances.rows() == before
 
 
 # ── updates and queries ─────────────────────────────────────────────────────────────────────────────────────
@@ -435,7 +435,7 @@ BAD_UPDATES: list[tuple[str, list[Payload]]] = [
 ]
 
 
-async def test_an_update_with_an_argument_is_refused_and_the_workflow_goes_on(hall: Hall) -> None:
+async def test_an_update_with_an_argument_is_refused_and_the_workflow_goes_on(entrances: Entrances) -> None:
     """Of every type that has updates, each held up by a lock on its shard, or in its window."""
     good = {each.workflow_type: numbered(each, 2_000_000 + n) for n, each in enumerate(of_every_type())}
     regular = {"mode": "regular"}
@@ -444,14 +444,14 @@ async def test_an_update_with_an_argument_is_refused_and_the_workflow_goes_on(ha
     transfer = {**good["TransferWorkflow"].document, "options": regular}
     event = good["ConfirmOrder"].document
     window = {**event, "choreography": {**event["choreography"], "cancellation_window_seconds": 600}}
-    async with hall.world.transaction(await hall.world.customer_route("ada")) as tx:
+    async with entrances.world.transaction(await entrances.world.customer_route("ada")) as tx:
         await tx.connection.exec_driver_sql("LOCK TABLE orders IN EXCLUSIVE MODE")
         await tx.connection.exec_driver_sql("SELECT 1 FROM account WHERE id = 'ada' FOR UPDATE")
         held = [
-            await hall.start(replace(good["OrderSaga"], document=order)),
-            await hall.start(replace(good["PlaceChoreographedOrder"], document=placement)),
-            await hall.start(replace(good["TransferWorkflow"], document=transfer)),
-            await hall.start(replace(good["ConfirmOrder"], document=window)),
+            await entrances.start(replace(good["OrderSaga"], document=order)),
+            await entrances.start(replace(good["PlaceChoreographedOrder"], document=placement)),
+            await entrances.start(replace(good["TransferWorkflow"], document=transfer)),
+            await entrances.start(replace(good["ConfirmOrder"], document=window)),
         ]
         for handle in held:
             for name in ("retry", "cancel") if handle is held[0] else ("retry",):
@@ -477,13 +477,13 @@ async def _count(handle: WorkflowHandle[Any, Any], kind: EventType.ValueType) ->
     return sum(event.event_type == kind for event in (await handle.fetch_history()).events)
 
 
-async def test_a_query_with_an_argument_hurts_nobody(hall: Hall) -> None:
+async def test_a_query_with_an_argument_hurts_nobody(entrances: Entrances) -> None:
     """What can be read is not looked at."""
-    handle = hall.client.get_workflow_handle("transfer-batch/payroll")
+    handle = entrances.client.get_workflow_handle("transfer-batch/payroll")
     for _, payloads in BAD_UPDATES:
         with contextlib.suppress(WorkflowQueryFailedError):
             await within(handle.query("progress", args=[RawValue(each) for each in payloads]))
     assert (await within(handle.query("progress")))["round_"] == 2
-    refused_one = hall.client.get_workflow_handle("order/web-1000")
+    refused_one = entrances.client.get_workflow_handle("order/web-1000")
     with pytest.raises(WorkflowQueryFailedError):
         await within(refused_one.query("progress"))
