@@ -61,7 +61,7 @@ class ChoreographyDriver(Driver):
             await (await self.start(reactor, event)).result()
 
     async def play(self, until: EventKind | None = None) -> None:
-        """Every event in turn, those that reactors tell included; `until`: an event that is left to the test."""
+        """Every event in turn, those that reactors publish included; `until`: an event that is left to the test."""
         for event in self.shop.events:
             if event.kind is until:
                 return

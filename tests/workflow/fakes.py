@@ -57,7 +57,7 @@ class Shelf:
 
 @dataclass
 class Row:
-    """An order's row. `held` is in minor units. `choreography`: None of an orchestrated one, which tells no events."""
+    """An order's row. `held` is in minor units. `choreography`: None for an orchestrated one, which has no events."""
 
     customer_id: str
     total: Money
@@ -146,8 +146,8 @@ class Shop:
         if first and was_done:
             compensation()
 
-    def tell(self, order_id: str, kind: EventKind, refusal: Refusal | None = None) -> None:
-        """The next event of the order, where it is choreographed."""
+    def append_event(self, order_id: str, kind: EventKind, refusal: Refusal | None = None) -> None:
+        """Appends the next event of the order, if it is choreographed."""
         row = self.rows[order_id]
         if row.choreography is None:
             return
@@ -156,7 +156,7 @@ class Shop:
         self.events.append(OrderEvent(order_id, row.version, kind, row.choreography))
 
     def forget(self, order_id: str) -> None:
-        """As where the customer's shard is restored to before the order: its claim and its goods are on others."""
+        """As if the customer's shard were restored to before the order: its claim and its goods are on others."""
         row, saga_id = self.rows.pop(order_id), order_saga_id(order_id)
         self.balances[row.customer_id] += row.held
         for key in [key for key in self._barrier if key[0] == saga_id and not key[1].startswith("reserve_stock/")]:
@@ -243,7 +243,7 @@ class FakeOrders(OrderActivities):
             shop.balances[row.customer_id] += row.held
             row.held = 0
             cancelled = row.state is OrderState.CANCELLED
-            shop.tell(request.order_id, EventKind.ORDER_CANCELLED if cancelled else EventKind.ORDER_REJECTED)
+            shop.append_event(request.order_id, EventKind.ORDER_CANCELLED if cancelled else EventKind.ORDER_REJECTED)
 
         def undo() -> None:
             shop.undo_once(saga_id, "open_order", close)
@@ -281,10 +281,10 @@ def decide(shop: Shop, request: DecideOrder) -> Decision:
         if request.refusal is None:
             row.state, row.held = OrderState.CONFIRMED, 0
             shop.captured += row.total.minor
-            shop.tell(request.order_id, EventKind.ORDER_CONFIRMED)
+            shop.append_event(request.order_id, EventKind.ORDER_CONFIRMED)
         else:
             row.state, row.refusal = OrderState.ABORTING, request.refusal
-            shop.tell(request.order_id, EventKind.ORDER_ABORTING, request.refusal)
+            shop.append_event(request.order_id, EventKind.ORDER_ABORTING, request.refusal)
     if row.state is OrderState.CONFIRMED:
         return Decision(SagaOutcome.CONFIRMED, None, row.total)
     return Decision(SagaOutcome.ABORTING, row.refusal, row.total)
@@ -357,15 +357,15 @@ class FakeChoreography(ChoreographyActivities):
 
     @activity.defn
     async def place_order(self, request: PlacedOrder) -> StepResult:
-        order, told = request.order, request.choreography
+        order, choreography = request.order, request.choreography
         saga_id = order_saga_id(order.order_id)
         shop = self._shops[saga_id]
 
         def place() -> Refusal | None:
             if order.customer_id not in shop.balances:
                 return Refusal(Reason.UNKNOWN_CUSTOMER, f"there is no customer {order.customer_id}")
-            shop.rows[order.order_id] = Row(order.customer_id, told.total, held=0, choreography=told)
-            shop.tell(order.order_id, EventKind.ORDER_PLACED)
+            shop.rows[order.order_id] = Row(order.customer_id, choreography.total, held=0, choreography=choreography)
+            shop.append_event(order.order_id, EventKind.ORDER_PLACED)
             return None
 
         return StepResult(await shop.attempt("place_order", lambda: shop.do_once(saga_id, "open_order", place)))
@@ -376,7 +376,7 @@ class FakeChoreography(ChoreographyActivities):
             if row.state is not OrderState.PENDING:
                 return ALREADY_COMPENSATED
             kind = EventKind.STOCK_REFUSED if request.refusal else EventKind.STOCK_RESERVED
-            shop.tell(request.order_id, kind, request.refusal)
+            shop.append_event(request.order_id, kind, request.refusal)
             return request.refusal
 
         return await self._once("join_stock", request, join)
@@ -392,7 +392,9 @@ class FakeChoreography(ChoreographyActivities):
             if refusal is None:
                 shop.balances[row.customer_id] -= row.total.minor
                 row.held = row.total.minor
-            shop.tell(request.order_id, EventKind.PAYMENT_REFUSED if refusal else EventKind.PAYMENT_HELD, refusal)
+            shop.append_event(
+                request.order_id, EventKind.PAYMENT_REFUSED if refusal else EventKind.PAYMENT_HELD, refusal
+            )
             return refusal
 
         return await self._once("hold_payment", request, hold)
@@ -402,7 +404,7 @@ class FakeChoreography(ChoreographyActivities):
         def join(shop: Shop, row: Row) -> Refusal | None:
             if row.state is not OrderState.ABORTING:
                 return ALREADY_COMPENSATED
-            shop.tell(request.order_id, EventKind.STOCK_RELEASED)
+            shop.append_event(request.order_id, EventKind.STOCK_RELEASED)
             return None
 
         await self._once("join_release", request, join)

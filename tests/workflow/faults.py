@@ -22,7 +22,7 @@ class Fault(ABC):
 
 
 class Fails(Fault):
-    """Nothing happens and the caller hears so; the next attempt may do better."""
+    """Nothing happens and the caller gets an error; the next attempt may succeed."""
 
     async def around(self, effect: Callable[[], R]) -> R:
         raise ApplicationError("the shard is away", type="shard_unreachable")
@@ -36,7 +36,7 @@ class FailsForGood(Fault):
 
 
 class LosesAck(Fault):
-    """The transaction commits, and its caller never hears of it."""
+    """The transaction commits, and its caller never gets the answer."""
 
     async def around(self, effect: Callable[[], R]) -> R:
         effect()

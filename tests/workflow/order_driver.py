@@ -1,4 +1,4 @@
-"""What the tests do with orders: place them, reach them while they run, read what was told."""
+"""What the tests do with orders: place them, reach them while they run, read their statuses."""
 
 from __future__ import annotations
 
@@ -146,13 +146,13 @@ async def scheduled(handle: Handle, activity: str) -> int:
 async def statuses(handle: Handle) -> list[str]:
     """The values of the search attribute OrderStatus, in the order in which they were set."""
     kind = EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES
-    told: list[str] = []
+    found: list[str] = []
     for event in await events(handle, kind):
         fields = event.upsert_workflow_search_attributes_event_attributes.search_attributes.indexed_fields
         # A `workflow.patched` sets an attribute of its own.
         if "OrderStatus" in fields:
-            told.append(fields["OrderStatus"].data.decode().strip('"[]'))
-    return told
+            found.append(fields["OrderStatus"].data.decode().strip('"[]'))
+    return found
 
 
 def walked(style: Style, ranges: Sequence[str] = ("a", "b")) -> tuple[str, ...]:

@@ -156,8 +156,7 @@ class Recorder:
         sys.stdout.write(f"{name}: {len(history['events'])} events\n")
 
     async def choreograph(self, name: str, second_quantity: int, events: Sequence[EventKind]) -> None:
-        """Places an order without a coordinator and writes down its placement and everybody who reacted to one of its
-        `events`."""
+        """Places an order without a coordinator and records its placement and all reactors to one of its `events`."""
         one, other = self._skus()
         lines = (OrderLine(one, 2, Money(500, "USD")), OrderLine(other, second_quantity, Money(100, "USD")))
         order = Order(f"{name}-{os.urandom(3).hex()}", CUSTOMER, "USD", lines, style=Style.CHOREOGRAPHED)

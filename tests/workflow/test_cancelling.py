@@ -1,4 +1,4 @@
-"""A cancel wins or loses as a whole: the row decides, and whoever asks is told the truth."""
+"""A cancel wins or loses as a whole: the row decides, and every caller gets its answer."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ async def test_an_order_that_cannot_be_paid_gives_its_stock_back(choreography: C
     assert EventKind.PAYMENT_REFUSED in choreography.kinds()
 
 
-async def test_a_stranger_s_order_is_refused_without_a_row_or_an_event(
+async def test_an_unknown_customer_s_order_is_refused_without_a_row_or_an_event(
     choreography: ChoreographyDriver, shop: Shop
 ) -> None:
     placed = await choreography.place(customer_id="nobody")
@@ -143,7 +143,7 @@ async def test_an_order_that_cannot_be_placed_for_good_is_refused(choreography: 
 
 @pytest.mark.parametrize("kind", [kind for kind, reactors in REACTIONS.items() if reactors])
 @pytest.mark.parametrize("scarce", [False, True], ids=["confirmed", "aborted"])
-async def test_an_event_told_again_when_all_is_over_changes_nothing(
+async def test_an_event_delivered_again_after_the_end_changes_nothing(
     choreography: ChoreographyDriver, shop: Shop, kind: EventKind, scarce: bool
 ) -> None:
     if scarce:
@@ -333,7 +333,7 @@ async def test_the_id_of_another_order_places_nothing(choreography: Choreography
     assert choreography.kinds() == [EventKind.ORDER_PLACED]
 
 
-async def test_the_same_order_placed_again_tells_nobody(choreography: ChoreographyDriver, shop: Shop) -> None:
+async def test_the_same_order_placed_again_publishes_no_event(choreography: ChoreographyDriver, shop: Shop) -> None:
     await choreography.place()
     again = await choreography.place()
     assert again.refusal is None

@@ -1,4 +1,4 @@
-"""What the Temporal UI tells of an order, a reactor and a transfer: details that name the reason, watchdogs, the saga.
+"""What the Temporal UI shows of an order, a reactor and a transfer: details that name the reason, watchdogs, the saga.
 
 None of it may cost an event: `test_replaying.py` counts them.
 """
@@ -64,7 +64,7 @@ async def test_an_order_under_another_ones_id_says_that_nothing_was_begun(orders
     assert await current_details(again) == "rejected: id_conflict, the id names another order"
 
 
-async def test_a_stuck_step_is_told_behind_what_is_known_and_its_alarm_reads_as_a_watchdog(
+async def test_a_stuck_step_is_shown_behind_what_is_known_and_its_alarm_reads_as_a_watchdog(
     orders: OrderDriver, shop: Shop
 ) -> None:
     outage = Outage()
@@ -92,8 +92,8 @@ async def test_an_order_that_another_client_started_without_its_saga_gets_it_wit
     assert (await handle.describe()).typed_search_attributes.get(SAGA) is None
     await handle.result()
     upserts = await events(handle, EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES)
-    told = [event.upsert_workflow_search_attributes_event_attributes.search_attributes for event in upserts]
-    assert sum(bool({"Saga", "OrderStatus"} & set(each.indexed_fields)) for each in told) == 1
+    upserted = [event.upsert_workflow_search_attributes_event_attributes.search_attributes for event in upserts]
+    assert sum(bool({"Saga", "OrderStatus"} & set(each.indexed_fields)) for each in upserted) == 1
     assert (await handle.describe()).typed_search_attributes.get(SAGA) == f"order/{orders.order_id}"
 
 
@@ -172,7 +172,7 @@ async def test_a_placement_that_is_refused_says_why(choreography: ChoreographyDr
 
 
 @pytest.mark.parametrize(
-    ("protocol", "target", "told"),
+    ("protocol", "target", "details"),
     [
         (ProtocolChoice.AUTO, "amy", "settled: 10.00 USD from ada on shard-1 to amy on shard-1, by local"),
         (ProtocolChoice.SAGA, "bob", "settled: 10.00 USD from ada on shard-1 to bob on shard-2, by saga"),
@@ -181,11 +181,11 @@ async def test_a_placement_that_is_refused_says_why(choreography: ChoreographyDr
     ],
 )
 async def test_a_transfer_says_how_it_ended(
-    transfers: TransferDriver, protocol: ProtocolChoice, target: str, told: str
+    transfers: TransferDriver, protocol: ProtocolChoice, target: str, details: str
 ) -> None:
     handle = await transfers.send(protocol, target)
     await handle.result()
-    assert await current_details(handle) == told
+    assert await current_details(handle) == details
     assert (await handle.describe()).typed_search_attributes.get(SAGA) == transfers.transfer().saga_id
 
 
@@ -204,7 +204,7 @@ async def test_a_transfer_on_its_way_says_what_moves(transfers: TransferDriver) 
     await until(lambda: transfers.bank.calls.count("credit") > transfers.local_attempts)
     assert await current_details(handle) == "pending: 10.00 USD from ada on shard-1 to bob on shard-2, by saga"
     await transfers.env.sleep(60)
-    told = "pending: 10.00 USD from ada on shard-1 to bob on shard-2, by saga"
-    assert await current_details(handle) == f"{told}\n\n* stuck: credit bob with 10.00 USD on shard-2"
+    pending = "pending: 10.00 USD from ada on shard-1 to bob on shard-2, by saga"
+    assert await current_details(handle) == f"{pending}\n\n* stuck: credit bob with 10.00 USD on shard-2"
     outage.over()
     await handle.result()

@@ -133,7 +133,7 @@ async def test_paused_it_sweeps_only_when_it_is_asked(
     assert not (await current_details(sweeper)).startswith("paused: ")
 
 
-async def test_a_sweep_that_fails_is_told_and_the_next_one_comes(
+async def test_a_sweep_that_fails_is_shown_and_the_next_one_comes(
     env: WorkflowEnvironment, sweeper: Handle, sweeps: Sweeps
 ) -> None:
     await swept(sweeps, 1)
@@ -143,9 +143,9 @@ async def test_a_sweep_that_fails_is_told_and_the_next_one_comes(
     assert (await current_details(sweeper)).splitlines()[0].endswith("Z: failed: no shard map")
     sweeps.fails = False
     await env.sleep(2 * SWEEP_EVERY_SECONDS)
-    told = await sweeper.query(InDoubtSweeper.last_sweep)
-    assert told is not None
-    assert told.report == NOTHING
+    last = await sweeper.query(InDoubtSweeper.last_sweep)
+    assert last is not None
+    assert last.report == NOTHING
 
 
 async def test_its_history_is_begun_anew_and_a_pause_outlives_that(

@@ -1,4 +1,4 @@
-"""The relay's workflow: what it tells of what its activities answered, and how long these are."""
+"""The relay's workflow: how it shows what its activities answered, and how long these are."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ QUEUE = "relays"
 
 
 class Answers(RelayActivities):
-    """The first calls answer at once, as they were told to; the next ones last for ever."""
+    """The first calls return at once, with the answer that the test has set; the next ones last for ever."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, list[float]] = {"project_events": [], "start_reactors": [], "trim_outbox": []}
@@ -76,7 +76,7 @@ async def called_again(env: WorkflowEnvironment, answers: Answers) -> WorkflowHa
 
 
 @pytest.mark.usefixtures("worker")
-async def test_it_tells_where_everybody_stands(env: WorkflowEnvironment, answers: Answers) -> None:
+async def test_its_details_show_the_position_of_every_consumer(env: WorkflowEnvironment, answers: Answers) -> None:
     standing = [
         ConsumerPosition("live", "894", 0, 0.0, False),
         ConsumerPosition("retired", "17", 9, 80.0, True),
@@ -97,7 +97,7 @@ async def test_it_tells_where_everybody_stands(env: WorkflowEnvironment, answers
 
 
 @pytest.mark.usefixtures("worker")
-async def test_first_calls_are_shorter_by_thirds_and_a_worker_of_before_is_understood(
+async def test_first_calls_are_shorter_by_thirds_and_the_answer_of_an_older_worker_is_understood(
     env: WorkflowEnvironment, answers: Answers
 ) -> None:
     answers.first = 7

@@ -45,9 +45,11 @@ RECORDED = (
 
 
 def history(name: str) -> WorkflowHistory:
-    """Under the id that it had: input and id have to agree."""
-    told = json.loads((FOLDER / f"{name}.json").read_text())
-    return WorkflowHistory.from_json(told["events"][0]["workflowExecutionStartedEventAttributes"]["workflowId"], told)
+    """Under the id that it had, since input and id must agree."""
+    recorded = json.loads((FOLDER / f"{name}.json").read_text())
+    return WorkflowHistory.from_json(
+        recorded["events"][0]["workflowExecutionStartedEventAttributes"]["workflowId"], recorded
+    )
 
 
 def kinds(name: str) -> list[str]:
@@ -156,11 +158,11 @@ def test_an_activity_is_named_after_its_step_and_a_fresh_attempt_beside_an_open_
     assert scheduled_ids("orders/confirmed_by_the_durable_fallback") == [f"reserve_stock/{sku_range}"]
     first, second = scheduled_ids("orders/stuck_then_retried")
     assert second == f"{first}#2"
-    told = kinds("orders/stuck_then_retried")
+    found = kinds("orders/stuck_then_retried")
     # The server still held the first one open.
     assert (
-        told.index("ACTIVITY_TASK_CANCELED")
-        > [n for n, kind in enumerate(told) if kind == "ACTIVITY_TASK_SCHEDULED"][1]
+        found.index("ACTIVITY_TASK_CANCELED")
+        > [n for n, kind in enumerate(found) if kind == "ACTIVITY_TASK_SCHEDULED"][1]
     )
 
 

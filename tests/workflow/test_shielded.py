@@ -12,14 +12,14 @@ from workflows.saga_steps import shielded
 @pytest.mark.parametrize("cancels", [0, 1, 2, 5])
 async def test_the_work_ends_however_often_it_is_cancelled(cancels: int) -> None:
     begun, may_end = asyncio.Event(), asyncio.Event()
-    told: list[None] = []
+    noticed: list[None] = []
 
     async def work() -> str:
         begun.set()
         await may_end.wait()
         return "done"
 
-    waiting = asyncio.create_task(shielded(work(), lambda: told.append(None)))
+    waiting = asyncio.create_task(shielded(work(), lambda: noticed.append(None)))
     await begun.wait()
     for _ in range(cancels):
         waiting.cancel()
@@ -27,7 +27,7 @@ async def test_the_work_ends_however_often_it_is_cancelled(cancels: int) -> None
         await asyncio.sleep(0)
     may_end.set()
     assert await waiting == "done"
-    assert len(told) == cancels
+    assert len(noticed) == cancels
 
 
 async def test_the_works_own_failure_comes_out() -> None:

@@ -1,4 +1,4 @@
-"""What the tests do with transfers: send them, and read what was told."""
+"""What the tests do with transfers: send them, and read their statuses."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ def bank_worker(client: Client, queue: str, banks: Banks) -> Worker:
 
 async def statuses(handle: Handle) -> list[str]:
     kind = EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES
-    told = [
+    upserted = [
         event.upsert_workflow_search_attributes_event_attributes.search_attributes.indexed_fields
         for event in await events(handle, kind)
     ]
-    return [fields["TransferStatus"].data.decode().strip('"[]') for fields in told]
+    return [fields["TransferStatus"].data.decode().strip('"[]') for fields in upserted]
 
 
 async def let_go(hang: Hangs) -> None:
