@@ -10,7 +10,7 @@ OPEN = ("account", "open")
 
 
 def refused(shardwise: Shardwise, *arguments: str) -> tuple[str, str]:
-    """(code, message) of a command that a rule says no to."""
+    """(code, message) of a command that a rule refuses."""
     answer = shardwise.inside(*arguments)
     assert answer.exit_code == 1, answer
     error = answer.document["error"]

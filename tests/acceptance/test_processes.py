@@ -1,4 +1,4 @@
-"""Every command in a process of its own, as its users have it, answers what it answers inside a test's process."""
+"""Every command in a process of its own, as its users have it, prints what it prints inside a test's process."""
 
 from __future__ import annotations
 

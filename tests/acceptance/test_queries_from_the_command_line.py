@@ -65,7 +65,7 @@ async def _make(admin: str, databases: Databases) -> None:
 
 @pytest.fixture(scope="module")
 def installed(shardwise: Shardwise) -> Shardwise:
-    """As it is without what is done to it here."""
+    """The installation's own read model, without the changes made here."""
     return shardwise
 
 
@@ -145,7 +145,7 @@ def test_orders_are_listed_by(filled: Shardwise, options: tuple[str, ...], expec
 
 @pytest.fixture
 def stuck(filled: Shardwise) -> Iterator[str]:
-    """An order whose workflow says that it is: one that no worker polls for, forgotten afterwards."""
+    """An order whose workflow has the status `stuck`: no worker polls for it, and it is deleted afterwards."""
     saga_id = workflow_id("Q2")
 
     async def temporal() -> Client:
@@ -169,7 +169,7 @@ def stuck(filled: Shardwise) -> Iterator[str]:
     filled.once(lambda listed: listed["orders"] == [], "order", "list", "--status", "stuck")
 
 
-def test_what_temporal_calls_stuck_is_stuck_and_nothing_else(filled: Shardwise, stuck: str) -> None:
+def test_an_order_that_temporal_calls_stuck_is_stuck_and_nothing_else(filled: Shardwise, stuck: str) -> None:
     listed = filled.once(lambda listed: ids(listed) == [stuck], "order", "list", "--status", "stuck")
     assert listed["orders"][0]["status"] == "stuck"
     assert ids(document_of(filled, "order", "list", "--status", "pending")) == []
@@ -218,7 +218,7 @@ def test_the_details_of_an_order(filled: Shardwise) -> None:
     assert document_of(filled, "order", "details", "Q3")["items"][0]["product_name"] == "TEA"
 
 
-def test_what_the_read_model_does_not_have_may_not_be_there_yet(filled: Shardwise) -> None:
+def test_an_order_that_the_read_model_lacks_may_not_be_there_yet(filled: Shardwise) -> None:
     error = refused(filled.inside("order", "details", "Q9"), 1)
     assert (error["code"], error["field"]) == ("unknown_order", "order_id")
     assert "may not have it yet (`order show Q9` asks the shards)" in error["message"]
@@ -270,7 +270,7 @@ def test_sales_are_reported_with_totals_by_currency(filled: Shardwise) -> None:
     assert document_of(filled, "report", "sales", "--from", "2027-01-01")["sales"] == []
 
 
-def test_a_person_is_shown_the_same(filled: Shardwise, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_text_shows_the_same(filled: Shardwise, capsys: pytest.CaptureFixture[str]) -> None:
     for command, expected in (
         (["order", "list", "--limit", "1"], ["Q3", "more: --after "]),
         (["order", "details", "Q1"], ["Ada Lovelace <ada@example.org> (ada)", "Tea, green", "total 14.00 USD"]),
@@ -310,7 +310,7 @@ def test_queries_need_the_read_model_only(filled: Shardwise, databases: Database
         TEMPORAL_ADDRESS="127.0.0.1:1",
     )
     assert {arguments: document_of(alone, *arguments) for arguments in there} == there
-    # What is stuck only Temporal knows.
+    # Only Temporal knows which orders are stuck.
     error = refused(alone.inside("order", "list", "--status", "stuck"), 3)
     assert error["code"] == "temporal_unreachable"
 

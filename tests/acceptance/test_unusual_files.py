@@ -1,4 +1,4 @@
-"""Files of customers and orders that are unusual, broken off or partly bad: what is good in them is done.
+"""Files of customers and orders that are unusual, broken off or partly bad: their good lines are carried out.
 
 Run inside this process.
 """
@@ -67,7 +67,7 @@ def test_the_same_file_written_in_other_ways(
     assert run(["account", "show", f"enc-{name}", "--json"]) == 0
 
 
-def test_what_was_read_before_a_file_broke_off_is_placed(
+def test_orders_read_before_a_file_broke_off_are_placed(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     master, slave = os.openpty()

@@ -1,4 +1,4 @@
-"""Commands as a person has them, at a terminal of a hundred columns: they fit, and no id is cut or broken."""
+"""The text of commands at a terminal of a hundred columns: it fits, and no id is cut or broken."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def busy(shardwise: Shardwise) -> None:
     ],
     ids=lambda value: " ".join(value[:2]) if isinstance(value, tuple) else "",
 )
-def test_it_fits_and_what_one_copies_is_on_one_line(
+def test_it_fits_and_whatever_is_copied_is_on_one_line(
     busy: None, typed: Callable[..., Screen], arguments: tuple[str, ...], copied: list[str]
 ) -> None:
     screen = typed(*arguments)
@@ -106,7 +106,7 @@ def test_it_fits_and_what_one_copies_is_on_one_line(
         assert any(each in line for line in screen.lines), (each, screen.lines)
 
 
-def test_a_retry_of_what_is_final_says_how_it_ended(busy: None, typed: Callable[..., Screen]) -> None:
+def test_a_retry_of_a_final_order_says_how_it_ended(busy: None, typed: Callable[..., Screen]) -> None:
     screen = typed("order", "retry", REFUSED)
     assert screen.exit_code == 0
     assert f"order {REFUSED} is final, it ended as rejected: nothing waits, nothing is tried again" in screen.said

@@ -32,7 +32,7 @@ TRACED = "A-17"
 ELSEWHERE = {
     r"make .*": "the targets of the Makefile: `test_every_target_is_there`; CI runs check and test",
     r"docker compose .*": "needs a container engine: tests/integration/test_compose_services.py runs what they run",
-    r"export .*": "addresses of somebody's servers: `test_the_variables_are_the_ones_that_lead_there`",
+    r"export .*": "addresses of somebody's servers: `test_the_exported_variables_are_those_of_own_servers`",
     r"SHARDWISE_MIGRATION_USER=.* shardwise migrate": "as somebody's owner: tests/integration/test_database_role.py",
     r"shardwise (up|down)( .*)?": "starts and stops a stack: tests/embedded, tests/integration/test_embedded_stack.py",
     r"shardwise status": "shows an embedded stack: tests/embedded",
@@ -40,7 +40,7 @@ ELSEWHERE = {
     r"temporal workflow terminate .*": "Temporal's own command: tests/embedded/test_refused_starts.py does the same",
     r"shardwise contrast": "takes minutes: tests/embedded/test_contrast.py runs it with --quick",
 }
-# Lines that end otherwise than with 0, as the document says.
+# Lines that exit with another code than 0, as the document says.
 EXIT_CODES = {
     # Not decided within its second, so that the next line can cancel it.
     "SHARDWISE_CANCELLATION_WINDOW_SECONDS=60 shardwise order place --customer ada --line KETTLE:1 --wait 1": 3,
@@ -62,7 +62,7 @@ def is_elsewhere(typed: Typed) -> bool:
 
 
 class Typist:
-    """Puts in the ids that the commands before have answered."""
+    """Types the commands, with the ids that earlier ones have returned."""
 
     def __init__(self, shardwise: Shardwise) -> None:
         self._shardwise = shardwise
@@ -173,7 +173,7 @@ def test_every_target_is_there() -> None:
     assert documented <= targets
 
 
-def test_the_variables_are_the_ones_that_lead_there(fresh: Shardwise) -> None:
+def test_the_exported_variables_are_those_of_own_servers(fresh: Shardwise) -> None:
     exported = {each.words[1].partition("=")[0] for each in all_typed() if each.words[0] == "export"}
     # The owner's are documented beside the command that needs them, and nowhere else.
     owners = {"SHARDWISE_MIGRATION_USER", "SHARDWISE_MIGRATION_PASSWORD"}

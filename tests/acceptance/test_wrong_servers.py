@@ -139,7 +139,7 @@ def test_an_owner_s_wrong_password_is_reported_with_its_variable(
 
 
 @pytest.mark.parametrize("arguments", [*READS, *WRITES, *WHOLE], ids=" ".join)
-def test_swapped_shards_answer_nothing(
+def test_swapped_shards_are_refused(
     addresses: Addresses, capfd: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     one, two, three = addresses.right.shards
@@ -149,7 +149,7 @@ def test_swapped_shards_answer_nothing(
 
 
 @pytest.mark.parametrize("arguments", [*READS, *WRITES, *WHOLE], ids=" ".join)
-def test_a_shard_left_out_is_missed(
+def test_a_shard_left_out_is_reported(
     addresses: Addresses, capfd: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     one, two, _ = addresses.right.shards
@@ -210,7 +210,7 @@ def test_a_temporal_that_never_answers_is_given_up_in_seconds(
 @pytest.mark.parametrize(
     "address", ["a b:1", "127.0.0.1:99999", "\u202e:7233", ":", "[::1", "http://127.0.0.1:7233", "unix:///socket"]
 )
-def test_an_address_of_temporal_that_is_none(
+def test_an_address_of_temporal_that_is_no_address(
     addresses: Addresses, capfd: pytest.CaptureFixture[str], address: str
 ) -> None:
     addresses.use(temporal=address)

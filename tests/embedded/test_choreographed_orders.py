@@ -21,7 +21,7 @@ def place(shardwise: Shardwise, order_id: str, *lines: str, customer: str = "ric
     return {**answer.document, "exit_code": answer.exit_code}
 
 
-def test_an_order_that_nobody_leads_is_confirmed_paid_and_shipped(shardwise: Shardwise) -> None:
+def test_a_choreographed_order_is_confirmed_paid_and_shipped(shardwise: Shardwise) -> None:
     before, (apples, _) = shardwise.money("rich")[0], shardwise.goods("APPLE")
     placed = place(shardwise, "led-by-nobody", "APPLE:2", "WATCH:1@1.00")
     assert (placed["exit_code"], placed["status"], placed["style"]) == (0, "confirmed", "choreographed")

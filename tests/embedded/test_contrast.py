@@ -70,7 +70,7 @@ def test_both_styles_of_an_order_are_measured_and_counted(document: dict[str, An
     assert costs["choreographed"]["outbox_events"] == costs["orchestrated"]["outbox_events"] + 2
 
 
-def test_in_the_middle_of_a_saga_money_is_missing_and_everybody_goes_on(document: dict[str, Any]) -> None:
+def test_in_the_middle_of_a_saga_money_is_missing_and_all_others_go_on(document: dict[str, Any]) -> None:
     found = middle(document, "after the capture, before the credit")
     assert found["middle"]["missing"] == found["amount"] == "30.00"
     assert sides(found, "writers", "row_free") == sides(found, "writers", "settled_in_pause") == BOTH
@@ -138,7 +138,7 @@ def test_lists_and_reports_do_not_show_what_it_made(shardwise: Shardwise, docume
 
 
 @pytest.mark.parametrize("field", ["order_id", "customer", "line"])
-def test_nobody_orders_by_its_ids(shardwise: Shardwise, document: dict[str, Any], field: str) -> None:
+def test_its_ids_cannot_be_ordered(shardwise: Shardwise, document: dict[str, Any], field: str) -> None:
     order_id = contrast_id(f"{document['run_id']}-cost-choreographed-0")
     details = shardwise.inside("order", "details", order_id).document
     given = {"order_id": "own", "customer": "rich", "line": "LAMP:1"}

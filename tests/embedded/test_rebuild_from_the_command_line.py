@@ -31,7 +31,7 @@ async def read_model(shardwise: Shardwise) -> AsyncIterator[asyncpg.Connection]:
 
 @asynccontextmanager
 async def customers_locked(shardwise: Shardwise) -> AsyncIterator[None]:
-    """Nobody reads a customer while the block runs: what is being filled stops there."""
+    """Customers are locked while the block runs, so that the filling stops there."""
     async with AsyncExitStack() as opened:
         for dsn in resolve_databases(load_settings(shardwise.data_dir)).shards.values():
             connection = await asyncpg.connect(dsn)
@@ -69,7 +69,7 @@ async def test_a_rebuild_goes_on_after_the_death_of_its_worker_while_orders_come
     assert (plan.document["versions"], plan.document["running"]) == (["live"], False)
 
     async with read_model(shardwise) as connection, read_model(shardwise) as holding:
-        # What is live cannot be renamed while this is held; relays and readers do not notice.
+        # The live version cannot be renamed while this is held; relays and readers go on.
         turn = holding.transaction()
         await turn.start()
         await holding.execute("LOCK TABLE live.projection_cursor IN ROW SHARE MODE")
@@ -126,7 +126,7 @@ async def test_damage_in_the_live_version_is_reported_and_mended(shardwise: Shar
     }
 
 
-async def test_a_new_version_that_is_not_what_the_shards_say_is_not_switched_to(shardwise: Shardwise) -> None:
+async def test_a_new_version_that_differs_from_the_shards_is_not_switched_to(shardwise: Shardwise) -> None:
     await until_projected(shardwise)
     async with read_model(shardwise) as connection:
         async with customers_locked(shardwise):

@@ -1,4 +1,4 @@
-"""Somebody starts what no rule allows, with a client of their own: every command says so, and nothing is amiss."""
+"""Starts that no rule allows, by somebody's own client: every command reports them, and nothing is damaged."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ async def test_bad_transfers_are_reported(shardwise: Shardwise) -> None:
     assert shardwise.inside("verify").exit_code == 0
 
 
-async def test_what_was_terminated_before_a_worker_saw_it_gets_its_refusal_from_recover(shardwise: Shardwise) -> None:
+async def test_a_bad_start_terminated_before_a_worker_saw_it_is_refused_by_recover(shardwise: Shardwise) -> None:
     client = await plain_client(shardwise)
     shardwise.kill_worker()
     try:

@@ -89,7 +89,7 @@ async def test_an_order_that_lost_its_workflow_can_still_be_cancelled(shardwise:
     assert shardwise.inside("verify").exit_code == 0
 
 
-async def test_an_order_terminated_before_its_id_was_claimed_is_an_order_still(shardwise: Shardwise) -> None:
+async def test_an_order_terminated_before_its_id_was_claimed_is_carried_out_still(shardwise: Shardwise) -> None:
     shardwise.kill_worker()
     try:
         shardwise.inside("order", "place", "--customer", "rich", "--line", "LAMP:1", "--id", "unclaimed", "--wait", "0")

@@ -1,4 +1,4 @@
-"""Two-phase commits on a whole stack: servers that are killed between the phases, and what nobody decides any more."""
+"""Two-phase commits on a whole stack: servers killed between the phases, and transfers that nobody decides any more."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ async def _worker(world: World, client: Client, watchers: dict[str, PhaseWatcher
         yield
 
 
-async def test_servers_that_are_killed_between_the_phases_keep_what_is_prepared(
+async def test_servers_that_are_killed_between_the_phases_keep_prepared_transactions(
     shardwise: Shardwise, world: World, client: Client
 ) -> None:
     transfers = {name: await new_transfer(world, opened=False) for name in KILLED_AT}
@@ -157,7 +157,7 @@ async def _until_answering(world: World) -> None:
                     break
 
 
-async def test_what_nobody_decides_raises_the_alarm_and_is_ended_by_recover(
+async def test_a_transfer_that_nobody_decides_raises_the_alarm_and_is_ended_by_recover(
     shardwise: Shardwise, world: World, paused: Sweeper
 ) -> None:
     abandoned, committed = await new_transfer(world), await new_transfer(world)
@@ -189,7 +189,7 @@ async def test_what_nobody_decides_raises_the_alarm_and_is_ended_by_recover(
     assert verified.exit_code == 0, verified.stdout
 
 
-async def test_the_sweeper_comes_back_and_ends_it_with_nobodys_help(
+async def test_the_sweeper_comes_back_and_ends_it_by_itself(
     shardwise: Shardwise, world: World, client: Client, sweeper: Sweeper
 ) -> None:
     before = (await sweeper.describe()).run_id
@@ -209,7 +209,7 @@ async def test_an_operator_begins_a_sweep_of_a_paused_sweeper(world: World, paus
     transfer = await new_transfer(world)
     await transfer.prepare_both()
     ended: list[str] = []
-    async for _ in attempts(SECONDS_MAX):  # What is young is left to whoever has prepared it.
+    async for _ in attempts(SECONDS_MAX):  # A young transaction is left to its coordinator.
         swept = await paused.execute_update(InDoubtSweeper.sweep)
         assert swept.report is not None
         ended += [each.gid for each in swept.report.resolved]

@@ -1,4 +1,4 @@
-"""`import transfers` as its users have it, also while what carries it out is killed."""
+"""`import transfers` as its users have it, also while the parts that carry it out are killed."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_a_file_of_good_lines_ends_with_0_and_may_have_its_columns_in_any_order(
         (None, "cannot read"),
     ],
 )
-def test_a_file_that_is_none_is_refused_and_leaves_nothing_behind(
+def test_a_file_that_holds_no_transfers_is_refused_and_leaves_nothing_behind(
     shardwise: Shardwise, tmp_path: Path, content: str | None, message: str
 ) -> None:
     file = tmp_path / "bad.csv"
@@ -132,7 +132,7 @@ def test_a_file_that_is_none_is_refused_and_leaves_nothing_behind(
     assert {each.name for each in tmp_path.iterdir()} <= {"bad.csv"}
 
 
-def test_with_nobody_at_work_the_batch_is_pending_and_the_next_run_ends_it(
+def test_without_a_worker_the_batch_is_pending_and_the_next_run_ends_it(
     shardwise: Shardwise, payroll: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "late.csv"

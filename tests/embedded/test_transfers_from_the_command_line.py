@@ -91,7 +91,7 @@ def test_on_one_shard_every_protocol_is_local_and_says_so(bank: Shardwise, asked
     assert money(bank, target) == Decimal("101.00")
 
 
-def test_what_was_declined_stays_declined_under_its_id(bank: Shardwise) -> None:
+def test_a_declined_transfer_stays_declined_under_its_id(bank: Shardwise) -> None:
     source, target = pair(bank)
     send = ("transfer", source, target, "100.01", "--id", "too-much")
     declined = bank.inside(*send)
@@ -112,7 +112,7 @@ def test_a_frozen_target_gets_nothing(bank: Shardwise, protocol: str) -> None:
     assert (money(bank, source), money(bank, target)) == (Decimal("100.00"), Decimal("100.00"))
 
 
-def test_what_is_asked_to_be_local_and_is_not_leaves_its_id_free(bank: Shardwise) -> None:
+def test_a_transfer_that_must_be_local_and_is_not_leaves_its_id_free(bank: Shardwise) -> None:
     source, target = pair(bank)
     send = ("transfer", source, target, "1.00", "--id", "near")
     refused = bank.inside(*send, "--protocol", "local")
@@ -122,7 +122,7 @@ def test_what_is_asked_to_be_local_and_is_not_leaves_its_id_free(bank: Shardwise
     assert_verified(bank)
 
 
-def test_with_a_shard_away_money_waits_or_is_refused_and_elsewhere_nobody_notices(bank: Shardwise) -> None:
+def test_with_a_shard_away_money_waits_or_is_refused_and_other_shards_go_on(bank: Shardwise) -> None:
     source, target = pair(bank)
     elsewhere = account(bank, "shard-3")
     bank.kill_server("shard-2")

@@ -22,7 +22,7 @@ from workflows.transfers import transfer
 
 
 def break_the_barrier() -> None:
-    """Its rows are written, and nobody asks them: steps run whenever they are called, and so do compensations."""
+    """Its rows are written and never read: steps run whenever they are called, and so do compensations."""
 
     async def do(
         tx: ShardTransaction, saga_id: str, step: str, effect: Callable[[], Awaitable[Any]], kind: TypeAdapter[Any]
@@ -51,7 +51,7 @@ def break_the_barrier() -> None:
 
 
 def break_the_decision() -> None:
-    """The row takes every decision, whatever it has decided before."""
+    """The row accepts every decision, whatever was decided before."""
     for name in ("_CONFIRM_AND_SHIP", "_ABORT"):
         _unconditional(decision, name, "AND state = 'pending'")
     _unconditional(transfer_row, "_DECIDE", "AND state = 'pending'")

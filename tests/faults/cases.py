@@ -12,7 +12,7 @@ from tests.faults.faults import FAULTS, Fault, Refuses, WorkerDies
 
 @dataclass(frozen=True)
 class Case:
-    """One order or transfer of this kind, its activities run in this mode, and what befalls one of them."""
+    """One order or transfer of this kind, its activities run in this mode, and the fault that hits one of them."""
 
     activity: Step
     kind: Kind
@@ -54,7 +54,7 @@ def _generated() -> Iterator[Case]:
 
 
 def _is_asked_every_time(case: Case) -> bool:
-    """What both styles share, deaths of workers too, is asked of orchestrated orders, in both modes."""
+    """Faults that both styles share, deaths of workers too, are tested on orchestrated orders, in both modes."""
     if case.group is not Group.CHOREOGRAPHED:
         return True
     return case.mode == "local_first" and not isinstance(case.fault, WorkerDies)
@@ -63,4 +63,4 @@ def _is_asked_every_time(case: Case) -> bool:
 CASES = {case.name: case for case in _generated()}
 """All of them: `make battery`."""
 ASKED_EVERY_TIME = {name: case for name, case in CASES.items() if _is_asked_every_time(case)}
-"""Those of them that `make test` asks."""
+"""Those of them that `make test` runs."""

@@ -1,4 +1,4 @@
-"""What the battery must know of each activity of the sagas. An activity that is not declared here fails a test."""
+"""What the battery must know about each activity of the sagas. An activity that is not declared here fails a test."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ ENDINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """`kinds`: those whose sagas come to this step. `refuses`: every reason that it can answer by itself, of the
+    """`kinds`: those whose sagas reach this step. `refuses`: every reason that it can return by itself, of the
     first kind. `modes`: the same for both where it is never run locally. `commits_by_itself`: its transaction has no
     border to stop at, because it is prepared and ended in statements of its own. `never`: faults, by their class, that
     cannot befall it. What undoes it, and whether it comes before the decision, `domain.steps` says.

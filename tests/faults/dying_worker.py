@@ -25,7 +25,7 @@ from workers.run import HOSTED, new_worker
 
 
 class Gate:
-    """Opens when every saga stands before it. A saga that waits at the border has a transaction open, and
+    """Opens when every saga waits at it. A saga that waits at the border has a transaction open, and
     no event of its shard is read behind that: choreographed orders that are still on their way would never arrive."""
 
     def __init__(self, awaited: set[str]) -> None:
@@ -59,7 +59,7 @@ class DoomedSaga:
             await self._meet(self._border)
         attempt.stop_at = self._meet
         result = await effect()
-        # What comes here has no transaction with borders: a read, or what commits by itself.
+        # An activity that gets here has no transaction with borders: it reads, or commits by itself.
         await self._meet(self._border)
         return result
 
@@ -78,7 +78,7 @@ async def main() -> None:
     databases, queue = plan["databases"], plan["queue"]
     missing = set(plan["activities"])
     gate = Gate(set(missing))
-    # All of them have to stand before the gate at once, on a machine that is slow too.
+    # All of them have to wait at the gate at once, on a machine that is slow too.
     task_slots.LIMIT_MIN, task_slots.REST_SECONDS_MAX = len(missing), task_slots.REST_SECONDS_MIN
     sagas = {
         saga_id: DoomedSaga(saga_id, activity, participant, Border(plan["border"]), missing, gate)

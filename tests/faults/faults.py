@@ -23,7 +23,7 @@ MANY = 5
 
 
 class Fault(ABC):
-    """Befalls the attempts of one activity of one saga; the saga's other activities pass by `beside`."""
+    """Hits the attempts of one activity of one saga; the saga's other activities go through `beside`."""
 
     name: str
     terminates = False
@@ -31,7 +31,7 @@ class Fault(ABC):
 
     @property
     def kind(self) -> str:
-        """What activities that it cannot befall call it."""
+        """Its name in the `never` of activities that it cannot hit."""
         return type(self).__name__
 
     def applies_to(self, activity: str) -> bool:
@@ -44,7 +44,7 @@ class Fault(ABC):
 
     @abstractmethod
     async def around(self, saga: WatchedSaga, attempt: Attempt, effect: Effect) -> Any:
-        """One attempt of the activity it befalls."""
+        """One attempt of the activity that it hits."""
 
     async def beside(self, saga: WatchedSaga, attempt: Attempt, effect: Effect) -> Any:
         """One attempt of any other activity."""
@@ -65,7 +65,7 @@ async def _fail(border: Border) -> None:
 
 
 class Nothing(Fault):
-    """For a saga whose order itself is what goes wrong."""
+    """No fault: the saga's order itself goes wrong."""
 
     name = "nothing"
 
@@ -104,7 +104,7 @@ class FailsAt(Fault):
 
         attempt.stop_at = stop_at
         await effect()
-        # What comes here has no transaction to break: a read, or what commits by itself.
+        # An activity that gets here has no transaction to break: it reads, or commits by itself.
         raise ApplicationError("the answer was lost", type="shard_unreachable")
 
 
@@ -216,14 +216,14 @@ class CommitsUnderItsUndo(Fault):
         except ApplicationError as error:
             if error.non_retryable:
                 raise
-            # On a machine this slow the server has ended the transaction while it was held. As any attempt, it is made
-            # again, behind its undo now.
+            # On a machine this slow the server has ended the transaction while it was held. Like any attempt, it is
+            # repeated, behind its undo now.
             return await effect()
         finally:
             saga.holding.set()
 
     async def beside(self, saga: WatchedSaga, attempt: Attempt, effect: Effect) -> Any:
-        # Where there is no order yet, it is the decision that bars it from ever being opened.
+        # If there is no order yet, the decision bars it from ever being opened.
         bars = (
             saga.aborting.is_set() and isinstance(attempt.request, DecideOrder) and saga.case.activity == "open_order"
         )

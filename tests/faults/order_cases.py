@@ -14,7 +14,7 @@ from tests.faults.declared import CHOREOGRAPHED, Kind
 from tests.faults.faults import Refuses
 from tests.support.world import World
 
-# What these refuse is wrong with the customer, not with the goods.
+# These refuse because of the customer, not of the goods.
 _OF_CUSTOMERS = ("open_order", "place_order", "hold_payment")
 NEAR, FAR = "a", "z"
 NEAR_QUANTITY, FAR_QUANTITY = 2, 3

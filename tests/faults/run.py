@@ -1,4 +1,4 @@
-"""`make battery`: the whole matrix, and what came of it as a table.
+"""`make battery`: the whole matrix, with its results as a table.
 
     python -m tests.faults.run [--only TEXT] [--broken barrier|decision|shield] [--sandbox] [--json]
 

@@ -54,7 +54,7 @@ _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_databa
 
 
 class WatchedSaga:
-    """`faults` is what was found wrong; empty is a pass."""
+    """`faults` lists what was found wrong; empty is a pass."""
 
     def __init__(
         self, about: Goods | Payment, world: World, client: Client, resting: Resting, ends_within_seconds: float
@@ -66,7 +66,7 @@ class WatchedSaga:
             self.saga_id, self.queue = order_saga.workflow_id(about.order.order_id), order_saga.TASK_QUEUE
         else:
             self.saga_id, self.queue = transfer.workflow_id(about.transfer), transfer.TASK_QUEUE
-        # What a worker must offer that carries all of it.
+        # The activities that a worker must offer to carry all of it.
         self.hosted = EVERY_SERVICE if self.is_choreographed else self.queue
         self.faults: list[str] = []
         self.befallen = 0
@@ -185,7 +185,7 @@ class WatchedSaga:
                 self.faults.append(f"the workflow failed: {error.cause}")
 
     async def _course(self) -> str:
-        """The last that became of whoever works on it, and what they wait for."""
+        """The latest state of the workflows that work on it, and what they wait for."""
         ids = await self._resting.workflow_ids(self.saga_id) if self.is_choreographed else [self.saga_id]
         return "; ".join([await self._course_of(each) for each in ids]) or "nobody works on it"
 
@@ -224,7 +224,7 @@ class WatchedSaga:
         return task
 
     async def settle(self) -> None:
-        """Everything that goes on beside the workflow has ended."""
+        """Waits for everything that goes on beside the workflow."""
         while self._background:
             task = self._background.pop()
             await asyncio.wait([task], timeout=SETTLES_WITHIN_SECONDS)

@@ -19,7 +19,7 @@ from shardwise.temporal.states import TemporalWorkflowStates
 from workers.run import HOSTED, Hosted
 
 EVERY_SERVICE = "every-service"
-"""What all four services offer, on one queue: for a worker that dies with all of an order's work."""
+"""The activities of all four services on one queue: for a worker that dies with all of an order's work."""
 POLL_SECONDS = 0.3
 
 

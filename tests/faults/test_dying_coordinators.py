@@ -139,7 +139,7 @@ async def _die(cases: CoordinatorCases) -> None:
     assert worker.returncode == -9
 
 
-async def test_the_next_worker_ends_them_all_with_nobodys_help(cases: CoordinatorCases) -> None:
+async def test_the_next_worker_ends_them_all_without_help(cases: CoordinatorCases) -> None:
     await cases.end_with_another_worker()
     for each in cases.doomed:
         await each.assert_whole(committed=not each.border.votes_no)

@@ -34,7 +34,7 @@ class Payment:
 
     @property
     def _at_target(self) -> bool:
-        """Whether what is wrong is wrong with the target."""
+        """Whether the fault is with the target."""
         return self.case.activity == "admit_transfer"
 
     @property

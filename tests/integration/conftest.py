@@ -12,7 +12,7 @@ from tests.support.world import World, lasting_world
 
 @pytest.fixture(scope="session")
 async def world(postgres_server: str, migrated_templates: Mapping[str, str]) -> AsyncIterator[World]:
-    """Three shards with a shop on them, for the whole session. Use customers and goods of your own."""
+    """Three shards with a shop on them, for the whole session. Each test makes customers and goods of its own."""
     async with lasting_world(postgres_server, migrated_templates) as made:
         yield made
 

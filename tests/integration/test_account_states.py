@@ -157,7 +157,7 @@ async def test_of_an_account_that_takes_on_nothing_new_nothing_is_available(worl
     assert (await read_account(world.router, asked.customer_id)).available.minor == 0
 
 
-async def test_what_was_promised_before_a_freeze_is_paid_and_received(world: World) -> None:
+async def test_money_held_or_admitted_before_a_freeze_is_paid_and_received(world: World) -> None:
     transfer = await transfer_across(world)
     assert (await world.transfers.open_transfer(OpenTransfer(transfer))).refusal is None
     assert (await world.transfers.admit_transfer(transfer)).refusal is None
@@ -273,14 +273,14 @@ async def test_closed_is_final(world: World, frozen_before: bool) -> None:
 
 
 @pytest.mark.parametrize("change", [freeze, unfreeze, close])
-async def test_an_account_that_is_nobodys_has_no_state_to_change(world: World, change: Change) -> None:
+async def test_an_account_that_belongs_to_no_customer_has_no_state_to_change(world: World, change: Change) -> None:
     await world.customer()
     for nobody in ("nobody", "equity/USD", "clearing/USD"):
         assert (await refusal(change_account(world.router, nobody, change))).code == "unknown_account"
 
 
 async def test_a_change_is_fenced(world: World) -> None:
-    """A shard that lost the account's bucket refuses the change, and does not judge it by what lies there."""
+    """A shard that lost the account's bucket refuses the change, and does not decide it by its own rows."""
     name = await world.customer("0.00")
     route = await world.customer_route(name)
     fence = "UPDATE ownership SET state = :state WHERE keyspace = 'bucket' AND slot = :slot"
@@ -370,7 +370,7 @@ async def test_a_freeze_and_an_admission_that_meet(world: World, freeze_first: b
 
 
 async def test_a_change_that_does_not_get_its_turn_is_refused_and_changes_nothing(world: World) -> None:
-    """Behind whoever keeps the account's row, as a prepared transaction does."""
+    """It waits for a transaction that keeps the account's row locked, as a prepared one does."""
     name = await world.customer()
     async with world.transaction(await world.customer_route(name)) as tx:
         await holds.lock_account(tx, name)

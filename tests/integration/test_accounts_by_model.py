@@ -1,4 +1,4 @@
-"""Accounts, holds and transfers on real shards, call by call beside a model that has the same rules in memory."""
+"""Accounts, holds and transfers on real shards, call by call compared with a model of the same rules in memory."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CHANGES = {"frozen": account_states.freeze, "open": account_states.unfreeze, "cl
 SHARDS = ("shard-1", "shard-1", "shard-2")
 CURRENCIES = ("USD", "USD", "USD", "EUR")
 
-# What the stories must have met to have said anything.
+# Answers that the stories must have met, or they prove too little.
 MET = {
     *(("open_account", answer) for answer in ("open", "frozen", "id_conflict", "account_closed")),
     *(("change", answer) for answer in ("open", "frozen", "closed", "account_closed", "unknown_account")),
@@ -65,7 +65,7 @@ STANDING = """
 
 
 class Story:
-    """One world's calls, drawn one by one; each must answer what the model does."""
+    """One world's calls, drawn one by one; each must return what the model returns."""
 
     def __init__(self, world: World, random: Random, met: Counter[tuple[str, str]]) -> None:
         self.world = world
@@ -184,7 +184,7 @@ class Story:
     # ── transfers ───────────────────────────────────────────────────────────────────────────────────────────
 
     async def begin_transfer(self) -> None:
-        """With so many of its steps in the workflow's order; the others may come in any, or never."""
+        """With so many of its steps in the workflow's order; the others may come in any order, or never."""
         source, target = self._any_account(), self._any_account()
         if source == target:
             return
@@ -258,7 +258,7 @@ class Story:
         await self._agree("admit", admit, self.books.admit(transfer), transfer)
 
     async def credit(self, transfer: Transfer) -> None:
-        """Only what is confirmed is ever asked to be credited; whether it was admitted, the call has to know."""
+        """Only a confirmed transfer is ever credited; the call itself must check that it was admitted."""
         if self.books.state_of(transfer) != CONFIRMED or self._is_local(transfer):
             return
 
@@ -269,7 +269,7 @@ class Story:
         await self._agree("credit", credit, self.books.credit(transfer), transfer)
 
     async def withdraw(self, transfer: Transfer) -> None:
-        """Only what is declined is ever asked to be withdrawn; whether it was admitted, the call has to know."""
+        """Only a declined transfer is ever withdrawn; the call itself must check that it was admitted."""
         if self.books.state_of(transfer) != DECLINED or self._is_local(transfer):
             return
 
@@ -323,7 +323,7 @@ class Story:
 
 
 def _expected(books: Books) -> set[tuple[Any, ...]]:
-    """What `STANDING` must answer."""
+    """The rows that `STANDING` must return."""
     return {
         *(
             ("account", name, x.state, None, x.posted, x.held, x.overdraft, x.version)
@@ -357,14 +357,14 @@ async def _answer_of(call: Callable[[], Awaitable[str]]) -> str:
 
 @pytest.fixture(scope="module")
 async def small_world(postgres_server: str, migrated_templates: Mapping[str, str]) -> AsyncIterator[World]:
-    """One with nothing else in it: it is looked at as a whole after each call."""
+    """One with nothing else in it: all of it is checked after each call."""
     async with lasting_world(postgres_server, migrated_templates) as made:
         yield made
 
 
 @pytest.fixture
 def met() -> Iterator[Counter[tuple[str, str]]]:
-    """How often each call was answered with what, in all stories together."""
+    """How often each call gave which answer, in all stories together."""
     counted: Counter[tuple[str, str]] = Counter()
     yield counted
     assert MET - set(counted) == set()

@@ -91,7 +91,7 @@ async def while_open(
     second: Callable[[], Awaitable[Refusal | int | None]],
     commit: bool = True,
 ) -> Refusal | int | None:
-    """What `second` answers when it starts while the transaction of `first` is still open."""
+    """The result of `second`, started while the transaction of `first` is still open."""
 
     with contextlib.suppress(RolledBack):
         async with step.world.transaction(step.route) as tx:
@@ -114,12 +114,12 @@ async def rolled_back(step: Step, call: Callable[[ShardTransaction], Awaitable[o
 # ── one after the other ─────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_do_runs_the_effect_and_answers_its_result(step: Step) -> None:
+async def test_do_runs_the_effect_and_returns_its_result(step: Step) -> None:
     assert await step.do(7) == 7
     assert await step.effects() == ["done"]
 
 
-async def test_do_again_answers_the_stored_result_whatever_it_would_answer_now(step: Step) -> None:
+async def test_do_again_returns_the_stored_result_whatever_it_would_return_now(step: Step) -> None:
     await step.do(7)
     assert await step.do(8) == 7
     assert await step.effects() == ["done"]
@@ -164,14 +164,14 @@ async def test_do_after_undo_never_runs(step: Step) -> None:
     assert await step.effects() == []
 
 
-async def test_do_after_do_and_undo_never_answers_the_stored_ok(step: Step) -> None:
+async def test_do_after_do_and_undo_never_returns_the_stored_ok(step: Step) -> None:
     await step.do(7)
     await step.undo()
     assert await step.do(7) == ALREADY_COMPENSATED
     assert await step.effects() == ["done", "undone"]
 
 
-async def test_a_refused_step_is_compensated_too_and_then_answers_that_it_was(step: Step) -> None:
+async def test_a_refused_step_is_compensated_too_and_then_returns_that_it_was(step: Step) -> None:
     assert await step.do(NO) == NO
     await step.undo()
     assert await step.do(NO) == ALREADY_COMPENSATED
@@ -224,14 +224,14 @@ async def test_of_many_undos_at_once_one_compensates(step: Step) -> None:
     assert await step.effects() == ["done", "undone"]
 
 
-async def test_dos_and_undos_in_a_heap_leave_the_step_undone(step: Step) -> None:
+async def test_many_dos_and_undos_at_once_leave_the_step_undone(step: Step) -> None:
     answers = await asyncio.gather(*(step.do(7) if n % 2 else step.undo() for n in range(8)))
     assert set(answers) <= {7, None, ALREADY_COMPENSATED}
     assert await step.effects() in ([], ["done", "undone"])
     assert await step.do(7) == ALREADY_COMPENSATED
 
 
-async def test_do_waits_for_the_do_in_flight_and_answers_its_result(step: Step) -> None:
+async def test_do_waits_for_the_do_in_flight_and_returns_its_result(step: Step) -> None:
     assert await while_open(step, lambda tx: step.do_in(tx, 7), lambda: step.do(8)) == 7
     assert await step.effects() == ["done"]
 

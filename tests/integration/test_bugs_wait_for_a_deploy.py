@@ -1,4 +1,4 @@
-"""What is no fault of the input fails a workflow's task, not the workflow: a deploy mends it, and the money goes on."""
+"""A bug of ours fails a workflow's task, not the workflow: a deploy mends it, and the money goes on."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class WithABug:
 class AsksForAPrice:
     @workflow.run
     async def run(self, request: PlaceOrder) -> str:
-        # In the history before it fails: what is asked for again is answered already.
+        # In the history before it fails: the replay finds its result there.
         found = await workflow.execute_activity("look_up", result_type=Order, start_to_close_timeout=WITHIN)
         return found.order_id
 

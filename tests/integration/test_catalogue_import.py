@@ -23,7 +23,7 @@ from stack.settings import Databases
 
 
 class Killed(BaseException):
-    """The process is no more."""
+    """Stands for the death of the process."""
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def products(count: int) -> list[Product]:
 
 
 async def on_shards(cluster: Cluster, query: str, **parameters: Any) -> dict[str, list[tuple[Any, ...]]]:
-    """By shard, the rows it answers; shards without rows are left out."""
+    """By shard, the rows that the query returns; shards without rows are left out."""
     found = {}
     for name, shard in cluster.primaries.items():
         async with shard.transaction() as connection:
@@ -142,7 +142,7 @@ async def test_the_same_rows_again_change_nothing(router: Router) -> None:
     assert await everything(router.cluster) == before
 
 
-async def test_what_was_sold_since_is_no_conflict(router: Router) -> None:
+async def test_goods_sold_since_the_import_are_no_conflict(router: Router) -> None:
     await import_products(router, [product(1)])
     await on_shards(router.cluster, "UPDATE stock SET on_hand = 2, version = 2")
     assert await import_products(router, [product(1)]) == Imported(total=1, imported=0, unchanged=1)

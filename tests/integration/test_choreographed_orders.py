@@ -30,7 +30,7 @@ async def order(world: World) -> ChoreographyByHand:
 
 
 async def brought_to(order: ChoreographyByHand, kind: EventKind) -> ChoreographyByHand:
-    """On the way to its confirmation."""
+    """Placed and stepped up to its confirmation."""
     assert await order.place() is None
     if kind is EventKind.ORDER_PLACED:
         return order
@@ -84,7 +84,7 @@ async def test_what_the_outbox_carries_is_what_the_row_knows(world: World, order
     assert count > len(mine)
 
 
-async def test_the_whole_way_moves_the_money_and_the_goods(world: World, order: ChoreographyByHand) -> None:
+async def test_all_steps_together_move_the_money_and_the_goods(world: World, order: ChoreographyByHand) -> None:
     await brought_to(order, EventKind.PAYMENT_HELD)
     assert await world.money_of(order.order.customer_id) == (10000, 1000)
     assert (await order.decide()).outcome is SagaOutcome.CONFIRMED

@@ -46,7 +46,7 @@ _numbers = itertools.count(1)
 
 
 class Office:
-    """Nothing runs but what a test starts by `open`."""
+    """Nothing runs except what a test starts by `open`."""
 
     def __init__(self, world: World, client: Client) -> None:
         self.world = world
@@ -72,7 +72,7 @@ class Office:
         return [ReactorStarter(shard, self.client) for shard in self.world.cluster.primaries.values()]
 
     async def order(self, balance: str = "100.00", style: Style = Style.CHOREOGRAPHED) -> Order:
-        """Of 2.00, over goods on two shards."""
+        """An order of 2.00, over goods on two shards."""
         goods = {await self.world.product(near): 1 for near in "az"}
         wanted = self.world.order(await self.world.customer(balance), goods)
         return replace(wanted, order_id=f"service-{next(_numbers)}", style=style)
@@ -237,13 +237,13 @@ async def test_many_orders_of_a_file_are_counted_by_how_they_end(office: Office)
 # ── its path ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_the_path_of_an_order_goes_from_hand_to_hand(office: Office) -> None:
+async def test_the_trace_of_an_order_goes_from_reactor_to_reactor(office: Office) -> None:
     order = await office.order()
     async with office.open():
         await office.service().place_order(order, SECONDS)
         await until(lambda: _at_rest(office))
         await until(lambda: _nobody_runs(office, order))
-        # Asked for once more, to be led by a workflow: which finds that it is not, and is no part of its path.
+        # Placed once more, as an orchestrated order: that workflow finds the other style, and is no part of the trace.
         led = OrderSagas(Workflows(office.connections.temporal), Settings())
         repeated = await led.carry_out(replace(order, style=Style.ORCHESTRATED), "shard-1", SECONDS)
         assert repeated is not None
@@ -273,7 +273,7 @@ async def test_the_path_of_an_order_goes_from_hand_to_hand(office: Office) -> No
     assert "DECIDED: confirmed" in drawn.getvalue()
 
 
-async def test_the_path_of_a_refused_order_goes_back_again(office: Office) -> None:
+async def test_the_trace_of_a_refused_order_goes_back_again(office: Office) -> None:
     order = await office.order(balance="1.99")
     async with office.open():
         await office.service().place_order(order, SECONDS)
@@ -335,7 +335,7 @@ async def test_a_confirmed_order_cannot_be_cancelled(office: Office) -> None:
         assert (await office.service().cancel(order.order_id, SECONDS)).status is OrderStatus.CONFIRMED
 
 
-async def test_an_order_that_nobody_has_begun_is_cancelled_when_somebody_does(office: Office) -> None:
+async def test_an_order_that_no_worker_has_begun_is_cancelled_when_one_begins_it(office: Office) -> None:
     order = await office.order()
     await office.service().place_order(order, 0)
     assert (await office.service().cancel(order.order_id, 0.1)).status is OrderStatus.PENDING
@@ -358,7 +358,7 @@ async def _is_listed_as_stuck(office: Office, order: Order) -> bool:
     return order.order_id in (await styles.stuck_order_ids() or ())
 
 
-async def test_a_stuck_order_is_listed_and_goes_on_when_it_is_prodded(office: Office) -> None:
+async def test_a_stuck_order_is_listed_and_goes_on_after_a_retry(office: Office) -> None:
     order = await office.order()
     shards = office.world.cluster.primaries
     async with office.open():
@@ -377,7 +377,7 @@ async def test_a_stuck_order_is_listed_and_goes_on_when_it_is_prodded(office: Of
         assert (await service.retry(order.order_id, 1))[1] is False
 
 
-async def test_an_order_that_nobody_works_on_goes_on_from_its_row_when_it_is_prodded(office: Office) -> None:
+async def test_an_order_that_nobody_works_on_goes_on_from_its_row_after_a_retry(office: Office) -> None:
     order = await office.order()
     await office.service().place_order(order, 0)
     async with services(office.client, office.world.router, Settings()):
@@ -408,7 +408,7 @@ async def test_from_its_acceptance_to_its_end_an_order_is_in_flight_and_nothing_
     await office.service().place_order(order, 0)
     assert await _in_flight(office) == (True, {saga_id})
     async with services(office.client, office.world.router, Settings()):
-        # Nobody reads the events: what is at work is what is unread.
+        # Nobody reads the events, so the order is at work as long as one is unread.
         await until(lambda: _has_row(office, order))
         await until(lambda: _nobody_runs(office, order))
         assert await _in_flight(office) == (True, {saga_id})
@@ -475,7 +475,7 @@ async def test_a_confirmed_order_that_was_not_shipped_or_paid_out_is_recovered(
     for reactor in lost[1:]:
         await office.terminate(reactor, order, 4)
     if len(lost) == 1:
-        # The other one does its work first; a worker would find only that one.
+        # The other reactor does its work first, so that a worker finds only this one.
         async with office.open():
             await until(lambda: _nobody_runs(office, order))
     assert set((await office.audit()).abandoned) == {f"order/{order.order_id}"}

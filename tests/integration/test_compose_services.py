@@ -45,7 +45,7 @@ class Containers:
     folder: Path
 
     async def run(self, service: str, *command: str) -> asyncio.subprocess.Process:
-        """`command` in place of the service's own. In an empty folder, as where the image is run."""
+        """`command` in place of the service's own. In an empty folder, as in the container."""
         described = SERVICES[service]
         arguments = [*(command or described["command"])]
         if described["image"] == "shardwise":

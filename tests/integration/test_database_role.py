@@ -91,7 +91,7 @@ async def test_it_can_log_in_and_see_statistics_and_is_nothing_else(owners: Clus
         "ALTER SYSTEM SET fsync = off",
     ],
 )
-async def test_what_no_worker_needs_is_denied(cluster: Cluster, statement: str) -> None:
+async def test_statements_that_no_worker_needs_are_denied(cluster: Cluster, statement: str) -> None:
     with pytest.raises(DBAPIError) as caught:
         async with cluster.primaries["shard-1"].autocommit() as connection:
             await connection.exec_driver_sql(statement)
@@ -177,7 +177,7 @@ def noting(statements: list[str]) -> Callable[..., None]:
     return note
 
 
-async def test_nobody_makes_a_superuser_the_role(cluster_dsns: Databases, owners: Cluster) -> None:
+async def test_a_superuser_is_refused_as_the_role(cluster_dsns: Databases, owners: Cluster) -> None:
     name = f"second_owner_{next(_numbers)}"
     async with owners.catalog.transaction() as connection:
         await connection.exec_driver_sql(f"CREATE ROLE {name} SUPERUSER LOGIN PASSWORD 'drawn'")
@@ -250,7 +250,7 @@ async def test_an_owner_that_may_make_no_role_is_refused(
 
 
 @pytest.mark.parametrize("name", ["", "public", "pg_evil", "x" * 70])
-async def test_what_can_be_no_role_is_refused_before_anything_is_made(
+async def test_a_name_that_cannot_be_a_role_is_refused_before_anything_is_made(
     landlord: tuple[Databases, Databases], owners: Cluster, name: str
 ) -> None:
     owned, databases = landlord
@@ -288,7 +288,7 @@ async def asked(_: str) -> Coordinator:
     return Coordinator.AT_WORK
 
 
-async def test_what_the_old_role_left_in_doubt_is_ended_before_the_new_one_takes_over(
+async def test_transactions_that_the_old_role_left_in_doubt_are_ended_before_the_new_one_takes_over(
     cluster_dsns: Databases, owners: Cluster
 ) -> None:
     world = World(owners)
@@ -311,12 +311,12 @@ async def _is_usable(transfer: TransferByHand) -> None:
     assert (await transfer.commit(SOURCE)).is_committed
 
 
-async def test_what_cannot_be_ended_is_named_and_nothing_is_handed_over(
+async def test_a_transaction_that_cannot_be_ended_is_named_and_nothing_is_handed_over(
     cluster_dsns: Databases, owners: Cluster
 ) -> None:
     transfer = await new_transfer(World(owners))
     await transfer.prepare_both()
-    # The role itself migrates: it owns nothing of this, and may not end it.
+    # The role itself migrates: it owns none of these transactions, and may not end them.
     with pytest.raises(Refused, match=f"{transfer.gid(SOURCE)} of shardwise"):
         await migrate_databases(cluster_dsns, silent, cluster_dsns, asked)
     assert len(await transfer.prepared()) == 2

@@ -1,4 +1,4 @@
-"""The embedded stack on its real servers: what survives which kill, and what is never touched."""
+"""The embedded stack on its real servers: what survives each kill, and what is never touched."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def stack(settings: Settings) -> AsyncIterator[EmbeddedStack]:
 
 @pytest.fixture
 async def running(stack: EmbeddedStack) -> StackStatus:
-    """The stack with everything up, however the test before left it."""
+    """The stack with everything up, whatever state the test before left it in."""
     await start(stack)
     return await stack.status()
 
@@ -150,7 +150,7 @@ async def test_down_leaves_no_process_and_up_finds_the_data(stack: EmbeddedStack
     assert await execute(before.shards["shard-2"], "SELECT value FROM kept") == [(7,)]
 
 
-async def test_in_a_stack_of_before_the_owners_workers_end_and_a_role_is_drawn_once(
+async def test_in_a_stack_of_an_earlier_release_the_owners_workers_end_and_a_role_is_made_once(
     stack: EmbeddedStack, settings: Settings, running: StackStatus
 ) -> None:
     record = StackRecord.load(settings.data_dir)
@@ -209,7 +209,7 @@ async def test_a_frozen_worker_is_not_up(stack: EmbeddedStack, running: StackSta
     pid = pids(running)["worker-1"]
     os.kill(pid, signal.SIGSTOP)
     try:
-        async for _ in attempts(30):  # The kernel stops it when it next has its turn.
+        async for _ in attempts(30):  # The kernel stops it when it is next scheduled.
             if psutil.Process(pid).status() == psutil.STATUS_STOPPED:
                 break
         frozen = await stack.status()
@@ -331,7 +331,7 @@ async def test_a_first_start_killed_at_any_point_is_repaired_by_the_next(tmp_pat
     again = EmbeddedStack(data_dir, Settings(data_dir=data_dir))
     try:
         await _kill_once_there_is(data_dir, postgres / ".template.new" / "base")
-        # Too short to be met from outside.
+        # Too short to be hit from outside.
         copying = await asyncio.create_subprocess_exec(
             sys.executable, "-c", FIRST_START, str(data_dir), ".shard-1.new/global"
         )
@@ -371,7 +371,7 @@ async def test_root_drops_to_an_ordinary_user_where_namespaces_are_forbidden(mon
             assert not home.exists() or list(home.iterdir()) == []
 
 
-def test_temporal_is_given_a_name_where_its_user_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_temporal_gets_a_user_name_if_its_user_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("USER", raising=False)
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setenv("TEMPORAL_ADDRESS", "elsewhere:7233")

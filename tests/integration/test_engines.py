@@ -135,7 +135,7 @@ async def test_a_transaction_that_is_left_open_is_ended_by_the_server(database: 
 
 
 @pytest.mark.parametrize("wrong", ["database", "user", "ssl"])
-async def test_an_address_that_leads_nowhere_is_a_fault_of_the_settings(postgres_server: str, wrong: str) -> None:
+async def test_an_address_that_leads_nowhere_is_reported_as_a_bad_setting(postgres_server: str, wrong: str) -> None:
     head, _, host = postgres_server.partition("@")
     dsns = {
         "database": sibling(postgres_server, "nowhere"),
@@ -161,7 +161,7 @@ async def test_a_database_without_our_tables_is_one_to_migrate(fresh_database: F
     await empty.close()
 
 
-async def test_another_shards_database_answers_nothing(cluster_dsns: Databases) -> None:
+async def test_another_shards_database_is_refused(cluster_dsns: Databases) -> None:
     swapped = Database("shard-1", cluster_dsns.shards["shard-2"], pool_size=1, check_name=True)
     for transaction in (swapped.transaction, swapped.snapshot, swapped.transaction):
         with pytest.raises(InvalidInput, match=r"shard-1 that is shard-2"):

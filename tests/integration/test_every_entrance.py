@@ -1,4 +1,4 @@
-"""The contract, driven by a client that has JSON and no class of ours; and whatever else may be started instead.
+"""The contract, driven by a client that has JSON and no class of ours; and all starts that it does not allow.
 
 One installation for the whole file: three shards, a Temporal server, a worker on every queue.
 """
@@ -53,7 +53,7 @@ from workflows.entrance.refused_start import REFUSED
 T = TypeVar("T")
 
 SECONDS_MAX = 30
-# By the server's clock, from its start to its end, forty at once.
+# By the server's clock, from a workflow's start to its end, forty at once.
 REFUSED_WITHIN = timedelta(seconds=10)
 # A Temporal server that is starved of CPU can lose a task on its way to the worker, and gives it again after this time;
 # without it, after ten seconds.
@@ -90,7 +90,7 @@ class Entrances:
         )
 
     async def rows(self) -> dict[str, int]:
-        """Of every table of every database."""
+        """The number of rows of every table of every database."""
         counted = {}
         for database in self.world.cluster.databases:
             async with database.transaction() as connection:
@@ -157,7 +157,7 @@ async def test_the_contract_is_what_a_plain_client_gets(entrances: Entrances) ->
 
 
 async def _say(entrances: Entrances, block: Block) -> bool:
-    """Whether it is something that came back."""
+    """Returns whether the block shows something that comes back."""
     match block.about:
         case ("start", _, queue, workflow_id):
             if queue in ("orders", "transfers") and workflow_id != "in-doubt-sweeper":
@@ -208,7 +208,7 @@ def payload(document: Any, encoding: str = "json/plain") -> Payload:
 
 
 GOOD = {each.workflow_type: each for each in reversed(starts()) if each.workflow_id != "order/web-1000"}
-# What names a start, and is another one for each.
+# The fields that name a start, and differ in each.
 NAMED = ("web-1001", "web-1003", "web-1004", "rent-1", "payroll", "shard-1")
 BY_ITSELF = ("OutboxRelay", "ReadModelRebuild", "InDoubtSweeper", "InDoubtRecovery")
 
@@ -274,7 +274,7 @@ def all_bad() -> list[Bad]:
         found.append(Bad("another id", replace(own, workflow_id=f"{own.workflow_id.replace('-', '_')}x"), given))
         request = ENTRANCES[start.workflow_type].request
         for n, (what, document) in enumerate(mutations(request, start.document) if request is not None else ()):
-            # All reactors take the same: they share the mutations of what that is.
+            # All reactors take the same input, so they share its mutations.
             if start in reactors and n % len(reactors) != reactors.index(start):
                 continue
             own = numbered(replace(start, document=document), len(found))
@@ -283,7 +283,7 @@ def all_bad() -> list[Bad]:
 
 
 async def refused(entrances: Entrances, bad: Bad) -> str:
-    """The sentence with which it was."""
+    """The message with which it was refused."""
     failure = await _failure(await entrances.start_raw(bad.start, bad.payloads))
     assert failure["type"] == "invalid_input", (bad, failure)
     assert failure["message"]
@@ -291,7 +291,7 @@ async def refused(entrances: Entrances, bad: Bad) -> str:
     return str(failure["message"])
 
 
-async def test_what_no_rule_allows_is_refused_and_leaves_nothing(entrances: Entrances) -> None:
+async def test_a_start_that_no_rule_allows_is_refused_and_leaves_nothing(entrances: Entrances) -> None:
     before = await entrances.rows()
     turns = asyncio.Semaphore(AT_ONCE_MAX)
     alone = {name: asyncio.Lock() for name in BY_ITSELF}
@@ -408,7 +408,7 @@ async def test_a_search_attribute_that_a_client_has_set_makes_no_refused_start(e
     assert start.workflow_id in [each.saga_id async for each in states.listed()]
 
 
-async def test_a_shard_that_nobody_has_is_no_shard(entrances: Entrances) -> None:
+async def test_a_shard_that_does_not_exist_is_refused(entrances: Entrances) -> None:
     before = await entrances.rows()
     for start in (
         Start("OutboxRelay", "outbox", "outbox-relay/shard-9", {"shard": "shard-9"}),
@@ -477,8 +477,8 @@ async def _count(handle: WorkflowHandle[Any, Any], kind: EventType.ValueType) ->
     return sum(event.event_type == kind for event in (await handle.fetch_history()).events)
 
 
-async def test_a_query_with_an_argument_hurts_nobody(entrances: Entrances) -> None:
-    """What can be read is not looked at."""
+async def test_a_query_with_an_argument_does_no_harm(entrances: Entrances) -> None:
+    """A readable argument is ignored."""
     handle = entrances.client.get_workflow_handle("transfer-batch/payroll")
     for _, payloads in BAD_UPDATES:
         with contextlib.suppress(WorkflowQueryFailedError):

@@ -1,4 +1,4 @@
-"""An order that was left after any of its steps is undone as if it had never been; late calls change nothing."""
+"""An order abandoned after any of its steps is undone as if it had never been; late calls change nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is in doubt and left behind: found on all shards, and ended by the decision, else by the participants' rows."""
+"""Abandoned transactions in doubt: found on all shards, and ended by the decision, else by the participants' rows."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def _sweep(
 
 
 def _outcomes(report: InDoubtReport, transfer: TransferByHand) -> dict[str, ParticipantOutcome]:
-    """By gid; that all of it is this transfer's."""
+    """By gid, and asserts that all of them are this transfer's."""
     assert {each.saga_id for each in report.resolved} <= {transfer.transfer.saga_id}
     return {each.gid: each.outcome for each in report.resolved}
 
@@ -62,7 +62,7 @@ def _lost(databases: Databases, *names: str) -> Cluster:
 
 
 @pytest.mark.parametrize("prepared", [[SOURCE], [TARGET], [SOURCE, TARGET]], ids=str)
-async def test_what_nobody_ever_decided_is_aborted(world: World, prepared: list[str]) -> None:
+async def test_a_transfer_that_nobody_ever_decided_is_aborted(world: World, prepared: list[str]) -> None:
     transfer = await new_transfer(world)
     for participant in BOTH:
         if participant in prepared:
@@ -76,12 +76,12 @@ async def test_what_nobody_ever_decided_is_aborted(world: World, prepared: list[
     assert await transfer.money() == (100_00, 0)
     reason = await world.rows("shard-1", "SELECT reason FROM transfer")
     assert reason == [("coordinator_lost",)]
-    # Nothing of it can come late.
+    # None of its steps can come late.
     assert not any([(await transfer.prepare(each)).is_yes for each in BOTH])
     assert await _sweep(world) == InDoubtReport([], [], [])
 
 
-async def test_what_was_decided_is_committed_though_nobody_had_begun_to(world: World) -> None:
+async def test_a_decided_transfer_is_committed_though_nobody_had_begun_to(world: World) -> None:
     transfer = await new_transfer(world)
     await transfer.prepare_both()
     report = await _sweep(world, Coordinator.COMMITTING)
@@ -97,7 +97,7 @@ async def test_a_decision_to_abort_is_carried_out(world: World) -> None:
 
 
 @pytest.mark.parametrize("known", [Coordinator.GONE, Coordinator.ABORTING, Coordinator.COMMITTING])
-async def test_where_the_source_has_committed_the_rest_is_committed(world: World, known: Coordinator) -> None:
+async def test_if_the_source_has_committed_the_rest_is_committed(world: World, known: Coordinator) -> None:
     transfer = await new_transfer(world)
     await transfer.prepare_both()
     await transfer.by_hand(SOURCE, "COMMIT")
@@ -107,7 +107,7 @@ async def test_where_the_source_has_committed_the_rest_is_committed(world: World
 
 
 @pytest.mark.parametrize("known", [Coordinator.GONE, Coordinator.COMMITTING])
-async def test_where_the_source_was_declined_the_rest_is_rolled_back(world: World, known: Coordinator) -> None:
+async def test_if_the_source_was_declined_the_rest_is_rolled_back(world: World, known: Coordinator) -> None:
     transfer = await new_transfer(world)
     await transfer.prepare(TARGET)
     await transfer.abort(SOURCE, _CANCELLED)
@@ -116,7 +116,7 @@ async def test_where_the_source_was_declined_the_rest_is_rolled_back(world: Worl
     assert (await transfer.states(), await transfer.money()) == (("declined", "withdrawn"), (100_00, 0))
 
 
-async def test_what_a_workflow_is_at_work_on_is_left_alone(world: World) -> None:
+async def test_a_transfer_that_a_workflow_works_on_is_left_alone(world: World) -> None:
     transfer = await new_transfer(world)
     await transfer.prepare_both()
     report = await _sweep(world, Coordinator.AT_WORK)
@@ -134,7 +134,7 @@ async def test_a_young_transaction_is_left_to_its_coordinator(world: World) -> N
 
 
 @pytest.mark.parametrize(("prepared", "lost"), [(SOURCE, "shard-2"), (TARGET, "shard-1")])
-async def test_what_may_be_committed_where_nobody_answers_waits(
+async def test_a_transfer_that_an_unreachable_shard_may_have_committed_waits(
     world: World, cluster_dsns: Databases, prepared: str, lost: str
 ) -> None:
     transfer = await new_transfer(world)
@@ -161,7 +161,7 @@ async def test_the_source_is_committed_though_the_target_does_not_answer(world: 
     assert await transfer.money() == (70_00, 30_00)
 
 
-async def test_what_no_shard_can_explain_is_rolled_back_once_all_of_them_were_asked(
+async def test_a_transaction_that_no_shard_can_explain_is_rolled_back_once_all_of_them_were_asked(
     world: World, cluster_dsns: Databases
 ) -> None:
     gid = f"shardwise:transfer/nobody/{next(_numbers)}:target"
@@ -190,7 +190,7 @@ async def _prepare_by_hand(world: World, gid: str) -> None:
         await connection.exec_driver_sql(f"PREPARE TRANSACTION '{gid}'")
 
 
-async def test_a_dry_run_says_the_same_and_does_nothing(world: World) -> None:
+async def test_a_dry_run_reports_the_same_and_does_nothing(world: World) -> None:
     transfer = await new_transfer(world)
     await transfer.prepare_both()
     await _prepare_by_hand(world, "shardwise:transfer/a/b:source")
@@ -200,7 +200,7 @@ async def test_a_dry_run_says_the_same_and_does_nothing(world: World) -> None:
     assert len(dry.resolved) == 3
 
 
-async def test_one_that_cannot_be_ended_keeps_no_other_from_its_end(world: World) -> None:
+async def test_a_transaction_that_cannot_be_ended_keeps_no_other_from_its_end(world: World) -> None:
     stuck, other = await new_transfer(world), await new_transfer(world)
     for transfer in (stuck, other):
         await transfer.prepare_both()

@@ -18,7 +18,7 @@ from stack.settings import Databases
 
 
 class Killed(BaseException):
-    """The process is no more."""
+    """Stands for the death of the process."""
 
 
 SKUS = [f"SKU-{number:03}" for number in range(9)]
@@ -215,7 +215,7 @@ def _die_before_shards(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(map_store, "install_ownership", die)
 
 
-async def test_a_catalog_that_comes_back_older_is_noticed_changes_nothing_and_learns_from_the_shards(
+async def test_a_catalog_restored_to_before_is_noticed_changes_nothing_and_learns_from_the_shards(
     cluster: Cluster,
 ) -> None:
     before = await copied_map(cluster)
@@ -247,7 +247,7 @@ async def test_a_new_catalog_learns_all_of_the_map_from_the_shards(cluster: Clus
     assert await load_map(cluster.catalog) == newest
 
 
-async def test_a_shard_that_comes_back_older_is_given_again_what_is_its_own(cluster: Cluster) -> None:
+async def test_a_shard_restored_to_before_gets_its_own_slots_again(cluster: Cluster) -> None:
     await pin_accounts(cluster, [f"merchant.{number}" for number in range(9)])
     shard = cluster.primaries["shard-2"]
     async with shard.transaction() as connection:

@@ -1,4 +1,4 @@
-"""Migrations: what they make is what the tables say, whoever runs them, however often, and at the same time."""
+"""Migrations: they make what the table definitions say, however often they run, and at the same time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order's row: one decision, whoever asks and whenever, and the money that hangs on it."""
+"""The order's row: one decision, whoever requests it and when, and the money that depends on it."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def test_a_refused_opening_leaves_an_undecided_row_without_a_hold(world: W
     await saga.open()
     assert await world.state_of(saga.order) == "pending"
     assert await hold_of(saga) == []
-    # What it waited for came too late: the answer is the stored one.
+    # The money came too late: the answer is the stored one.
     await world.everywhere("UPDATE account SET overdraft = 100000 WHERE id = :id", id=saga.order.customer_id)
     refusal = await saga.open()
     assert refusal is not None
@@ -182,7 +182,7 @@ async def test_a_decision_before_the_opening_bars_it(world: World, saga: SagaByH
     assert await world.money_of(saga.order.customer_id) == (10000, 0)
 
 
-async def test_a_wish_to_confirm_what_is_not_there_bars_the_opening_too(world: World, saga: SagaByHand) -> None:
+async def test_a_confirmation_of_an_order_without_a_row_bars_the_opening_too(world: World, saga: SagaByHand) -> None:
     assert await saga.decide() == Decision(SagaOutcome.ABSENT, ALREADY_COMPENSATED)
     assert await saga.open() == ALREADY_COMPENSATED
     assert await world.money_of(saga.order.customer_id) == (10000, 0)
@@ -199,7 +199,7 @@ async def test_without_a_row_of_many_reasons_at_once_one_stays(saga: SagaByHand)
     assert len(set(answers)) == 1
 
 
-async def test_after_an_unknown_customer_the_decision_answers_at_once(world: World) -> None:
+async def test_after_an_unknown_customer_the_decision_returns_at_once(world: World) -> None:
     saga = await world.saga(unopened(world, "nobody"))
     refusal = await saga.open()
     assert refusal is not None
@@ -271,7 +271,7 @@ async def test_an_order_opened_between_two_statements_of_the_decision_is_no_dama
     assert await world.state_of(saga.order) == "pending"
 
 
-async def test_whatever_the_moment_no_payment_stays_held_behind_an_abort(world: World) -> None:
+async def test_whenever_the_abort_comes_no_payment_stays_held(world: World) -> None:
     customer_id = await world.customer("1000.00")
     for _ in range(10):
         saga = await world.saga(world.order(customer_id, {"a": 10}))
@@ -341,5 +341,5 @@ async def test_why_an_order_without_a_row_was_refused_is_kept_beside_its_id(worl
         assert (await order_lookup.read(tx, [order.order_id]))[order.order_id].refusal == NO_STOCK
 
 
-async def test_nothing_is_left_that_should_not_be(world: World) -> None:
+async def test_no_invariant_is_violated_in_the_end(world: World) -> None:
     assert await world.violations() == []

@@ -82,7 +82,9 @@ async def test_a_transaction_that_draws_its_ids_first_and_commits_last_is_read_l
     assert (found, more) == (["slow", "quick"], False)
 
 
-async def test_what_is_prepared_hides_what_came_after_it_and_the_lag_says_so(cluster: Cluster, shard: Database) -> None:
+async def test_a_prepared_transaction_hides_later_events_and_the_lag_reports_it(
+    cluster: Cluster, shard: Database
+) -> None:
     async with prepared(shard, "in doubt"):
         async with shard.transaction() as connection:
             await append(connection, "behind")
@@ -96,7 +98,7 @@ async def test_what_is_prepared_hides_what_came_after_it_and_the_lag_says_so(clu
     assert (found, more) == (["in doubt", "behind"], False)
 
 
-async def test_a_call_of_the_relay_answers_where_everybody_stands(cluster: Cluster, shard: Database) -> None:
+async def test_a_call_of_the_relay_returns_the_position_of_every_consumer(cluster: Cluster, shard: Database) -> None:
     async with shard.transaction() as connection:
         await append(connection, "one", "two")
         await move_position(connection, REACTORS, str(2**40))
@@ -129,7 +131,7 @@ async def test_a_position_goes_only_forward(shard: Database) -> None:
         assert await read_position(connection, REACTORS) == "100"
 
 
-async def test_what_the_slowest_needs_is_kept(cluster: Cluster, shard: Database) -> None:
+async def test_events_that_the_slowest_consumer_needs_are_kept(cluster: Cluster, shard: Database) -> None:
     async with shard.transaction() as connection:
         await append(connection, "one")
     projector = Projector(shard, cluster.read_model)

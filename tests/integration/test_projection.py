@@ -41,7 +41,7 @@ OUT_OF_STOCK = Refusal(Reason.OUT_OF_STOCK, "nothing left")
 
 
 class Died(BaseException):
-    """In the place of a process that is killed: nothing behind it runs, and its transactions are rolled back."""
+    """Stands for a process that is killed: nothing after it runs, and its transactions are rolled back."""
 
 
 async def confirmed_order(world: World, near: str = "a", shard: str | None = None) -> SagaByHand:
@@ -107,8 +107,8 @@ async def test_events_that_are_read_again_change_nothing(world: World) -> None:
     assert await everything(world) == before
 
 
-async def test_what_commits_last_though_its_ids_came_first_is_not_skipped(world: World) -> None:
-    """Red without the horizon: the reader of ids would have passed this order's before its transaction ended."""
+async def test_a_transaction_that_commits_last_though_its_ids_came_first_is_not_skipped(world: World) -> None:
+    """Fails without the horizon: a reader by ids would have passed this order's before its transaction ended."""
     customer, sku = await world.customer(shard="shard-1"), await world.product()
     late, early = [await world.saga(world.order(customer, {sku: 1})) for _ in range(2)]
     route = await world.customer_route(customer)
@@ -137,7 +137,9 @@ async def test_what_commits_last_though_its_ids_came_first_is_not_skipped(world:
     await late.open()
 
 
-async def test_what_dies_between_read_and_write_is_read_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_events_are_read_again_if_the_reader_dies_between_read_and_write(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await project(world)
     before = await everything(world)
     saga = await confirmed_order(world, shard="shard-1")
@@ -253,7 +255,7 @@ async def test_a_poison_event_is_parked_with_its_reason_and_the_rest_goes_on(
 
 @pytest.mark.parametrize("aggregate", ["order", "parcel", "a name that no index holds"])
 async def test_a_key_that_no_index_holds_is_parked_under_another(world: World, aggregate: str) -> None:
-    """Random: what Postgres could compress an index would hold."""
+    """Random, since an index would hold what Postgres can compress."""
     long = secrets.token_hex(10_000)
     aggregate = long if aggregate.startswith("a name") else aggregate
     async with world.cluster.primaries["shard-1"].transaction() as connection:
@@ -272,7 +274,7 @@ async def test_a_key_that_no_index_holds_is_parked_under_another(world: World, a
     assert await projector.retry_parked(Version.LIVE) >= 1
 
 
-async def test_what_the_read_model_refuses_is_parked_alone_and_comes_back_when_it_can(world: World) -> None:
+async def test_an_event_that_the_read_model_refuses_is_parked_alone_and_comes_back_when_it_can(world: World) -> None:
     bad, good = [await confirmed_order(world, shard="shard-1") for _ in range(2)]
     refuse = f"ALTER TABLE live.order_details ADD CONSTRAINT of_a_test CHECK (id <> '{bad.order.order_id}')"
     await read(world, refuse)
@@ -375,7 +377,7 @@ async def test_a_server_that_is_slow_full_or_in_a_deadlock_parks_nothing(world: 
 async def test_ids_that_no_rule_would_let_in_are_projected_like_others(
     postgres_server: str, migrated_templates: Mapping[str, str]
 ) -> None:
-    """Whatever brought them in: keys joined by spaces came back as other keys, and stopped the shard's projection."""
+    """Keys that were joined by spaces came back as other keys, and stopped the shard's projection."""
     async with lasting_world(postgres_server, migrated_templates) as world:
         for shard in world.cluster.primaries:
             await world.as_owner(
@@ -401,7 +403,7 @@ async def statement_sum(world: World, account_id: str) -> int:
     return int(total)
 
 
-async def test_a_later_event_of_what_is_parked_tries_again(world: World) -> None:
+async def test_a_later_event_of_a_parked_aggregate_tries_again(world: World) -> None:
     customer = await world.customer(shard="shard-3")
     async with world.cluster.primaries["shard-3"].transaction() as connection:
         await append(connection, "customer", customer, 2)

@@ -105,7 +105,7 @@ async def filled(fresh_cluster: FreshCluster) -> AsyncIterator[Database]:
 
 async def vacuumed(database: Database) -> None:
     """As autovacuum leaves tables: sums over an index alone need to know which pages all can see. Not all can while
-    somebody looks, or the commit is not on the disk yet."""
+    another snapshot is open, or the commit is not on the disk yet."""
     pages = "SELECT relallvisible FROM pg_class WHERE oid = CAST('live.statement_line' AS regclass)"
     async with database.autocommit() as connection:
         async for _ in attempts(30):
@@ -131,7 +131,7 @@ def executed(database: Database) -> Iterator[list[tuple[str, Any]]]:
 
 
 async def plan_of(database: Database, query: Query[Any]) -> dict[str, Any]:
-    """As the planner makes it for the query's one statement, when it is asked with these values."""
+    """The plan that the planner makes for the query's one statement with these values."""
     with executed(database) as seen:
         await ReadModel(database).run(query)
     [(statement, parameters)] = seen
@@ -149,7 +149,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def read_whole(plan: dict[str, Any]) -> set[str]:
-    """The tables that are."""
+    """The tables that the plan reads as a whole."""
     scans = [(node["Relation Name"], node["Node Type"]) for node in nodes(plan) if "Relation Name" in node]
     assert scans
     return {table for table, how in scans if how == "Seq Scan"}
@@ -183,7 +183,7 @@ async def test_balances_are_summed_over_the_index_alone(filled: Database) -> Non
 
 
 async def test_a_query_without_its_index_would_be_found(filled: Database) -> None:
-    """The planner does choose to read whole tables here, where nothing else is left."""
+    """The planner does read whole tables here if nothing else is left."""
     await run(filled, "DROP INDEX live.order_details_customer", "ANALYZE")
     try:
         plan = await plan_of(filled, _orders(OrderFilter(customer_id="nobody"), PAGE))

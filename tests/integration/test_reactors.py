@@ -31,7 +31,7 @@ from workflows.interfaces import PlaceChoreographed
 from workflows.orders.placement import PlaceChoreographedOrder
 
 SHARD = "shard-2"
-# What the index of the outbox holds, and the one of what is parked would not. Random: it would be compressed else.
+# It fits the index of the outbox, but not the one of parked events. Random, or it would be compressed.
 TOO_LONG = "".join(random.Random(1).choices(string.ascii_letters + string.digits, k=2670))
 
 
@@ -42,7 +42,7 @@ async def temporal(fresh_namespace: FreshNamespace) -> Client:
 
 @pytest.fixture
 async def clean_temporal(fresh_namespace: FreshNamespace) -> Client:
-    """Without what other tests have started and no worker has taken."""
+    """Without workflows that other tests have started and no worker has taken."""
     return await fresh_namespace()
 
 
@@ -122,7 +122,7 @@ async def test_an_idle_shard_s_position_is_written_once(shop: World, starter: Re
     assert await position(shop) == first
 
 
-async def test_orchestrated_orders_start_nobody(shop: World, starter: ReactorStarter, temporal: Client) -> None:
+async def test_orchestrated_orders_start_no_reactor(shop: World, starter: ReactorStarter, temporal: Client) -> None:
     saga = await shop.saga(shop.order(await shop.customer(shard=SHARD), {await shop.product(): 1}))
     await saga.open()
     assert (await starter.take_next()).events > 0
@@ -147,7 +147,7 @@ async def test_read_again_after_a_crash_a_running_reactor_is_left_and_a_lost_one
     assert await status(temporal, Reactor.RESERVE_STOCK, lost, 1) == "RUNNING"
 
 
-async def test_a_completed_reactor_runs_again_only_where_its_order_still_waits_for_it(
+async def test_a_completed_reactor_runs_again_only_if_its_order_still_waits_for_it(
     shop: World, starter: ReactorStarter, temporal: Client
 ) -> None:
     """A shard that was restored to before what the reactor did: its workflow's id is used up, its work is undone."""
@@ -167,7 +167,7 @@ async def test_a_completed_reactor_runs_again_only_where_its_order_still_waits_f
     assert await status(temporal, Reactor.RESERVE_STOCK, waits, 1) == "RUNNING"
 
 
-async def test_what_was_parked_is_started_from_its_row_when_the_cause_is_gone(
+async def test_a_parked_event_is_started_from_its_row_when_the_cause_is_gone(
     shop: World, starter: ReactorStarter, temporal: Client
 ) -> None:
     due, gone_on, damaged = [await placed(shop, mark) for mark in ("due", "gone-on", "damaged")]
@@ -183,7 +183,7 @@ async def test_what_was_parked_is_started_from_its_row_when_the_cause_is_gone(
     assert await status(temporal, Reactor.RESERVE_STOCK, due, 1) == "RUNNING"
 
 
-async def test_what_an_open_transaction_hides_is_taken_when_it_has_ended(
+async def test_events_that_an_open_transaction_hides_are_taken_when_it_has_ended(
     shop: World, starter: ReactorStarter, temporal: Client
 ) -> None:
     async with shop.transaction(await shop.customer_route(await shop.customer(shard=SHARD))) as tx:
@@ -280,7 +280,7 @@ async def _nothing_runs(client: Client, saga_id: str) -> bool:
 
 
 async def completed(handle: WorkflowHandle[Any, Any], temporal: Client) -> None:
-    """Comes to its end: carried out by a worker that does nothing."""
+    """Ends it, by a worker that does nothing."""
     queue = (await handle.describe()).task_queue
     async with Worker(temporal, task_queue=queue, workflows=[DoesNothing], workflow_runner=UnsandboxedWorkflowRunner()):
         await handle.result()

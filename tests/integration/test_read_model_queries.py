@@ -1,4 +1,4 @@
-"""What is asked of the read model, on rows as its projection leaves them."""
+"""The queries of the read model, on rows as its projection leaves them."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ async def test_pages_show_each_order_once_even_if_times_are_equal(
     assert len(pages) == -(-30 // limit)
 
 
-async def test_what_comes_in_meanwhile_shifts_no_later_page(database: Database) -> None:
+async def test_an_order_that_comes_in_meanwhile_shifts_no_later_page(database: Database) -> None:
     await fill(database, order_details=[order(f"O{n}", placed_at=T0 + n * MINUTE) for n in range(6)])
     wanted: PageAfter[OrderKey] = PageAfter(3)
     first = await ReadModel(database).run(lambda connection: list_orders(connection, EVERYTHING, wanted))
@@ -155,7 +155,7 @@ async def test_each_filter_lets_through_what_it_names(database: Database) -> Non
     assert await ids(database, customer_id="ada", statuses=frozenset({OrderStatus.CONFIRMED}), day=T0.date()) == ["1"]
 
 
-async def test_what_is_stuck_has_no_other_status(database: Database) -> None:
+async def test_a_stuck_order_has_no_other_status(database: Database) -> None:
     await fill(
         database,
         order_details=[

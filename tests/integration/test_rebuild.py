@@ -26,7 +26,7 @@ POLLS = 8
 
 @pytest.fixture
 async def world(postgres_server: str, migrated_templates: Mapping[str, str]) -> AsyncIterator[World]:
-    """Of one test: what is switched is the whole read model. With orders of every end, projected."""
+    """A world for one test, since the whole read model is switched. With projected orders of every end."""
     async with lasting_world(postgres_server, migrated_templates) as made:
         await make_orders(made, 4)
         await project(made)
@@ -57,7 +57,7 @@ async def versions(world: World) -> set[str]:
         return {version.value for version in await rebuild_ids(connection)}
 
 
-async def test_what_is_filled_from_the_tables_is_what_events_have_built(world: World) -> None:
+async def test_a_version_filled_from_the_tables_equals_the_one_built_from_events(world: World) -> None:
     built = await content(world)
     assert all(built.values()), "a table without a row proves nothing"
     await fill(world, await begun(world), chunk_rows=3)
@@ -135,7 +135,7 @@ async def test_events_that_were_trimmed_unseen_have_the_shard_filled_again(world
     await make_orders(world, 2)
     await project(world)
     async with shard.transaction() as connection:
-        # As by a trimmer that had asked for the positions before this one was taken.
+        # As by a trimmer that had read the positions before this one was taken.
         assert await trim(connection, "9999999", keep_seconds=0) > 0
     with pytest.raises(RebuildNeeded):
         await filling.follow()
@@ -260,7 +260,7 @@ async def test_another_rebuild_begins_anew_and_the_first_one_ends(world: World) 
         await switch(world.cluster.read_model, world.cluster.primaries, str(uuid.uuid4()))
 
 
-async def test_what_a_new_version_refuses_is_parked_and_the_rest_is_filled(world: World) -> None:
+async def test_a_row_that_a_new_version_refuses_is_parked_and_the_rest_is_filled(world: World) -> None:
     [(order_id,)] = await read(world, "SELECT min(id) FROM live.order_details")
     rebuild_id = await begun(world)
     await read(world, f"ALTER TABLE next.order_details ADD CONSTRAINT of_a_test CHECK (id <> '{order_id}')")

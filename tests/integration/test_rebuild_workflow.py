@@ -29,7 +29,7 @@ SLOWLY = Rebuild(chunk_rows=1, fill_seconds=0)
 
 
 @dataclass(frozen=True)
-class Site:
+class RebuildWorld:
     client: Client
     world: World
     queue: str
@@ -47,16 +47,16 @@ class Site:
 @pytest.fixture
 async def site(
     postgres_server: str, migrated_templates: Mapping[str, str], fresh_namespace: FreshNamespace
-) -> AsyncIterator[Site]:
+) -> AsyncIterator[RebuildWorld]:
     async with lasting_world(postgres_server, migrated_templates) as world:
         for _ in range(3):
             saga = await world.saga(world.order(await world.customer(), {await world.product("m"): 3}))
             assert await saga.open() is None
         await project(world)
-        yield Site(await fresh_namespace(), world, f"rebuilds-{next(_numbers)}")
+        yield RebuildWorld(await fresh_namespace(), world, f"rebuilds-{next(_numbers)}")
 
 
-async def test_many_short_calls_fill_compare_and_switch(site: Site) -> None:
+async def test_many_short_calls_fill_compare_and_switch(site: RebuildWorld) -> None:
     built = await content(site.world)
     handle = await site.begin(SLOWLY)
     async with site.worker():
@@ -74,7 +74,7 @@ async def test_many_short_calls_fill_compare_and_switch(site: Site) -> None:
     assert (again.phase, again.refusal_code) == (Phase.REFUSED, "retired_unconfirmed")
 
 
-async def test_another_worker_goes_on_where_one_has_left(site: Site) -> None:
+async def test_another_worker_goes_on_where_one_has_left(site: RebuildWorld) -> None:
     built = await content(site.world)
     handle = await site.begin(SLOWLY)
     # What a worker that leaves had already been handed comes back after a heartbeat's time, and that twice.
@@ -90,7 +90,7 @@ async def test_another_worker_goes_on_where_one_has_left(site: Site) -> None:
     assert await content(site.world) == built
 
 
-async def test_a_later_rebuild_ends_an_earlier_one(site: Site) -> None:
+async def test_a_later_rebuild_ends_an_earlier_one(site: RebuildWorld) -> None:
     """A chunk of the earlier one that was at work may still land in the later one's version, where it belongs too."""
     built = await content(site.world)
     handle = await site.begin(SLOWLY)
@@ -106,7 +106,7 @@ async def test_a_later_rebuild_ends_an_earlier_one(site: Site) -> None:
     assert await content(site.world, "next") == built
 
 
-async def test_a_cancelled_rebuild_leaves_the_live_version_alone(site: Site) -> None:
+async def test_a_cancelled_rebuild_leaves_the_live_version_alone(site: RebuildWorld) -> None:
     built = await content(site.world)
     handle = await site.begin(SLOWLY)
     async with site.worker():

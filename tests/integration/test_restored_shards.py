@@ -1,4 +1,4 @@
-"""A shard or a read model that comes back older is noticed, nothing is taken from it, and a rebuild mends it."""
+"""A shard or a read model restored to an earlier state is noticed, no event is read from it, and a rebuild mends it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def by_an_empty_server(restored: RestorableWorld) -> Callable[[], Awaitabl
 
 
 @pytest.mark.parametrize("way_back", [by_copy, by_promotion, by_an_empty_server])
-async def test_a_shard_that_comes_back_older_stops_its_reader_until_a_rebuild(
+async def test_a_shard_restored_to_before_stops_its_reader_until_a_rebuild(
     restored: RestorableWorld, way_back: Callable[[RestorableWorld], Awaitable[Callable[[], Awaitable[None]]]]
 ) -> None:
     await confirmed(restored.world)
@@ -106,7 +106,7 @@ async def test_a_shard_that_comes_back_older_stops_its_reader_until_a_rebuild(
     assert await restored.lost() == set()
 
 
-async def test_what_rests_is_restarted_trimmed_rebuilt_or_crashes_is_not_taken_for_restored(
+async def test_a_shard_that_is_idle_restarted_trimmed_rebuilt_or_crashes_is_not_taken_for_restored(
     restored: RestorableWorld,
 ) -> None:
     world = restored.world
@@ -139,7 +139,7 @@ async def test_what_rests_is_restarted_trimmed_rebuilt_or_crashes_is_not_taken_f
     assert await world.rows(SHARD, f"{marks} UNION ALL {events}") == [(2,), (0,)]
 
 
-async def test_a_reader_that_was_given_up_does_not_put_away_the_mark_of_the_next(restored: RestorableWorld) -> None:
+async def test_a_reader_that_was_given_up_does_not_delete_the_mark_of_the_next(restored: RestorableWorld) -> None:
     await confirmed(restored.world)
     await project(restored.world)
     await confirmed(restored.world)
@@ -158,7 +158,7 @@ async def test_a_reader_that_was_given_up_does_not_put_away_the_mark_of_the_next
     assert await restored.lost() == set()
 
 
-async def test_a_read_model_that_comes_back_older_is_noticed(restored: RestorableWorld, postgres_server: str) -> None:
+async def test_a_read_model_restored_to_before_is_noticed(restored: RestorableWorld, postgres_server: str) -> None:
     await confirmed(restored.world)
     await project(restored.world)
     await restored.world.cluster.close()
@@ -184,7 +184,7 @@ async def orders_of(world: World, *sagas: SagaByHand) -> list[str]:
 
 
 async def damage(world: World) -> list[str]:
-    """What `verify` says, of everything but workflows: there are none."""
+    """The violations that `verify` finds, without workflows: there are none."""
     audit = Audit(world.cluster, WorkflowsInMemory(), lambda *_: None)
     await audit.run()
     return [each.what for check in Check for each in audit.findings.by_check[check].violations]

@@ -26,7 +26,7 @@ async def identity(tx: ShardTransaction) -> str:
 
 
 async def moved_bucket(cluster: Cluster, customer_id: str) -> str:
-    """Gives the customer's bucket to another shard, as a finished move would; answers which."""
+    """Gives the customer's bucket to another shard, as a finished move would, and returns that shard."""
     slot = str(bucket_of(customer_id))
     shard_map = await Router(cluster).map()
     source = shard_map.of_customer(customer_id).shard
@@ -66,7 +66,7 @@ async def test_a_stale_map_is_read_again_and_the_write_goes_to_the_owner(cluster
     assert (await router.map()).version == old + 1
 
 
-async def test_what_the_whole_map_is_wrong_about_fails_after_one_more_try(cluster: Cluster) -> None:
+async def test_a_write_that_the_newest_map_sends_wrong_fails_after_one_more_try(cluster: Cluster) -> None:
     router, tried = Router(cluster), []
     await router.map()
 
@@ -158,7 +158,9 @@ async def test_one_refresh_serves_all_callers_that_ask_for_it(cluster: Cluster) 
     assert (await router.refreshed(than=first.version)).version == first.version
 
 
-async def test_settings_that_leave_a_shard_out_are_refused_instead_of_answered_in_part(cluster_dsns: Databases) -> None:
+async def test_settings_that_leave_a_shard_out_are_refused_instead_of_giving_partial_answers(
+    cluster_dsns: Databases,
+) -> None:
     fewer = dict(list(cluster_dsns.shards.items())[:2])
     async with Cluster(fewer, cluster_dsns.catalog, cluster_dsns.read_model, pool_size=2) as partial:
         with pytest.raises(

@@ -1,4 +1,4 @@
-"""The path of an order as the shards' rows prove it: what `order trace` shows where Temporal has forgotten it."""
+"""The path of an order as the shards' rows prove it: what `order trace` shows if Temporal has forgotten it."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def test_an_order_that_was_decided_before_it_had_a_row_was_never_opened(wo
     assert (trace.decision.outcome, trace.decision.reason) == ("absent", Reason.CANCELLED)
 
 
-async def test_an_order_half_done_is_pending_and_a_shard_away_is_said(world: World) -> None:
+async def test_an_order_half_done_is_pending_and_a_shard_away_is_named(world: World) -> None:
     saga = await saga_on_two_shards(world)
     await saga.open()
     await saga.reserve(1)

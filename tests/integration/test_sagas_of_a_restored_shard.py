@@ -1,4 +1,4 @@
-"""What becomes of orders and transfers whose shard was restored to before them: nothing waits for ever, and what is
+"""Orders and transfers whose shard was restored to before them: nothing waits for ever, and what is
 placed again ends as it did."""
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ async def office(
 
 
 async def orders_of(world: World, customer: str) -> list[Order]:
-    """Each style over stock of two shards."""
+    """An order of each style over stock of two shards."""
     goods = {await world.product(near): 1 for near in "az"}
     return [replace(world.order(customer, goods), style=style) for style in Style]
 
@@ -60,7 +60,7 @@ async def transfers_of(world: World, customer: str) -> list[tuple[Transfer, Prot
     return [((await world.transfer(source, target, "1.00")).transfer, p) for source, target, p in routes]
 
 
-async def test_what_is_placed_again_ends_as_it_did_and_nothing_waits(office: RestorableOffice) -> None:
+async def test_sagas_placed_again_end_as_before_and_nothing_waits(office: RestorableOffice) -> None:
     world = office.world
     customer = await world.customer(shard=SHARD)
     gone_orders, gone_transfers = await orders_of(world, customer), await transfers_of(world, customer)
@@ -93,7 +93,7 @@ async def test_what_is_placed_again_ends_as_it_did_and_nothing_waits(office: Res
         assert await office.recover() == set()
 
 
-async def test_recover_carries_out_again_what_other_shards_know_of(office: RestorableOffice) -> None:
+async def test_recover_carries_out_again_the_sagas_that_other_shards_know_of(office: RestorableOffice) -> None:
     customer = await office.world.customer(shard=SHARD)
     await office.restored.server.keep_copy()
     await office.reopened()
@@ -114,7 +114,7 @@ async def test_recover_carries_out_again_what_other_shards_know_of(office: Resto
 
 
 async def claimed_on(world: World, shard: str, order: Order) -> Order:
-    """The order under an id whose claim lies on this shard."""
+    """The order under an id whose claim is on this shard."""
     shard_map = await world.router.map()
     ids = (f"{order.order_id}-{number}" for number in range(1000))
     return replace(order, order_id=next(each for each in ids if shard_map.of_order_id(each).shard == shard))

@@ -29,7 +29,7 @@ async def _one(database: Database) -> int:
 
 
 async def test_a_full_pool_is_no_dead_server(one_connection: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Red where waiting for a slot feeds the circuit breaker: it would open, and answer for a server that is well."""
+    """Fails if waiting for a connection feeds the circuit breaker: it would open although the server is well."""
     monkeypatch.setattr(one_connection._engine.sync_engine.pool, "_timeout", 0.05)
     async with one_connection.transaction() as connection:
         for _ in range(5):

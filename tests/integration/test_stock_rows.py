@@ -82,7 +82,7 @@ async def test_a_release_that_came_first_bars_the_reservation(world: World) -> N
     assert await world.goods_of(sku) == (10, 0)
 
 
-async def test_reservations_and_releases_in_a_heap_reserve_nothing_in_the_end(world: World) -> None:
+async def test_many_reservations_and_releases_at_once_reserve_nothing_in_the_end(world: World) -> None:
     sku = await world.product(stock=10)
     sagas = [await saga_for(world, (sku, 3)) for _ in range(5)]
     await asyncio.gather(*(call(0) for saga in sagas for call in (saga.reserve, saga.release, saga.reserve)))
@@ -108,7 +108,7 @@ async def test_goods_whose_reservation_a_restored_shard_has_forgotten_leave_all_
 
 
 @pytest.mark.parametrize("why", ["there is not enough", "it was released"])
-async def test_consuming_what_cannot_be_reserved_is_damage_and_changes_nothing(world: World, why: str) -> None:
+async def test_consuming_goods_that_cannot_be_reserved_is_damage_and_changes_nothing(world: World, why: str) -> None:
     sku = await world.product(stock=10 if why == "it was released" else 2)
     saga = await saga_for(world, (sku, 3))
     before = await world.goods_of(sku)
@@ -128,7 +128,7 @@ async def receive(world: World, receipt_id: str, sku: str, quantity: int) -> Sto
     return await world.router.write(lambda m: m.of_sku(sku), lambda tx: stock.receive(tx, receipt_id, sku, quantity))
 
 
-async def test_goods_come_in_once_per_receipt(world: World) -> None:
+async def test_a_receipt_adds_its_goods_once(world: World) -> None:
     sku = await world.product(stock=1)
     levels = await asyncio.gather(*(receive(world, f"{sku}/in", sku, 5) for _ in range(6)))
     [level] = set(levels)

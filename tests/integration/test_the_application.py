@@ -1,4 +1,4 @@
-"""What a program in Python is answered: typed answers, and errors by kind, whatever service it asks."""
+"""What a program in Python gets: typed results, and errors by kind, whatever service it calls."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def shop(settings: Settings) -> AsyncIterator[Shardwise]:
         yield shop
 
 
-async def test_an_account_is_answered_as_it_stands_then(shop: Shardwise) -> None:
+async def test_a_change_returns_the_account_as_it_is_then(shop: Shardwise) -> None:
     opened = await shop.accounts.open("api-ada", "USD", balance="25.00", overdraft="10.00")
     assert (opened.balance, opened.available, opened.state) == (Money(2500, "USD"), Money(3500, "USD"), "open")
     assert await shop.accounts.show("api-ada") == opened
@@ -41,7 +41,7 @@ async def test_an_account_is_answered_as_it_stands_then(shop: Shardwise) -> None
     assert await shop.accounts.unfreeze("api-ada") == opened
 
 
-async def test_a_repeat_under_the_same_id_is_answered_and_other_content_refused(shop: Shardwise) -> None:
+async def test_a_repeat_under_the_same_id_returns_the_same_and_other_content_is_refused(shop: Shardwise) -> None:
     opened = await shop.accounts.open("api-bob", "USD", balance="1.00")
     assert await shop.accounts.open("api-bob", "USD", balance="1.00") == opened
     with pytest.raises(Refused) as refused:
@@ -58,7 +58,7 @@ NOT_THERE: dict[str, Callable[[Shardwise], Awaitable[object]]] = {
 
 
 @pytest.mark.parametrize("code", NOT_THERE)
-async def test_what_is_not_there_is_not_found(shop: Shardwise, code: str) -> None:
+async def test_a_missing_id_is_not_found(shop: Shardwise, code: str) -> None:
     with pytest.raises(NotFound) as missing:
         await NOT_THERE[code](shop)
     assert missing.value.code == code
@@ -84,7 +84,7 @@ INVALID: dict[str, Callable[[Shardwise], Awaitable[object]]] = {
 
 
 @pytest.mark.parametrize("field", INVALID)
-async def test_what_is_wrong_is_named_before_anything_is_asked(shop: Shardwise, field: str) -> None:
+async def test_bad_input_is_named_before_any_server_is_asked(shop: Shardwise, field: str) -> None:
     with pytest.raises(InvalidInput) as invalid:
         await INVALID[field](shop)
     assert invalid.value.field == field
@@ -96,7 +96,7 @@ async def test_a_page_goes_on_where_the_one_before_ended(shop: Shardwise) -> Non
     assert (page.stock, page.next) == ((), None)
 
 
-async def test_a_server_that_is_away_is_in_the_way_only_of_what_needs_it(settings: Settings) -> None:
+async def test_a_server_that_is_away_stops_only_calls_that_need_it(settings: Settings) -> None:
     away = settings.model_copy(
         update={"shards": Settings(shards=dict.fromkeys(settings.shards, NOBODY_LISTENS)).shards}  # type: ignore[arg-type]
     )
@@ -108,7 +108,7 @@ async def test_a_server_that_is_away_is_in_the_way_only_of_what_needs_it(setting
     assert isinstance(unreachable.value, ShardwiseError)
 
 
-async def test_after_its_end_nothing_is_asked_any_more(settings: Settings) -> None:
+async def test_a_closed_application_refuses_every_call(settings: Settings) -> None:
     shop = await Shardwise.connect(settings=settings)
     await shop.catalogue.import_customers([])
     await shop.queries.stock()

@@ -1,4 +1,4 @@
-"""TLS to Postgres as an address asks for it, through a proxy that ends it."""
+"""TLS to Postgres as an address requires it, through a proxy that terminates it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def catalog(dsn: str) -> AsyncIterator[Database]:
 
 
 @pytest.mark.parametrize("mode", ["require", "verify-ca", "verify-full"])
-async def test_a_server_that_is_what_was_asked_for_is_used(cluster_dsns: Databases, port: int, mode: str) -> None:
+async def test_a_server_with_the_expected_certificate_is_used(cluster_dsns: Databases, port: int, mode: str) -> None:
     authority = {"sslrootcert": str(AUTHORITY)} if mode.startswith("verify") else {}
     async with (
         catalog(through(cluster_dsns.catalog, port, ssl=mode, **authority)) as database,
@@ -51,7 +51,7 @@ async def test_a_server_that_is_what_was_asked_for_is_used(cluster_dsns: Databas
         assert await connection.scalar(text("SELECT count(*) FROM shard_map")) == 1
 
 
-async def test_another_name_is_only_accepted_where_none_was_asked_for(cluster_dsns: Databases, port: int) -> None:
+async def test_a_certificate_of_another_name_is_accepted_only_by_verify_ca(cluster_dsns: Databases, port: int) -> None:
     asked = {"host": "127.0.0.1", "sslrootcert": str(AUTHORITY)}
     async with catalog(through(cluster_dsns.catalog, port, ssl="verify-ca", **asked)) as database:
         await database.ping()

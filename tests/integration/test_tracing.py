@@ -1,4 +1,4 @@
-"""What `contrast.probes` counts is what goes over the wire, and what it says of locks is Postgres's own."""
+"""`contrast.probes` counts what goes over the wire, and its locks are those that Postgres reports."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOCK_TIMEOUT_MS = 50
 
 
 class Relay:
-    """Stands between clients and their server and counts the turns: a client that speaks after the server has."""
+    """A proxy between clients and their server that counts round trips: a client sends after the server has sent."""
 
     def __init__(self, host: str, port: int) -> None:
         self._server = (host, port)
@@ -98,7 +98,7 @@ async def wire(cluster_dsns: Databases) -> AsyncIterator[Wire]:
 
 @pytest.fixture
 async def accounts(wire: Wire) -> tuple[str, str, str]:
-    """Two on one shard, one on another."""
+    """Two accounts on one shard, one on another."""
     shards = ("shard-1", "shard-1", "shard-2")
     source, neighbour, far = [await wire.world.customer(shard=shard) for shard in shards]
     return source, neighbour, far

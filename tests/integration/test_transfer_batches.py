@@ -34,7 +34,7 @@ NO_MONEY = (LineStatus.DECLINED, "insufficient_funds")
 async def accounts(
     world: World, *balances: str, shards: Sequence[str] = ("shard-1", "shard-2", "shard-3")
 ) -> list[str]:
-    """One after the other on the shards."""
+    """Accounts, one after the other on the shards."""
     return [
         await world.customer(balance, shard=shards[number % len(shards)]) for number, balance in enumerate(balances)
     ]
@@ -134,7 +134,7 @@ async def test_every_refusal_has_its_reason_and_takes_no_money(world: World) -> 
     await assert_sound(world)
 
 
-async def test_what_the_file_brings_is_spent_in_the_second_round_and_no_later(world: World) -> None:
+async def test_money_that_the_file_credits_is_spent_in_the_second_round_and_no_later(world: World) -> None:
     ada, bob, eve = await accounts(world, "10.00", "0.00", "0.00")
     batch = BatchByHand(
         world,
@@ -153,7 +153,7 @@ async def test_what_the_file_brings_is_spent_in_the_second_round_and_no_later(wo
     await assert_sound(world)
 
 
-async def test_the_same_holds_where_all_accounts_share_a_shard(world: World) -> None:
+async def test_the_same_holds_if_all_accounts_share_a_shard(world: World) -> None:
     ada, bob, eve = await accounts(world, "10.00", "0.00", "0.00", shards=("shard-2",))
     lines = [transfer(eve, ada, "10.00"), transfer(bob, eve, "10.00"), transfer(ada, bob, "10.00")]
     batch = BatchByHand(world, lines)
@@ -255,7 +255,7 @@ async def test_debits_whose_worker_died_before_the_credits_are_brought_to_their_
 
 @asynccontextmanager
 async def _refusing_movements(world: World, shard: str) -> AsyncIterator[None]:
-    """A shard that books nothing, by a trigger in its database."""
+    """A shard that refuses every booking, by a trigger in its database."""
     killed = """
         CREATE FUNCTION killed() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN RAISE EXCEPTION 'killed' USING ERRCODE = 'admin_shutdown'; END $$
@@ -292,7 +292,7 @@ async def test_a_postponed_line_keeps_its_id_from_a_later_one_of_the_file(world:
     assert await posted(world, ada, bob) == [1_00, 0]
 
 
-async def test_a_transfer_that_somebody_else_began_is_left_to_him(world: World) -> None:
+async def test_a_transfer_that_another_saga_began_is_left_to_it(world: World) -> None:
     ada, bob, eve = await accounts(world, "10.00", "0.00", "0.00")
     single = ShardedTransferActivities(world.router)
     same, other = transfer(ada, bob, "4.00"), transfer(ada, bob, "1.00")
@@ -383,7 +383,7 @@ async def test_a_shard_that_lost_the_slot_refuses_the_chunk_whole(world: World) 
     assert await posted(world, ada, bob) == [6_00, 4_00]
 
 
-async def test_a_reference_may_hold_whatever_copy_gives_a_meaning_to(world: World) -> None:
+async def test_a_reference_may_hold_the_characters_that_copy_treats_specially(world: World) -> None:
     ada, bob = await accounts(world, "10.00", "0.00")
     line = Transfer("T", ada, bob, Money(1_00, "USD"), "\\N a\\tb \\. ünïcode")
     batch = BatchByHand(world, [line])
@@ -425,7 +425,7 @@ async def test_lines_that_a_restored_shard_has_lost_are_staged_and_carried_out_a
     await batch.stage()
     await batch.carry_out()
     assert await batch.outcomes() == [SETTLED, SETTLED]
-    # The target's side is lost, and decided as it was: brought again.
+    # The target's side is lost, and was decided: it is credited again.
     saga_id = batch.transfers[0].saga_id
     for statement in (
         "UPDATE account SET posted = posted - 100 WHERE id = :bob",

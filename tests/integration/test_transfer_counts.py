@@ -18,7 +18,7 @@ SHARD = "shard-1"
 
 @pytest.fixture(scope="module")
 async def world(postgres_server: str, migrated_templates: Mapping[str, str]) -> AsyncIterator[World]:
-    """Of its own: what is counted here is everything that there is."""
+    """Databases of its own, since everything in them is counted."""
     async with lasting_world(postgres_server, migrated_templates) as made:
         yield made
 

@@ -52,7 +52,7 @@ async def nothing_left(world: World) -> AsyncIterator[None]:
 # ── votes ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_what_both_have_voted_for_is_committed_on_both(world: World) -> None:
+async def test_a_transfer_that_both_voted_for_is_committed_on_both(world: World) -> None:
     transfer = await new_transfer(world)
     await transfer.prepare_both()
     assert await transfer.prepared() == [SOURCE, TARGET]
@@ -68,7 +68,7 @@ async def test_what_both_have_voted_for_is_committed_on_both(world: World) -> No
     assert kinds == ["TransferOpened", "TransferConfirmed", "TransferSent", "TransferReceived"]
 
 
-async def test_a_rules_no_is_a_vote_and_leaves_nothing(world: World) -> None:
+async def test_a_refusal_by_a_rule_is_a_vote_and_leaves_nothing(world: World) -> None:
     poor = await new_transfer(world, balance="10.00")
     vote = await poor.prepare(SOURCE)
     assert vote.refusal is not None
@@ -134,7 +134,7 @@ async def test_a_prepare_after_the_commit_votes_yes_and_prepares_nothing(
     assert (await transfer.prepared(), await transfer.money()) == ([], (70_00, 30_00))
 
 
-async def test_to_open_what_is_in_doubt_waits_for_nobody(world: World) -> None:
+async def test_opening_a_transfer_that_is_in_doubt_does_not_wait(world: World) -> None:
     transfer = await new_transfer(world)
     await transfer.prepare_both()
     # A workflow that is started again begins with this, and is the one that has to end what is prepared.
@@ -152,7 +152,7 @@ async def test_a_source_that_was_never_opened_is_not_prepared(world: World) -> N
 # ── outcomes ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_repeated_commit_answers_the_same(world: World) -> None:
+async def test_a_repeated_commit_returns_the_same(world: World) -> None:
     transfer = await new_transfer(world)
     await transfer.prepare_both()
     for participant in (SOURCE, SOURCE, TARGET, TARGET, SOURCE):
@@ -186,14 +186,14 @@ async def test_a_target_that_was_rolled_back_by_hand_is_credited_all_the_same(wo
     await transfer.prepare_both()
     await transfer.commit(SOURCE)
     await transfer.by_hand(TARGET, "ROLLBACK")
-    # What the source has paid is paid, whatever became of the target meanwhile.
+    # The source's payment stands, whatever happened to the target meanwhile.
     await world.rows("shard-2", "UPDATE account SET state = 'frozen' WHERE id = :id", id=transfer.transfer.target)
     for _ in range(2):
         assert (await transfer.commit(TARGET)).outcome is ParticipantOutcome.COMMITTED
     assert (await transfer.states(), await transfer.money()) == (("confirmed", "credited"), (70_00, 30_00))
 
 
-async def test_the_target_follows_the_source_and_nobody_gets_it_before(world: World) -> None:
+async def test_the_target_follows_the_source_and_is_never_credited_before(world: World) -> None:
     transfer = await new_transfer(world)
     assert (await transfer.prepare(SOURCE)).is_yes
     with pytest.raises(IntegrityViolation, match="the source is not"):
@@ -201,7 +201,7 @@ async def test_the_target_follows_the_source_and_nobody_gets_it_before(world: Wo
     assert await transfer.states() == ("pending", None)
 
 
-async def test_an_abort_that_comes_after_the_commit_answers_committed(world: World) -> None:
+async def test_an_abort_that_comes_after_the_commit_returns_committed(world: World) -> None:
     transfer = await new_transfer(world)
     await transfer.prepare_both()
     await transfer.commit(SOURCE)
@@ -353,7 +353,7 @@ async def test_a_commit_does_not_wait_behind_prepares(world: World) -> None:
 
 
 async def _until_waiting(world: World, shard: str, count: int) -> None:
-    """Like `World.until_waiting`, where the usual pool has no connection left to ask with."""
+    """Like `World.until_waiting`, if the usual pool has no connection left for the query."""
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     async with world.cluster.shards[shard].phase_two.autocommit() as connection:
         async for _ in attempts(2.5):
@@ -373,7 +373,7 @@ async def _another(world: World, transfer: TransferByHand) -> TransferByHand:
 
 
 @pytest.mark.parametrize("forbidden", ["NOTIFY somebody", "LISTEN somebody", "CREATE TEMP TABLE t (n int)"])
-async def test_what_a_transaction_that_will_be_prepared_must_not_do(world: World, forbidden: str) -> None:
+async def test_postgres_refuses_to_prepare_a_transaction_that_did_this(world: World, forbidden: str) -> None:
     async with world.cluster.primaries["shard-1"].autocommit() as connection:
         await connection.exec_driver_sql("BEGIN")
         await connection.exec_driver_sql(forbidden)
@@ -399,7 +399,7 @@ async def test_no_time_limit_follows_a_transaction_that_is_prepared(world: World
 
 @pytest.fixture
 async def single(cluster_dsns: Databases) -> AsyncIterator[Database]:
-    """A pool of one connection: whoever is next gets what the one before has left."""
+    """A pool of one connection: the next caller gets the state that the one before has left."""
     made = Database("shard-1", cluster_dsns.shards["shard-1"], pool_size=1)
     yield made
     await made.close()

@@ -1,4 +1,4 @@
-"""`verify` names every row of the read model that is not what the write model says, and nothing that is on its way."""
+"""`verify` names every row of the read model that differs from the write model, and nothing that is on its way."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ async def test_a_read_model_that_was_rebuilt_is_quiet(world: World) -> None:
     assert (found(audit), moving(audit)) == ([], 0)
 
 
-async def test_what_nobody_has_projected_yet_is_on_its_way(world: World) -> None:
+async def test_an_event_that_is_not_projected_yet_is_on_its_way(world: World) -> None:
     assert [each.has_begun for each in (await audited(world)).projected.values()] == [False] * 3
     await project(world)
     await confirmed(world)
@@ -260,7 +260,7 @@ async def test_what_nobody_has_projected_yet_is_on_its_way(world: World) -> None
     assert moving(audit) >= 5
 
 
-async def test_what_a_transaction_in_doubt_hides_is_on_its_way(world: World) -> None:
+async def test_an_event_that_a_transaction_in_doubt_hides_is_on_its_way(world: World) -> None:
     await project(world)
     async with world.cluster.primaries["shard-1"].autocommit() as connection:
         await connection.exec_driver_sql("BEGIN")
@@ -282,7 +282,7 @@ async def test_what_a_transaction_in_doubt_hides_is_on_its_way(world: World) -> 
     assert (found(audit), moving(audit)) == ([], 0)
 
 
-async def test_what_is_projected_between_two_looks_is_no_damage(world: World) -> None:
+async def test_an_event_projected_between_two_looks_is_no_damage(world: World) -> None:
     await project(world)
     relaying = asyncio.create_task(_relay(world))
     try:
@@ -311,8 +311,8 @@ async def _orders(world: World) -> None:
         await confirmed(world)
 
 
-async def test_what_was_trimmed_is_not_missed(world: World) -> None:
-    """Of an aggregate's versions only the later ones have an event then."""
+async def test_a_trimmed_event_is_not_missed(world: World) -> None:
+    """Only the later versions of an aggregate have an event then."""
     saga = await confirmed(world)
     await project(world)
     [(second,)] = await world.rows(
@@ -341,7 +341,7 @@ async def test_what_was_trimmed_is_not_missed(world: World) -> None:
     assert violation.what.startswith(f"account {later} is at version 3, but of its versions from 1 on only 2")
 
 
-async def test_without_the_read_model_nothing_is_said(world: World, cluster_dsns: Databases) -> None:
+async def test_without_the_read_model_nothing_is_reported(world: World, cluster_dsns: Databases) -> None:
     dead = "postgresql://nobody:nothing@127.0.0.1:9/nowhere"
     async with Cluster(cluster_dsns.shards, cluster_dsns.catalog, dead, pool_size=2) as cluster:
         with pytest.raises(Unreachable, match="read_model"):

@@ -1,4 +1,4 @@
-"""`verify` names every kind of damage with its row, and says nothing about health, whatever instant it sees."""
+"""`verify` names every kind of damage with its row, and reports nothing about healthy orders at any instant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`verify` names every kind of damage to a transfer with its row, and says nothing about health."""
+"""`verify` names every kind of damage to a transfer with its row, and reports nothing about healthy ones."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ async def test_a_workflow_that_says_settled_beside_a_row_that_does_not_is_report
     assert said == [f"the workflow of transfer {source}/{transfer_id} ended as settled, but its row is declined"]
 
 
-async def test_what_workflows_and_rows_both_lead_to_is_counted_once(cluster: Cluster) -> None:
+async def test_a_transfer_found_by_its_workflow_and_its_rows_is_counted_once(cluster: Cluster) -> None:
     cases = TransferCases(World(cluster))
     await cases.open()
     made = await cases.transfer(SETTLED, Work.CLOSED)

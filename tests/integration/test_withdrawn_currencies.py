@@ -1,4 +1,4 @@
-"""A currency that is money no more: nothing new is opened in it, and what is there goes on.
+"""A withdrawn currency: nothing new is opened in it, and everything that exists goes on.
 
 What was there before is made with the table as it was then.
 """

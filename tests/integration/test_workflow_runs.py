@@ -44,7 +44,7 @@ async def test_every_run_is_read_the_oldest_first_with_the_task_that_waits(clien
     assert ended.started_at <= waits.started_at <= waits.waiting_task.since
 
 
-async def test_a_workflow_that_nobody_knows_has_no_runs(client: Client) -> None:
+async def test_an_unknown_workflow_has_no_runs(client: Client) -> None:
     assert await read_runs(client, "order/unheard-of") == []
 
 

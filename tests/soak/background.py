@@ -9,7 +9,7 @@ from typing import Self
 
 
 class Background(ABC):
-    """Inside the block `work` runs; at its end it is no longer `wanted`, and waited for. Its failure is the block's."""
+    """`work` runs inside the block; at its end `wanted` is False and the block waits. Its failure is the block's."""
 
     def __init__(self) -> None:
         self._wanted = threading.Event()

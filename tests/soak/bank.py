@@ -126,7 +126,7 @@ def _strike(shardwise: Shardwise, plan: Plan, clients: Clients, report: Report) 
 
 
 def _recover(shardwise: Shardwise, report: Report) -> dict[str, int]:
-    """How much it found, by what."""
+    """How many it found, by kind."""
     answer = shardwise.inside("recover")
     if answer.exit_code != 0:
         report.faults.append(f"recover: exit {answer.exit_code}: {answer.stdout}{answer.stderr}")
@@ -180,7 +180,7 @@ def _count_endings(clients: Clients, rows: Rows, report: Report) -> None:
 
 
 def _log_faults(shardwise: Shardwise) -> list[str]:
-    """What a person would have to look into: a traceback, or an error of ours, which is damage and no outage."""
+    """Log lines that a person must look into: a traceback, or an error of ours that is damage and no outage."""
     found = []
     for log in sorted((shardwise.data_dir / "logs").glob("worker*")):
         lines = [line for line in log.read_text().splitlines() if "Traceback" in line or " ERROR shardwise" in line]

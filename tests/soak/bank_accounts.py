@@ -22,7 +22,7 @@ HOT = ("a01", "a02", "a03", "a04")
 
 # In cents. The poor are declined for lack of money now and then, the rich never.
 OPENING = {f"a{n:02}": 20_00 if n % 10 == 0 else 1_000_000_00 for n in range(100)}
-# Opened by hand.
+# Opened by `account open`.
 OVERDRAFT = {"a90": 50_00}
 AMOUNT_MAX = 15_00
 
@@ -40,7 +40,7 @@ Key = tuple[str, str]
 
 
 class Way(StrEnum):
-    """How a transfer is asked for. `OTHERWISE`: once more with other content. `TERMINATED`: somebody terminates its
+    """How a transfer is requested. `OTHERWISE`: once more with other content. `TERMINATED`: somebody terminates its
     workflow, and nobody asks for it again. `RESTARTED`: somebody does, while the first workflow's last attempts may
     still run."""
 
@@ -57,7 +57,7 @@ _WAYS = {Way.ONCE: 60, Way.TWICE: 10, Way.OTHERWISE: 5, Way.TERMINATED: 10, Way.
 
 @dataclass(frozen=True)
 class Wanted:
-    """A transfer as it is asked for. `may`: the endings that are right, `settled` or the reason of a decline."""
+    """A transfer as it is requested. `may`: the endings that are right, `settled` or the reason of a decline."""
 
     transfer: Transfer
     protocol: ProtocolChoice
@@ -80,7 +80,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Places:
-    """Where accounts lie."""
+    """Which account is on which shard."""
 
     shards: Sequence[str]
 

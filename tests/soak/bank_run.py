@@ -27,7 +27,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--runs", type=int, default=5)
     chosen = parser.parse_args()
-    # That servers refuse calls is what this is about.
+    # Refused calls are what this run provokes.
     logging.getLogger("temporalio.core").setLevel(logging.ERROR)
     failed = 0
     for seed in range(chosen.seed, chosen.seed + chosen.runs):

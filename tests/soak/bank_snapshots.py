@@ -1,4 +1,4 @@
-"""Every shard looked at all the time, each look one snapshot: the money there is conserved at every instant. And no
+"""Every shard read again and again, each time in one snapshot: the money there is conserved at every instant. And no
 money arrives on one before it has left another."""
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _LEGS = "SELECT saga_id FROM clearing_leg WHERE role = $1"
 
 
 class Snapshots(Background):
-    """Inside the block a thread looks. A shard that does not answer is looked at when it does.
+    """Inside the block a thread reads. A shard that does not answer is read when it does.
 
     `looks` are counted by shard. `pairings`: all shards were asked which money had arrived, and then which had left.
     """
@@ -108,7 +108,7 @@ async def _legs_on(dsn: str, role: str) -> set[str]:
 
 
 def pairing_faults(arrived: Set[str], left: Set[str]) -> Iterator[str]:
-    """`left` was asked after `arrived`: what arrives has left before, at every instant."""
+    """`left` was queried after `arrived`: money that arrives has left before, at every instant."""
     if strays := sorted(arrived - left):
         yield f"money arrived that had not left: {strays[:5]}"
 

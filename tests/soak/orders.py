@@ -15,7 +15,7 @@ PRODUCTS = 30
 
 @dataclass(frozen=True)
 class Wanted:
-    """An order as it was asked for: what of each SKU."""
+    """An order as it was placed: the quantity of each SKU."""
 
     order_id: str
     customer_id: str

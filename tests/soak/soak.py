@@ -18,7 +18,7 @@ from tests.soak.verifying import Verifying
 from tests.support.command import Shardwise
 
 STRIKES_PER_VERIFY = 5
-# Longer than `verify` needs from reading an order to asking about it, also on a busy machine with many orders.
+# Longer than `verify` takes from reading an order to looking up its workflow, also on a busy machine.
 QUIET_WINDOWS_SECONDS = (2.0, 0.0)
 
 
@@ -118,7 +118,7 @@ def _strike(shardwise: Shardwise, plan: Plan, traffic: Traffic, verifying: Verif
 
 
 def quiet(shardwise: Shardwise, folder: Path, plan: Plan, verifying: Verifying) -> Traffic:
-    """Orders without kills, `verify` asked all the while."""
+    """Orders without kills, with `verify` run all the while."""
     ends = time.monotonic() + plan.quiet_seconds
     verifying.in_flight_max = 0
     name = f"{plan.seed}-quiet"

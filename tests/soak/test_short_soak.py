@@ -30,7 +30,7 @@ CONCURRENCY = 4
 WINDOWS_SECONDS = (2.0, 0.0)
 BATCH = 20
 QUIET_SECONDS = 8
-# Each kill is looked at for itself; what counts is that something is in flight, which takes a second.
+# After each kill `verify` must find something in flight, which takes a second.
 PAUSE_SECONDS = (0.0, 2.0)
 
 # Two minutes on two idle cores; nearly all of it is starting processes, which a busy machine does five times slower.

@@ -76,7 +76,7 @@ class Traffic(Background):
         return Counter({name: sum(counts[name] for counts in last) for name in (*FINAL, *NOT_FINAL, "invalid")})
 
     def settle(self) -> None:
-        """Every file once more, until all of its orders are final: what is not by then is lost."""
+        """Imports every file again until all of its orders are final: an order that is not by then is lost."""
         for file in self.files:
             for _ in range(SETTLE_ROUNDS_MAX):
                 self._import(file)

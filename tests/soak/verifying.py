@@ -1,4 +1,4 @@
-"""`verify` asked again and again while orders run: never a violation."""
+"""`verify` run again and again while orders run: never a violation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ REST_SECONDS_MAX = 60
 
 @dataclass
 class Verifying:
-    """`in_flight_max`: the most orders that one answer saw at work; without any, nothing was proved."""
+    """`in_flight_max`: the most orders that one run saw in flight; without any, nothing was proved."""
 
     shardwise: Shardwise
     asked: int = 0
@@ -20,7 +20,7 @@ class Verifying:
     faults: list[str] = field(default_factory=list)
 
     def ask(self, when: str) -> int:
-        """How many orders it saw in flight."""
+        """Returns how many orders it saw in flight."""
         answer = self.shardwise.inside("verify")
         self.asked += 1
         if answer.exit_code != 0:

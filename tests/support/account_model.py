@@ -1,6 +1,6 @@
 """What accounts, holds and transfers must answer: their rules once more, in memory and in minor units.
 
-Every call answers a word: what came of it, or the code of why not. Nothing here knows of shards but that two accounts
+Every call returns a word: its result, or the code of the refusal. Nothing here knows of shards but that two accounts
 share one or do not.
 """
 

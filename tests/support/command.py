@@ -116,7 +116,7 @@ class Shardwise:
             if answer.exit_code == 0 and holds(answer.document):
                 return answer.document
             assert time.monotonic() < deadline, answer
-            # What is waited for needs the processor too.
+            # The process that is waited for needs the processor too.
             time.sleep(2 * (time.monotonic() - began))
 
     def begin(self, *arguments: str, folder: Path | None = None, **settings: str) -> subprocess.Popen[str]:

@@ -1,4 +1,4 @@
-"""docker-compose.yml as the real Compose reads it, which takes no container engine."""
+"""docker-compose.yml as the real Compose reads it; no container engine is needed for that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every kind of damage that `verify` claims to find: how to do it to an order, and what must be said of it."""
+"""Every kind of damage that `verify` claims to find: how to do it to an order, and the message it must report."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-# In the order in which one reads them.
+# In reading order.
 DOCUMENTS = tuple(
     ROOT / name
     for name in (
@@ -81,7 +81,7 @@ def typed_in(document: Path) -> Iterator[Typed]:
 
 
 def all_typed() -> list[Typed]:
-    """Each line once, in the order of `DOCUMENTS`: where it stands with what is shown, else in a block, else at all."""
+    """Each line once, in the order of `DOCUMENTS`: its place with a shown result if any, else in a block, else any."""
     found = [each for document in DOCUMENTS for each in typed_in(document)]
     best: dict[str, Typed] = {}
     for each in sorted(found, key=lambda typed: (typed.shown is None, typed.inline)):

@@ -5,7 +5,7 @@ also when the run was interrupted, killed or never came to collect a test. What 
 tests have made below `Installation.stacks`, and of other processes that work there, is ended with them.
 
 All of it is in memory where there is room: to copy databases and to write what is thrown away again costs more on a
-disk than most tests do. Nothing here has to outlive the power.
+disk than most tests do. Nothing here has to survive a power cut.
 
 Each process has a Postgres server of its own because positions in the outbox are a whole server's: a transaction that
 one test leaves open would hide the events of all others.
@@ -47,7 +47,7 @@ ENDS_WITHIN_SECONDS = 60
 
 @dataclass(frozen=True)
 class Installation:
-    """What one test process is given. `postgres`: the DSN of its server's maintenance database; `templates`: by part,
+    """Servers of one test process. `postgres`: the DSN of its server's maintenance database; `templates`: by part,
     databases of that server that `shardwise migrate` has made; `temporal`: host and port; `stacks`: a folder."""
 
     postgres: str
@@ -88,7 +88,7 @@ class Keeper:
 
 
 def quick_place() -> Path | None:
-    """A file system in memory with room for a run. None: there is none, as in most containers."""
+    """A file system in memory with room for a run. None if there is none, as in most containers."""
     try:
         system = os.statvfs(MEMORY)
     except OSError:

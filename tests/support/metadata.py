@@ -1,4 +1,4 @@
-"""What the Temporal UI shows of a workflow beside its history: asked as the UI asks."""
+"""What the Temporal UI shows of a workflow beside its history, queried as the UI queries it."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _ANY_LENGTH = ("detail",)
 
 
 def mutations(kind: Any, document: Any) -> Iterator[tuple[str, Any]]:
-    """What was done, and the document that came of it. None of them is one that a workflow may be started with."""
+    """What was broken, and the resulting document. A workflow may be started with none of them."""
     for path, instead in _broken(kind, document, ()):
         yield f"{'.'.join(map(str, path)) or 'all'}: {_named(instead)}", _changed(document, path, instead)
 

@@ -1,4 +1,4 @@
-"""The product on databases of its own, by what its users have: orders, transfers, `status`, `verify`, `recover`."""
+"""The product on databases of its own, as its users use it: orders, transfers, `status`, `verify`, `recover`."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Office:
         return not any(each.events for shard in shards for each in shard.consumers if not each.history_lost)
 
     async def have_ended(self, orders: Sequence[Order]) -> bool:
-        """Nothing is left to do for them, and nobody is at it: a choreographed order is confirmed before its last
+        """Nothing is left to do for them, and no workflow runs: a choreographed order is confirmed before its last
         reactors have ended."""
         dossiers = (await gather(self.world.cluster, [order_saga_id(each.order_id) for each in orders])).values()
         if any(not dossier.is_known or judge(dossier) or dossier.is_unread for dossier in dossiers):

@@ -94,8 +94,8 @@ async def scratch_servers(folder: Path, count: int) -> AsyncIterator[tuple[list[
 
 
 def owner_of(databases: Databases) -> Databases:
-    """The same databases as their owner reaches them, a superuser: for what the role of the workers may not do. On
-    scratch servers both have one password."""
+    """The same databases, addressed as their owner, a superuser: for what the workers' role may not do. On scratch
+    servers both have one password."""
     shards = {name: owner_dsn(dsn) for name, dsn in databases.shards.items()}
     return Databases(shards, owner_dsn(databases.catalog), owner_dsn(databases.read_model))
 
@@ -146,7 +146,7 @@ async def lasting_databases(admin: str, templates: Mapping[str, str]) -> AsyncIt
     number = next(_numbers)
     names = {part: f"lasting_{os.getpid()}_{number}_{part}" for part in templates}
     await create_databases(admin, {names[part]: template for part, template in templates.items()})
-    # What a database's own rights are is in no copy of it.
+    # A copy of a database does not have its rights.
     await _execute(admin, [f'GRANT CREATE ON DATABASE "{names[READ_MODEL]}" TO {ROLE}'])
     try:
         yield addresses(admin, names)

@@ -1,4 +1,4 @@
-"""The projection, asked by hand: every shard's events into the read model, until nothing is behind."""
+"""The projection, run by hand: every shard's events into the read model, until nothing is behind."""
 
 from __future__ import annotations
 

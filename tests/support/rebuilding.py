@@ -12,7 +12,7 @@ from shards.projection.switching import begin, switch
 from tests.support.projecting import read
 from tests.support.world import World
 
-# What is the same in two versions that say the same; cursors and progress are not.
+# The tables that are equal in two equal versions; cursors and progress are not.
 CONTENT = (
     "customer",
     "product",

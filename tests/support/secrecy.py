@@ -1,4 +1,4 @@
-"""Passwords looked for wherever somebody could read them."""
+"""Searches for passwords wherever somebody could read them."""
 
 from __future__ import annotations
 

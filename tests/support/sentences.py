@@ -1,4 +1,4 @@
-"""Every sentence that `verify` can say of a violation, read off its source: each must be proved by planted damage."""
+"""Every message that `verify` can report of a violation, read from its source: planted damage must prove each one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Sentence:
 
 
 def sentence_of(what: str, sentences: Sequence[Sentence]) -> Sentence | None:
-    """The one that `what` was made of: of several that fit, the one with the most words of its own."""
+    """The one that `what` was formatted from: of several that fit, the one with the most words of its own."""
     fitting = [each for each in sentences if each.pattern.fullmatch(what)]
     return max(fitting, key=lambda each: len(each.text), default=None)
 

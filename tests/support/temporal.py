@@ -57,7 +57,7 @@ async def new_namespace(address: str) -> Client:
 
 
 async def course_of(handle: WorkflowHandle[Any, Any]) -> list[str]:
-    """What became of the workflow, and when."""
+    """How the workflow ended, and when."""
     events = (await handle.fetch_history()).events
     return [
         f"{each.event_time.ToDatetime():%X.%f} {EventType.Name(each.event_type).removeprefix('EVENT_TYPE_')}"

@@ -1,4 +1,4 @@
-"""Every kind of damage to a transfer that `verify` claims to find: how to do it, and what must be said of it."""
+"""Every kind of damage to a transfer that `verify` claims to find: how to do it, and the message it must report."""
 
 from __future__ import annotations
 

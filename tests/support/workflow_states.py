@@ -16,7 +16,7 @@ class WorkflowsInMemory:
         self.before_state_of: Callable[[str], Awaitable[None]] | None = None
 
     def put(self, saga_id: str, work: Work, status: str | None = None, runs: int = 1) -> None:
-        """`runs`: as often it is listed; all but the last have ended."""
+        """`runs`: how often it is listed; all but the last have ended."""
         self._workflows[saga_id] = (work, status, runs)
 
     async def listed(self) -> AsyncGenerator[ListedWorkflow, None]:

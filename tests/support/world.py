@@ -47,12 +47,12 @@ from stack.embedded.waiting import attempts
 from tests.support.postgres import lasting_databases, owned
 from workflows.orders.saga import CANCELLED
 
-# The first product of each range: what is named after it lies beside it.
+# The first product of each range: a SKU that begins with it is in the same range.
 RANGES = {"a": "shard-1", "m": "shard-2", "z": "shard-3"}
 
 _numbers = itertools.count(1)
 
-# What must be true of a shard at every instant; each query answers the rows for which it is not.
+# What must be true of a shard at every instant; each query returns the rows that break it.
 INVARIANTS = {
     "a movement sums to zero": "SELECT movement_id FROM entry GROUP BY movement_id HAVING sum(amount) <> 0",
     "posted is the sum of entries": """
@@ -148,7 +148,7 @@ class World:
         return name
 
     async def new_name(self, shard: str | None = None) -> str:
-        """A customer's id that nobody has, which belongs on this shard."""
+        """A new customer's id that belongs on this shard."""
         shard_map = await self.router.map()
         names = (f"C{next(_numbers)}" for _ in itertools.count())
         return next(name for name in names if shard in (None, shard_map.of_customer(name).shard))
@@ -167,7 +167,7 @@ class World:
         return Order(f"O{next(_numbers)}", customer_id, currency, lines)
 
     async def transfer(self, source: str, target: str, amount: str = "10.00", currency: str = "USD") -> TransferByHand:
-        """A new transfer between these accounts, of which nothing has happened yet."""
+        """A new transfer between these accounts, of which no step has run yet."""
         wanted = Transfer(f"T{next(_numbers)}", source, target, Money.parse(amount, currency))
         return TransferByHand(self, wanted)
 
@@ -205,7 +205,7 @@ class World:
             return [tuple(row) for row in result] if result.returns_rows else []
 
     async def as_owner(self, shard: str, *statements: str) -> None:
-        """What the role of the workers may not do, such as changing a table."""
+        """Runs as the owner what the workers' role may not do, such as changing a table."""
         async with owned(self.cluster.primaries[shard]) as owner, owner.transaction() as connection:
             for statement in statements:
                 await connection.exec_driver_sql(statement)

@@ -1,4 +1,4 @@
-"""Whether an account may spend or receive: stated once, for one transfer and for a batch."""
+"""The rules by which an account may spend or receive: stated once, for one transfer and for a batch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def usd(minor: int) -> Money:
         (Account(currency="EUR", state="closed"), Reason.CURRENCY_MISMATCH, "account ada is in EUR, not in USD"),
     ],
 )
-def test_what_may_not_receive_may_not_spend_either(account: Account | None, reason: Reason | None, detail: str) -> None:
+def test_an_account_that_may_not_receive_may_not_spend_either(
+    account: Account | None, reason: Reason | None, detail: str
+) -> None:
     refusals = (why_not_receive("ada", account, "USD"), why_not_spend("ada", account, usd(1)))
     for refusal in refusals:
         assert (refusal.reason if refusal else None, refusal.detail if refusal else "") == (reason, detail)
@@ -64,12 +66,14 @@ def test_an_account_spends_what_is_available_and_no_cent_more(wanted: int, is_re
         ({"balance": usd(1), "admissions": 1}, "account_has_open_admissions"),
     ],
 )
-def test_an_account_closes_when_nothing_is_there_or_on_its_way(blocked: dict[str, object], code: str | None) -> None:
+def test_an_account_closes_only_if_it_is_empty_and_nothing_is_on_its_way(
+    blocked: dict[str, object], code: str | None
+) -> None:
     empty: dict[str, object] = {"is_merchant": False, "balance": usd(0), "held": usd(0), "holds": 0, "admissions": 0}
     refused = why_not_close("ada", **(empty | blocked))  # type: ignore[arg-type]
     assert (refused.code if refused else None) == code
 
 
-def test_the_table_takes_the_states_that_there_are() -> None:
+def test_the_account_table_allows_exactly_the_declared_states() -> None:
     [check] = [each for each in account_table.constraints if str(each.name).endswith("account_state_check")]
     assert str(check.sqltext) == "state IN ('open', 'frozen', 'closed')"  # type: ignore[attr-defined]

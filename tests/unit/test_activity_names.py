@@ -64,7 +64,7 @@ def names(of: Iterable[type]) -> list[str]:
     return [name for interface in of for name in names_of(interface)]
 
 
-def test_each_queue_offers_what_is_walked_on_it_and_no_more() -> None:
+def test_each_queue_offers_the_steps_that_are_walked_on_it_and_no_others() -> None:
     """What a service's reactors call is read from their code: a step that is missing in `Reactor` is not found."""
     for service in Service:
         offered = {each.__name__ for each in activities_at(service, NOTHING)}

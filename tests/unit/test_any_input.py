@@ -1,4 +1,4 @@
-"""Whatever comes in is taken or refused by an error of ours that can be shown; found by generated input."""
+"""Any input is accepted, or refused by an error of ours that can be printed. The input is generated."""
 
 from __future__ import annotations
 

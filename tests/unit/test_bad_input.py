@@ -78,7 +78,7 @@ def _nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     lead_nowhere(monkeypatch)
 
 
-def test_what_is_no_bad_input_reaches_for_the_servers(capfd: pytest.CaptureFixture[str]) -> None:
+def test_good_input_goes_on_to_the_servers(capfd: pytest.CaptureFixture[str]) -> None:
     for command in (["order", "show", "a"], ["account", "show", "a"], ["stock", "receive", "APPLE", "1"]):
         assert run([*command, "--json"]) == 3, capfd.readouterr()
 
@@ -132,7 +132,7 @@ def test_currencies_are_iso_4217(capfd: pytest.CaptureFixture[str], bad: str) ->
     ],
     ids=lambda value: ascii(value)[:40],
 )
-def test_an_account_is_opened_with_what_it_should_be_or_not_at_all(
+def test_an_account_is_opened_with_valid_values_or_not_at_all(
     capfd: pytest.CaptureFixture[str], option: tuple[str, ...], field: str | None
 ) -> None:
     account_id, options = (option[1], ()) if option[0] == "--account" else ("acc-bad", option)
@@ -158,7 +158,7 @@ def test_an_account_is_opened_with_what_it_should_be_or_not_at_all(
     ],
     ids=lambda value: ascii(value)[:40],
 )
-def test_a_transfer_is_sent_with_what_it_should_be_or_not_at_all(
+def test_a_transfer_is_sent_with_valid_values_or_not_at_all(
     capfd: pytest.CaptureFixture[str], options: tuple[str, ...], words: tuple[str, ...], field: str | None
 ) -> None:
     error = _error(capfd, "transfer", *options, "--", *words)
@@ -274,7 +274,7 @@ def test_a_file_that_cannot_be_read(capfd: pytest.CaptureFixture[str], tmp_path:
 @pytest.mark.parametrize(
     "command", [["up", "--detach"], ["down"], ["status"], ["verify"], ["order", "list"]], ids=" ".join
 )
-def test_a_data_directory_that_is_none(
+def test_a_data_directory_that_is_no_directory(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -400,7 +400,7 @@ PAGED = (("order", "list"), ("account", "statement", "ada"), ("stock", "list"))
     ],
     ids=lambda value: ascii(value)[:60],
 )
-def test_a_query_is_asked_as_it_should_be(
+def test_a_query_with_bad_options_is_refused(
     capfd: pytest.CaptureFixture[str], arguments: tuple[str, ...], field: str
 ) -> None:
     assert _error(capfd, *arguments)["field"] == field
@@ -419,7 +419,7 @@ def test_a_query_is_asked_as_it_should_be(
     ],
     ids=lambda value: ascii(value)[:60],
 )
-def test_a_rename_says_to_what_and_of_whom(
+def test_a_rename_with_a_bad_id_or_name_is_refused(
     capfd: pytest.CaptureFixture[str], arguments: tuple[str, ...], field: str
 ) -> None:
     assert _error(capfd, *arguments)["field"] == field

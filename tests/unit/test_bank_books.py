@@ -1,4 +1,4 @@
-"""The bank test's own judge: a cent, a transfer or a word astray is a fault."""
+"""The bank test's own checker: a cent, a transfer or a status astray is a fault."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_rows_that_are_astray_are_a_fault(rows: Rows, fault: str) -> None:
         (Ending(TransferStatus.SETTLED), "ended as settled"),
     ],
 )
-def test_an_ending_that_is_not_right_is_a_fault(ending: Ending | None, fault: str) -> None:
+def test_a_wrong_ending_is_a_fault(ending: Ending | None, fault: str) -> None:
     reported = {key: each for key, each in REPORTED.items() if key != REFUSED.key}
     if ending is not None:
         reported[REFUSED.key] = ending
@@ -124,7 +124,7 @@ def test_a_final_status_must_stay_as_it_was_first_reported() -> None:
         ({"overdrawn": ["a03"]}, "overdrawn: ['a03']"),
     ],
 )
-def test_a_look_at_a_shard_that_does_not_add_up_is_a_fault(changed: dict[str, object], fault: str) -> None:
+def test_a_snapshot_of_a_shard_that_does_not_add_up_is_a_fault(changed: dict[str, object], fault: str) -> None:
     assert list(look_faults("shard-1", 500, LOOK)) == []
     [found] = look_faults("shard-1", 500, LOOK | changed)
     assert fault in found
@@ -135,7 +135,7 @@ def test_money_that_arrived_and_had_not_left_is_a_fault() -> None:
     assert list(pairing_faults({"x", "z"}, {"x", "y"})) == ["money arrived that had not left: ['z']"]
 
 
-def test_the_same_seed_asks_for_the_same_transfers_and_for_all_kinds() -> None:
+def test_the_same_seed_makes_the_same_transfers_and_all_kinds() -> None:
     places = Places(["shard-1", "shard-2", "shard-3"])
     plans = [transfers("seed", 0, places) for _ in range(2)]
     drawn = [[next(plan) for _ in range(600)] for plan in plans]

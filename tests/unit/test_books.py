@@ -1,4 +1,4 @@
-"""The soak's own judge: a cent, a unit or an order astray is a fault."""
+"""The soak's own checker: a cent, a unit or an order astray is a fault."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from tests.support.places import assert_says_all
 from workflows.orders.choreography import REACTORS
 
 ENDS = {EventKind.ORDER_CONFIRMED, EventKind.ORDER_REJECTED, EventKind.ORDER_CANCELLED}
-STAGE = {
+PROGRESS = {
     kind: number
     for number, kinds in enumerate(
         (
@@ -53,11 +53,11 @@ def test_every_reactor_is_set_off_by_some_event_and_has_a_service_and_a_name_of_
     assert Reactor.RESERVE_STOCK.workflow_type == "ReserveStock"
 
 
-def test_from_its_first_event_an_order_comes_to_every_end_and_never_back_to_an_earlier_stage() -> None:
+def test_from_its_first_event_an_order_can_reach_every_end_and_never_goes_back() -> None:
     reached = [EventKind.ORDER_PLACED]
     for kind in reached:
         following = {outcome for reactor in REACTIONS[kind] for outcome in reactor.publishes}
-        assert all(STAGE[outcome] > STAGE[kind] for outcome in following)
+        assert all(PROGRESS[outcome] > PROGRESS[kind] for outcome in following)
         reached += sorted(following - set(reached))
     assert set(reached) == set(EventKind)
 

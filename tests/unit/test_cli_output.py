@@ -102,7 +102,7 @@ def test_a_command_chooses_its_exit_code(run_command: Callable[..., int]) -> Non
     assert run_command(leaves) == 3
 
 
-def test_an_interrupt_is_130_and_a_reader_that_left_is_nothing(run_command: Callable[..., int]) -> None:
+def test_an_interrupt_exits_with_130_and_a_closed_pipe_is_no_error(run_command: Callable[..., int]) -> None:
     def interrupted() -> None:
         raise KeyboardInterrupt
 
@@ -156,7 +156,7 @@ def test_the_flag_is_a_value_after_two_dashes() -> None:
     assert main.take_json_flag(["show", "x", "--json"]) == (["show", "x"], True)
 
 
-def test_a_table_keeps_its_columns_when_nobody_measures_the_terminal(
+def test_a_table_keeps_its_columns_if_the_terminal_has_no_known_width(
     run_command: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def shows() -> None:
@@ -166,7 +166,7 @@ def test_a_table_keeps_its_columns_when_nobody_measures_the_terminal(
     assert "127.0.0.1:5441/shardwise" in capsys.readouterr().out
 
 
-def test_what_a_terminal_would_obey_is_written_out(
+def test_control_characters_are_written_out(
     run_command: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fails() -> None:
@@ -177,7 +177,7 @@ def test_what_a_terminal_would_obey_is_written_out(
     assert capsys.readouterr().err == ("found \\x1b]0;title\\x07\nshardwise: first \\u202egnp.exe\nsecond \\ud800\n")
 
 
-def test_what_a_result_holds_is_not_obeyed_either(
+def test_control_characters_in_a_result_are_written_out_too(
     run_command: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def shows() -> None:
@@ -206,7 +206,7 @@ def test_a_narrow_terminal_still_shows_words(monkeypatch: pytest.MonkeyPatch) ->
     assert Output().stdout.width == COLUMNS_MIN
 
 
-def test_a_terminal_that_is_made_narrower_is_so_for_a_page_that_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_live_page_follows_a_terminal_that_is_made_narrower(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.setenv("TERM", "xterm")

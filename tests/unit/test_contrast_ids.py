@@ -84,7 +84,7 @@ def test_an_order_with_only_such_ids_is_the_contrasts() -> None:
 
 
 @pytest.mark.parametrize("name", ["mine-shardwise-contrast", "mine.shardwise-contrast-", "mine.contrast", "contrast-1"])
-def test_only_that_very_ending_is_reserved(name: str) -> None:
+def test_only_exactly_that_ending_is_reserved(name: str) -> None:
     assert check_order(order(name, "ada", ["TEA"])).order_id == name
     assert check_product(Product(name, "Tea", CENT, 1)).sku == name
 

@@ -7,7 +7,7 @@ from iso4217 import Currency
 from domain.currencies import DECIMALS, WITHDRAWN, why_not_new
 from domain.money import Money, check_currency
 
-# What one cannot be paid in: metals, bond units, units of account, testing.
+# Codes that nobody can be paid in: metals, bond units, units of account, testing.
 REGIONAL = {"XAF", "XCD", "XCG", "XOF", "XPF"}
 
 
@@ -23,6 +23,6 @@ def test_a_withdrawn_currency_is_still_read_and_refused_with_the_day() -> None:
     assert why_not_new("BGN") == "BGN was withdrawn on 2026-01-01: nothing new is opened in it"
 
 
-def test_what_never_was_taken_is_unknown_and_the_rest_is_free() -> None:
+def test_a_code_that_was_never_assigned_is_unknown_and_the_rest_is_free() -> None:
     assert not {"HRK", "DEM", "ANG"} & DECIMALS.keys()
     assert [why_not_new(code) for code in ("EUR", "USD", "XCG")] == [None] * 3

@@ -1,4 +1,4 @@
-"""What the demo shows at its end, how long its stack stays up, and that installing it is no silence."""
+"""What the demo shows at its end, how long its stack stays up, and that it says so while it installs the servers."""
 
 from __future__ import annotations
 

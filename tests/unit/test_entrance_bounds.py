@@ -1,4 +1,4 @@
-"""Numbers that would make a workflow that lives long spin, or sleep while somebody counts on it."""
+"""Numbers that would make a workflow that runs for ever spin, or sleep when it should work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a workflow may be started with, asked as the worker asks: every type, every field, each broken in every way."""
+"""What a workflow may be started with, checked as the worker checks it: every type, every field broken in every way."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ def test_a_type_without_an_entrance_of_its_own_is_not_hosted(kind: type, sandbox
 
 
 @pytest.mark.parametrize("start", GOOD.values(), ids=GOOD)
-def test_what_the_contract_shows_is_let_in(start: Start) -> None:
+def test_every_start_that_the_contract_shows_is_accepted(start: Start) -> None:
     assert read_start(start.workflow_type, start.workflow_id, [payload(start.document)]) is not None
 
 
 @pytest.mark.parametrize("start", GOOD.values(), ids=GOOD)
-def test_no_mutation_of_it_is(start: Start) -> None:
+def test_no_mutation_of_one_is_accepted(start: Start) -> None:
     request = ENTRANCES[start.workflow_type].request
     broken = list(mutations(request, start.document))
     assert len(broken) >= 20
@@ -131,7 +131,7 @@ TRANSFER = GOOD["transfer/ada/rent-1"].document["transfer"]
         ({"style": "choreographed"}, "order.style: expected orchestrated for this workflow type"),
     ],
 )
-def test_the_rules_of_an_order_hold_for_whoever_starts_it(changes: dict[str, Any], message: str) -> None:
+def test_the_rules_of_an_order_hold_for_every_client(changes: dict[str, Any], message: str) -> None:
     start = GOOD["order/web-1001"]
     assert message in refusal(start, {"order": {**ORDER, **changes}}).message
 
@@ -146,13 +146,13 @@ def test_the_rules_of_an_order_hold_for_whoever_starts_it(changes: dict[str, Any
         ({"reference": ""}, "transfer.reference: expected 1 to 200 characters, got 0"),
     ],
 )
-def test_the_rules_of_a_transfer_hold_for_whoever_starts_it(changes: dict[str, Any], message: str) -> None:
+def test_the_rules_of_a_transfer_hold_for_every_client(changes: dict[str, Any], message: str) -> None:
     start = GOOD["transfer/ada/rent-1"]
     assert message in refusal(start, {"transfer": {**TRANSFER, **changes}}).message
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity"])
-def test_what_is_no_number_is_no_time(text: str) -> None:
+def test_a_value_that_is_no_number_is_no_time(text: str) -> None:
     start = GOOD["order/web-1001"]
     written = json.dumps({"order": ORDER, "cancellation_window_seconds": "here"}).replace('"here"', text)
     with pytest.raises(InvalidInput, match="cancellation_window_seconds: "):
@@ -172,7 +172,7 @@ def test_what_is_no_number_is_no_time(text: str) -> None:
         ({}, "order: this field is required"),
     ],
 )
-def test_fields_are_spoken_of_as_fields(document: dict[str, Any], message: str) -> None:
+def test_messages_call_fields_fields(document: dict[str, Any], message: str) -> None:
     shown = refusal(GOOD["order/web-1001"], document).message
     assert message in shown
     assert "argument" not in shown

@@ -1,4 +1,4 @@
-"""Logs are one line a record, with fields, and say nothing that is the customers'."""
+"""Logs are one line a record, with fields, and hold no customer's data."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_a_failed_attempt_is_one_line_with_its_fields(capsys: pytest.Captu
     logs.configure(logging.INFO)
     with pytest.raises(StepFailure) as raised:
         await _step_on_a_dead_shard()
-    # What the library says of the same failure afterwards is not said again.
+    # The library logs the same failure afterwards; that line is dropped.
     logging.getLogger("temporalio.activity").warning("Completing activity as failed", exc_info=raised.value)
     [line] = capsys.readouterr().err.splitlines()
     assert "shardwise.step: shard-2 does not answer" in line
@@ -48,7 +48,7 @@ async def _step_on_a_frozen_shard() -> None:
     await asyncio.Event().wait()
 
 
-async def test_an_attempt_that_runs_out_of_time_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_an_attempt_that_times_out_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(logging.INFO)
     attempt = asyncio.create_task(_step_on_a_frozen_shard())
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Servers where nothing listens: which one is said, in words for a person, and what starts the embedded stack."""
+"""Servers where nothing listens: the error names which one, in plain words, and what starts the embedded stack."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROSE = ("Errno", "errno", "Error", "tonic", "Os {", "tcp connect", "Connect cal
 
 @pytest.fixture
 def deaf_ports() -> Iterator[list[int]]:
-    """That are taken, so that nobody else can listen there, and where nothing does."""
+    """Ports that are taken, so that nobody else can listen there, and where nothing listens."""
     with ExitStack() as opened:
         sockets = [opened.enter_context(socket.socket()) for _ in range(6)]
         for each in sockets:

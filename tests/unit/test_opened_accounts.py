@@ -1,4 +1,4 @@
-"""A customer opened by hand is the same as one of a file, and its hash the same as before there were overdrafts."""
+"""A customer opened by a command equals one of a file, and its hash is the same as before there were overdrafts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_overdrafts_are_content() -> None:
     assert opened("1").overdraft == Money(100, "EUR")
 
 
-def test_a_customer_of_options_is_the_one_of_a_line() -> None:
+def test_a_customer_made_of_options_equals_one_made_of_a_line() -> None:
     line = {"customer_id": "ada", "name": "Ada", "email": "", "currency": "EUR", "opening_balance": "12.34"}
     assert customer_of_row(line) == opened(email=None)
 
@@ -40,7 +40,7 @@ def test_a_customer_without_a_name_is_named_by_the_id() -> None:
 
 
 @pytest.mark.parametrize("account_id", ["merchant.", "merchant.USD", "merchant.x"])
-def test_merchants_accounts_are_opened_by_nobody(account_id: str) -> None:
+def test_merchants_accounts_cannot_be_opened(account_id: str) -> None:
     with pytest.raises(InvalidInput, match=r"account_id: ids that begin with 'merchant\.' are the merchants'"):
         customer_of_account(account_id, "USD", "0", "0", None, None)
 

@@ -56,7 +56,7 @@ async def test_an_order_that_no_worker_has_taken_waits_for_one() -> None:
     assert waits_for([run]) == "a worker, since 2026-11-25T12:00:00Z"
 
 
-async def test_between_its_steps_no_more_is_known_and_of_one_that_has_ended_nothing() -> None:
+async def test_between_its_steps_only_that_is_shown_and_an_ended_order_waits_for_nothing() -> None:
     begun = await run_until("confirmed_on_two_shards", "workflow_task_started")
     assert waits_for([begun]) == "the step that a worker is at now"
     ended = await run_until("confirmed_on_two_shards", "workflow_execution_completed")

@@ -1,4 +1,4 @@
-"""Orders: the same request is known again, and what is wrong with another one is named."""
+"""Orders: the same request is recognized, and what is wrong with a bad one is named."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_how_a_request_is_written_does_not_change_its_fingerprint() -> None:
         {"lines": [DOCUMENT["lines"][0], {"sku": "NW-042", "quantity": 10, "unit_price": "0.00"}]},
     ],
 )
-def test_another_request_has_another_fingerprint(changes: dict[str, Any]) -> None:
+def test_a_different_request_has_a_different_fingerprint(changes: dict[str, Any]) -> None:
     assert parsed(**changes).content_hash != GOLDEN_HASH
 
 
@@ -199,7 +199,7 @@ def test_an_order_has_a_bounded_number_of_lines(count: int) -> None:
 # ── states ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_somebodys_wish_is_cancelled_and_a_rules_is_rejected() -> None:
+def test_a_cancel_by_a_caller_is_cancelled_and_a_refusal_by_a_rule_is_rejected() -> None:
     assert closing_state(Reason.CANCELLED) is OrderState.CANCELLED
     others = set(Reason) - {Reason.CANCELLED}
     assert {closing_state(reason) for reason in others} == {OrderState.REJECTED}
@@ -318,7 +318,7 @@ def test_what_is_no_document_at_all_is_refused(line: str | bytes) -> None:
         ('"currency"', r'"curre\u006ecy": "EUR", "currency"', "currency"),
     ],
 )
-def test_a_field_given_twice_is_refused_whichever_would_count(given: str, instead: str, name: str) -> None:
+def test_a_field_given_twice_is_refused(given: str, instead: str, name: str) -> None:
     line = json.dumps(DOCUMENT).replace(given, instead, 1)
     with pytest.raises(InvalidInput, match=f"expected each field once, got '{name}' twice"):
         parse_order(line)

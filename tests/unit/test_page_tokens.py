@@ -1,4 +1,4 @@
-"""Tokens bring back the key they were made of, and nothing else is one."""
+"""A token gives back the key it was made of, and no other text is a token."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_what_was_not_made_is_no_token(token: str) -> None:
 
 
 @given(time=TIMES, order_id=IDS, data=st.data())
-def test_a_changed_token_is_none_or_that_of_another_key(time: datetime, order_id: str, data: st.DataObject) -> None:
+def test_a_changed_token_is_refused_or_that_of_another_key(time: datetime, order_id: str, data: st.DataObject) -> None:
     token = ORDERS.text((time, order_id))
     at = data.draw(st.integers(0, len(token) - 1))
     changed = token[:at] + data.draw(st.characters()) + token[at + 1 :]
@@ -66,7 +66,7 @@ def test_a_number_is_the_token_of_its_own_list_only(key: int) -> None:
 
 
 @pytest.mark.parametrize("content", ["numbers:-1", f"numbers:{2**63}", "numbers:1.0", 'numbers:"1"', "numbers: 1"])
-def test_a_number_that_no_row_has_is_none(content: str) -> None:
+def test_a_number_that_no_row_can_have_is_no_token(content: str) -> None:
     assert_refused(made_by_hand(content), NUMBERS)
 
 
@@ -84,7 +84,7 @@ def test_a_number_that_no_row_has_is_none(content: str) -> None:
         "orders:\x00",
     ],
 )
-def test_a_key_that_no_row_has_is_none(content: str) -> None:
+def test_a_key_that_no_row_can_have_is_no_token(content: str) -> None:
     assert_refused(made_by_hand(content), ORDERS)
 
 

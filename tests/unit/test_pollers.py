@@ -1,4 +1,4 @@
-"""Which of those that poll a queue somebody started by hand."""
+"""Which pollers of a queue are workers that were started by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the environment can say, and how a mistake in it is reported."""
+"""What the environment can set, and how a mistake in it is reported."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ GOOD_RECORD = StackRecord(
         json.dumps(GOOD_RECORD | {"processes": {"temporal": {"pid": -1, "started_at": 1}}}),
     ],
 )
-def test_a_record_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path, content: str) -> None:
+def test_an_unreadable_record_is_not_treated_as_no_record(tmp_path: Path, content: str) -> None:
     StackRecord.path(tmp_path).write_text(content)
     with pytest.raises(InvalidInput, match="cannot read"):
         StackRecord.find(tmp_path)

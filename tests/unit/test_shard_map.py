@@ -89,7 +89,7 @@ def test_a_customer_its_account_and_its_order_id_go_by_the_hash(key: str) -> Non
     assert shard_map().of_customer(key) == shard_map().of_account(key) == shard_map().of_order_id(key) == route
 
 
-def test_a_pinned_account_lies_where_its_pin_says_and_moves_alone() -> None:
+def test_a_pinned_account_is_on_the_shard_of_its_pin_and_moves_alone() -> None:
     pinned = shard_map(pins={"merchant.USD": "shard-2"})
     assert pinned.of_account("merchant.USD") == Route("shard-2", Keyspace.PIN, "merchant.USD", 7)
     assert pinned.of_account("merchant.EUR").keyspace is Keyspace.BUCKET

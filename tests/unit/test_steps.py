@@ -49,7 +49,7 @@ def test_an_activity_s_id_is_read_back_as_its_step(step: Step, round_: int) -> N
 
 
 @pytest.mark.parametrize("sku_range", ["", "undo", "m.1_x-2"])
-def test_a_range_may_be_called_anything_that_a_sku_is(sku_range: str) -> None:
+def test_a_range_may_have_any_name_that_a_sku_may_have(sku_range: str) -> None:
     """The first range has no lower bound."""
     stock = (Step.RESERVE_STOCK, Step.RELEASE_STOCK, Step.CONSUME_STOCK)
     assert [parse_activity_id(step.activity_id(sku_range)) for step in stock] == [
@@ -66,7 +66,7 @@ def test_ids_are_distinct_and_a_compensation_is_called_by_what_it_undoes() -> No
 
 
 @pytest.mark.parametrize("other", ["7", "", "order_pizza", "reserve_stock", "open_order/m", "claim_order_id/undo"])
-def test_what_is_no_step_s_id_is_read_as_none(other: str) -> None:
+def test_an_id_that_is_no_step_s_is_read_as_none(other: str) -> None:
     assert parse_activity_id(other) is None
 
 
@@ -104,7 +104,7 @@ def test_what_undoes_a_step_is_a_compensation_of_the_same_parts(step: Step) -> N
 
 
 @pytest.mark.parametrize("step", Step)
-def test_a_person_reads_a_whole_sentence_whatever_is_known(step: Step) -> None:
+def test_a_step_is_described_in_a_whole_sentence_whatever_is_known(step: Step) -> None:
     known = step.summary(**dict.fromkeys(step.facts, "5 of it"))
     assert ("5 of it" in known) is bool(step.facts)
     for sentence in (known, step.summary()):
@@ -112,7 +112,7 @@ def test_a_person_reads_a_whole_sentence_whatever_is_known(step: Step) -> None:
     assert step.summary("so it is").endswith(": so it is")
 
 
-def test_what_an_answer_lists_are_steps() -> None:
+def test_an_answer_lists_only_steps() -> None:
     listed = carried_in({"steps": [{"activity_id": "open_order", "answer": {"refusal": None}}]})
     assert [(each.activity_id, each.answer) for each in listed] == [("open_order", {"refusal": None})]
     assert list(carried_in({"refusal": None})) == list(carried_in(None)) == []
@@ -202,6 +202,6 @@ def test_the_table_of_the_services_says_which_reactor_takes_what_event_by_which_
     assert_says_all("ARCHITECTURE.md, 'The same order without a coordinator',", EventKind, everything)
 
 
-def test_what_a_saga_has_several_of_is_named_by_what_a_part_is() -> None:
+def test_a_step_that_a_saga_has_several_of_is_named_by_its_part() -> None:
     parted = {step.declared.parts for step in Step}
     assert parted == {None, *Parts}

@@ -1,4 +1,4 @@
-"""Tables at the width of a terminal: nothing is cut, and what one types again stays whole as long as there is room."""
+"""Tables at the width of a terminal: nothing is cut, and what is copied stays on one line as long as there is room."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COLUMNS = ("order", "status", "customer", "total", "placed", "shard")
 ROW = (UUID, "rejected: insufficient_funds", "ada-lovelace", "1234.00 USD", "2026-01-31T14:30:00Z", "shard-1")
 
 
-def test_what_is_whole_and_every_word_stay_as_long_as_there_is_room() -> None:
+def test_unbreakable_columns_and_words_stay_whole_as_long_as_there_is_room() -> None:
     roomy, narrow = drawn(table(COLUMNS, [ROW], whole=("order", "customer")), 160), drawn(table(COLUMNS, [ROW]), 112)
     assert all(cell in roomy[3] for cell in ROW)
     assert max(map(len, narrow)) <= 112
@@ -70,7 +70,7 @@ def test_an_empty_list_is_shown_in_words(title: str | None) -> None:
     assert drawn(table_or(table(COLUMNS, [ROW], title), "no orders"), 100) == drawn(table(COLUMNS, [ROW], title), 100)
 
 
-def test_what_a_terminal_would_obey_is_written_out_and_measured_so() -> None:
+def test_control_characters_are_written_out_and_measured_so() -> None:
     lines = drawn(table(("order", "status"), [("\x1b[31mred\u202e", "stuck")]), 60)
     assert any("\\x1b[31mred\\u202e" in line for line in lines), lines
     assert len({len(line) for line in lines}) == 1
@@ -115,7 +115,7 @@ def test_what_an_operator_copies_is_on_one_line_of_a_hundred_columns(human: obje
         assert any(each in line for line in lines), (each, lines)
 
 
-def test_where_columns_do_not_go_beside_each_other_each_has_a_line() -> None:
+def test_if_the_columns_do_not_fit_beside_each_other_each_has_a_line() -> None:
     two = [(UUID, "confirmed", UUID, "1234.00 USD", "2026-01-31T14:30:00Z", "shard-1")] * 2
     lines = drawn(table(COLUMNS, two, title="orders", whole=("order", "customer")), 80)
     assert lines[:3] == ["orders", f"order     {UUID}", "status    confirmed"]

@@ -1,4 +1,4 @@
-"""How many workflow tasks a worker takes, with a clock that stands until it is moved."""
+"""How many workflow tasks a worker takes, with a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TASK_SECONDS = 5.0
 
 
 class Worker:
-    """Takes what it may, as Temporal's core does."""
+    """Takes as many tasks as it may, as Temporal's core does."""
 
     def __init__(self, most: int) -> None:
         self.now = 100.0
@@ -63,7 +63,7 @@ def test_a_late_task_halves_what_is_taken_and_rests_first() -> None:
     assert worker.take_all() == 20
 
 
-def test_what_is_in_hand_is_halved_and_not_what_might_be() -> None:
+def test_the_tasks_in_progress_are_halved_and_not_the_limit() -> None:
     worker = Worker(most=1000)
     for _ in range(12):
         worker.take()
@@ -90,7 +90,7 @@ def test_it_grows_by_one_a_second_up_to_the_setting() -> None:
     assert worker.slots.limit == 40
 
 
-def test_late_again_and_again_rests_longer_but_never_stops() -> None:
+def test_a_worker_late_again_and_again_rests_longer_but_never_stops() -> None:
     worker = Worker(most=40)
     worker.take_all()
     rests = []

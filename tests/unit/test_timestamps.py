@@ -55,7 +55,7 @@ def _documents() -> Iterator[type[BaseModel]]:
 
 
 def _bare_times(hint: Any) -> bool:
-    """Whether somewhere in it there is a time that would be written otherwise."""
+    """Whether it holds a time anywhere that would be written otherwise."""
     if hint is datetime:
         return True
     return hint != Timestamp and any(_bare_times(part) for part in get_args(hint))

@@ -1,4 +1,4 @@
-"""The path of an order that nobody leads, from the recorded histories of its reactors: no rows, all shards away."""
+"""The path of an order without a coordinator, from the recorded histories of its reactors: no rows, all shards away."""
 
 from __future__ import annotations
 

@@ -264,7 +264,7 @@ def markers(history_json: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in HISTORIES.glob("*.json")))
 async def test_no_summary_s_words_are_needed(name: str) -> None:
-    """Neither to know the steps, nor for what a person reads of them."""
+    """Neither to recognize the steps nor to describe them."""
     before = await trace_of_events(recorded(name))
     reworded = recorded(name)
     for event in reworded["events"]:

@@ -16,7 +16,7 @@ lines_of = st.lists(st.tuples(st.sampled_from(ACCOUNTS), st.integers(1, 60), st.
         (Line(n, f"T{n}", source, "x", "USD", amount), refused) for n, (source, amount, refused) in enumerate(given)
     ]
 )
-# What a batch has brought does not count, so that less than nothing can be left.
+# Money that this batch has credited does not count, so the rest may be negative.
 balances = st.fixed_dictionaries({account: st.integers(-20, 100) for account in ACCOUNTS})
 
 

@@ -1,4 +1,4 @@
-"""Files of transfers: each line stands for itself, whatever is in the others."""
+"""Files of transfers: each line is judged by itself, whatever is in the others."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ KNOWN = (ParticipantOutcome.COMMITTED, ParticipantOutcome.ABORTED, ParticipantOu
 
 
 @given(IDS, IDS, st.sampled_from(Participant))
-def test_every_name_fits_and_leads_back(source: str, transfer_id: str, participant: Participant) -> None:
+def test_every_name_fits_and_is_parsed_back(source: str, transfer_id: str, participant: Participant) -> None:
     saga_id = transfer_saga_id(source, transfer_id)
     gid = gid_of(saga_id, participant)
     assert len(gid.encode()) <= GID_BYTES_MAX
@@ -38,7 +38,7 @@ def test_every_name_fits_and_leads_back(source: str, transfer_id: str, participa
 
 
 @pytest.mark.parametrize("saga_id", ["transfer/a/it's", "transfer/ä/b", "transfer/a/b\n"])
-def test_what_could_end_the_literal_is_no_name(saga_id: str) -> None:
+def test_a_text_that_could_end_the_literal_is_no_name(saga_id: str) -> None:
     with pytest.raises(ValueError, match="not a gid"):
         gid_of(saga_id, Participant.SOURCE)
 
@@ -46,7 +46,7 @@ def test_what_could_end_the_literal_is_no_name(saga_id: str) -> None:
 @pytest.mark.parametrize(
     "gid", ["", "shardwise:", "shardwise:x", "shardwise::source", "other:x:source", "shardwise:x:y"]
 )
-def test_what_we_do_not_name_so_is_not_ours(gid: str) -> None:
+def test_a_name_of_another_form_is_not_ours(gid: str) -> None:
     assert parse_gid(gid) is None
 
 

@@ -35,7 +35,7 @@ def drawn(look: WatchDocument, width: int = 80) -> list[str]:
 
 
 def quiet(**changes: Any) -> WatchDocument:
-    """Nothing to see, but for the changes."""
+    """A page with nothing to report, but for `changes`."""
     look: dict[str, Any] = {
         "at": NOW,
         "parts": [],
@@ -142,7 +142,7 @@ SHARD = PartDocument(name="shard-1", kind="shard", where="", up=True, why=None)
         (quiet(missing={"Temporal": "it is gone"}), 3),
     ],
 )
-def test_one_look_ends_as_status_does(look: WatchDocument, exit_code: int) -> None:
+def test_watch_once_exits_as_status_does(look: WatchDocument, exit_code: int) -> None:
     assert look.exit_code == exit_code
 
 
@@ -185,7 +185,7 @@ def test_a_shard_that_is_away_is_not_shown_as_up_to_date() -> None:
 
 
 @pytest.mark.parametrize("width", [80, 100])
-def test_a_live_page_wraps_what_one_copies_and_cuts_nothing(width: int) -> None:
+def test_a_live_page_wraps_what_is_copied_and_cuts_nothing(width: int) -> None:
     hold = HoldDocument(
         order_id="1795815043410-586e6ae146e0",
         account_id="6f1d2c3e-0b1a-4c5d-8e9f-a0b1c2d3e4f5",
@@ -206,7 +206,7 @@ def test_a_live_page_wraps_what_one_copies_and_cuts_nothing(width: int) -> None:
 
 
 @pytest.mark.parametrize("width", [80, 100])
-def test_keys_that_others_chose_are_not_obeyed(width: int) -> None:
+def test_control_characters_in_ids_are_written_out(width: int) -> None:
     key = "a\x1b[2J\nb\u202e"
     stuck = StuckDocument(order_id=key, age_seconds=5, step=None, attempts=None, failure=key, next_attempt_at=None)
     down = PartDocument(name=key, kind="worker", where="", up=False, why=key)

@@ -22,7 +22,7 @@ NO_CHOICE = (*NO_TEXT, None, "neither")
 NO_COLLECTION = (3, None, object(), "text", b"x", [3])
 NO_FILE = (3, None, object(), [], b"x")
 
-# What a fault of these names: the report's own words, which are the options' too, and each of several.
+# Methods whose fault names another field: the report's own, which are the options' too, and each of several.
 NAMED = {"first_day": "from", "last_day": "to"}
 
 # By method: what it takes, and what is wrong in place of it.

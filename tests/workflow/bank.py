@@ -36,7 +36,7 @@ SOURCE_SHARD, TARGET_SHARD = "shard-1", "shard-2"
 
 @dataclass
 class Bank:
-    """`ada` and `bob` lie on two shards, `ada` and `amy` on one. `calls`: every attempt of every step."""
+    """`ada` and `bob` are on two shards, `ada` and `amy` on one. `calls`: every attempt of every step."""
 
     balances: dict[str, int] = field(default_factory=lambda: {"ada": 100_00, "amy": 0, "bob": 0})
     frozen: set[str] = field(default_factory=set)

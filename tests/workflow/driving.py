@@ -1,4 +1,4 @@
-"""What driving orders and transfers through their faults has in common, and the replays of all that was started."""
+"""What the drivers of orders and transfers have in common, and the replays of all workflows that they start."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Driver:
         return self.mode.local_attempts
 
     def hang_durably(self, step: str, durable: bool = False) -> Hangs:
-        """The step hangs as a regular activity in every mode, so that what came before it is in the history.
+        """The step hangs as a regular activity in every mode, so that all steps before it are in the history.
         `durable`: it never is a local one."""
         hang = Hangs()
         self._world.inject(step, *[Fails()] * (0 if durable else self.local_attempts), hang)
@@ -89,7 +89,7 @@ class Replays:
         return found
 
     async def failures(self, workflows: list[type]) -> dict[str, str]:
-        """By name, those that the code as it is would not have made."""
+        """By name, the histories that today's code would not have made."""
         replayer = Replayer(
             workflows=workflows,
             workflow_runner=workflow_runner(sandboxed=True),

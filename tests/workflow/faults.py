@@ -29,7 +29,7 @@ class Fails(Fault):
 
 
 class FailsForGood(Fault):
-    """Nothing happens and no retry will mend it."""
+    """Nothing happens and no retry will help."""
 
     async def around(self, effect: Callable[[], R]) -> R:
         raise ApplicationError("the ledger does not add up", type="integrity_violation", non_retryable=True)

@@ -39,7 +39,7 @@ TOTAL = Money(11_00, USD)
 
 
 def new_worker(client: Client, queue: str, shops: Shops, cached_workflows: int) -> Worker:
-    """Stops at once: what runs is cut off."""
+    """Stops at once: whatever runs is cut off."""
     return Worker(
         client,
         task_queue=queue,
@@ -86,7 +86,7 @@ class OrderDriver(Driver):
         return handle
 
     async def fails_durably(self, step: str) -> None:
-        """Until the step, which an outage befell, is being retried by the server."""
+        """Waits until the step, which an outage hit, is retried by the server."""
         await until(lambda: self.shop.calls.count(step) > self.local_attempts)
 
     def status(self) -> OrderStatus:

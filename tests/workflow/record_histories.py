@@ -6,7 +6,7 @@
 
 Kills one shard's server twice and brings it back. Existing files are overwritten. Record again only together with a
 `workflow.patched`, or before a first release: the old files stand for orders that are still running somewhere.
-What names the machine (identities, sticky queues, stack traces) is taken out.
+Whatever names the machine (identities, sticky queues, stack traces) is taken out.
 """
 
 from __future__ import annotations

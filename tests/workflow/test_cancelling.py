@@ -23,7 +23,7 @@ LINES = (OrderLine("apple", 2), OrderLine("beet", 1, Money(1_00, "USD")))
 
 
 async def window_open(handle: Handle) -> None:
-    """Until the workflow sleeps in its cancellation window: its own timer, not a step's alarm."""
+    """Waits until the workflow sleeps in its cancellation window: its own timer, not a step's alarm."""
 
     async def sleeps() -> bool:
         started = await events(handle, EventType.EVENT_TYPE_TIMER_STARTED)
@@ -53,7 +53,7 @@ async def test_cancelled_by_temporal_inside_the_window(orders: OrderDriver) -> N
 
 
 @pytest.mark.parametrize("mode", OTHERS, ids=str)
-async def test_a_window_nobody_uses_ends_in_a_confirmation(orders: OrderDriver) -> None:
+async def test_a_window_that_nobody_uses_ends_in_a_confirmation(orders: OrderDriver) -> None:
     handle = await orders.place(window_seconds=HOUR)
     orders.assert_confirmed(await handle.result())
 
@@ -75,7 +75,7 @@ UNDOABLE = ("price_lines", "open_order", "reserve_stock/a", "reserve_stock/b")
 async def test_cancelled_while_a_step_hangs_that_commits_long_after_its_undo(
     orders: OrderDriver, shop: Shop, step: str, way: str
 ) -> None:
-    """Temporal does not kill an attempt: it commits late, and the barrier makes it nothing."""
+    """Temporal does not kill an attempt: it commits late, and the barrier makes it a no-op."""
     zombie = orders.hang_durably(step)
     handle = await orders.place(LINES)
     await only_hangs(handle, zombie)
@@ -114,7 +114,7 @@ async def test_cancelled_while_the_id_is_claimed(orders: OrderDriver, shop: Shop
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("step", ["decide_order", "consume_stock/a", "credit_merchant"])
-async def test_a_cancel_after_the_workflow_asked_to_confirm_is_too_late(
+async def test_a_cancel_after_the_workflow_requested_the_decision_is_too_late(
     orders: OrderDriver, step: str, way: str
 ) -> None:
     slow = orders.hang_durably(step)

@@ -8,7 +8,7 @@ from tests.workflow.order_driver import only_hangs
 from tests.workflow.transfer_driver import TWO_PHASE, TransferDriver, assert_declined, let_go
 
 
-async def test_cancelled_while_the_target_is_asked_nothing_is_moved(transfers: TransferDriver) -> None:
+async def test_cancelled_while_the_target_is_asked_a_transfer_moves_nothing(transfers: TransferDriver) -> None:
     hang = transfers.hang_durably("admit")
     handle = await transfers.send()
     await only_hangs(handle, hang)

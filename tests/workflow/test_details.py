@@ -101,7 +101,7 @@ async def test_an_order_that_another_client_started_without_its_saga_gets_it_wit
 
 
 async def outcomes(choreography: ChoreographyDriver) -> dict[Reactor, tuple[Reacted, str]]:
-    """Of every reactor of the order, what it answered and what its details say."""
+    """The result and the details of every reactor of the order."""
     found = {}
     for handle in choreography.started[1:]:
         reactor = Reactor(handle.id.partition("/")[0])
@@ -110,7 +110,7 @@ async def outcomes(choreography: ChoreographyDriver) -> dict[Reactor, tuple[Reac
     return found
 
 
-async def test_the_reactors_of_a_good_order_answer_what_they_did(choreography: ChoreographyDriver) -> None:
+async def test_the_reactors_of_a_good_order_return_what_they_did(choreography: ChoreographyDriver) -> None:
     await choreography.place()
     await choreography.play()
     assert choreography.kinds() == CONFIRMED
@@ -126,7 +126,7 @@ async def test_the_reactors_of_a_good_order_answer_what_they_did(choreography: C
     assert placed == f"placed: 11.00 USD, carried out by the other workflows of its Saga, order/{choreography.order_id}"
 
 
-async def test_the_reactors_of_a_refused_order_answer_why(choreography: ChoreographyDriver, shop: Shop) -> None:
+async def test_the_reactors_of_a_refused_order_return_why(choreography: ChoreographyDriver, shop: Shop) -> None:
     make_beets_scarce(shop)
     await choreography.place()
     await choreography.play()
@@ -139,9 +139,7 @@ async def test_the_reactors_of_a_refused_order_answer_why(choreography: Choreogr
     }
 
 
-async def test_a_payment_that_is_refused_is_answered_with_its_reason(
-    choreography: ChoreographyDriver, shop: Shop
-) -> None:
+async def test_a_refused_payment_is_returned_with_its_reason(choreography: ChoreographyDriver, shop: Shop) -> None:
     shop.balances["ada"] = 0
     shop.__post_init__()
     await choreography.place()
@@ -152,7 +150,7 @@ async def test_a_payment_that_is_refused_is_answered_with_its_reason(
     )
 
 
-async def test_a_reactor_whose_order_went_on_without_it_passes_over(
+async def test_a_reactor_whose_order_went_on_without_it_does_nothing(
     choreography: ChoreographyDriver, shop: Shop
 ) -> None:
     await choreography.place()

@@ -1,4 +1,4 @@
-"""The sweep that lives for ever: how often, what an operator can do, and what its history costs."""
+"""The sweep that runs for ever: how often, what an operator can do, and what its history costs."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def test_it_sweeps_every_half_minute_six_events_each(
     assert (await sweeper.describe()).history_length - before <= 6 * hour
 
 
-async def test_what_it_found_is_in_its_details_and_its_query(sweeper: Handle, sweeps: Sweeps) -> None:
+async def test_its_findings_are_in_its_details_and_its_query(sweeper: Handle, sweeps: Sweeps) -> None:
     await swept(sweeps, 1)
     assert (await sweeper.execute_update(InDoubtSweeper.sweep)).report == NOTHING
     assert (await current_details(sweeper)).splitlines()[0].endswith("Z: nothing is in doubt")

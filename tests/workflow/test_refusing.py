@@ -23,7 +23,7 @@ async def test_out_of_stock_on_one_shard_releases_the_other_and_the_money(orders
     assert await statuses(handle) == ["compensating", "rejected"]
 
 
-async def test_without_the_money_no_stock_is_asked_for_and_yet_all_is_undone(orders: OrderDriver, shop: Shop) -> None:
+async def test_without_the_money_no_stock_is_reserved_and_yet_all_is_undone(orders: OrderDriver, shop: Shop) -> None:
     shop.balances["ada"] = 0
     shop.__post_init__()
     handle = await orders.place()
@@ -31,7 +31,7 @@ async def test_without_the_money_no_stock_is_asked_for_and_yet_all_is_undone(ord
     assert "reserve_stock/a" not in shop.calls
 
 
-async def test_an_unknown_product_is_refused_by_its_shelf(orders: OrderDriver) -> None:
+async def test_an_unknown_product_is_refused_by_its_stock_shard(orders: OrderDriver) -> None:
     handle = await orders.place((OrderLine("kale", 1, Money(5_00, USD)), OrderLine("beet", 1, Money(1_00, USD))))
     orders.assert_aborted(await handle.result(), Reason.UNKNOWN_SKU)
 
@@ -94,8 +94,8 @@ async def test_an_abort_whose_answer_was_lost_counts_once(orders: OrderDriver, s
     assert shop.calls.count(step) == 2
 
 
-async def test_the_first_decision_wins_whatever_the_workflow_asks_for(orders: OrderDriver, shop: Shop) -> None:
-    """Somebody else cancelled the order in its row, while the workflow's own step was about to be refused."""
+async def test_the_first_decision_wins_whatever_the_workflow_requests(orders: OrderDriver, shop: Shop) -> None:
+    """Another caller cancelled the order in its row, while the workflow's own step was about to be refused."""
     hang = orders.hang_durably("reserve_stock/a")
     shop.shelves["apple"].on_hand = 1
     shop.__post_init__()
@@ -138,7 +138,7 @@ async def test_asked_to_confirm_an_order_without_a_row_ends_as_undone(orders: Or
 
 @pytest.mark.parametrize("mode", [Mode("regular")], ids=str)
 async def test_no_reservation_runs_beside_its_own_compensation(orders: OrderDriver, shop: Shop) -> None:
-    """One shard refuses while the other is slow: what is slow is waited for, then undone."""
+    """One shard refuses while the other is slow: the workflow waits for the slow one, then undoes it."""
     hang = orders.hang_durably("reserve_stock/b")
     shop.shelves["apple"].on_hand = 1
     shop.__post_init__()

@@ -144,7 +144,7 @@ def test_a_confirmed_order_on_two_shards_is_fourteen_events() -> None:
         ("orders/stuck_then_retried", "ACTIVITY_TASK_CANCEL_REQUESTED"),
     ],
 )
-def test_a_recorded_history_holds_what_it_is_there_for(name: str, kind: str) -> None:
+def test_a_recorded_history_holds_the_case_that_it_is_kept_for(name: str, kind: str) -> None:
     assert kind in kinds(name)
 
 

@@ -1,4 +1,4 @@
-"""Workers come and go; orders do not notice."""
+"""Orders go on when workers stop and start."""
 
 from __future__ import annotations
 

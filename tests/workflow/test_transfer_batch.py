@@ -71,7 +71,7 @@ def batch(events_max: int = 10_000) -> TransferBatch:
     return TransferBatch(f"b{next(_numbers)}", LINES, BatchOptions(range_lines=10, events_max=events_max))
 
 
-async def test_every_line_has_its_turn_and_the_second_round_waits_for_all_of_the_first(
+async def test_every_line_is_processed_and_the_second_round_waits_for_all_of_the_first(
     env: WorkflowEnvironment, replays: Replays
 ) -> None:
     ledger, request = Ledger(fails=2), batch()
@@ -92,7 +92,7 @@ async def test_every_line_has_its_turn_and_the_second_round_waits_for_all_of_the
     await replays.add("in two rounds", env.client.get_workflow_handle(handle.id))
 
 
-async def test_a_long_history_is_begun_anew_and_nothing_has_its_turn_twice(
+async def test_a_long_history_is_begun_anew_and_no_line_is_processed_twice(
     env: WorkflowEnvironment, replays: Replays
 ) -> None:
     ledger, request = Ledger(), batch(events_max=12)
@@ -110,7 +110,7 @@ async def test_a_long_history_is_begun_anew_and_nothing_has_its_turn_twice(
     await replays.add("begun anew", env.client.get_workflow_handle(handle.id))
 
 
-async def test_a_cancel_is_not_heard(env: WorkflowEnvironment) -> None:
+async def test_a_cancel_has_no_effect(env: WorkflowEnvironment) -> None:
     ledger, request = Ledger(), batch()
     ledger.go_on.clear()
     async with at_work(env, ledger) as queue:

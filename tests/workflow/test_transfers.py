@@ -1,4 +1,4 @@
-"""How a transfer decides, in time that skips: each protocol, what refuses it, and what it began with."""
+"""How a transfer is decided, in skipped time: each protocol, each refusal, and going on as it was begun."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ async def test_on_one_shard_every_protocol_is_one_local_step(
     transfers.bank.assert_at_rest(10_00, target="amy")
 
 
-async def test_what_is_asked_to_be_local_and_is_not_is_declined_with_nothing_begun(transfers: TransferDriver) -> None:
+async def test_a_transfer_that_must_be_local_and_is_not_is_declined_with_nothing_begun(
+    transfers: TransferDriver,
+) -> None:
     handle = await transfers.send(ProtocolChoice.LOCAL)
     result = await handle.result()
     assert_declined(result, Reason.NOT_LOCAL)
@@ -50,7 +52,7 @@ async def test_what_is_asked_to_be_local_and_is_not_is_declined_with_nothing_beg
 
 
 @pytest.mark.parametrize("protocol", [ProtocolChoice.AUTO, ProtocolChoice.SAGA])
-async def test_a_saga_holds_asks_decides_and_credits(transfers: TransferDriver, protocol: ProtocolChoice) -> None:
+async def test_a_saga_holds_admits_decides_and_credits(transfers: TransferDriver, protocol: ProtocolChoice) -> None:
     handle = await transfers.send(protocol)
     assert_settled(await handle.result(), Protocol.SAGA)
     assert transfers.bank.steps() == ["open", "admit", "decide", "credit"]
@@ -92,7 +94,7 @@ async def test_cancelled_after_the_decision_it_arrives_all_the_same(transfers: T
 
 
 @pytest.mark.parametrize("step", ["decide", "credit"])
-async def test_what_cannot_be_done_now_raises_the_alarm_and_obeys_the_operator(
+async def test_a_step_that_cannot_succeed_now_raises_the_alarm_and_obeys_the_operator(
     transfers: TransferDriver, step: str
 ) -> None:
     transfers.bank.inject(step, *[FailsForGood()] * (2 if transfers.local_attempts else 1))
@@ -159,7 +161,7 @@ async def test_a_commit_waits_as_long_as_it_must_and_a_cancel_changes_nothing(
     transfers.bank.assert_at_rest(10_00)
 
 
-async def test_where_somebody_else_aborted_the_source_first_the_target_follows(transfers: TransferDriver) -> None:
+async def test_if_another_coordinator_aborted_the_source_first_the_target_follows(transfers: TransferDriver) -> None:
     hang = transfers.hang_durably("commit source", durable=True)
     handle = await transfers.send(TWO_PHASE)
     await only_hangs(handle, hang)
@@ -187,7 +189,7 @@ async def test_a_saga_goes_on_from_its_row(transfers: TransferDriver, state: Tra
     bank.admit(transfer)
     if state is not TransferState.PENDING:
         bank.decide(transfer, None if state is TransferState.CONFIRMED else CANCELLED)
-    handle = await transfers.send(TWO_PHASE)  # What is asked for now is not what was begun.
+    handle = await transfers.send(TWO_PHASE)  # The protocol requested now is not the one that it began with.
     result = await handle.result()
     assert result.protocol is Protocol.SAGA
     assert bank.steps() == steps
