@@ -54,7 +54,7 @@ def test_the_renamed_order_and_pay_as_before(shardwise: Shardwise, tmp_path: Pat
     assert shardwise.inside("verify").document["ok"] is True
 
 
-def test_what_is_not_there_is_not_renamed(shardwise: Shardwise) -> None:
+def test_an_unknown_customer_or_product_is_not_renamed(shardwise: Shardwise) -> None:
     error = refused(shardwise, 1, "customer", "rename", "ren-nobody", "--name", "Ada")
     assert (error["code"], error["field"]) == ("unknown_customer", "customer_id")
     error = refused(shardwise, 1, "product", "rename", "REN-NOTHING", "--name", "Tea")

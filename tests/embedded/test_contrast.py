@@ -49,7 +49,7 @@ def test_every_cell_is_measured_and_every_transfer_accounted_for(document: dict[
     assert all(0 < each["p50_ms"] <= each["p95_ms"] <= each["p99_ms"] for each in cells)
 
 
-def test_what_a_transfer_costs_is_counted_from_what_was_sent(document: dict[str, Any]) -> None:
+def test_the_cost_of_a_transfer_is_counted_from_the_statements_sent(document: dict[str, Any]) -> None:
     costs = {each["protocol"]: each for each in document["costs"]}
     assert {protocol: each["commits"] for protocol, each in costs.items()} == {"local": 1, "saga": 4, "2pc": 5}
     assert costs["local"]["round_trips"] < costs["saga"]["round_trips"] < costs["2pc"]["round_trips"]

@@ -58,7 +58,7 @@ async def test_placing_writes_the_order_and_holds_nothing(world: World, order: C
     assert await order.events() == [(1, "OrderPlaced")]
 
 
-async def test_the_row_knows_its_newest_event_with_all_that_its_reactors_need(order: ChoreographyByHand) -> None:
+async def test_the_row_holds_its_newest_event_with_all_that_its_reactors_need(order: ChoreographyByHand) -> None:
     await order.place()
     placed = await order.newest()
     assert placed is not None
@@ -72,7 +72,7 @@ async def test_the_row_knows_its_newest_event_with_all_that_its_reactors_need(or
     assert refused.choreography.stock == first.stock
 
 
-async def test_what_the_outbox_carries_is_what_the_row_knows(world: World, order: ChoreographyByHand) -> None:
+async def test_the_outbox_carries_what_the_row_holds(world: World, order: ChoreographyByHand) -> None:
     await brought_to(order, EventKind.PAYMENT_HELD)
     shard = (await world.customer_route(order.order.customer_id)).shard
     async with world.cluster.primaries[shard].snapshot() as snapshot:

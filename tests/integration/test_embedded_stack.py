@@ -350,7 +350,7 @@ async def test_a_first_start_killed_at_any_point_is_repaired_by_the_next(tmp_pat
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-async def test_root_drops_to_an_ordinary_user_where_namespaces_are_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_root_drops_to_an_ordinary_user_if_namespaces_are_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_user, "namespaces_allowed", lambda: False)
     with tempfile.TemporaryDirectory() as place:
         home, closed = Path(place, "system"), Path(place, "closed")

@@ -49,7 +49,7 @@ async def events(world: World, aggregate: str, aggregate_id: str) -> list[tuple[
     )
 
 
-async def test_a_customer_is_renamed_where_it_lives(world: World) -> None:
+async def test_a_customer_is_renamed_on_its_own_shard(world: World) -> None:
     ada = await registered(world)
     shard = (await world.customer_route(ada.customer_id)).shard
     renamed = await rename_customer(world.router, ada.customer_id, "Ada King")
@@ -60,7 +60,7 @@ async def test_a_customer_is_renamed_where_it_lives(world: World) -> None:
     assert await world.money_of(ada.customer_id) == (10_000, 0)
 
 
-async def test_a_product_is_renamed_where_it_lives(world: World) -> None:
+async def test_a_product_is_renamed_on_its_own_shard(world: World) -> None:
     tea = await listed(world)
     shard = (await world.router.map()).of_sku(tea.sku).shard
     assert await rename_product(world.router, tea.sku, "Tea") == NamedProduct(tea.sku, "Tea", 2, shard, True)
@@ -78,7 +78,7 @@ async def test_the_name_it_has_already_changes_and_publishes_nothing(world: Worl
     assert await events(world, "customer", ada.customer_id) == await events(world, "product", tea.sku) == []
 
 
-async def test_an_email_changes_where_it_is_given(world: World) -> None:
+async def test_an_email_changes_only_if_it_is_given(world: World) -> None:
     ada = await registered(world, email=None)
     assert (await rename_customer(world.router, ada.customer_id, "Ada", "ada@example.org")).changed
     assert (await rename_customer(world.router, ada.customer_id, "Ada King")).email == "ada@example.org"

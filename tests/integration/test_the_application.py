@@ -58,7 +58,7 @@ NOT_THERE: dict[str, Callable[[Shardwise], Awaitable[object]]] = {
 
 
 @pytest.mark.parametrize("code", NOT_THERE)
-async def test_a_missing_id_is_not_found(shop: Shardwise, code: str) -> None:
+async def test_an_unknown_id_is_not_found(shop: Shardwise, code: str) -> None:
     with pytest.raises(NotFound) as missing:
         await NOT_THERE[code](shop)
     assert missing.value.code == code

@@ -24,7 +24,7 @@ def someone(account_id: str, currency: str = "BGN") -> Customer:
 
 @pytest.fixture
 async def before(world: World, monkeypatch: pytest.MonkeyPatch) -> list[Customer]:
-    """Accounts of before, on two shards."""
+    """Accounts opened before the withdrawal, on two shards."""
     people = [someone(await world.new_name(shard)) for shard in ("shard-1", "shard-2")]
     with monkeypatch.context() as then:
         then.delitem(currencies.WITHDRAWN, "BGN")
@@ -34,7 +34,7 @@ async def before(world: World, monkeypatch: pytest.MonkeyPatch) -> list[Customer
 
 @pytest.fixture
 async def goods(world: World, monkeypatch: pytest.MonkeyPatch) -> Product:
-    """Something that was for sale before."""
+    """A product that was for sale before."""
     with monkeypatch.context() as then:
         then.delitem(currencies.WITHDRAWN, "BGN")
         sku = await world.product(currency="BGN")
@@ -59,14 +59,14 @@ async def test_no_product_is_listed_in_it(world: World) -> None:
     assert await world.everywhere("SELECT sku FROM product WHERE sku = 'a-lev'") == []
 
 
-async def test_files_of_before_are_safe_to_repeat(world: World, before: list[Customer], goods: Product) -> None:
+async def test_old_files_are_safe_to_repeat(world: World, before: list[Customer], goods: Product) -> None:
     euro = someone(await world.new_name(), "EUR")
     assert await import_customers(world.router, [*before, euro]) == Imported(total=3, imported=1, unchanged=2)
     assert await import_products(world.router, [goods]) == Imported(total=1, imported=0, unchanged=1)
     assert (await open_account(world.router, before[0])).balance == Money(10000, "BGN")
 
 
-async def test_what_accounts_of_before_have_is_moved_and_paid_out(world: World, before: list[Customer]) -> None:
+async def test_money_of_existing_accounts_is_moved_and_paid_out(world: World, before: list[Customer]) -> None:
     source, target = (each.customer_id for each in before)
     transfer = await world.transfer(source, target, "100.00", "BGN")
     assert (await transfer.open()).refusal is None
@@ -99,7 +99,7 @@ async def test_no_order_is_opened_in_it(
 
 
 @pytest.mark.parametrize("choreographed", [False, True])
-async def test_an_order_of_before_comes_to_its_end(
+async def test_an_order_opened_before_comes_to_its_end(
     world: World, before: list[Customer], goods: Product, choreographed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = world.order(before[0].customer_id, {goods.sku: 1}, currency="BGN")

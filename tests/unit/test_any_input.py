@@ -76,7 +76,7 @@ def test_any_document_as_an_order(document: object) -> None:
 
 
 @given(st.text())
-def test_what_is_shown_can_be_written_into_a_terminal(text: str) -> None:
+def test_shown_text_can_be_written_to_a_terminal(text: str) -> None:
     shown = printable(text)
     assert check_text(shown.replace("\n", "")) == shown.replace("\n", "")
     with contextlib.suppress(ValueError):

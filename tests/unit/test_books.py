@@ -49,7 +49,7 @@ def test_books_that_agree_with_the_orders_have_no_faults() -> None:
         (replace(AFTER, states=[*AFTER.states, ("ghost", "confirmed")]), "nobody placed ['ghost']"),
     ],
 )
-def test_what_is_astray_is_a_fault(after: Books, fault: str) -> None:
+def test_anything_astray_is_a_fault(after: Books, fault: str) -> None:
     assert any(fault in each for each in _faults(after)), _faults(after)
 
 

@@ -286,7 +286,7 @@ def test_without_matplotlib_a_picture_is_refused_before_anything_is_measured(
 @pytest.mark.parametrize(
     ("asked", "written"), [((), set()), (("--plot", "picture"), {"picture.svg", "picture.png"})], ids=["no", "plot"]
 )
-def test_a_picture_is_written_only_where_it_is_asked_for(
+def test_a_picture_is_written_only_if_it_is_asked_for(
     asked: tuple[str, ...],
     written: set[str],
     document: ContrastDocument,

@@ -52,7 +52,7 @@ def test_every_package_of_the_wheel_is_copied_to_a_folder_of_its_name() -> None:
     assert {(package, package) for package in _shipped_packages()} <= copied
 
 
-def test_the_context_is_what_is_copied() -> None:
+def test_the_context_holds_exactly_the_copied_files() -> None:
     lines = (REPOSITORY / ".dockerignore").read_text().splitlines()
     rules = [line for line in lines if line and not line.startswith("#")]
     assert rules[0] == "*"
@@ -60,7 +60,7 @@ def test_the_context_is_what_is_copied() -> None:
     assert _copied_from_context(FINAL) == []
 
 
-def test_what_is_copied_builds_the_whole_wheel(tmp_path: Path) -> None:
+def test_the_copied_files_build_the_whole_wheel(tmp_path: Path) -> None:
     context = tmp_path / "context"
     context.mkdir()
     for source in _copied_from_context(BUILD):

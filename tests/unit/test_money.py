@@ -84,7 +84,7 @@ NO_DECIMALS: tuple[object, ...] = (
 
 
 @pytest.mark.parametrize("value", NO_DECIMALS)
-def test_what_is_no_decimal_string_is_refused(value: object) -> None:
+def test_a_value_that_is_no_decimal_string_is_refused(value: object) -> None:
     with pytest.raises(InvalidInput, match=r"amount: expected a decimal string such as '14\.00'") as refused:
         Money.parse(value, "USD")
     assert refused.value.field == "amount"

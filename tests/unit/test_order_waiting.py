@@ -27,10 +27,10 @@ async def run_until(name: str, last_kind: str) -> Run:
 
 async def test_an_order_in_its_window_says_until_when() -> None:
     run = await run_until("cancelled_in_its_window", "timer_started")
-    waiting = waits_for([run])
-    assert waiting is not None
-    assert waiting.startswith("the end of its cancellation window, 20")
-    assert waiting.endswith("Z")
+    text = waits_for([run])
+    assert text is not None
+    assert text.startswith("the end of its cancellation window, 20")
+    assert text.endswith("Z")
 
 
 async def test_a_step_that_is_tried_again_is_named_with_its_last_failure() -> None:
@@ -40,11 +40,11 @@ async def test_a_step_that_is_tried_again_is_named_with_its_last_failure() -> No
     activity = pending.pending_activities.add(activity_id=waiting.activity_id, attempt=4)
     activity.last_failure.message = "shard-1 does not answer"
     add_pending(run, pending)
-    waiting = waits_for([run])
-    assert waiting is not None
-    assert waiting.startswith("reserve on shard-1: ")
-    assert waiting.endswith(", 3 attempts, the last one: shard-1 does not answer")
-    assert ";" not in waiting  # The watchdog is the same step's.
+    text = waits_for([run])
+    assert text is not None
+    assert text.startswith("reserve on shard-1: ")
+    assert text.endswith(", 3 attempts, the last one: shard-1 does not answer")
+    assert ";" not in text  # The watchdog is the same step's.
 
 
 async def test_an_order_that_no_worker_has_taken_waits_for_one() -> None:

@@ -144,7 +144,7 @@ def test_the_order_of_the_lines_does_not_change_the_fingerprint(some: list[Order
     assert order(*merge_lines(some)).content_hash == order(*merge_lines(shuffled)).content_hash
 
 
-def test_a_fingerprint_knows_where_one_value_ends_and_the_next_begins() -> None:
+def test_a_fingerprint_depends_on_where_one_value_ends_and_the_next_begins() -> None:
     assert hash_of_content(["ab", "c"]) != hash_of_content(["a", "bc"])
     assert hash_of_content(["1"]) != hash_of_content([1])
     assert hash_of_content([None]) != hash_of_content([""])
@@ -175,14 +175,14 @@ def test_the_total_is_the_sum_of_the_lines(some: list[PricedLine]) -> None:
     assert total_of(some, "USD") == Money(sum(line.quantity * line.unit_price.minor for line in some), "USD")
 
 
-def test_a_total_over_the_limit_is_a_refusal_where_the_catalogue_named_the_price() -> None:
+def test_a_total_over_the_limit_is_a_refusal_if_the_catalogue_set_the_price() -> None:
     dear = PricedLine("A", 2, Money(AMOUNT_MINOR_UNITS_MAX, "USD"))
     refusal = total_of([dear], "USD")
     assert isinstance(refusal, Refusal)
     assert refusal.reason is Reason.AMOUNT_TOO_LARGE
 
 
-def test_a_total_over_the_limit_is_invalid_where_the_order_named_the_price() -> None:
+def test_a_total_over_the_limit_is_invalid_if_the_order_set_the_price() -> None:
     limit = Money(AMOUNT_MINOR_UNITS_MAX, "USD")
     check_order(order(OrderLine("A", 1, limit)))
     with pytest.raises(InvalidInput, match="lines: expected a total"):
@@ -305,7 +305,7 @@ def test_a_missing_field_is_named(field: str) -> None:
 @pytest.mark.parametrize(
     "line", ["", "{", "null", "[]", '"x"', "1", "{}x", b"\xff\xfe", b"\x00", "{'order_id': 1}", "NaN"]
 )
-def test_what_is_no_document_at_all_is_refused(line: str | bytes) -> None:
+def test_a_line_that_is_no_document_at_all_is_refused(line: str | bytes) -> None:
     with pytest.raises(InvalidInput):
         parse_order(line)
 

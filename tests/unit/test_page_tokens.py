@@ -42,7 +42,7 @@ def test_a_key_comes_back_as_it_was(time: datetime, order_id: str) -> None:
 
 
 @given(token=st.text())
-def test_what_was_not_made_is_no_token(token: str) -> None:
+def test_a_text_that_was_not_issued_is_no_token(token: str) -> None:
     assert_refused(token, ORDERS)
     assert_refused(token, NUMBERS)
 

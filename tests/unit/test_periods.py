@@ -47,7 +47,7 @@ def test_a_time_that_was_printed_can_be_typed() -> None:
 
 
 @pytest.mark.parametrize("text", NO_DAYS)
-def test_what_is_no_day_names_its_field(text: str) -> None:
+def test_a_text_that_is_no_day_is_refused_with_its_field(text: str) -> None:
     with pytest.raises(InvalidInput, match="expected a day such as 2026-01-31") as refused:
         parse_day(text, "from")
     assert refused.value.field == "from"
@@ -55,7 +55,7 @@ def test_what_is_no_day_names_its_field(text: str) -> None:
 
 @pytest.mark.parametrize("text", NO_TIMES)
 @pytest.mark.parametrize("parse", [parse_start, parse_end])
-def test_what_is_no_time_names_its_field(parse: object, text: str) -> None:
+def test_a_text_that_is_no_time_is_refused_with_its_field(parse: object, text: str) -> None:
     assert callable(parse)
     with pytest.raises(InvalidInput, match="expected a day such as 2026-01-31 or a time") as refused:
         parse(text, "since")

@@ -33,7 +33,7 @@ def test_a_line_that_does_not_fit_is_passed_over_and_a_smaller_one_fits() -> Non
     assert outcome_of(decisions) == ({2: None, 4: None}, [3])
 
 
-def test_what_a_rule_forbids_takes_no_money_and_is_never_postponed() -> None:
+def test_a_line_that_a_rule_forbids_takes_no_money_and_is_never_postponed() -> None:
     decisions = decide([line(2, 100), line(3, 100)], {"ada": 100}, {2: CLOSED}, Round.FIRST)
     assert outcome_of(decisions) == ({2: CLOSED, 3: None}, [])
 

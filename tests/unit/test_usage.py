@@ -54,7 +54,7 @@ SEND = "usage: shardwise transfer [OPTIONS] SOURCE TARGET AMOUNT\nmore: shardwis
         ("order list --limit x", "--limit: expected a whole number, got 'x'\nusage: shardwise order list", "limit"),
     ],
 )
-def test_what_is_wrong_is_reported_with_the_usage(
+def test_a_wrong_command_line_is_reported_with_the_usage(
     capfd: pytest.CaptureFixture[str], typed: str, message: str, field: str | None
 ) -> None:
     assert run([*typed.split(), "--json"]) == 2

@@ -116,7 +116,7 @@ GIVEN: Mapping[str, Mapping[str, tuple[Any, tuple[Any, ...]]]] = {
 
 
 @pytest.mark.parametrize("method", GIVEN)
-async def test_what_is_of_the_wrong_type_is_invalid_input(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_argument_of_the_wrong_type_is_invalid_input(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     lead_nowhere(monkeypatch)
     arguments = GIVEN[method]
     rightly = {name: right for name, (right, _) in arguments.items()}

@@ -201,7 +201,7 @@ async def test_a_step_that_fails_for_long_raises_the_alarm_and_goes_on_by_itself
     choreography.assert_confirmed()
 
 
-async def test_what_no_retry_can_mend_after_the_decision_waits_for_the_operator(
+async def test_a_failure_that_no_retry_can_mend_after_the_decision_waits_for_the_operator(
     choreography: ChoreographyDriver, shop: Shop
 ) -> None:
     shop.inject("credit_merchant", *[FailsForGood()] * (2 if choreography.local_attempts else 1))

@@ -23,7 +23,7 @@ def make_beets_scarce(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("step", FORWARD_ONLY)
-async def test_what_no_retry_can_mend_after_the_decision_waits_for_the_operator(
+async def test_a_failure_that_no_retry_can_mend_after_the_decision_waits_for_the_operator(
     orders: OrderDriver, shop: Shop, step: str
 ) -> None:
     # What is not retryable is tried once locally.
@@ -115,7 +115,7 @@ async def test_the_operators_retry_is_a_fresh_attempt_not_the_end_of_a_back_off(
     assert await scheduled(handle, activity) == before + 1
 
 
-async def test_a_retry_where_nothing_waits_is_harmless(orders: OrderDriver, shop: Shop) -> None:
+async def test_a_retry_is_harmless_if_nothing_waits(orders: OrderDriver, shop: Shop) -> None:
     handle = await orders.place(window_seconds=HOUR)
     await window_open(handle)
     assert await handle.execute_update(OrderSaga.retry) is OrderStatus.PENDING
