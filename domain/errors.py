@@ -3,7 +3,8 @@
     ShardwiseError
     ├── InvalidInput   the caller must change something      exit 2
     ├── Refused        a business rule says no               exit 1
-    │   └── NotFound   there is nothing with this id
+    │   ├── NotFound     nobody knows what it is about
+    │   └── SessionLost  what a session has seen or written does not exist any more
     ├── Unreachable    something needed does not answer      exit 3
     ├── Busy           it answers, but we have no free connection to it           exit 3
     ├── NotMigrated    it answers, but lacks tables we need  exit 3
@@ -45,6 +46,20 @@ class Refused(ShardwiseError):
 
 class NotFound(Refused):
     """No order, transfer, account, product or customer has this id."""
+
+
+class SessionLost(Refused):
+    """A shard went back behind what this session was told: restored from an older copy, promoted without its last
+    transactions, or replaced. No server can answer this session any more; a new session reads what is left."""
+
+    def __init__(self, shard: str) -> None:
+        super().__init__(
+            "session_lost",
+            f"{shard} was restored or promoted without its last transactions, and this session was told some of them: "
+            "begin a new session, and check what you wrote last",
+            "session",
+        )
+        self.shard = shard
 
 
 class Unreachable(ShardwiseError):
