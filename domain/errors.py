@@ -3,7 +3,7 @@
     ShardwiseError
     ├── InvalidInput   the caller must change something      exit 2
     ├── Refused        a business rule says no               exit 1
-    │   ├── NotFound     nobody knows what it is about
+    │   ├── NotFound     there is nothing with this id
     │   └── SessionLost  what a session has seen or written does not exist any more
     ├── Unreachable    something needed does not answer      exit 3
     ├── Busy           it answers, but we have no free connection to it           exit 3
