@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # More than there are cores, since most tests mostly wait.
 SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
-QUICK := tests/unit tests/workflow $(addprefix tests/integration/test_,$(addsuffix .py, \
+QUICK := tests/unit tests/workflow tests/histories $(addprefix tests/integration/test_,$(addsuffix .py, \
 	account_states barrier order_rows saga_rows stock_rows transfer_batches outbox projection in_doubt))
 
 .DEFAULT_GOAL := help
