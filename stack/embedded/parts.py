@@ -106,6 +106,7 @@ class Supervisor:
         running = self.process(part)
         if running is not None:
             self._say(f"stopping {part.name}")
+            processes.wake(part.leftovers())
             await processes.end(running, *part.stop_ways)
         await self._end_leftovers(part)
         if self._record.processes.pop(part.name, None) is not None:

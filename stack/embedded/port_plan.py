@@ -37,7 +37,7 @@ class PortPlan:
         self._claims.release()
 
     def _listeners(self) -> list[str]:
-        return [TEMPORAL, TEMPORAL_UI, *self._record.postgres_servers]
+        return [TEMPORAL, TEMPORAL_UI, *self._record.postgres_servers, *self._record.replica_servers]
 
 
 def _owner(listener: str) -> str:

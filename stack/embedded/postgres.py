@@ -20,7 +20,7 @@ MAINTENANCE_DATABASE = "postgres"
 ANSWER_SECONDS = 2.0
 # It has answered once, but on a busy machine it may take longer the next time.
 FINISH_SECONDS = 30.0
-_NO_ANSWER = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+NO_ANSWER = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 _CONFIGURATION = """\
 # Rewritten at every start. To change a value for good: ALTER SYSTEM, which wins over this file.
@@ -36,6 +36,13 @@ shared_buffers = 64MB
 timezone = 'UTC'
 log_timezone = 'UTC'
 """
+# Without replication slots, since a slot of a replica that is away would fill its primary's disk. A replica that is
+# further behind than this is cloned anew.
+_FOR_REPLICAS = """\
+wal_keep_size = 256MB
+"""
+# A server that runs has not read what was written since.
+_RELOAD = "SELECT pg_reload_conf() WHERE pg_conf_load_time() < to_timestamp($1)"
 
 
 class PostgresServer(Part):
@@ -60,11 +67,24 @@ class PostgresServer(Part):
         if self.name in self._record.made and not self.folder.exists():
             raise Unreachable("files_gone", f"the files of {self.name} are gone: {self.folder}")
         self._files.make(self.name)
-        configuration = _CONFIGURATION.format(address=LOOPBACK, port=self.ports[0], name=self.name)
-        (self.folder / CONFIGURATION).write_text(configuration)
+        self.start_from_here()
+
+    def start_from_here(self) -> None:
+        """The last part of `prepare`, once the files are there."""
+        self.write_configuration()
         # Nothing of this server runs any more, so the pid in it belongs to no process or to an unrelated one.
         (self.folder / "postmaster.pid").unlink(missing_ok=True)
         self.user.own(self.folder)
+
+    def write_configuration(self) -> None:
+        """Leaves the file alone if it says the same already."""
+        file, wanted = self.folder / CONFIGURATION, self.configuration()
+        if not file.exists() or file.read_text() != wanted:
+            file.write_text(wanted)
+
+    def configuration(self) -> str:
+        usual = _CONFIGURATION.format(address=LOOPBACK, port=self.ports[0], name=self.name)
+        return usual + (_FOR_REPLICAS if self._record.replicas_of(self.name) else "")
 
     def command(self) -> list[str]:
         return [str(self._files.bin / "postgres"), "-D", str(self.folder)]
@@ -86,6 +106,9 @@ class PostgresServer(Part):
             self._record.owner_dsn(self.name, MAINTENANCE_DATABASE), timeout=FINISH_SECONDS
         )
         try:
+            self.write_configuration()
+            written = (self.folder / CONFIGURATION).stat().st_mtime
+            await connection.fetchval(_RELOAD, written)
             existing = {row["datname"] for row in await connection.fetch("SELECT datname FROM pg_database")}
             for database in self._databases:
                 if database not in existing:
@@ -107,11 +130,11 @@ async def answers(dsn: str, seconds: float) -> bool:
     """Whether a session on the database can be opened and used."""
     try:
         connection = await asyncpg.connect(dsn, timeout=seconds)
-    except _NO_ANSWER:
+    except NO_ANSWER:
         return False
     try:
         return bool(await connection.fetchval("SELECT true", timeout=seconds))
-    except _NO_ANSWER:
+    except NO_ANSWER:
         return False
     finally:
         connection.terminate()

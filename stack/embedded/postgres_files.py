@@ -41,11 +41,15 @@ class PostgresFiles:
     def _template(self) -> Path:
         return self.home / ".template"
 
+    def draft(self, server: str) -> Path:
+        """Where its data directory is made, before it is renamed."""
+        return self.home / f".{server}.new"
+
     def make(self, server: str) -> None:
         """Make the server's data directory, if it is missing. A crash leaves a draft, which the next call removes."""
         folder = self.server(server)
         if not folder.exists():
-            draft = self.home / f".{server}.new"
+            draft = self.draft(server)
             shutil.rmtree(draft, ignore_errors=True)
             shutil.copytree(self._template, draft, symlinks=True)
             self.user.own(draft)

@@ -94,6 +94,15 @@ def _belongs(process: Process, folder: Path) -> bool:
     return False
 
 
+def wake(stopped: Iterable[Process]) -> None:
+    """Lets those go on that a signal has stopped. A stopped process takes no other signal, and a server waits for its
+    stopped children."""
+    for process in stopped:
+        if is_stopped(process):
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(signal.SIGCONT)
+
+
 async def wait_gone(processes: Iterable[Process], seconds: float) -> bool:
     """False if one still lives after `seconds`."""
     remaining = list(processes)

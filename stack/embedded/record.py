@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_serializer
 
 from domain.errors import InvalidInput, Unreachable
+from domain.replicas import replica_name
 
 OWNER = "shardwise"
 """A superuser, which owns the tables."""
@@ -23,6 +24,8 @@ TEMPORAL = "temporal"
 TEMPORAL_UI = "temporal-ui"
 LOOPBACK = "127.0.0.1"
 PORT_MAX = 65535
+REPLICAS_MAX = 3
+"""Of each shard."""
 
 
 class ProcessMark(BaseModel):
@@ -41,6 +44,8 @@ class StackRecord(BaseModel):
     version: Literal[1] = 1
     shards: list[str]
     workers: Annotated[int, Field(ge=0)] = 2
+    replicas: Annotated[int, Field(ge=0, le=REPLICAS_MAX)] = 0
+    """Of each shard."""
     ports: dict[str, Annotated[int, Field(ge=1, le=PORT_MAX)]]
     """By part; chosen once, so that clients survive the restart of a part."""
     password: SecretStr = Field(default_factory=_random_password)
@@ -56,6 +61,29 @@ class StackRecord(BaseModel):
     @property
     def postgres_servers(self) -> list[str]:
         return [*self.shards, CATALOG_SERVER]
+
+    @property
+    def replica_servers(self) -> dict[str, str]:
+        """Each replica's name with its shard's."""
+        return {name: shard for shard in self.shards for name in self.replicas_of(shard)}
+
+    def replicas_of(self, server: str) -> list[str]:
+        """None, if the server is no shard."""
+        numbers = range(1, self.replicas + 1) if server in self.shards else ()
+        return [replica_name(server, number) for number in numbers]
+
+    @property
+    def surplus_replicas(self) -> dict[str, str]:
+        """The same for replicas that an earlier start made, beyond the number that is wanted now."""
+        numbers = range(self.replicas + 1, REPLICAS_MAX + 1)
+        names = {replica_name(shard, number): shard for shard in self.shards for number in numbers}
+        return {name: shard for name, shard in names.items() if name in self.ports}
+
+    def forget(self, part: str) -> None:
+        """The part is gone, with its files."""
+        self.ports.pop(part, None)
+        self.processes.pop(part, None)
+        self.made = [name for name in self.made if name != part]
 
     @property
     def worker_names(self) -> list[str]:
@@ -112,7 +140,8 @@ class StackRecord(BaseModel):
         except (OSError, ValidationError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not a record of this version"
             raise InvalidInput("data_dir", f"cannot read {path}: {reason}") from error
-        if not record.shards or not {*record.postgres_servers, TEMPORAL, TEMPORAL_UI} <= record.ports.keys():
+        listeners = {*record.postgres_servers, *record.replica_servers, TEMPORAL, TEMPORAL_UI}
+        if not record.shards or not listeners <= record.ports.keys():
             raise InvalidInput("data_dir", f"cannot read {path}: it lacks the shards, or the port of a part")
         return record
 

@@ -8,13 +8,14 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 
-from domain.errors import InvalidInput
+from domain.errors import InvalidInput, Unreachable
 from stack.embedded import binaries, postgres_files, processes, status
 from stack.embedded.lock import DirectoryLock
 from stack.embedded.parts import Supervisor
 from stack.embedded.port_plan import PortPlan
 from stack.embedded.postgres_files import PostgresFiles
 from stack.embedded.record import StackRecord
+from stack.embedded.replica_server import ReplicaServer
 from stack.embedded.stack_parts import StackParts
 from stack.embedded.status import WorkerStatus
 from stack.settings import Settings
@@ -45,10 +46,13 @@ class EmbeddedStack:
         async with self._lock.held():
             yield
 
-    async def start_servers(self, shards: int | None = None, usual_ports: bool = True) -> list[str]:
+    async def start_servers(
+        self, shards: int | None = None, usual_ports: bool = True, replicas: int | None = None
+    ) -> list[str]:
         """Start every database server and Temporal, and wait until they answer; returns what was done.
 
-        `shards` None: as before; three in a new stack. Raises InvalidInput when the stack has another number of shards
+        `shards` None: as before; three in a new stack. `replicas`, of each shard, None: as before; none in a new stack.
+        Those beyond are stopped and deleted. Raises InvalidInput when the stack has another number of shards
         (nothing is changed) or a program is missing, Unreachable when a server does not start or a port it must keep
         is taken.
         """
@@ -64,8 +68,11 @@ class EmbeddedStack:
             plan = PortPlan(record)
             with contextlib.closing(plan):
                 changed = await self._give_role(record)
+                # Only now: a record that is saved needs a port for each replica.
+                record.replicas = record.replicas if replicas is None else replicas
                 moved = plan.settle(usual_ports, self._running(record))
                 record.save(self.data_dir)
+                changed += await self._remove_surplus_replicas(record, files)
                 (self.data_dir / "logs").mkdir(mode=0o700, exist_ok=True)
                 files = await asyncio.to_thread(postgres_files.provide, files)
                 return changed + moved + await self._start_servers(record, files)
@@ -80,6 +87,16 @@ class EmbeddedStack:
         record.create_role_password()
         return stopped
 
+    async def _remove_surplus_replicas(self, record: StackRecord, files: PostgresFiles) -> list[str]:
+        supervisor = self._supervisor(record)
+        surplus = StackParts(self.data_dir, record, self._settings, files).surplus_replicas()
+        await _all(supervisor.stop(replica) for replica in surplus)
+        for replica in surplus:
+            await asyncio.to_thread(replica.discard)
+            record.forget(replica.name)
+            record.save(self.data_dir)
+        return [f"removed {replica.name}" for replica in surplus]
+
     async def _start_servers(self, record: StackRecord, files: PostgresFiles) -> list[str]:
         supervisor = self._supervisor(record)
         parts = StackParts(self.data_dir, record, self._settings, files)
@@ -91,9 +108,25 @@ class EmbeddedStack:
                 await asyncio.to_thread(files.make_template, record.password)
             done = await _all(supervisor.start(server) for server in servers)
             await asyncio.to_thread(files.drop_template)
-            return done
+            return done + await _all(self._start_replica(supervisor, replica) for replica in parts.replicas())
 
         return await _all([supervisor.start(parts.temporal()), start_postgres()])
+
+    async def _start_replica(self, supervisor: Supervisor, replica: ReplicaServer) -> list[str]:
+        """A replica is only a copy: one that does not start, or that its primary cannot feed any more, is cloned
+        anew."""
+        was_there = replica.folder.exists()
+        if not was_there:
+            self._say(f"cloning {replica.name}")
+        try:
+            return await supervisor.start(replica)
+        except Unreachable as fault:
+            if not was_there:
+                raise
+            self._say(f"cloning {replica.name} anew: {fault.message.partition(';')[0]}")
+        await supervisor.stop(replica)
+        await asyncio.to_thread(replica.discard)
+        return [f"cloned {replica.name} anew", *(await supervisor.start(replica))]
 
     async def start_workers(self, count: int | None = None) -> list[str]:
         """Start this many workers and wait until they poll, and stop any others; returns what was done. None: as
@@ -112,7 +145,7 @@ class EmbeddedStack:
             return stopped + await _all(supervisor.start(worker) for worker in parts.workers())
 
     async def stop(self) -> list[str]:
-        """Stop workers, Temporal and the databases, in that order; returns what was done.
+        """Stop workers, Temporal, replicas and the databases, in that order; returns what was done.
 
         Leaves no process, not even one that a kill of an earlier `up` left unrecorded. Safe to repeat.
         """

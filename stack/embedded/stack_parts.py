@@ -16,6 +16,7 @@ from stack.embedded.record import (
     TEMPORAL,
     StackRecord,
 )
+from stack.embedded.replica_server import ReplicaServer
 from stack.embedded.server_user import CALLER
 from stack.embedded.temporal_server import TemporalServer
 from stack.embedded.worker_process import WorkerProcess
@@ -46,8 +47,18 @@ class StackParts:
             for name in self._record.postgres_servers
         ]
 
+    def replicas(self) -> list[ReplicaServer]:
+        return [self._replica(name, shard) for name, shard in self._record.replica_servers.items()]
+
+    def surplus_replicas(self) -> list[ReplicaServer]:
+        """Replicas of an earlier start, beyond the number that is wanted now."""
+        return [self._replica(name, shard) for name, shard in self._record.surplus_replicas.items()]
+
+    def _replica(self, name: str, shard: str) -> ReplicaServer:
+        return ReplicaServer(name, shard, self._log(name), self._files, self._record)
+
     def servers(self) -> list[Part]:
-        return [self.temporal(), *self.postgres()]
+        return [self.temporal(), *self.postgres(), *self.replicas()]
 
     def workers(self) -> list[WorkerProcess]:
         return [self.worker(name) for name in self._record.worker_names]
@@ -61,8 +72,11 @@ class StackParts:
         return [self.worker(folder.name) for folder in folders if folder.name not in self._record.worker_names]
 
     def stop_order(self) -> list[list[Part]]:
-        """Workers first, since they need Temporal and the databases to drain. Each group is stopped at once."""
-        return [[*self.workers(), *self.surplus_workers()], [self.temporal()], [*self.postgres()]]
+        """Workers first, since they need Temporal and the databases to drain; a replica before its primary, so that it
+        does not look for it in vain. Each group is stopped at once."""
+        workers: list[Part] = [*self.workers(), *self.surplus_workers()]
+        replicas: list[Part] = [*self.replicas(), *self.surplus_replicas()]
+        return [workers, [self.temporal()], replicas, [*self.postgres()]]
 
     def _log(self, name: str) -> Path:
         return self._data_dir / "logs" / f"{name}.log"

@@ -31,6 +31,10 @@ class ServerStatus(BaseModel):
     up: bool
 
 
+class ReplicaServerStatus(ServerStatus):
+    shard: str
+
+
 class WorkerStatus(BaseModel):
     name: str
     pid: int | None
@@ -43,22 +47,24 @@ class StackStatus(BaseModel):
     shards: list[ServerStatus]
     catalog: ServerStatus
     workers: list[WorkerStatus]
+    replicas: list[ReplicaServerStatus] = Field(default_factory=list)
 
     def document(self, show_secrets: bool) -> dict[str, Any]:
-        """As JSON. Passwords are left out unless `show_secrets`."""
-        document = self.model_dump(mode="json")
+        """As JSON. Passwords are left out unless `show_secrets`; `replicas`, if there are none."""
+        document = self.model_dump(mode="json", exclude=None if self.replicas else {"replicas"})
         if not show_secrets:
-            for server in (*document["shards"], document["catalog"]):
+            for server in (*document["shards"], document["catalog"], *document.get("replicas", [])):
                 server["dsn"] = without_password(server["dsn"])
         return document
 
     @property
     def all_up(self) -> bool:
+        """Replicas do not count: what is read from one can be read from its primary."""
         return all(part.up for part in self._parts())
 
     @property
     def any_process(self) -> bool:
-        return any(part.pid is not None for part in self._parts())
+        return any(part.pid is not None for part in [*self._parts(), *self.replicas])
 
     def _parts(self) -> Iterator[TemporalStatus | ServerStatus | WorkerStatus]:
         yield self.temporal
@@ -76,7 +82,7 @@ def without_password(dsn: str) -> str:
 async def query(record: StackRecord, parts: StackParts) -> StackStatus:
     """Query all parts at once, each for a few seconds at most."""
     postgres = {server.name: server for server in parts.postgres()}
-    servers: list[Part] = [parts.temporal(), *postgres.values()]
+    servers: list[Part] = [parts.temporal(), *postgres.values(), *parts.replicas()]
     workers, states = await asyncio.gather(
         read_workers(record, parts), asyncio.gather(*(_state(each, record) for each in servers))
     )
@@ -90,6 +96,10 @@ async def query(record: StackRecord, parts: StackParts) -> StackStatus:
         shards=[server(name, SHARD_DATABASE) for name in record.shards],
         catalog=server(CATALOG_SERVER, CATALOG_DATABASE),
         workers=workers,
+        replicas=[
+            ReplicaServerStatus(name=name, shard=shard, dsn=record.dsn(name), **state[name])
+            for name, shard in record.replica_servers.items()
+        ],
     )
 
 
