@@ -88,6 +88,7 @@ class Installation:
             long_running,
             # Not checked for the embedded stack: until the next `up`, a stack of an earlier release uses its owner.
             no_superuser=self.settings.own_servers,
+            replicas=self.databases.replicas,
         )
         self._closing.push_async_callback(cluster.close)
         return Connections(cluster, Router(cluster), self._temporal)

@@ -5,11 +5,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
@@ -20,6 +30,7 @@ from domain.faults import described
 from domain.identifiers import SHARD_NAME_PATTERN
 from domain.json_text import parse_json
 from domain.limits import SECONDS_MAX
+from domain.replicas import WEIGHT_MAX, ReplicaAddress, replica_name
 from domain.tls import parameters_fault
 from stack.embedded.record import (
     CATALOG_DATABASE,
@@ -31,10 +42,13 @@ from stack.embedded.record import (
 )
 
 ENVIRONMENT_PREFIX = "SHARDWISE_"
-OWN_SERVER_FIELDS = frozenset({"shards", "catalog_dsn", "read_model_dsn", "migration_user", "migration_password"})
+OWN_SERVER_FIELDS = frozenset(
+    {"shards", "replicas", "catalog_dsn", "read_model_dsn", "migration_user", "migration_password"}
+)
 
 WORKER_TASKS_MAX = 100_000
 POOL_SIZE_MAX = 1_000
+LAG_BYTES_MAX = 2**40
 # Messages and `shardwise status` use these names for the databases that are no shards.
 RESERVED_NAMES = frozenset({CATALOG_SERVER, READ_MODEL_DATABASE})
 
@@ -83,6 +97,18 @@ ShardName = Annotated[str, Field(pattern=SHARD_NAME_PATTERN)]
 Shards = Annotated[dict[ShardName, PostgresDsn], NoDecode, BeforeValidator(_decoded), AfterValidator(_shards)]
 
 
+class ReplicaSetting(BaseModel):
+    """`weight`: its share of the reads, beside the other replicas of its shard."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dsn: PostgresDsn
+    weight: int = Field(default=1, ge=1, le=WEIGHT_MAX, strict=True)
+
+
+Replicas = Annotated[dict[ShardName, list[ReplicaSetting]], NoDecode, BeforeValidator(_decoded)]
+
+
 class Settings(BaseSettings):
     """Read from the environment once. Arguments win over variables; unknown variables are ignored."""
 
@@ -92,6 +118,8 @@ class Settings(BaseSettings):
 
     shards: Shards = Field(default_factory=dict)
     """Your own servers, by shard name. Empty: the embedded stack of `data_dir`."""
+    replicas: Replicas = Field(default_factory=dict)
+    """Replicas of your own servers, by shard name. Those of the embedded stack are its own."""
     catalog_dsn: PostgresDsn | None = None
     read_model_dsn: PostgresDsn | None = None
     migration_user: str | None = Field(default=None, min_length=1)
@@ -110,6 +138,8 @@ class Settings(BaseSettings):
     """How old a prepared transaction may get before `status` raises the alarm."""
     lag_alarm_seconds: float = Field(default=60, gt=0, le=SECONDS_MAX)
     """How long events may wait for the read model or the reactors before `status` raises the alarm."""
+    replica_lag_bytes_max: int = Field(default=16_777_216, ge=0, le=LAG_BYTES_MAX)
+    """How far a replica may be behind its primary and still be read from."""
     outbox_keep_seconds: float = Field(default=3600, ge=0, le=SECONDS_MAX)
     """How long events are kept after all consumers have taken them, for later investigation."""
     activity_mode: Literal["local_first", "regular"] = "local_first"
@@ -120,6 +150,19 @@ class Settings(BaseSettings):
     """Connections per shard and process."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     log_format: Literal["text", "json"] = "text"
+
+    @field_validator("replicas")
+    @classmethod
+    def _of_known_shards(cls, replicas: dict[str, list[ReplicaSetting]], so_far: ValidationInfo) -> Any:
+        shards = so_far.data.get("shards")
+        if shards is None:
+            return replicas  # They are at fault themselves, and that is reported.
+        if unknown := sorted(replicas.keys() - shards.keys()):
+            raise ValueError(f"expected shards that SHARDWISE_SHARDS names, got {', '.join(unknown)}")
+        names = {replica_name(shard, number + 1) for shard in replicas for number in range(len(replicas[shard]))}
+        if taken := sorted(names & shards.keys()):
+            raise ValueError(f"expected no shard of the name {taken[0]}, which is that of a replica")
+        return replicas
 
     @property
     def own_servers(self) -> bool:
@@ -160,8 +203,13 @@ def _where(fault: ErrorDetails) -> str:
     """The shard whose address is at fault. An invalid name is not shown: it may be an address, with a password."""
     if len(fault["loc"]) == 1:
         return ""
-    name = str(fault["loc"][1])
-    return f"{name}: " if re.fullmatch(SHARD_NAME_PATTERN, name) else "a shard's name: "
+    _, name, *within = (str(each) for each in fault["loc"])
+    if not re.fullmatch(SHARD_NAME_PATTERN, name):
+        return "a shard's name: "
+    # Of a replica: its number, and a field of ours. One that is not may be an address, too.
+    number = [f"replica {int(within[0]) + 1}"] if within and within[0].isdigit() else []
+    fields = [each for each in within[1:] if each in ReplicaSetting.model_fields]
+    return "".join(f"{each}: " for each in (name, *number, *fields))
 
 
 def _variable(field: str) -> str:
@@ -171,16 +219,17 @@ def _variable(field: str) -> str:
 @dataclass(frozen=True, repr=False)
 class Databases:
     """Plain `postgresql://user:password@host:port/database` addresses. `login`: the variables that user and password
-    are from, None if they are in the addresses themselves."""
+    are from, None if they are in the addresses themselves. `replicas`: by shard, of those that have any."""
 
     shards: dict[str, str]
     catalog: str
     read_model: str
     login: str | None = None
+    replicas: dict[str, list[ReplicaAddress]] = field(default_factory=dict)
 
     @property
     def all(self) -> list[str]:
-        """In the order of `Cluster.databases`."""
+        """In the order of `Cluster.databases`: no replicas."""
         return [*self.shards.values(), self.catalog, self.read_model]
 
 
@@ -194,7 +243,11 @@ def resolve_databases(settings: Settings) -> Databases:
         catalog = _required(settings.catalog_dsn, "catalog_dsn")
         read_model = _required(settings.read_model_dsn, "read_model_dsn")
         shards = {name: dsn.get_secret_value() for name, dsn in settings.shards.items()}
-        return Databases(shards, catalog.get_secret_value(), read_model.get_secret_value())
+        replicas = {
+            name: [ReplicaAddress(each.dsn.get_secret_value(), each.weight) for each in chosen]
+            for name, chosen in settings.replicas.items()
+        }
+        return Databases(shards, catalog.get_secret_value(), read_model.get_secret_value(), replicas=replicas)
     record = StackRecord.load(settings.data_dir)
     return _of_stack(record, record.dsn)
 
@@ -231,6 +284,11 @@ def _of_stack(record: StackRecord, dsn: Callable[[str, str], str]) -> Databases:
         shards={name: dsn(name, SHARD_DATABASE) for name in record.shards},
         catalog=dsn(CATALOG_SERVER, CATALOG_DATABASE),
         read_model=dsn(CATALOG_SERVER, READ_MODEL_DATABASE),
+        replicas={
+            name: [ReplicaAddress(dsn(replica, SHARD_DATABASE)) for replica in record.replicas_of(name)]
+            for name in record.shards
+            if record.replicas
+        },
     )
 
 

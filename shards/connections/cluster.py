@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
+from domain.replicas import ReplicaAddress
 from shards.connections.database import Database
+from shards.connections.replica import Replica
 from shards.connections.shard import Shard
 
 
@@ -24,14 +26,16 @@ class Cluster:
         check_names: bool = True,
         login: str | None = None,
         no_superuser: bool = False,
+        replicas: Mapping[str, Sequence[ReplicaAddress]] | None = None,
     ) -> None:
         """DSNs in plain form, `postgresql://user:password@host:port/database`. Connects to nothing yet.
 
-        `check_names` is false for the migration that gives the shards their names. The other arguments are those of a
-        `Database`.
+        `check_names` is false for the migration that gives the shards their names. `replicas`: by shard. The other
+        arguments are those of a `Database`.
         """
+        replicas = replicas or {}
         self.shards = {
-            name: Shard(name, dsn, pool_size, long_running, check_names, login, no_superuser)
+            name: Shard(name, dsn, pool_size, long_running, check_names, login, no_superuser, replicas.get(name, ()))
             for name, dsn in shards.items()
         }
         how = (pool_size, long_running, False, login, no_superuser)
@@ -43,7 +47,13 @@ class Cluster:
         return {name: shard.primary for name, shard in self.shards.items()}
 
     @property
+    def replicas(self) -> list[Replica]:
+        """Of all shards."""
+        return [replica for shard in self.shards.values() for replica in shard.replicas]
+
+    @property
     def databases(self) -> list[Database]:
+        """Those that are written to: no replicas."""
         return [*self.primaries.values(), self.catalog, self.read_model]
 
     async def close(self) -> None:

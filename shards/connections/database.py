@@ -61,20 +61,23 @@ class Database:
         check_name: bool = False,
         login: str | None = None,
         no_superuser: bool = False,
+        replica_of: str | None = None,
     ) -> None:
         """`long_running` lifts the time limits, for migrations and audits. `check_name` checks at the first use that
         the database is the shard of this name, so that swapped addresses never return another shard's rows. `login`
         names the variables that hold user and password, if the address does not. `no_superuser` refuses to connect as
-        a superuser, with `InvalidInput`."""
+        a superuser, with `InvalidInput`. `replica_of`: the shard that it is a replica of, and then the one whose name
+        is checked."""
         self.name = name
         self._login = login
         self._dsn = dsn
         self._check_name = check_name
         self._no_superuser = no_superuser
+        self._replica_of = replica_of
         url = make_url(dsn)
         self._place, self._user = f"{url.host}:{url.port or POSTGRES_PORT}", url.username or ""
         self._breaker = CircuitBreaker(name)
-        self._engine = _engine(name, dsn, pool_size, long_running)
+        self._engine = _engine(name, dsn, pool_size, long_running, self.setting)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -138,7 +141,7 @@ class Database:
 
     async def _assert_name(self, connection: AsyncConnection) -> None:
         if self._check_name:
-            await assert_is_shard(connection, self.name)
+            await assert_is_shard(connection, self._replica_of or self.name, called=self.name)
             await connection.rollback()
             self._check_name = False
 
@@ -159,7 +162,7 @@ class Database:
     @property
     def setting(self) -> str:
         """The environment variable that holds its address, if the servers are not the embedded ones."""
-        return _setting_of(self.name)
+        return "SHARDWISE_REPLICAS" if self._replica_of else _SETTINGS.get(self.name, "SHARDWISE_SHARDS")
 
     @property
     def events(self) -> Engine:
@@ -169,7 +172,7 @@ class Database:
     def without_timeouts(self, pool_size: int = 2) -> Database:
         """The same database through connections of its own without time limits, for long reads. The caller closes
         it."""
-        how = (pool_size, True, self._check_name, self._login, self._no_superuser)
+        how = (pool_size, True, self._check_name, self._login, self._no_superuser, self._replica_of)
         return Database(self.name, self._dsn, *how)
 
     async def ping(self) -> None:
@@ -181,14 +184,13 @@ class Database:
         await self._engine.dispose()
 
 
-def _engine(name: str, dsn: str, pool_size: int, long_running: bool) -> AsyncEngine:
+def _engine(name: str, dsn: str, pool_size: int, long_running: bool, setting: str) -> AsyncEngine:
     try:
         to = driver_arguments(dsn)
     except (OSError, ValueError) as error:
         raise InvalidInput(
             name,
-            f"{name}: sslrootcert cannot be read as certificates of authorities: {error}. It is set in "
-            f"{_setting_of(name)}",
+            f"{name}: sslrootcert cannot be read as certificates of authorities: {error}. It is set in {setting}",
         ) from error
     return create_async_engine(
         to.dsn,
@@ -203,10 +205,6 @@ def _engine(name: str, dsn: str, pool_size: int, long_running: bool) -> AsyncEng
             **to.arguments,
         },
     )
-
-
-def _setting_of(name: str) -> str:
-    return _SETTINGS.get(name, "SHARDWISE_SHARDS")
 
 
 def _is_superuser(connection: AsyncConnection) -> bool:

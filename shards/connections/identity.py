@@ -10,13 +10,14 @@ from domain.errors import InvalidInput, NotMigrated
 _ITS_NAME = text("SELECT name FROM shard_identity")
 
 
-async def assert_is_shard(connection: AsyncConnection, name: str) -> None:
-    """Raises `InvalidInput` if the database is another shard, `NotMigrated` if it has no name yet."""
+async def assert_is_shard(connection: AsyncConnection, name: str, called: str | None = None) -> None:
+    """Raises `InvalidInput` if the database is another shard, `NotMigrated` if it has no name yet. `called`: what the
+    settings call the server, if it is a replica of that shard."""
     found = await connection.scalar(_ITS_NAME)
     if found is None:
-        raise NotMigrated(f"{name} does not know its name")
+        raise NotMigrated(f"{called or name} does not know its name")
     if found != name:
-        message = f"the settings call a database {name} that is {found}: are their addresses swapped?"
+        message = f"the settings call a database {called or name} that is {found}: are their addresses swapped?"
         raise InvalidInput("shards", message)
 
 

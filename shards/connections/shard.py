@@ -1,13 +1,15 @@
-"""One shard: its primary with the usual pool, and two small pools that are kept apart from it."""
+"""One shard: its primary with the usual pool, two small pools that are kept apart from it, and its replicas."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
+from domain.replicas import ReplicaAddress
 from shards.connections.database import Database
 from shards.connections.notifier import Notifier, listening
+from shards.connections.replica import Replica
 
 # Apart from the usual pool, so that ending a prepared transaction never queues behind writers that wait for its locks.
 PHASE_TWO_POOL_SIZE = 4
@@ -27,11 +29,15 @@ class Shard:
         check_name: bool = False,
         login: str | None = None,
         no_superuser: bool = False,
+        replicas: Sequence[ReplicaAddress] = (),
     ) -> None:
-        """The arguments are those of a `Database`. Connects to nothing yet."""
+        """The other arguments are those of a `Database`. Connects to nothing yet."""
 
         def pool(size: int) -> Database:
             return Database(name, dsn, size, long_running, check_name, login, no_superuser)
+
+        def replica(called: str, at: str) -> Database:
+            return Database(called, at, pool_size, long_running, check_name, login, no_superuser, replica_of=name)
 
         self.name = name
         self.primary = pool(pool_size)
@@ -42,13 +48,15 @@ class Shard:
         """The same primary, for NOTIFY and LISTEN."""
         self.notifier = Notifier(self.listening.autocommit)
         """Notifies the listeners of its outbox that events were committed."""
+        self.replicas = [Replica(name, number, address, replica) for number, address in enumerate(replicas, 1)]
 
     def listen(self, on_notify: Callable[[], None]) -> AbstractAsyncContextManager[Callable[[], Awaitable[None]]]:
         """Inside the block `on_notify` is called when events were committed here: see `listening`."""
         return listening(self.listening.autocommit, on_notify)
 
     async def close(self) -> None:
-        await asyncio.gather(self.primary.close(), self.phase_two.close())
+        replicas = (replica.close() for replica in self.replicas)
+        await asyncio.gather(self.primary.close(), self.phase_two.close(), *replicas)
         # Last: notifications of earlier commits may still be pending.
         await self.notifier.close()
         await self.listening.close()
