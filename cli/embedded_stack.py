@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group, RenderableType
 
+from cli import replicas as replicas_shown
 from cli.projection import status as projection_status
 from cli.recover.in_doubt import alarm
 from cli.terminal.application import call_app, run_async
@@ -18,7 +19,8 @@ from cli.terminal.interrupts import Interrupts
 from cli.terminal.options import DataDir
 from cli.terminal.output import Output, output, table
 from domain.errors import InvalidInput
-from shardwise.operations.stack_status import OtherParts, look_at_other_parts
+from shardwise.operations.stack_status import OtherParts, look_at_other_parts, parts_document
+from stack.embedded.record import REPLICAS_MAX
 from stack.embedded.stack import EmbeddedStack
 from stack.embedded.status import ServerStatus, StackStatus
 from stack.settings import Settings, load_settings
@@ -41,15 +43,18 @@ def up(
         int | None, typer.Option(min=1, max=64, help="Postgres shards, fixed by the first start. [3]")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=0, max=64, help="Worker processes. [2]")] = None,
+    replicas: Annotated[
+        int | None, typer.Option(min=0, max=REPLICAS_MAX, help="Replicas of each shard, to read from. [0]")
+    ] = None,
     show_secrets: ShowSecrets = False,
     data_dir: DataDir = None,
 ) -> int:
-    """Start what is down: Postgres shards, Temporal with its UI, workers.
+    """Start what is down: Postgres shards with their replicas, Temporal with its UI, workers.
 
     Stays until Ctrl-C and then stops everything, unless --detach is given or something of the stack ran already.
     """
     settings = _embedded_settings(data_dir)
-    return run_async(_up(settings, UpOptions(shards, workers, detach, show_secrets), output()))
+    return run_async(_up(settings, UpOptions(shards, workers, detach, show_secrets, replicas), output()))
 
 
 def down(data_dir: DataDir = None) -> None:
@@ -63,7 +68,8 @@ def down(data_dir: DataDir = None) -> None:
 def status(show_secrets: ShowSecrets = False, data_dir: DataDir = None) -> int:
     """Ask every part whether it is up. Shows workers that were started by hand, too.
 
-    Exit code 3 if one is not, 1 if a transaction is in doubt, or events wait, for too long.
+    Exit code 3 if one is not, 1 if a transaction is in doubt, or events wait, for too long. A replica that is down or
+    left out of reads is shown, and changes no exit code: its primary answers for it.
     """
     _embedded_settings(data_dir)
     found = call_app(data_dir, lambda app: app.operations.status())
@@ -73,20 +79,22 @@ def status(show_secrets: ShowSecrets = False, data_dir: DataDir = None) -> int:
     ]
     late = found.events if found.events is not None and found.events.alarm else None
     output().result(found.document(show_secrets), Group(*parts, *(projection_status.rendered(late) if late else [])))
-    if not found.all_up:
+    if not found.all_up or not all(each.up for each in found.parts.replicas):
         print_start_hint(load_settings(data_dir))
+    if not found.all_up:
         return 3
     return 1 if found.alarm else 0
 
 
 @dataclass(frozen=True)
 class UpOptions:
-    """`shards` and `workers` None: as before."""
+    """`shards`, `workers` and `replicas` None: as before."""
 
     shards: int | None
     workers: int | None
     detach: bool
     show_secrets: bool = False
+    replicas: int | None = None
 
 
 def _embedded_settings(data_dir: DataDir) -> Settings:
@@ -118,7 +126,7 @@ async def _up(settings: Settings, options: UpOptions, out: Output) -> int:
         if interrupted := interrupts.as_error():
             raise interrupted from None
         raise
-    document = {**now.document(options.show_secrets), **other_parts.document(options.show_secrets)}
+    document = parts_document(now, other_parts, options.show_secrets)
     page = Group("\n".join(done) or "everything ran already", table_of_parts(now, other_parts, options.show_secrets))
     if not options.detach and not found_running:
         return await _stay(stack, out, document, page, interrupts)
@@ -132,7 +140,7 @@ async def bring_up(
     """Servers, then the schema, then workers. Returns a line for each thing that was done."""
     from workers.migration.migrate import migrate
 
-    done = await stack.start_servers(options.shards, usual_ports)
+    done = await stack.start_servers(options.shards, usual_ports, options.replicas)
     await migrate(settings, say)
     return done + await stack.start_workers(options.workers)
 
@@ -162,11 +170,12 @@ def table_of_parts(found: StackStatus, other_parts: OtherParts, show_secrets: bo
         ("Temporal UI", found.temporal.ui, "", _state(found.temporal.up)),
         ("Temporal", found.temporal.address, _pid(found.temporal.pid), _state(found.temporal.up)),
     ]
-    rows += [_server_row(server, show_secrets) for server in [*found.shards, found.catalog]]
+    rows += [_server_row(server, show_secrets) for server in [*found.shards, *found.replicas, found.catalog]]
     rows += other_parts.rows_of_read_model(show_secrets)
     rows += [(each.name, ", ".join(each.queues), _pid(each.pid), _state(each.up)) for each in found.workers]
     rows += other_parts.rows_of_workers()
-    return table(("part", "where", "pid", "state"), rows, whole=("part", "where") if show_secrets else ())
+    parts = table(("part", "where", "pid", "state"), rows, whole=("part", "where") if show_secrets else ())
+    return Group(parts, *replicas_shown.rendered(other_parts.replicas)) if other_parts.replicas else parts
 
 
 def _server_row(server: ServerStatus, show_secrets: bool) -> tuple[str, str, str, str]:

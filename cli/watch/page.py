@@ -9,6 +9,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
+from cli import replicas as replicas_shown
 from domain.text import on_one_line
 from domain.timestamps import short_timestamp
 from shardwise.operations.events import EventsDocument, consumer_name
@@ -44,6 +45,7 @@ def page(look: WatchDocument, hint: str = "") -> RenderableType:
         _hold(look),
         _in_doubt(look.in_doubt, _without_shards(look.events)),
         *_events(look.events),
+        *_replicas(look),
         "",
         *_stuck(look),
     )
@@ -163,6 +165,12 @@ def _events(events: EventsDocument | None) -> Iterator[RenderableType]:
         yield Text(on_one_line(line), style="red")
     if len(parked) > PARKED_SHOWN_MAX:
         yield Text(f"and {len(parked) - PARKED_SHOWN_MAX} more (`shardwise projection status`)", style="red")
+
+
+def _replicas(look: WatchDocument) -> Iterator[RenderableType]:
+    if look.replicas:
+        yield ""
+        yield from replicas_shown.rendered(look.replicas)
 
 
 def _behind(events: EventsDocument) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from shards.connections.cluster import Cluster
 from shards.connections.database import Database
 from shards.connections.waiting import within
 from shards.monitoring.event_lag import EventsDocument, events_document
+from shards.monitoring.replicas import ReplicaDocument, replica_documents
 from shardwise.operations.in_doubt import overdue_in_doubt
 from shardwise.temporal.calls import answer_or_none
 from shardwise.temporal.pollers import PollingWorker, polling_workers, started_by_hand
@@ -44,10 +45,12 @@ class ReadModelStatus(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class OtherParts:
-    """`other_workers`: those that poll and are not the stack's own; None if Temporal does not answer."""
+    """`other_workers`: those that poll and are not the stack's own; None if Temporal does not answer. `replicas`: how
+    the stack's replicas do."""
 
     read_model: ReadModelStatus
     other_workers: Sequence[PollingWorker] | None
+    replicas: Sequence[ReplicaDocument] = ()
 
     def document(self, show_secrets: bool = False) -> dict[str, Any]:
         """As JSON. The password is left out unless `show_secrets`."""
@@ -72,8 +75,19 @@ class OtherParts:
 
 async def look_at_other_parts(settings: Settings, found: StackStatus) -> OtherParts:
     """A part that does not answer within a few seconds is reported as down."""
-    read_model, others = await asyncio.gather(_read_model(settings), _other_workers(settings, found))
-    return OtherParts(read_model, others)
+    read_model, others, replicas = await asyncio.gather(
+        _read_model(settings), _other_workers(settings, found), _replicas(settings, found)
+    )
+    return OtherParts(read_model, others, replicas)
+
+
+def parts_document(found: StackStatus, other_parts: OtherParts, show_secrets: bool = False) -> dict[str, Any]:
+    """All parts as JSON. A replica has what is known of its process, and how it does."""
+    document = {**found.document(show_secrets), **other_parts.document(show_secrets)}
+    if found.replicas:
+        looks: Mapping[str, dict[str, Any]] = {each.name: each.model_dump(mode="json") for each in other_parts.replicas}
+        document["replicas"] = [server | looks.get(server["name"], {}) for server in document["replicas"]]
+    return document
 
 
 async def _read_model(settings: Settings) -> ReadModelStatus:
@@ -102,6 +116,16 @@ async def _other_workers(settings: Settings, found: StackStatus) -> list[Polling
     return started_by_hand(polling, found.workers) if polling is not None else None
 
 
+async def _replicas(settings: Settings, found: StackStatus) -> list[ReplicaDocument]:
+    if not found.replicas:
+        return []
+    databases = resolve_databases(settings)
+    async with Cluster(
+        databases.shards, databases.catalog, databases.read_model, pool_size=1, replicas=databases.replicas
+    ) as cluster:
+        return await replica_documents(cluster, settings.replica_lag_bytes_max)
+
+
 def address_of(dsn: str) -> str:
     """Without user and password."""
     return dsn.rpartition("@")[2].removeprefix("postgresql://")
@@ -127,8 +151,7 @@ class StackReport:
 
     def document(self, show_secrets: bool = False) -> dict[str, Any]:
         return {
-            **self.parts.document(show_secrets),
-            **self.other_parts.document(show_secrets),
+            **parts_document(self.parts, self.other_parts, show_secrets),
             "in_doubt": [asdict(each) for each in self.in_doubt],
             "events": self.events.model_dump(mode="json") if self.events else None,
         }

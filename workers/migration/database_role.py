@@ -56,13 +56,13 @@ _OF_KIND = {
     Kind.CATALOG: (),
     Kind.READ_MODEL: ("GRANT CREATE ON DATABASE {database} TO {role}",),
 }
-# Grants that only a superuser can make. Workers do not need them today.
-_OF_THE_SERVER = (
-    # To see what other sessions and replicas do.
-    "GRANT pg_read_all_stats TO {role}",
+# Grants that only a superuser can make, and what needs them.
+_OF_THE_SERVER = {
+    # To see what other sessions do, and whether a replica streams.
+    "GRANT pg_read_all_stats TO {role}": "replicas need it: without it they are left out of reads",
     # To copy rows without firing triggers.
-    "GRANT SET ON PARAMETER session_replication_role TO {role}",
-)
+    "GRANT SET ON PARAMETER session_replication_role TO {role}": "nothing needs it yet",
+}
 
 
 @contextlib.asynccontextmanager
@@ -126,7 +126,7 @@ async def _ensure_roles(
         async with database.transaction() as connection:
             await _ensure_role(connection, kind, make_url(dsn))
         for missing in await _grant_of_the_server(database, make_url(dsn)):
-            say(f"{database.name}: only a superuser can {missing}; nothing needs it yet")
+            say(f"{database.name}: only a superuser can {missing}")
 
 
 async def _ensure_role(connection: AsyncConnection, kind: Kind, address: URL) -> None:
@@ -171,9 +171,9 @@ async def _hand_over(connection: AsyncConnection, version: Version, name: str) -
 
 
 async def _grant_of_the_server(database: Database, address: URL) -> list[str]:
-    """Returns the grants that could not be made."""
+    """Returns the grants that could not be made, each with what needs it."""
     missing = []
-    for grant in _OF_THE_SERVER:
+    for grant, needed_by in _OF_THE_SERVER.items():
         try:
             async with database.transaction() as connection:
                 if (await connection.execute(_CURRENT_ROLE, {"name": address.username})).one().same:
@@ -183,7 +183,7 @@ async def _grant_of_the_server(database: Database, address: URL) -> list[str]:
         except DBAPIError as error:
             if sqlstate(error) != INSUFFICIENT_PRIVILEGE:
                 raise
-            missing.append(grant.format(role=address.username))
+            missing.append(f"{grant.format(role=address.username)}; {needed_by}")
     return missing
 
 

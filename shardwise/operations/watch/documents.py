@@ -6,13 +6,14 @@ Numbers come from several sources, and each of them can be down alone. Its last 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import computed_field
+from pydantic import Field, SerializerFunctionWrapHandler, computed_field, model_serializer
 
 from domain.documents import Document
 from domain.timestamps import Timestamp
 from shards.monitoring.event_lag import EventsDocument
+from shards.monitoring.replicas import ReplicaDocument
 
 
 class PartDocument(Document):
@@ -102,7 +103,7 @@ class InDoubtDocument(Document):
 class WatchDocument(Document):
     """`in_flight`: orders whose workflows are open. `refused`: starts of the last day that no rule allows.
     `others`: workflows that hold an order's id and are none of ours, as in `recover`. `stuck`: some orders, the oldest
-    first. `events`: as in `projection status`.
+    first. `events`: as in `projection status`. `replicas`: as in `status`; left out if there are none.
 
     `missing`: by source, why it did not answer; its numbers are its last ones, or left out.
     """
@@ -120,10 +121,19 @@ class WatchDocument(Document):
     in_doubt: InDoubtDocument | None
     events: EventsDocument | None
     missing: dict[str, str]
+    replicas: list[ReplicaDocument] = Field(default_factory=list)
+
+    @model_serializer(mode="wrap")
+    def _without_empty_replicas(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        dumped: dict[str, Any] = dump(self)
+        if not self.replicas:
+            del dumped["replicas"]
+        return dumped
 
     @property
     def exit_code(self) -> int:
-        """As for `status`: 3 if a part is not up or a source is missing; 1 if something needs attention."""
+        """As for `status`: 3 if a part is not up or a source is missing; 1 if something needs attention. Replicas do
+        not count: their primaries answer for them."""
         if self.missing or any(part.up is False for part in self.parts):
             return 3
         has_alarm = (self.events is not None and self.events.alarm) or (

@@ -18,6 +18,7 @@ from shards.audit.sagas.facts import ORDER_PREFIX
 from shards.connections.database import Database
 from shards.monitoring.event_lag import EventsDocument, events_document
 from shards.monitoring.order_counts import OrderCounts, count_orders
+from shards.monitoring.replicas import ReplicaDocument, replica_documents
 from shards.monitoring.transfer_counts import TransferCounts, count_transfers
 from shardwise.connections import Connections
 from shardwise.operations.stack_status import address_of
@@ -42,6 +43,8 @@ FIRST_COUNT_SECONDS = 30.0
 RATE_WINDOW_SECONDS = 10.0
 # Counting the events that wait and listing the pollers of every queue is too much work for every second.
 EVENTS_EVERY_SECONDS = 3.0
+# A primary and a replica that both say nothing are given up one after the other.
+REPLICAS_SECONDS = 5.0
 TEMPORAL = "Temporal"
 
 
@@ -93,6 +96,9 @@ class Watcher:
         self._pollers: PolledSource[list[PollingWorker]] = PolledSource(
             "pollers", self._look_at_pollers, ANSWER_SECONDS
         )
+        self._replicas: PolledSource[list[ReplicaDocument]] = PolledSource(
+            "replicas", self._look_at_replicas, REPLICAS_SECONDS
+        )
         self._where = _addresses(settings)
 
     @asynccontextmanager
@@ -130,6 +136,7 @@ class Watcher:
             transfers=self._transfers(),
             in_doubt=self._in_doubt(),
             events=self._events.value,
+            replicas=self._replicas.value or [],
             missing={
                 source.name: source.error
                 for source in (*self._number_sources(), self._events)
@@ -140,6 +147,8 @@ class Watcher:
     def _all_sources(self) -> Iterable[PolledSource[Any]]:
         yield from self._number_sources()
         yield from self._pings
+        if self._to.cluster.replicas:
+            yield self._replicas
         if not self._settings.own_servers:
             yield self._workers
 
@@ -154,6 +163,9 @@ class Watcher:
 
     async def _look_at_events(self) -> EventsDocument:
         return await events_document(self._to.cluster, self._settings.lag_alarm_seconds)
+
+    async def _look_at_replicas(self) -> list[ReplicaDocument]:
+        return await replica_documents(self._to.cluster, self._settings.replica_lag_bytes_max)
 
     async def _look_at_pollers(self) -> list[PollingWorker]:
         return await polling_workers(await self._to.temporal())
