@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import asyncpg
@@ -114,3 +115,7 @@ class ReplicaServer(PostgresServer):
     def leftovers(self) -> list[Process]:
         """Also a `pg_basebackup` that goes on after a kill."""
         return [*super().leftovers(), *processes.working_in(self._files.draft(self.name))]
+
+    def main_of(self, leftovers: Sequence[Process]) -> Process | None:
+        clones = processes.working_in(self._files.draft(self.name)) if leftovers else []
+        return next(iter(clones), None) or super().main_of(leftovers)
