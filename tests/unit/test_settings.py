@@ -14,6 +14,7 @@ from pydantic_core import PydanticUndefined
 from sqlalchemy.engine import make_url
 
 from domain.errors import InvalidInput, Unreachable
+from domain.replicas import ReplicaAddress
 from stack.embedded.ports import USUAL_TEMPORAL, PortClaims, is_free
 from stack.embedded.record import StackRecord
 from stack.settings import Settings, load_settings, resolve_databases, resolve_owner_databases
@@ -53,6 +54,13 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("SHARDWISE_SHARDS", '{"eu": "postgresql://a.example/shop", "EU": "postgresql://b.example/shop"}'),
         ("SHARDWISE_SHARDS", '{"catalog": "postgresql://a.example/shop"}'),
         ("SHARDWISE_CATALOG_DSN", ""),
+        ("SHARDWISE_REPLICAS", "not json"),
+        ("SHARDWISE_REPLICAS", ""),
+        ("SHARDWISE_REPLICAS", "[" * 100_000),
+        # Of shards that SHARDWISE_SHARDS does not name: here it names none.
+        ("SHARDWISE_REPLICAS", '{"eu": [{"dsn": "postgresql://eu.example/shop"}]}'),
+        ("SHARDWISE_REPLICA_LAG_BYTES_MAX", "-1"),
+        ("SHARDWISE_REPLICA_LAG_BYTES_MAX", "99999999999999999999"),
         ("SHARDWISE_DATA_DIR", ""),
         ("SHARDWISE_POOL_SIZE", "1000000000"),
         ("SHARDWISE_MAX_CACHED_WORKFLOWS", "99999999999999999999"),
@@ -121,6 +129,47 @@ def test_a_mistake_in_an_address_shows_no_password(shards: str, monkeypatch: pyt
     assert "geheim" not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("replicas", "told"),
+    [
+        ("[]", "expected an object"),
+        ('{"eu": {}}', "eu: expected a list"),
+        ('{"eu": ["postgresql://app:geheim@db/o"]}', "eu: replica 1: expected an object"),
+        ('{"eu": [{"weight": 2}]}', "eu: replica 1: dsn: this field is required"),
+        (
+            '{"eu": [{"dsn": "postgresql://db/o"}, {"dsn": "app:geheim@db/o"}]}',
+            "eu: replica 2: dsn: expected an address such as postgresql://user:password@host:port/database",
+        ),
+        ('{"eu": [{"dsn": "postgresql://db/o", "weight": 0}]}', "eu: replica 1: weight: expected at least 1"),
+        ('{"eu": [{"dsn": "postgresql://db/o", "weight": 101}]}', "eu: replica 1: weight: expected at most 100"),
+        ('{"eu": [{"dsn": "postgresql://db/o", "weight": "2"}]}', "eu: replica 1: weight: expected a whole number"),
+        ('{"eu": [{"dsn": "postgresql://db/o", "wight": 2}]}', "eu: replica 1: there is no such field"),
+        ('{"eu": [{"postgresql://app:geheim@db/o": 1}]}', "eu: replica 1: dsn: this field is required"),
+        ('{"postgresql://app:geheim@db/o": []}', "a shard's name: expected 1 to 63 of letters, digits, '.', '_', '-'"),
+        ('{"us": [], "ap": []}', "expected shards that SHARDWISE_SHARDS names, got ap, us"),
+        (
+            '{"eu": [{"dsn": "postgresql://db/o"}, {"dsn": "postgresql://db2/o"}]}',
+            "expected no shard of the name eu-replica-2, which is that of a replica",
+        ),
+    ],
+)
+def test_a_mistake_in_the_replicas_is_told_without_a_password(
+    replicas: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHARDWISE_SHARDS", '{"eu": "postgresql://a/o", "eu-replica-2": "postgresql://b/o"}')
+    monkeypatch.setenv("SHARDWISE_REPLICAS", replicas)
+    with pytest.raises(InvalidInput) as caught:
+        load_settings()
+    assert (caught.value.field, caught.value.message) == ("SHARDWISE_REPLICAS", f"SHARDWISE_REPLICAS: {told}")
+
+
+def test_a_mistake_in_the_shards_is_told_before_one_in_the_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHARDWISE_SHARDS", "geheim")
+    monkeypatch.setenv("SHARDWISE_REPLICAS", '{"eu": []}')
+    with pytest.raises(InvalidInput, match="SHARDWISE_SHARDS"):
+        load_settings()
+
+
 def test_the_option_wins_over_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHARDWISE_DATA_DIR", "from-variable")
     assert load_settings().data_dir == Path("from-variable")
@@ -143,6 +192,32 @@ def test_own_servers_are_taken_whole_and_in_one_spelling(monkeypatch: pytest.Mon
     databases = resolve_databases(load_settings())
     assert databases.shards == {"eu": "postgresql://u:p@eu.example:5432/shop"}
     assert databases.catalog == "postgresql://c.example/catalog"
+
+
+def test_replicas_are_taken_with_their_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHARDWISE_SHARDS", OWN)
+    monkeypatch.setenv("SHARDWISE_CATALOG_DSN", "postgresql://c.example/catalog")
+    monkeypatch.setenv("SHARDWISE_READ_MODEL_DSN", "postgresql://r.example/read_model")
+    assert resolve_databases(load_settings()).replicas == {}
+    monkeypatch.setenv(
+        "SHARDWISE_REPLICAS",
+        '{"eu": [{"dsn": "postgres://u:geheim@a/shop", "weight": 2}, {"dsn": "postgresql://b/shop"}]}',
+    )
+    settings = load_settings()
+    databases = resolve_databases(settings)
+    assert databases.replicas == {
+        "eu": [ReplicaAddress("postgresql://u:geheim@a/shop", 2), ReplicaAddress("postgresql://b/shop", 1)]
+    }
+    assert len(databases.all) == 3
+    assert "geheim" not in repr(settings) + settings.model_dump_json() + repr(databases) + repr(databases.replicas)
+
+
+def test_a_stack_has_the_replicas_of_its_record(tmp_path: Path) -> None:
+    ports = {"shard-1": 1, "catalog": 2, "temporal": 3, "temporal-ui": 4, "shard-1-replica-1": 5}
+    StackRecord(shards=["shard-1"], replicas=1, ports=ports, password=SecretStr("p")).save(tmp_path)
+    assert resolve_databases(load_settings(tmp_path)).replicas == {
+        "shard-1": [ReplicaAddress("postgresql://shardwise:p@127.0.0.1:5/shardwise", 1)]
+    }
 
 
 def test_without_a_stack_the_error_says_how_to_make_one(tmp_path: Path) -> None:
@@ -212,6 +287,9 @@ GOOD_RECORD = StackRecord(
         json.dumps(GOOD_RECORD | {"ports": {"shard-1": 1, "catalog": 2, "temporal": 3}}),
         json.dumps(GOOD_RECORD | {"ports": GOOD_RECORD["ports"] | {"temporal": 70_000}}),
         json.dumps(GOOD_RECORD | {"workers": -1}),
+        json.dumps(GOOD_RECORD | {"replicas": 1}),
+        json.dumps(GOOD_RECORD | {"replicas": 4}),
+        json.dumps(GOOD_RECORD | {"replicas": -1}),
         json.dumps(GOOD_RECORD | {"processes": {"temporal": {"pid": -1, "started_at": 1}}}),
     ],
 )
@@ -219,6 +297,31 @@ def test_an_unreadable_record_is_not_treated_as_no_record(tmp_path: Path, conten
     StackRecord.path(tmp_path).write_text(content)
     with pytest.raises(InvalidInput, match="cannot read"):
         StackRecord.find(tmp_path)
+
+
+def test_a_record_of_before_has_no_replicas(tmp_path: Path) -> None:
+    before = {name: value for name, value in GOOD_RECORD.items() if name != "replicas"}
+    StackRecord.path(tmp_path).write_text(json.dumps(before))
+    record = StackRecord.load(tmp_path)
+    assert (record.replicas, record.replica_servers, record.surplus_replicas) == (0, {}, {})
+
+
+def test_a_record_knows_the_replicas_of_each_shard_and_which_are_too_many() -> None:
+    record = StackRecord(shards=["shard-1", "shard-2"], replicas=2, ports={})
+    assert list(record.replica_servers.items()) == [
+        ("shard-1-replica-1", "shard-1"),
+        ("shard-1-replica-2", "shard-1"),
+        ("shard-2-replica-1", "shard-2"),
+        ("shard-2-replica-2", "shard-2"),
+    ]
+    assert record.replicas_of("catalog") == []
+    record.ports = dict.fromkeys(record.replica_servers, 1)
+    record.made = [*record.replica_servers]
+    record.replicas = 1
+    assert record.surplus_replicas == {"shard-1-replica-2": "shard-1", "shard-2-replica-2": "shard-2"}
+    record.forget("shard-1-replica-2")
+    assert record.surplus_replicas == {"shard-2-replica-2": "shard-2"}
+    assert "shard-1-replica-2" not in record.made
 
 
 def test_a_worker_gets_what_was_set_but_no_own_servers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ import pytest
 
 from cli.watch.page import Wrapped, page
 from domain.errors import Unreachable
+from domain.replicas import LeftOut
 from shards.monitoring.event_lag import ConsumerLag, EventsDocument, Parked, ShardEvents
+from shards.monitoring.replicas import ReplicaDocument
 from shardwise.operations.watch.documents import (
     HoldDocument,
     InDoubtDocument,
@@ -114,6 +116,29 @@ def test_a_busy_page_fits_and_shows_what_is_wrong(width: int) -> None:
     assert "1,234 │ 12 │ 3 │ 1,000,000 │ 123,456,789 │ 1,234,567" in text
     assert "in doubt: 3 prepared transactions, the oldest for 2 min: `shardwise recover`" in text
     assert "2026-11-25T12:00:00Z" in text
+
+
+def test_replicas_are_shown_where_there_are_any() -> None:
+    away = ReplicaDocument(
+        name="shard-1-replica-1",
+        shard="shard-1",
+        weight=3,
+        fit=False,
+        left_out=LeftOut.LAGGING,
+        why="it is further behind than SHARDWISE_REPLICA_LAG_BYTES_MAX allows",
+        streaming=True,
+        lag_bytes=123_456_789,
+        lag_seconds=98.76,
+    )
+    look = quiet(replicas=[away])
+    text = " ".join(" ".join(lines_of(Wrapped(page(look)), 80)).split())
+    assert "shard-1-replica-1 │ 123,456,789 bytes, 98.8 s │ 3 │ left out" in text
+    assert "left out of reads: shard-1-replica-1: it is further behind than" in text
+    assert look.exit_code == 0
+    [shown] = look.model_dump(mode="json")["replicas"]
+    assert (shown["left_out"], shown["lag_bytes"]) == ("lagging", 123_456_789)
+    assert "replicas" not in quiet().model_dump(mode="json")
+    assert "replica" not in " ".join(drawn(quiet()))
 
 
 def test_what_is_not_known_yet_is_not_shown_as_nothing() -> None:
