@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -22,12 +23,13 @@ from shards.connections.replica_state import primary_position
 from shards.monitoring.replicas import ReplicaDocument, replica_documents
 from shardwise import Shardwise
 from shardwise.operations.stack_status import StackReport
-from stack.embedded import replica_server
+from stack.embedded import binaries, postgres_files, replica_server, server_user
 from stack.embedded.processes import PART_VARIABLE
 from stack.embedded.record import StackRecord
 from stack.embedded.stack import EmbeddedStack
 from stack.embedded.waiting import attempts
 from stack.settings import Databases, Settings, resolve_databases
+from tests.support.compose import project
 from tests.support.secrecy import assert_files_secret_free
 
 SHARD, REPLICA = "shard-1", "shard-1-replica-1"
@@ -297,6 +299,67 @@ async def test_one_that_was_promoted_is_left_out_and_cloned_anew(stack: Embedded
     assert (await look(settings)).left_out == "not_in_recovery"
     assert f"cloned {REPLICA} anew" in await up(stack)
     await becomes_fit(settings)
+
+
+async def test_a_container_clones_streams_and_needs_no_second_clone(stack: EmbeddedStack) -> None:
+    """The script of docker-compose.yml, with the image's programs exchanged for ours."""
+    read = project()
+    service = read["services"]["shard-1-replica-1"]
+    record = StackRecord.load(stack.data_dir)
+    user = server_user.choose()
+    place = postgres_files.home_of(stack.data_dir, record) / "container"
+    place.mkdir()
+    programs = {
+        "gosu": 'shift; exec "$@"',
+        "install": 'mkdir -p "${@: -1}"; chmod 700 "${@: -1}"',
+        "docker-entrypoint.sh": f'exec "$@" --port={free_port()} --unix_socket_directories=',
+    }
+    for name, line in programs.items():
+        (place / name).write_text(f"#!/bin/bash\n{line}\n")
+        (place / name).chmod(0o755)
+    (place / "hba.conf").write_text(read["configs"]["hba"]["content"])
+    user.own(place)
+    script = service["command"][0].replace(service["configs"][0]["target"], str(place / "hba.conf"))
+    primary = service["environment"]["PRIMARY"].replace("host=shard-1", f"host=127.0.0.1 port={record.ports[SHARD]}")
+    environment = {
+        "PATH": os.pathsep.join([str(place), str(binaries.postgres_bin(Settings())), os.defpath]),
+        "PGDATA": str(place / "18" / "docker"),
+        "PGPASSWORD": record.password.get_secret_value(),
+        "PRIMARY": primary.replace("=shard-1-replica-1", "=container"),
+    }
+
+    async def start() -> asyncio.subprocess.Process:
+        with (place / "log").open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                *user.command([*service["entrypoint"], script]),
+                cwd=place,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                **user.identity(),
+            )
+        async for _ in attempts(SECONDS_MAX):
+            state = "SELECT state FROM pg_stat_replication WHERE application_name = 'container'"
+            if process.returncode is not None or await ask(stack, SHARD, state) == "streaming":
+                break
+        assert process.returncode is None, (place / "log").read_text()
+        return process
+
+    for _ in range(2):
+        process = await start()
+        try:
+            is_cloned_again = (place / "18" / "docker" / "same").exists() is False
+        finally:
+            process.send_signal(signal.SIGINT)
+            await asyncio.wait_for(process.wait(), SECONDS_MAX)
+        (place / "18" / "docker" / "same").touch()
+    assert not is_cloned_again
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 async def test_their_number_can_change_and_is_remembered(stack: EmbeddedStack, settings: Settings) -> None:

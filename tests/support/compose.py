@@ -14,11 +14,13 @@ COMPOSE_FILE = REPOSITORY / "docker-compose.yml"
 COMPOSE_SECONDS_MAX = 30
 
 
-def compose(*arguments: str, file: Path = COMPOSE_FILE, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run Compose with nothing set but `variables`, on all services whatever their profile."""
+def compose(
+    *arguments: str, file: Path = COMPOSE_FILE, profile: str = "*", **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run Compose with nothing set but `variables`, on all services whatever their profile, or on one profile's."""
     program = Path(sysconfig.get_path("scripts"), "docker-compose")
     return subprocess.run(
-        [program, "--file", file, "--env-file", os.devnull, "--profile", "*", *arguments],
+        [program, "--file", file, "--env-file", os.devnull, "--profile", profile, *arguments],
         env={"PATH": os.defpath, "HOME": "/nonexistent", **variables},
         stdin=subprocess.DEVNULL,
         capture_output=True,

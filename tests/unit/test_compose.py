@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -10,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from temporalio.envconfig import ClientConfigProfile
 
-from stack.embedded import binaries, postgres, postgres_files
+from stack.embedded import binaries, postgres, postgres_files, replica_server
 from stack.embedded.record import ROLE, TEMPORAL, TEMPORAL_UI, StackRecord
 from stack.embedded.temporal_server import TemporalServer
 from stack.embedded.worker_process import READY_FILE_VARIABLE
@@ -21,7 +23,7 @@ from workers.run import DRAIN_SECONDS
 OURS = ("migrate", "worker", "cli")
 COMPLETED = "service_completed_successfully"
 RETIRED = ("temporalio/auto-setup", "temporalio/docker-compose")
-OF_THE_PLACE = {"listen_addresses", "port", "unix_socket_directories", "cluster_name"}
+OF_THE_PLACE = {"listen_addresses", "port", "unix_socket_directories", "cluster_name", "hba_file"}
 """Settings of an embedded Postgres that follow from where it runs, which a container decides otherwise."""
 
 PROJECT = project()
@@ -35,6 +37,7 @@ JOBS = {
 LASTING = sorted(SERVICES.keys() - JOBS - {"cli"})
 DATABASE_SERVERS = sorted(name for name in SERVICES if SERVICES[name]["image"].startswith("postgres:"))
 OUR_DATABASE_SERVERS = sorted(set(DATABASE_SERVERS) - {"temporal-postgres"})
+REPLICAS = sorted(name for name in OUR_DATABASE_SERVERS if SERVICES[name].get("profiles") == ["replicas"])
 
 
 def test_compose_accepts_it_without_a_warning() -> None:
@@ -184,11 +187,48 @@ def test_a_database_server_keeps_its_data_on_a_volume_of_its_own(name: str) -> N
 
 @pytest.mark.parametrize("name", OUR_DATABASE_SERVERS)
 def test_a_database_server_is_configured_as_the_embedded_ones_are(name: str) -> None:
-    embedded = dict(line.split(" = ") for line in postgres._CONFIGURATION.splitlines() if not line.startswith("#"))
-    program, *options = SERVICES[name]["command"]
+    configuration = postgres._CONFIGURATION + postgres._FOR_REPLICAS
+    if name in REPLICAS:
+        configuration += replica_server._REPLICA_CONFIGURATION.format(primary="$PRIMARY")
+    embedded = dict(line.split(" = ") for line in configuration.splitlines() if not line.startswith("#"))
+    command = SERVICES[name]["command"]
+    started = shlex.split(command[0].partition("exec docker-entrypoint.sh ")[2]) if name in REPLICAS else command
+    program, *options = (each for each in started if each.strip())
     assert program == "postgres"
     chosen = dict(option.removeprefix("--").split("=") for option in options)
+    assert chosen.pop("hba_file") == SERVICES[name]["configs"][0]["target"]
     assert chosen == {key: value.strip("'") for key, value in embedded.items() if key not in OF_THE_PLACE}
+
+
+def test_there_is_a_replica_of_each_shard_for_who_wants_one() -> None:
+    assert REPLICAS == ["shard-1-replica-1", "shard-2-replica-1", "shard-3-replica-1"]
+    for name in REPLICAS:
+        shard = name.removesuffix("-replica-1")
+        service, primary = SERVICES[name], SERVICES[shard]
+        conninfo = dict(word.split("=") for word in service["environment"]["PRIMARY"].split())
+        assert (conninfo["host"], conninfo["application_name"]) == (shard, name)
+        assert conninfo["user"] == primary["environment"]["POSTGRES_USER"]
+        assert service["environment"]["PGPASSWORD"] == primary["environment"]["POSTGRES_PASSWORD"]
+        assert list(service["depends_on"]) == [shard]
+        assert service["entrypoint"] == ["bash", "-euc"]
+        subprocess.run(["bash", "-n", "-c", service["command"][0]], timeout=10, check=True)
+    usual = compose("config", "--services", profile="")
+    assert "worker" in usual.stdout.split()
+    assert not set(REPLICAS) & set(usual.stdout.split())
+
+
+def test_the_page_on_replicas_says_how_the_containers_are_told_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "replicas.md").read_text()
+    [told] = re.findall(r"^(?:export )?SHARDWISE_REPLICAS='(.*shard-3-replica-1.*)'$", page, re.MULTILINE)
+    for variable, value in environment(project(SHARDWISE_REPLICAS=told)["services"]["cli"]).items():
+        monkeypatch.setenv(variable, value)
+    databases = resolve_databases(Settings())
+    for shard, replicas in databases.replicas.items():
+        addresses = [urlsplit(replica.dsn) for replica in replicas]
+        assert [each.hostname for each in addresses] == [f"{shard}-replica-1"]
+        assert addresses[0]._replace(netloc="") == urlsplit(databases.shards[shard])._replace(netloc="")
+        assert addresses[0].username == ROLE
+    assert list(databases.replicas) == list(databases.shards)
 
 
 @pytest.mark.parametrize("name", OUR_DATABASE_SERVERS)
@@ -199,7 +239,7 @@ def test_a_database_sorts_as_the_embedded_ones_do(name: str) -> None:
 
 def test_every_service_is_known_to_these_tests() -> None:
     assert sorted(JOBS) == ["migrate", "temporal-namespace", "temporal-schema"]
-    assert OUR_DATABASE_SERVERS == ["catalog", "shard-1", "shard-2", "shard-3"]
+    assert sorted(set(OUR_DATABASE_SERVERS) - set(REPLICAS)) == ["catalog", "shard-1", "shard-2", "shard-3"]
     assert set(LASTING) == {*DATABASE_SERVERS, "temporal", "temporal-ui", "worker"}
     assert SERVICES["cli"]["profiles"] == ["cli"]
 
