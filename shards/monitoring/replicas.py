@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from domain.documents import Document
-from domain.errors import ShardwiseError, Unreachable
+from domain.errors import InvalidInput, NotMigrated, ShardwiseError
 from domain.replicas import LeftOut, ReplicaState, lag_bytes, why_left_out
 from shards.connections.cluster import Cluster
 from shards.connections.concurrency import gather_all
@@ -53,7 +53,9 @@ async def _of_replica(replica: Replica, position: int | None, lag_bytes_max: int
     try:
         state = await replica_state(replica)
     except ShardwiseError as error:
-        reason = LeftOut.UNREACHABLE if isinstance(error, Unreachable) else LeftOut.OTHER_SERVER
+        # Other attempts may wait for one that is frozen, and hold all connections to it.
+        is_other = isinstance(error, InvalidInput | NotMigrated)
+        reason = LeftOut.OTHER_SERVER if is_other else LeftOut.UNREACHABLE
         return _document(replica, reason, error.message)
     behind = None
     if position is not None and state.in_recovery and state.replayed is not None:

@@ -18,6 +18,7 @@ import pytest
 from cli.embedded_stack import UpOptions, bring_up
 from domain.errors import InvalidInput
 from domain.replicas import ReplicaAddress
+from shards.connections import replica_state
 from shards.connections.cluster import Cluster
 from shards.connections.replica_state import primary_position
 from shards.monitoring.replicas import ReplicaDocument, replica_documents
@@ -52,8 +53,9 @@ async def stack(settings: Settings) -> AsyncIterator[EmbeddedStack]:
 
 @pytest.fixture(autouse=True)
 async def running(stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All is up, however the test before left it. A replica that cannot stream is given up soon."""
+    """All is up, however the test before left it. A replica that cannot stream, or says nothing, is given up soon."""
     monkeypatch.setattr(replica_server, "STREAM_SECONDS", 1.5)
+    monkeypatch.setattr(replica_state, "ANSWER_SECONDS", 1.0)
     await up(stack)
 
 
