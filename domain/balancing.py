@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
-WEIGHT_MAX = 1000
+from domain.replicas import WEIGHT_MAX
 
 # One turn in whole numbers, so that nothing is rounded away over the years: divided by any sum of weights up to 40 it
 # leaves no rest, and by a larger one hardly any.
@@ -46,7 +46,8 @@ class Candidate:
 
 
 class _FairTurns:
-    """Smooth weighted round robin: at every call each candidate earns its share of one turn, and who has most takes it.
+    """Smooth weighted round robin: at every call each candidate earns its share of one turn, and the one that has
+    most takes it.
 
     What is earned and not taken yet stays with a candidate that is away for a while, and nothing is earned meanwhile.
     So each gets its share of the calls at which it was there, never off by more than a few turns, and no burst follows

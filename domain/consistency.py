@@ -7,7 +7,7 @@
 | monotonic | what this session has seen |
 | strong | a fresh one, stamped at the primaries now |
 
-Whoever tells a caller an outcome, or reads for it, stamps the shards concerned; the session keeps the stamps.
+Code that returns an outcome to a caller, or reads for it, stamps the shards concerned; the session keeps the stamps.
 Which server is good enough for a point is in `domain.serving`, a session as text in `domain.session_tokens`.
 """
 
@@ -35,12 +35,12 @@ class Level(StrEnum):
 class Point:
     """A moment in one fork of one shard's history. 0 demands nothing.
 
-    `lsn`: all that was told lies below this position; normalised by `end_of_log`.
+    `lsn`: all that was returned lies below this position; normalised by `end_of_log`.
     `xmax`: the snapshot's `xmax` of a read on a replica, which can show a commit before its primary does. A read or
     stamp on the primary leaves it 0: foreign transactions that are open there would be waited for.
     `event`: the newest `outbox.xid` that was visible. Comes with an `lsn`, as `xmax` does.
     `taken`: the cursor of a list that was read.
-    `unstamped`: the number of the last outcome that was told while the primary could not be asked; `covered`: up to
+    `unstamped`: the number of the last outcome that was returned while the primary could not be asked; `covered`: up to
     which number it was asked afterwards.
     """
 
@@ -68,7 +68,7 @@ class Point:
 
     @property
     def is_unknown(self) -> bool:
-        """Something was told of which nobody knows where it lies: only the primary has it for certain."""
+        """Something was returned of which nobody knows where it lies: only the primary has it for certain."""
         return self.unstamped > self.covered
 
     def merged(self, other: Point) -> Point:
@@ -108,11 +108,11 @@ class Points:
     def with_point(self, shard: str, point: Point) -> Points:
         return points_of([*self, (shard, point)])
 
-    def told_unstamped(self, shard: str, number: int, fork: str = UNKNOWN_FORK) -> Points:
-        """After an outcome was told while the shard's primary could not be asked where it lies.
+    def returned_unstamped(self, shard: str, number: int, fork: str = UNKNOWN_FORK) -> Points:
+        """After an outcome was returned while the shard's primary could not be asked where it lies.
 
-        `number` tells one such outcome from an earlier one, and grows from one to the next: milliseconds since 1970 do,
-        also where copies of a session went different ways. `fork` is the one that the teller last saw; without it
+        `number` distinguishes such outcomes, and grows from one to the next: milliseconds since 1970 do,
+        also where copies of a session went different ways. `fork` is the one that the caller last saw; without it
         nobody will notice if that outcome is lost in a restore before the primary is asked again.
         """
         before = max((point.unstamped for point in self.of(shard)), default=0)
@@ -158,7 +158,7 @@ NO_POINTS = Points()
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What one caller was told: the outcomes of its writes, and the answers to its reads."""
+    """What was returned to one caller: the outcomes of its writes, and the answers to its reads."""
 
     wrote: Points = NO_POINTS
     seen: Points = NO_POINTS
@@ -180,7 +180,7 @@ def demanded(level: Level, session: Session, fresh: Points = NO_POINTS) -> Point
     """What a server has to show before a read of this level.
 
     `fresh` was stamped at the primaries after the read was asked for; only strong reads need it, and those that go to
-    the primary itself do without. Strong also never falls behind what the session was told: a replica can have shown a
+    the primary itself do without. Strong also never falls behind what the session has seen: a replica can have shown a
     commit that its primary does not show yet.
     """
     match level:

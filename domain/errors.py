@@ -49,13 +49,13 @@ class NotFound(Refused):
 
 
 class SessionLost(Refused):
-    """A shard went back behind what this session was told: restored from an older copy, promoted without its last
+    """A shard went back behind what this session has seen: restored from an older copy, promoted without its last
     transactions, or replaced. No server can answer this session any more; a new session reads what is left."""
 
     def __init__(self, shard: str) -> None:
         super().__init__(
             "session_lost",
-            f"{shard} was restored or promoted without its last transactions, and this session was told some of them: "
+            f"{shard} was restored or promoted without its last transactions, and this session has seen some of them: "
             "begin a new session, and check what you wrote last",
             "session",
         )

@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from domain.wal_positions import end_of_log
+
 WEIGHT_MAX = 100
-# A primary at rest can stand behind the header of a new page (24 bytes) or of a new segment (40), which no replica
-# ever replays to.
-PAGE_HEADER_BYTES_MAX = 40
 
 
 def replica_name(shard: str, number: int) -> str:
@@ -54,8 +53,7 @@ class ReplicaState:
 def lag_bytes(primary_position: int, replayed: int) -> int:
     """How much of its primary's log a replica has still to replay. The position must have been read before `replayed`,
     or what was written in between counts too."""
-    behind = primary_position - replayed
-    return behind if behind > PAGE_HEADER_BYTES_MAX else 0
+    return max(0, end_of_log(primary_position) - replayed)
 
 
 def why_left_out(state: ReplicaState, behind: int | None, behind_max: int) -> LeftOut | None:

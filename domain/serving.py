@@ -24,7 +24,8 @@ from domain.wal_positions import lsn_text
 
 class Lack(StrEnum):
     """`HISTORY`: of a fork that this server does not know (yet). `LOST`: of one that went another way, so no server has
-    it. `PRIMARY`: told while the primary was away, so only a stamp or a read there can tell. The others come with time.
+    it. `PRIMARY`: returned while the primary was away, so only a stamp or a read there can show it. The others
+    come with time.
     """
 
     HISTORY = "history"
@@ -139,9 +140,9 @@ def of_read_model(points: Iterable[Point], facts: ReadModelFacts) -> Verdict:
     return _verdict(points, facts.lineage, lacks)
 
 
-_ONLY_THE_PRIMARY = Missing(Lack.PRIMARY, "cannot tell whether it has what was told while the primary was away")
-_LOST = Missing(Lack.LOST, "is of a history without what this session was told")
-_NOT_THERE = Missing(Lack.HISTORY, "is of another history than what this session was told")
+_ONLY_THE_PRIMARY = Missing(Lack.PRIMARY, "may lack what was returned while the primary was away")
+_LOST = Missing(Lack.LOST, "is of a history without what this session has seen")
+_NOT_THERE = Missing(Lack.HISTORY, "is of another history than what this session has seen")
 
 
 def _verdict(

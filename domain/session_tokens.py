@@ -8,7 +8,7 @@ adds up to 35; no shard takes more than 275. A fork that was not carried over ye
 name. A session of three shards has about 240 characters, one of 64 about 5,000; none has more than `CHARS_MAX`.
 
 Tokens are nobody's secret: they say from where on an answer is new enough, never what may be read. The checksum is
-against slips of the hand, not against forgers: who makes up a token waits for what it demands.
+against slips of the hand, not against forgers: a caller that makes one up waits for what it demands.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def lsn_text(lsn: int) -> str:
 def end_of_log(insert_lsn: int, segment_bytes: int = SEGMENT_BYTES, page_bytes: int = PAGE_BYTES) -> int:
     """Where the last record before `insert_lsn` ends: a position that a replica reaches without another record.
 
-    `pg_current_wal_insert_lsn()` tells where the next record begins. At the start of a page that is behind the page's
+    `pg_current_wal_insert_lsn()` returns where the next record begins. At the start of a page that is behind the page's
     header, which replay only passes with that next record: at rest a replica would be waited for in vain. Nothing lies
     between the header and the page's start, so all that was committed still lies below. Idempotent.
     """

@@ -61,9 +61,9 @@ def _versions_after(history: History, operation: Operation, version: int) -> Seq
     """The row's version once the operation has happened at `version`; empty where it cannot happen there."""
     if operation.is_open_write:
         return [version + 1]
-    told = operation.told_version
+    returned = operation.returned_version
     if history.others_write:
-        can_happen = told > version if operation.is_write else told >= version
+        can_happen = returned > version if operation.is_write else returned >= version
     else:
-        can_happen = told == (version + 1 if operation.is_write else version)
-    return [told] if can_happen else []
+        can_happen = returned == (version + 1 if operation.is_write else version)
+    return [returned] if can_happen else []

@@ -111,7 +111,7 @@ def _elle(history: History, levels: Collection[Level], write: str, state: Callab
         if operation.is_write:
             return [[write, operation.key, values[operation.number]]]
         known = is_end and operation.is_ok
-        return [["r", operation.key, state(operation.told_version) if known else None]]
+        return [["r", operation.key, state(operation.returned_version) if known else None]]
 
     return [
         {
@@ -127,14 +127,14 @@ def _elle(history: History, levels: Collection[Level], write: str, state: Callab
 
 
 def _values_written(history: History) -> Mapping[int, int]:
-    """What each write wrote. Elle wants it known and written only once, so a write that was not told its version has
+    """What each write wrote. Elle wants it known and written only once, so a write that did not get its version has
     the one that it can have made, and where it made none one that nobody read. A version that only a failed write can
     have made is given to one, for Elle to call it an aborted read."""
     values: dict[int, int] = {}
     for operations in history.by_key().values():
         writers = writers_of(operations)
         values.update(writers.made)
-        newest = max([0, *(each.told_version for each in operations if each.is_ok)])
+        newest = max([0, *(each.returned_version for each in operations if each.is_ok)])
         orphans = [gap.version for gap in writers.gaps if gap.writer is None]
         others = [each for each in operations if each.is_write and each.number not in writers.made]
         for write in sorted(others, key=lambda each: each.outcome is Outcome.FAIL):
@@ -152,4 +152,4 @@ def _porcupine_input(operation: Operation) -> Json:
 
 def _porcupine_output(operation: Operation) -> Json:
     unknown = operation.outcome is Outcome.UNKNOWN
-    return {"unknown": unknown, "version": 0 if unknown else operation.told_version}
+    return {"unknown": unknown, "version": 0 if unknown else operation.returned_version}

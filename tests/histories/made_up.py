@@ -14,8 +14,8 @@ REPLICA = "shard-1/replica-1"
 
 
 class Story:
-    """A history told one operation after the other. Each takes the next ten ticks of a clock, where nothing else is
-    said."""
+    """A history written down one operation after the other. Each takes the next ten ticks of a clock, if nothing else
+    is said."""
 
     def __init__(self) -> None:
         self.operations: list[Operation] = []
@@ -81,7 +81,7 @@ class Story:
         return operation
 
 
-# How far what is told lies behind what is so: a read often at a server that lags, both rarely without any sense.
+# How far answers lie behind the truth: a read often at a server that lags, both rarely without any sense.
 _LAGS = [0] * 20 + [1] * 15 + [2] * 8 + [-1]
 _SLIPS = [0] * 30 + [-1, 1]
 _OUTCOMES = [Outcome.OK] * 6 + [Outcome.UNKNOWN] * 4 + [Outcome.FAIL]

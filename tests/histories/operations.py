@@ -1,7 +1,7 @@
-"""What clients asked of the system and what they were told, with the times of one monotonic clock: a history.
+"""What clients asked of the system and what they got, with the times of one monotonic clock: a history.
 
 The versions of rows are the witness. Every write raises its row's version by one, so the versions that clients were
-told say in which order the writes of a row happened: nobody has to search for an order.
+returned say in which order the writes of a row happened: nobody has to search for an order.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One operation on one row, from its invocation to what its client was told.
+    """One operation on one row, from its invocation to what its client got.
 
     `key` names the row on every server (`product/SKU-1`); `shard` is the one that owned it. `version` is what a read
     returned or a write made of the row: there if and only if the outcome is `ok`, `NO_ROW` where a read found none.
@@ -81,12 +81,12 @@ class Operation:
 
     def __str__(self) -> str:
         level = f"{self.level} " if self.level else ""
-        told = f"version {self.version}" if self.outcome is Outcome.OK else str(self.outcome)
+        returned = f"version {self.version}" if self.outcome is Outcome.OK else str(self.outcome)
         server = f" by {self.server}" if self.server else ""
         until = "" if self.returned is None else self.returned
         session = f"{self.session} ({self.client})" if self.client != self.session else self.session
         return (
-            f"#{self.number} {level}{self.kind} of {self.key}: {told}{server}, session {session}, "
+            f"#{self.number} {level}{self.kind} of {self.key}: {returned}{server}, session {session}, "
             f"from {self.invoked} to {until}"
         )
 
@@ -104,7 +104,7 @@ class Operation:
         return self.is_write and self.outcome is Outcome.UNKNOWN
 
     @property
-    def told_version(self) -> int:
+    def returned_version(self) -> int:
         assert self.version is not None
         return self.version
 

@@ -45,7 +45,7 @@ class Call:
         self._end(Outcome.UNKNOWN, detail=detail)
 
     def so_far(self) -> Operation:
-        """What was told, or that nothing was yet."""
+        """What was returned, or that nothing was yet."""
         return self.ended or self._operation(Outcome.UNKNOWN, returned=None)
 
     def _end(
@@ -98,7 +98,7 @@ class Call:
 
 
 class Recorder:
-    """One for a run. A session that was told `session_lost` goes on under a new name: its promises ended.
+    """One for a run. A session that got `session_lost` goes on under a new name: its promises ended.
 
         with recorder.write("c1", "s1", "product/SKU-1", "shard-1", token=session.token) as call:
             renamed = await products.rename(...)

@@ -8,7 +8,7 @@
 | eventual | none, until the history is at rest: then as strong, on every server |
 
 "Before" is: had returned when the read was invoked. Whatever the level, a version that was read or written needs a
-write that had been invoked by then, and a write makes a version that nobody was told of before. An unknown outcome
+write that had been invoked by then, and a write makes a version that nobody got before. An unknown outcome
 stays open: such a write explains one version at any time after its invocation, and obliges nobody to see it.
 """
 
@@ -36,7 +36,7 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True)
 class Violation:
-    """`operation` was told what it must not have been told, because of `other`: None only where nothing else was ever
+    """`operation` got what it must not get, because of `other`: None only where nothing else was ever
     asked of the row."""
 
     fault: Fault
@@ -72,7 +72,7 @@ class _Row:
         self._written_in = _newest_by_session(self._ok, Kind.WRITE)
         self._read_in = _newest_by_session(self._ok, Kind.READ)
         self._newest_at_rest = max(
-            (each.told_version for each in self._ok if history.is_at_rest(each)),
+            (each.returned_version for each in self._ok if history.is_at_rest(each)),
             default=None,
         )
 
@@ -81,7 +81,7 @@ class _Row:
             if read.is_write:
                 continue
             other = self._must_include(read).before(read.invoked)
-            if other is not None and other.told_version > read.told_version:
+            if other is not None and other.returned_version > read.returned_version:
                 yield self._stale(read, other)
 
     def _must_include(self, read: Operation) -> _Newest:
@@ -98,20 +98,20 @@ class _Row:
                 return _NOTHING
 
     def _stale(self, read: Operation, other: Operation) -> Violation:
-        told = f"it returned version {read.version}, older than version {other.version}, which"
+        returned = f"it returned version {read.version}, older than version {other.version}, which"
         at_rest = self._history.is_at_rest(read)
-        if at_rest and other.is_write and (self._newest_at_rest or NO_ROW) < other.told_version:
+        if at_rest and other.is_write and (self._newest_at_rest or NO_ROW) < other.returned_version:
             return Violation(
-                Fault.LOST_WRITE, read, other, f"{told} was acknowledged, and no server has it at rest any more"
+                Fault.LOST_WRITE, read, other, f"{returned} was acknowledged, and no server has it at rest any more"
             )
         if read.level is Level.STRONG:
             done = "written" if other.is_write else "returned"
-            return Violation(Fault.STALE_STRONG_READ, read, other, f"{told} had been {done} before it was invoked")
+            return Violation(Fault.STALE_STRONG_READ, read, other, f"{returned} had been {done} before it was invoked")
         if at_rest:
-            return Violation(Fault.NOT_CONVERGED, read, other, f"{told} was there before; the history is at rest")
+            return Violation(Fault.NOT_CONVERGED, read, other, f"{returned} was there before; the history is at rest")
         if read.level is Level.READ_YOUR_WRITES:
-            return Violation(Fault.OWN_WRITE_MISSED, read, other, f"{told} its own session had written before")
-        return Violation(Fault.WENT_BACK, read, other, f"{told} its own session had read before")
+            return Violation(Fault.OWN_WRITE_MISSED, read, other, f"{returned} its own session had written before")
+        return Violation(Fault.WENT_BACK, read, other, f"{returned} its own session had read before")
 
     def writes(self) -> Iterator[Violation]:
         """Each made a version that is newer than all that was known when it was invoked, and that no other made."""
@@ -119,20 +119,20 @@ class _Row:
         for write in self._ok:
             if not write.is_write:
                 continue
-            twin = made.setdefault(write.told_version, write)
+            twin = made.setdefault(write.returned_version, write)
             for other in (self._writes.before(write.invoked), twin, self._all.before(write.invoked)):
-                if other is not None and other is not write and other.told_version >= write.told_version:
+                if other is not None and other is not write and other.returned_version >= write.returned_version:
                     yield self._made_again(write, other)
                     break
 
     def _made_again(self, write: Operation, other: Operation) -> Violation:
-        told = f"it made version {write.version}, though version {other.version} had been"
+        returned = f"it made version {write.version}, though version {other.version} had been"
         if other.is_write:
-            return Violation(Fault.LOST_WRITE, write, other, f"{told} acknowledged as another write's")
-        return Violation(Fault.VERSION_TWICE, write, other, f"{told} returned before it was invoked")
+            return Violation(Fault.LOST_WRITE, write, other, f"{returned} acknowledged as another write's")
+        return Violation(Fault.VERSION_TWICE, write, other, f"{returned} returned before it was invoked")
 
     def versions_without_write(self) -> Iterator[Violation]:
-        """Versions that no write can have made which had been invoked when somebody was told of them, or of a newer
+        """Versions that no write can have made which had been invoked when somebody got them, or of a newer
         one: an acknowledged write made another, a failed one none, and an unknown one can have made only one."""
         blamed = set()
         for gap in writers_of(self._operations).gaps:
@@ -141,7 +141,7 @@ class _Row:
                 continue
             blamed.add(witness.number)
             because = f"version {gap.version} cannot have been written by then"
-            why = f"it was told of version {witness.version}, but {because}"
+            why = f"it got version {witness.version}, but {because}"
             yield Violation(Fault.FROM_NOWHERE, witness, nearest_write(self._operations, witness), why)
 
 
@@ -159,8 +159,8 @@ class _Newest:
 
 
 def _newer(one: Operation, other: Operation) -> Operation:
-    """Of the same version the write: it says more to who reads the violation."""
-    return max(one, other, key=lambda each: (each.told_version, each.is_write))
+    """Of the same version the write: it says more to a reader of the violation."""
+    return max(one, other, key=lambda each: (each.returned_version, each.is_write))
 
 
 _NOTHING = _Newest([])

@@ -23,7 +23,7 @@ KEY = "product/SKU-1"
 
 
 @pytest.fixture
-def told() -> History:
+def returned() -> History:
     """Two sessions; a write of `b` whose outcome nobody learned, read afterwards; one that failed; a weak read."""
     story = Story()
     story.write(1, session="a", during=(100, 130))
@@ -34,8 +34,8 @@ def told() -> History:
     return story.history()
 
 
-def test_the_form_of_elles_list_append(told: History) -> None:
-    assert elle_list_append(told) == [
+def test_the_form_of_elles_list_append(returned: History) -> None:
+    assert elle_list_append(returned) == [
         {"index": 0, "type": "invoke", "f": "txn", "value": [["append", KEY, 1]], "process": 0, "time": 0},
         {"index": 1, "type": "invoke", "f": "txn", "value": [["append", KEY, 2]], "process": 1, "time": 10},
         {"index": 2, "type": "ok", "f": "txn", "value": [["append", KEY, 1]], "process": 0, "time": 30},
@@ -47,8 +47,8 @@ def test_the_form_of_elles_list_append(told: History) -> None:
     ]
 
 
-def test_the_form_of_elles_rw_register(told: History) -> None:
-    values = [(row["type"], row["value"]) for row in elle_rw_register(told, EVERY_LEVEL)]
+def test_the_form_of_elles_rw_register(returned: History) -> None:
+    values = [(row["type"], row["value"]) for row in elle_rw_register(returned, EVERY_LEVEL)]
     assert values[:3] == [("invoke", [["w", KEY, 1]]), ("invoke", [["w", KEY, 2]]), ("ok", [["w", KEY, 1]])]
     assert values[5:9] == [
         ("invoke", [["r", KEY, None]]),
@@ -58,9 +58,9 @@ def test_the_form_of_elles_rw_register(told: History) -> None:
     ]
 
 
-def test_the_form_of_porcupines_events(told: History) -> None:
+def test_the_form_of_porcupines_events(returned: History) -> None:
     write = {"op": "write", "key": KEY, "level": ""}
-    assert porcupine(told) == [
+    assert porcupine(returned) == [
         {"ClientId": 0, "Kind": False, "Value": write, "Id": 0},
         {"ClientId": 1, "Kind": False, "Value": write, "Id": 1},
         {"ClientId": 0, "Kind": True, "Value": {"unknown": False, "version": 1}, "Id": 0},
@@ -80,14 +80,14 @@ def test_a_version_that_only_a_failed_write_can_have_made_is_its_own() -> None:
     assert [row["value"] for row in rows if row["type"] != "invoke"] == [[["append", KEY, 1]], [["r", KEY, [1]]]]
 
 
-def test_a_runs_files(told: History, tmp_path: Path) -> None:
-    save(told, tmp_path / "run")
+def test_a_runs_files(returned: History, tmp_path: Path) -> None:
+    save(returned, tmp_path / "run")
     texts = {file.name: file.read_text() for file in (tmp_path / "run").iterdir()}
-    assert history_of(texts.pop("history.jsonl")) == told
+    assert history_of(texts.pop("history.jsonl")) == returned
     assert {name: json.loads(text) for name, text in texts.items()} == {
-        "elle-list-append.json": elle_list_append(told),
-        "elle-rw-register.json": elle_rw_register(told),
-        "porcupine.json": porcupine(told),
+        "elle-list-append.json": elle_list_append(returned),
+        "elle-rw-register.json": elle_rw_register(returned),
+        "porcupine.json": porcupine(returned),
     }
 
 

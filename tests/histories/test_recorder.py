@@ -104,9 +104,9 @@ async def test_a_cancelled_write_is_unknown_and_a_cancelled_read_has_failed() ->
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    write_told, read_told = recorder.history().operations
-    assert (write_told.outcome, read_told.outcome) == (Outcome.UNKNOWN, Outcome.FAIL)
-    assert write_told.detail.startswith("CancelledError")
+    write_returned, read_returned = recorder.history().operations
+    assert (write_returned.outcome, read_returned.outcome) == (Outcome.UNKNOWN, Outcome.FAIL)
+    assert write_returned.detail.startswith("CancelledError")
 
 
 def test_what_the_client_said_first_holds_though_the_block_then_fails() -> None:

@@ -1,4 +1,4 @@
-"""Which write made which version of a row, where clients were not told of all: shared by the scans and the exports."""
+"""Which write made which version of a row, where clients did not get all: shared by the scans and the exports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.histories.operations import NO_ROW, Operation, Outcome
 
 @dataclass(frozen=True)
 class Gap:
-    """A version that no acknowledged write made. `witness` was the first to be told of it, or of a newer one; `writer`
+    """A version that no acknowledged write made. `witness` was the first that got it, or of a newer one; `writer`
     is the unknown write that can have made it, None where none can."""
 
     version: int
@@ -33,7 +33,7 @@ def writers_of(operations: Sequence[Operation]) -> Writers:
     version, or a newer one, returned. Those times grow with the versions, so giving out in order fails only where all
     ways do.
     """
-    known = {each.number: each.told_version for each in operations if each.is_ok and each.is_write}
+    known = {each.number: each.returned_version for each in operations if each.is_ok and each.is_write}
     witnesses = _first_witnesses(operations)
     missing = sorted(set(witnesses) - set(known.values()))
     unknown = sorted((each for each in operations if each.is_open_write), key=lambda each: each.invoked)
@@ -53,7 +53,7 @@ def writers_of(operations: Sequence[Operation]) -> Writers:
 
 
 def nearest_write(operations: Sequence[Operation], witness: Operation) -> Operation | None:
-    """Whom a person looks at first where `witness` was told of a version from nowhere: the last write that was invoked
+    """Where a person looks first if `witness` got a version from nowhere: the last write that was invoked
     before it returned, one that failed rather than others; else the first that came later; else any other operation."""
     others = [each for each in operations if each is not witness]
     writes = [each for each in others if each.is_write]
@@ -65,12 +65,12 @@ def nearest_write(operations: Sequence[Operation], witness: Operation) -> Operat
 
 def _first_witnesses(operations: Sequence[Operation]) -> Mapping[int, Operation]:
     """For each version that there must have been, the first operation to return with it or a newer one."""
-    told = sorted((each for each in operations if each.is_ok), key=lambda each: each.told_version, reverse=True)
+    returned = sorted((each for each in operations if each.is_ok), key=lambda each: each.returned_version, reverse=True)
     witnesses: dict[int, Operation] = {}
     first: Operation | None = None
-    for at, operation in enumerate(told):
+    for at, operation in enumerate(returned):
         if first is None or operation.told_at < first.told_at:
             first = operation
-        below = told[at + 1].told_version if at + 1 < len(told) else NO_ROW
-        witnesses.update(dict.fromkeys(range(operation.told_version, below, -1), first))
+        below = returned[at + 1].returned_version if at + 1 < len(returned) else NO_ROW
+        witnesses.update(dict.fromkeys(range(operation.returned_version, below, -1), first))
     return witnesses

@@ -84,36 +84,36 @@ def test_a_point_needs_the_id_of_a_fork() -> None:
 
 
 def test_what_was_told_without_a_stamp_is_unknown_until_the_primary_was_asked() -> None:
-    told = of("shard-1", Point(FORK_A, lsn=5)).told_unstamped("shard-1", 17, FORK_A)
-    assert [point.is_unknown for point in told.of("shard-1")] == [True]
-    asked = told.asked("shard-1", Lineage([Fork(FORK_A)])).with_point("shard-1", Point(FORK_A, lsn=9))
+    returned = of("shard-1", Point(FORK_A, lsn=5)).returned_unstamped("shard-1", 17, FORK_A)
+    assert [point.is_unknown for point in returned.of("shard-1")] == [True]
+    asked = returned.asked("shard-1", Lineage([Fork(FORK_A)])).with_point("shard-1", Point(FORK_A, lsn=9))
     assert asked.of("shard-1") == (Point(FORK_A, lsn=9, unstamped=17, covered=17),)
     assert not asked.of("shard-1")[0].is_unknown
-    assert asked.merged(told) == asked
+    assert asked.merged(returned) == asked
 
 
 def test_an_outcome_told_after_the_primary_was_asked_stays_unknown() -> None:
-    first = NO_POINTS.told_unstamped("shard-1", 17, FORK_A)
+    first = NO_POINTS.returned_unstamped("shard-1", 17, FORK_A)
     asked = first.asked("shard-1", Lineage([Fork(FORK_A)]))
-    second = first.told_unstamped("shard-1", 17, FORK_A)
+    second = first.returned_unstamped("shard-1", 17, FORK_A)
     assert asked.merged(second).of("shard-1")[0].is_unknown
 
 
 def test_what_was_told_in_an_unknown_fork_counts_in_the_one_that_is_found() -> None:
     lineage = Lineage([Fork(FORK_A)])
-    held = of("shard-1", Point(FORK_A, 5, unstamped=20, covered=20)).told_unstamped("shard-1", 3)
+    held = of("shard-1", Point(FORK_A, 5, unstamped=20, covered=20)).returned_unstamped("shard-1", 3)
     carried = held.carried("shard-1", lineage).of("shard-1")
     assert [(point.fork, point.lsn, point.is_unknown) for point in carried] == [(FORK_A, 5, True)]
     assert not any(point.is_unknown for point in held.asked("shard-1", lineage).of("shard-1"))
 
 
 def test_nobody_knows_where_an_unknown_outcome_lies_so_a_new_fork_has_lost_it() -> None:
-    told = NO_POINTS.told_unstamped("shard-1", 17, FORK_A)
+    returned = NO_POINTS.returned_unstamped("shard-1", 17, FORK_A)
     with pytest.raises(SessionLost):
-        told.carried("shard-1", PROMOTED)
+        returned.carried("shard-1", PROMOTED)
     with pytest.raises(SessionLost):
-        told.asked("shard-1", PROMOTED)
-    covered = told.asked("shard-1", Lineage([Fork(FORK_A)]))
+        returned.asked("shard-1", PROMOTED)
+    covered = returned.asked("shard-1", Lineage([Fork(FORK_A)]))
     assert covered.carried("shard-1", PROMOTED).of("shard-1") == (Point(FORK_B, unstamped=17, covered=17),)
 
 

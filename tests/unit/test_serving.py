@@ -115,17 +115,17 @@ def test_several_things_can_be_missing() -> None:
     assert lacks(verdict) == [Lack.REPLAY, Lack.SNAPSHOT, Lack.PRIMARY]
     assert verdict.why == (
         "has replayed up to 0/4 of 0/5 and shows all transactions below 9 of 10 and "
-        "cannot tell whether it has what was told while the primary was away"
+        "may lack what was returned while the primary was away"
     )
 
 
 @pytest.mark.parametrize("fork", ["", FORK_A])
 def test_only_the_primary_is_good_enough_for_what_nobody_stamped(fork: str) -> None:
-    told = NO_POINTS.told_unstamped("shard-1", 17, fork).of("shard-1")
-    assert of_primary(told, PrimaryFacts(LINEAGE, (3,), 9)).is_good
+    returned = NO_POINTS.returned_unstamped("shard-1", 17, fork).of("shard-1")
+    assert of_primary(returned, PrimaryFacts(LINEAGE, (3,), 9)).is_good
     for verdict in (
-        of_replica(told, ReplicaFacts(LINEAGE, 10**9, 10**9)),
-        of_read_model(told, ReadModelFacts(LINEAGE, 10**9)),
+        of_replica(returned, ReplicaFacts(LINEAGE, 10**9, 10**9)),
+        of_read_model(returned, ReadModelFacts(LINEAGE, 10**9)),
     ):
         assert lacks(verdict) == [Lack.PRIMARY]
         assert not verdict.may_come

@@ -26,7 +26,7 @@ def test_positions_of_any_version_are_read(text: str, lsn: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "0", "/", "0/", "0/0 ", "0/0\n", "-1/0", "1FFFFFFFF/0", "0/G", "0x1/0", "٣/0"])
-def test_what_is_no_position_is_told(text: str) -> None:
+def test_what_is_no_position_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected a position in the log"):
         parse_lsn(text)
 
