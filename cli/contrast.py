@@ -15,7 +15,7 @@ from cli.terminal.options import DataDir
 from cli.terminal.output import output, table
 from contrast import facts, style_facts
 from contrast.documents import ContrastDocument
-from contrast.files import write_between_markers
+from contrast.files import assert_can_write_between_markers, assert_writable, write_between_markers
 from contrast.load import Load
 from contrast.measure import QUICK, Size, contrasted
 from domain.errors import InvalidInput
@@ -48,11 +48,13 @@ def contrast(
     orders that a workflow orchestrates with those that reactors carry on.
 
     Runs against the stack that is up, on accounts, products and orders of its own. They stay, as any, but no list or
-    report shows them: their ids end with `.shardwise-contrast`, which no other id may. It pauses transfers on purpose,
-    two-phase ones with their locks: not for an installation that has work to do. Exit code 1 if one is not settled in
-    the end.
+    report shows them: their ids end with `.shardwise-contrast`, as no other order, customer or product may. It pauses
+    transfers on purpose, two-phase ones with their locks: not for an installation that has work to do. Exit code 1 if
+    one is not settled in the end.
     """
     draw = _drawing_to(plot) if plot is not None else None
+    if markdown is not None:
+        assert_can_write_between_markers(markdown)
     size = QUICK if quick else Size(Load(_concurrencies(concurrency), transfers, rounds), 20, 1000, transfers)
     out, settings = output(), load_settings(data_dir)
     with hint_if_stack_is_down(settings):
@@ -66,12 +68,14 @@ def contrast(
 
 
 def _drawing_to(path: Path) -> Callable[[ContrastDocument], list[Path]]:
-    """Loads matplotlib now, so that nothing is measured in vain. `InvalidInput` if it is not installed."""
+    """Loads matplotlib now, so that nothing is measured in vain. `InvalidInput` if it is not installed, or nothing can
+    be written there."""
     try:
         from contrast.plot import write_plot
     except ImportError as error:
         message = f"plot: a picture needs matplotlib ({error}): pip install 'shardwise[plots]', or leave --plot out"
         raise InvalidInput("plot", message) from error
+    assert_writable("plot", path)
     return lambda document: write_plot(document, path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from domain.errors import InvalidInput
@@ -15,13 +16,38 @@ def write_between_markers(path: Path, text: str) -> None:
 
     `InvalidInput` for a file without markers, so that nobody's text is overwritten, and for one that cannot be written.
     """
-    part = f"{BEGIN}\n\n{text.strip()}\n\n{END}"
+    before, after = _around_markers(path)
+    try:
+        path.write_text(f"{before}{BEGIN}\n\n{text.strip()}\n\n{END}{after}")
+    except OSError as error:
+        raise _cannot_write("markdown", path, error) from error
+
+
+def assert_can_write_between_markers(path: Path) -> None:
+    """The same refusals, before anything is measured. Changes nothing."""
+    assert_writable("markdown", path)
+    _around_markers(path)
+
+
+def assert_writable(field: str, path: Path) -> None:
+    """`InvalidInput` if there is no folder for the file, or it may not be written. Changes nothing."""
+    if not path.parent.is_dir():
+        raise InvalidInput(field, f"{field}: there is no folder {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InvalidInput(field, f"{field}: {path} may not be written")
+
+
+def _around_markers(path: Path) -> tuple[str, str]:
     try:
         found = path.read_text() if path.exists() else f"{BEGIN}{END}\n"
-        before, begin, rest = found.partition(BEGIN)
-        _, end, after = rest.partition(END)
-        if not begin or not end:
-            raise InvalidInput("markdown", f"{path} has no lines {BEGIN} and {END} to write between")
-        path.write_text(before + part + after)
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput("markdown", f"cannot write {path}: {error}") from error
+        raise _cannot_write("markdown", path, error) from error
+    before, begin, rest = found.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise InvalidInput("markdown", f"{path} has no lines {BEGIN} and {END} to write between")
+    return before, after
+
+
+def _cannot_write(field: str, path: Path, error: Exception) -> InvalidInput:
+    return InvalidInput(field, f"cannot write {path}: {error}")

@@ -53,8 +53,15 @@ async def contrasted(settings: Settings, size: Size, on_progress: Callable[[str]
     task = asyncio.current_task()
     assert task is not None
     # However this process is ended, a transfer that is held back must be released.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    async with connected(settings, long_running=True) as to, _turn(to):
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(ending, task.cancel)
+    # The worker is there from the start: it carries out what a run that was killed in a pause has left, which would
+    # hold back the outbox, and so the orders of this run.
+    async with (
+        connected(settings, long_running=True) as to,
+        _turn(to),
+        watched_worker(to, settings) as worker,
+    ):
         sagas = TransferSagas(to.temporal, settings)
         if not await sagas.has_worker():
             raise Unreachable("no_worker", "no worker polls for transfers: start one with `shardwise up` or `worker`")
@@ -79,13 +86,12 @@ async def contrasted(settings: Settings, size: Size, on_progress: Callable[[str]
         loader = styles.StyleLoader(to, settings, accounts, skus, on_progress)
         document.style_cells = await loader.cells(size.load.concurrencies, size.orders, size.load.rounds)
         document.style_costs = await loader.costs(size.cost_transfers)
-        async with watched_worker(to, settings) as worker:
-            on_progress("one transfer at a time: events, round trips, locks")
-            document.costs = await costs.measure_costs(await to.temporal(), worker, accounts, size.cost_transfers)
-            observer = pause.Observer(to.router, sagas, worker, accounts, size.lock_timeout_ms)
-            for border in Border:
-                on_progress(f"holding a transfer by {border.protocol} back {border}")
-                document.middles.append(await observer.middle(border))
+        on_progress("one transfer at a time: events, round trips, locks")
+        document.costs = await costs.measure_costs(await to.temporal(), worker, accounts, size.cost_transfers)
+        observer = pause.Observer(to.router, sagas, worker, accounts, size.lock_timeout_ms)
+        for border in Border:
+            on_progress(f"holding a transfer by {border.protocol} back {border}")
+            document.middles.append(await observer.middle(border))
     document.ok = all(middle.settled for middle in document.middles)
     document.seconds = round(time.monotonic() - began, 1)
     document.machine.load_average_after = os.getloadavg()[0]

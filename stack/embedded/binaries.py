@@ -24,7 +24,8 @@ def postgres_bin(settings: Settings) -> Path:
         folder = settings.postgres_bin.resolve()
         version = _postgres_version(folder)
         if version < OLDEST_POSTGRES:
-            message = f"{folder} holds Postgres {version}; {OLDEST_POSTGRES} or newer is needed"
+            found = f"{folder} holds Postgres {version}" if version else f"there is no Postgres in {folder}"
+            message = f"SHARDWISE_POSTGRES_BIN: {found}; {OLDEST_POSTGRES} or newer is needed"
             raise InvalidInput("SHARDWISE_POSTGRES_BIN", message)
         return folder
     versions = {_postgres_version(folder): folder for folder in _postgres_candidates()}

@@ -309,6 +309,17 @@ def test_without_a_picture_matplotlib_is_not_needed(monkeypatch: pytest.MonkeyPa
     assert json.loads(answer.stdout)["error"]["code"] != "invalid_input"
 
 
+@pytest.mark.parametrize("option", ["plot", "markdown"])
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    lead_nowhere(monkeypatch)
+    assert main.run(["contrast", f"--{option}", str(tmp_path / "none" / "file"), "--json"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["field"] == option
+    assert error["message"] == f"{option}: there is no folder {tmp_path / 'none'}"
+
+
 def sent(ended: float, sql: str, connection: int = 1, trips: int = 1) -> Sent:
     return Sent("shard-1", connection, sql, ended - 0.5, ended, trips)
 
