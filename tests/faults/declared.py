@@ -89,7 +89,7 @@ ENDINGS = {
 @dataclass(frozen=True, slots=True)
 class Declared:
     """`kinds`: those whose sagas reach this step. `refuses`: every reason that it can return by itself, of the
-    first kind. `modes`: the same for both where it is never run locally. `commits_by_itself`: its transaction has no
+    first kind. `modes`: one only if it is never run locally. `commits_by_itself`: its transaction has no
     border to stop at, because it is prepared and ended in statements of its own. `never`: faults, by their class, that
     cannot befall it. What undoes it, and whether it comes before the decision, `domain.steps` says.
     """

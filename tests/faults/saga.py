@@ -201,7 +201,7 @@ class WatchedSaga:
         return f"{workflow_id}: {len(events)} events, at last {last}; pending: {waited_for}"
 
     async def _rest(self) -> None:
-        """Until it has come to its end, or was terminated and nobody works on it."""
+        """Waits until it has ended, or was terminated and no workflow works on it."""
         ended = asyncio.create_task(self._resting.at_its_end(self.saga_id))
         try:
             while not ended.done():

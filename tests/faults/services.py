@@ -63,7 +63,7 @@ class Resting:
             self._waiting.pop(saga_id, None)
 
     async def abandoned_or_at_its_end(self, saga_id: str) -> None:
-        """Waits for one that was terminated, until nobody works on it, whatever its state."""
+        """Waits for one that was terminated until no workflow works on it, whatever its state."""
         while await self._is_worked_on(saga_id):  # noqa: ASYNC110 - it is rows and other processes that are waited for
             await asyncio.sleep(POLL_SECONDS)
 

@@ -38,7 +38,7 @@ def verdict(request: pytest.FixtureRequest) -> Verdict:
             names = json.dumps([name for name in chosen if name in CASES])
             stdout, stderr = battery.communicate(names, timeout=SECONDS_MAX)
         finally:
-            battery.terminate()  # Where it has not ended, it ends its servers.
+            battery.terminate()  # If it has not ended, it ends its servers.
     assert stdout, stderr[-5000:]
     return Verdict(**json.loads(stdout))
 

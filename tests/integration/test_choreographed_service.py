@@ -45,7 +45,7 @@ SECONDS = 30.0
 _numbers = itertools.count(1)
 
 
-class Office:
+class OrderCases:
     """Nothing runs except what a test starts by `open`."""
 
     def __init__(self, world: World, client: Client) -> None:
@@ -104,29 +104,29 @@ class Office:
 
 
 @pytest.fixture(scope="module")
-async def office(fresh_cluster: FreshCluster, fresh_namespace: FreshNamespace) -> AsyncIterator[Office]:
+async def cases(fresh_cluster: FreshCluster, fresh_namespace: FreshNamespace) -> AsyncIterator[OrderCases]:
     async with (
         fresh_cluster() as made,
         Cluster(made.shards, made.catalog, made.read_model, pool_size=8) as cluster,
     ):
         world = World(cluster)
         await world.open_shop()
-        yield Office(world, await fresh_namespace())
+        yield OrderCases(world, await fresh_namespace())
 
 
 @pytest.fixture(autouse=True)
-async def sound(office: Office) -> AsyncIterator[None]:
+async def sound(cases: OrderCases) -> AsyncIterator[None]:
     """Whatever a test did, nothing is left half done."""
     yield
-    async with office.open():
-        await until(lambda: _at_rest(office))
-    audit = await office.audit()
+    async with cases.open():
+        await until(lambda: _at_rest(cases))
+    audit = await cases.audit()
     assert [each for found in audit.findings.by_check.values() for each in found.violations] == []
-    assert await office.world.violations() == []
+    assert await cases.world.violations() == []
 
 
-async def _at_rest(office: Office) -> bool:
-    return not (await office.audit()).in_flight.sagas
+async def _at_rest(cases: OrderCases) -> bool:
+    return not (await cases.audit()).in_flight.sagas
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
@@ -143,71 +143,71 @@ def _said(document: OrderDocument) -> tuple[OrderStatus, Reason | None, Style]:
 # ── placing ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_an_order_is_placed_shown_and_placed_again(office: Office) -> None:
-    order = await office.order()
-    async with office.open():
-        placed = await office.service().place_order(order, SECONDS)
+async def test_an_order_is_placed_shown_and_placed_again(cases: OrderCases) -> None:
+    order = await cases.order()
+    async with cases.open():
+        placed = await cases.service().place_order(order, SECONDS)
         assert _said(placed) == (OrderStatus.CONFIRMED, None, Style.CHOREOGRAPHED)
         assert placed.workflow_id == placement_id(order.order_id)
-        assert await office.service().show(order.order_id) == placed
-        assert await office.service().place_order(order, SECONDS) == placed
+        assert await cases.service().show(order.order_id) == placed
+        assert await cases.service().place_order(order, SECONDS) == placed
 
 
 @pytest.mark.parametrize("first", Style)
-async def test_the_first_style_under_an_id_stays(office: Office, first: Style) -> None:
-    order = await office.order(style=first)
+async def test_the_first_style_under_an_id_stays(cases: OrderCases, first: Style) -> None:
+    order = await cases.order(style=first)
     other = replace(order, style=first.other)
-    async with office.open():
-        placed = await office.service().place_order(order, SECONDS)
+    async with cases.open():
+        placed = await cases.service().place_order(order, SECONDS)
         assert placed.style is first
-        assert await office.service().place_order(other, SECONDS) == placed
+        assert await cases.service().place_order(other, SECONDS) == placed
         shard = placed.customer_shard or ""
-        joined = await office.styles().carry_out(other, shard, SECONDS)
+        joined = await cases.styles().carry_out(other, shard, SECONDS)
         assert joined is not None
         assert (joined.status, joined.content_hash) == (OrderStatus.CONFIRMED, order.content_hash)
 
 
-async def test_other_content_under_an_id_is_refused(office: Office) -> None:
-    order = await office.order()
-    async with office.open():
-        await office.service().place_order(order, SECONDS)
+async def test_other_content_under_an_id_is_refused(cases: OrderCases) -> None:
+    order = await cases.order()
+    async with cases.open():
+        await cases.service().place_order(order, SECONDS)
         with pytest.raises(Refused, match="other content"):
-            await office.service().place_order(replace(order, lines=order.lines[:1]), SECONDS)
-        other = await office.styles().carry_out(replace(order, lines=order.lines[:1]), "shard-1", SECONDS)
+            await cases.service().place_order(replace(order, lines=order.lines[:1]), SECONDS)
+        other = await cases.styles().carry_out(replace(order, lines=order.lines[:1]), "shard-1", SECONDS)
         assert other is not None
         assert other.refusal is not None
         assert other.refusal.reason is Reason.ID_CONFLICT
 
 
-async def test_an_order_refused_before_or_after_it_had_a_row_has_its_reason(office: Office) -> None:
-    poor = await office.order(balance="1.99")
-    of_unknown_customer = replace(await office.order(), customer_id=await office.world.new_name())
-    greedy = await office.order()
+async def test_an_order_refused_before_or_after_it_had_a_row_has_its_reason(cases: OrderCases) -> None:
+    poor = await cases.order(balance="1.99")
+    of_unknown_customer = replace(await cases.order(), customer_id=await cases.world.new_name())
+    greedy = await cases.order()
     greedy = replace(greedy, lines=(*greedy.lines[:1], replace(greedy.lines[1], quantity=11)))
-    async with office.open():
-        refused = await office.service().place_order(poor, SECONDS)
+    async with cases.open():
+        refused = await cases.service().place_order(poor, SECONDS)
         assert _said(refused)[:2] == (OrderStatus.REJECTED, Reason.INSUFFICIENT_FUNDS)
-        refused = await office.service().place_order(greedy, SECONDS)
+        refused = await cases.service().place_order(greedy, SECONDS)
         assert _said(refused)[:2] == (OrderStatus.REJECTED, Reason.OUT_OF_STOCK)
-        refused = await office.service().place_order(of_unknown_customer, SECONDS)
+        refused = await cases.service().place_order(of_unknown_customer, SECONDS)
         assert _said(refused) == (OrderStatus.REJECTED, Reason.UNKNOWN_CUSTOMER, Style.CHOREOGRAPHED)
-        assert await office.service().show(of_unknown_customer.order_id) == refused
+        assert await cases.service().show(of_unknown_customer.order_id) == refused
 
 
-async def test_a_caller_that_does_not_wait_gets_pending_and_the_order_goes_on(office: Office) -> None:
-    order = await office.order()
-    assert (await office.service().place_order(order, 0)).status is OrderStatus.PENDING
-    assert (await office.service().show(order.order_id)).style is Style.CHOREOGRAPHED
-    async with office.open():
-        await until(lambda: _is(office, order, OrderStatus.CONFIRMED))
+async def test_a_caller_that_does_not_wait_gets_pending_and_the_order_goes_on(cases: OrderCases) -> None:
+    order = await cases.order()
+    assert (await cases.service().place_order(order, 0)).status is OrderStatus.PENDING
+    assert (await cases.service().show(order.order_id)).style is Style.CHOREOGRAPHED
+    async with cases.open():
+        await until(lambda: _is(cases, order, OrderStatus.CONFIRMED))
 
 
-async def _is(office: Office, order: Order, status: OrderStatus) -> bool:
-    return (await office.service().show(order.order_id)).status is status
+async def _is(cases: OrderCases, order: Order, status: OrderStatus) -> bool:
+    return (await cases.service().show(order.order_id)).status is status
 
 
-async def test_many_orders_of_a_file_are_counted_by_how_they_end(office: Office) -> None:
-    orders = [await office.order(balance) for balance in ("100.00", "1.00", "50.00", "2.00")]
+async def test_many_orders_of_a_file_are_counted_by_how_they_end(cases: OrderCases) -> None:
+    orders = [await cases.order(balance) for balance in ("100.00", "1.00", "50.00", "2.00")]
     lines = [
         json.dumps(
             {
@@ -224,32 +224,32 @@ async def test_many_orders_of_a_file_are_counted_by_how_they_end(office: Office)
         yield [NumberedLine(number, text.encode(), len(text)) for number, text in enumerate([*lines, lines[0]], 1)]
 
     async def imported(style: Style) -> Tally:
-        book = OrderReads(office.world.router)
-        return await OrderImport(book, office.styles(), style, 10, SECONDS, lambda *_: None, Tally()).run(batches())
+        book = OrderReads(cases.world.router)
+        return await OrderImport(book, cases.styles(), style, 10, SECONDS, lambda *_: None, Tally()).run(batches())
 
     expected = {LineOutcome.CONFIRMED: 3, LineOutcome.REJECTED: 1, LineOutcome.REPEATED: 1}
-    async with office.open():
+    async with cases.open():
         for style in (Style.CHOREOGRAPHED, Style.CHOREOGRAPHED, Style.ORCHESTRATED):
             assert (await imported(style)).outcomes == expected
-    assert {(await office.service().show(each.order_id)).style for each in orders} == {Style.CHOREOGRAPHED}
+    assert {(await cases.service().show(each.order_id)).style for each in orders} == {Style.CHOREOGRAPHED}
 
 
 # ── its path ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_the_trace_of_an_order_goes_from_reactor_to_reactor(office: Office) -> None:
-    order = await office.order()
-    async with office.open():
-        await office.service().place_order(order, SECONDS)
-        await until(lambda: _at_rest(office))
-        await until(lambda: _nobody_runs(office, order))
+async def test_the_trace_of_an_order_goes_from_reactor_to_reactor(cases: OrderCases) -> None:
+    order = await cases.order()
+    async with cases.open():
+        await cases.service().place_order(order, SECONDS)
+        await until(lambda: _at_rest(cases))
+        await until(lambda: _nobody_runs(cases, order))
         # Placed once more, as an orchestrated order: that workflow finds the other style, and is no part of the trace.
-        led = OrderSagas(Workflows(office.connections.temporal), Settings())
+        led = OrderSagas(Workflows(cases.connections.temporal), Settings())
         repeated = await led.carry_out(replace(order, style=Style.ORCHESTRATED), "shard-1", SECONDS)
         assert repeated is not None
         assert repeated.refusal is not None
         assert repeated.refusal.reason is Reason.OTHER_STYLE
-    trace = await trace_order(office.connections.cluster, office.connections.temporal, order.order_id)
+    trace = await trace_order(cases.connections.cluster, cases.connections.temporal, order.order_id)
     assert (trace.style, trace.status) == (Style.CHOREOGRAPHED, OrderStatus.CONFIRMED)
     expected = {
         reactor_id(Reactor.RESERVE_STOCK, order.order_id, 1): "OrderPlaced",
@@ -273,12 +273,12 @@ async def test_the_trace_of_an_order_goes_from_reactor_to_reactor(office: Office
     assert "DECIDED: confirmed" in drawn.getvalue()
 
 
-async def test_the_trace_of_a_refused_order_goes_back_again(office: Office) -> None:
-    order = await office.order(balance="1.99")
-    async with office.open():
-        await office.service().place_order(order, SECONDS)
-        await until(lambda: _nobody_runs(office, order))
-    trace = await trace_order(office.connections.cluster, office.connections.temporal, order.order_id)
+async def test_the_trace_of_a_refused_order_goes_back_again(cases: OrderCases) -> None:
+    order = await cases.order(balance="1.99")
+    async with cases.open():
+        await cases.service().place_order(order, SECONDS)
+        await until(lambda: _nobody_runs(cases, order))
+    trace = await trace_order(cases.connections.cluster, cases.connections.temporal, order.order_id)
     events = [event.kind for event in trace.events]
     assert events == [
         "OrderPlaced",
@@ -300,133 +300,133 @@ async def test_the_trace_of_a_refused_order_goes_back_again(office: Office) -> N
 # ── cancelling and prodding ─────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_cancelled_in_its_window_an_order_is_undone_and_nobody_waits_any_more(office: Office) -> None:
-    order = await office.order()
-    async with office.open():
-        service = office.service(window_seconds=600)
+async def test_cancelled_in_its_window_an_order_is_undone_and_nobody_waits_any_more(cases: OrderCases) -> None:
+    order = await cases.order()
+    async with cases.open():
+        service = cases.service(window_seconds=600)
         assert (await service.place_order(order, 0)).status is OrderStatus.PENDING
         confirming = reactor_id(Reactor.CONFIRM_ORDER, order.order_id, 3)
-        await until(lambda: _runs(office, order, confirming))
-        assert (await office.world.money_of(order.customer_id))[1] == 200
+        await until(lambda: _runs(cases, order, confirming))
+        assert (await cases.world.money_of(order.customer_id))[1] == 200
         cancelled = await service.cancel(order.order_id, SECONDS)
         assert _said(cancelled)[:2] == (OrderStatus.CANCELLED, Reason.CANCELLED)
-        assert await office.world.money_of(order.customer_id) == (10000, 0)
+        assert await cases.world.money_of(order.customer_id) == (10000, 0)
         assert await service.cancel(order.order_id, SECONDS) == cancelled
-        await until(lambda: _nobody_runs(office, order))
+        await until(lambda: _nobody_runs(cases, order))
 
 
-async def _runs(office: Office, order: Order, workflow_id: str) -> bool:
-    return workflow_id in await office.running(order)
+async def _runs(cases: OrderCases, order: Order, workflow_id: str) -> bool:
+    return workflow_id in await cases.running(order)
 
 
-async def _nobody_runs(office: Office, order: Order) -> bool:
-    return await office.running(order) == []
+async def _nobody_runs(cases: OrderCases, order: Order) -> bool:
+    return await cases.running(order) == []
 
 
-async def _is_over(office: Office, order: Order) -> bool:
+async def _is_over(cases: OrderCases, order: Order) -> bool:
     """Shipped and paid out too: the reactors for that begin a moment after the order is confirmed."""
-    return await _at_rest(office) and await _nobody_runs(office, order)
+    return await _at_rest(cases) and await _nobody_runs(cases, order)
 
 
-async def test_a_confirmed_order_cannot_be_cancelled(office: Office) -> None:
-    order = await office.order()
-    async with office.open():
-        await office.service().place_order(order, SECONDS)
-        assert (await office.service().cancel(order.order_id, SECONDS)).status is OrderStatus.CONFIRMED
+async def test_a_confirmed_order_cannot_be_cancelled(cases: OrderCases) -> None:
+    order = await cases.order()
+    async with cases.open():
+        await cases.service().place_order(order, SECONDS)
+        assert (await cases.service().cancel(order.order_id, SECONDS)).status is OrderStatus.CONFIRMED
 
 
-async def test_an_order_that_no_worker_has_begun_is_cancelled_when_one_begins_it(office: Office) -> None:
-    order = await office.order()
-    await office.service().place_order(order, 0)
-    assert (await office.service().cancel(order.order_id, 0.1)).status is OrderStatus.PENDING
-    async with office.open():
-        await until(lambda: _is(office, order, OrderStatus.CANCELLED))
-    assert (await office.service().show(order.order_id)).reason is Reason.CANCELLED
+async def test_an_order_that_no_worker_has_begun_is_cancelled_when_one_begins_it(cases: OrderCases) -> None:
+    order = await cases.order()
+    await cases.service().place_order(order, 0)
+    assert (await cases.service().cancel(order.order_id, 0.1)).status is OrderStatus.PENDING
+    async with cases.open():
+        await until(lambda: _is(cases, order, OrderStatus.CANCELLED))
+    assert (await cases.service().show(order.order_id)).reason is Reason.CANCELLED
 
 
-async def test_an_order_cancelled_between_its_claim_and_its_row_never_has_one(office: Office) -> None:
-    order = await office.order()
-    await office.world.orders.claim_order_id(order)
-    cancelled = await office.service().cancel(order.order_id, SECONDS)
+async def test_an_order_cancelled_between_its_claim_and_its_row_never_has_one(cases: OrderCases) -> None:
+    order = await cases.order()
+    await cases.world.orders.claim_order_id(order)
+    cancelled = await cases.service().cancel(order.order_id, SECONDS)
     assert _said(cancelled) == (OrderStatus.CANCELLED, Reason.CANCELLED, Style.CHOREOGRAPHED)
-    async with office.open():
-        assert await office.service().place_order(order, SECONDS) == cancelled
+    async with cases.open():
+        assert await cases.service().place_order(order, SECONDS) == cancelled
 
 
-async def _is_listed_as_stuck(office: Office, order: Order) -> bool:
-    styles = OrderStyles(office.connections.temporal, office.world.router, Settings())
+async def _is_listed_as_stuck(cases: OrderCases, order: Order) -> bool:
+    styles = OrderStyles(cases.connections.temporal, cases.world.router, Settings())
     return order.order_id in (await styles.stuck_order_ids() or ())
 
 
-async def test_a_stuck_order_is_listed_and_goes_on_after_a_retry(office: Office) -> None:
-    order = await office.order()
-    shards = office.world.cluster.primaries
-    async with office.open():
+async def test_a_stuck_order_is_listed_and_goes_on_after_a_retry(cases: OrderCases) -> None:
+    order = await cases.order()
+    shards = cases.world.cluster.primaries
+    async with cases.open():
         for shard in shards:
-            await office.world.as_owner(shard, "ALTER TABLE reservation RENAME TO mislaid")
-        service = office.service(stuck_after_seconds=0.5)
+            await cases.world.as_owner(shard, "ALTER TABLE reservation RENAME TO mislaid")
+        service = cases.service(stuck_after_seconds=0.5)
         await service.place_order(order, 0)
-        await until(lambda: _is(office, order, OrderStatus.STUCK))
-        await until(lambda: _is_listed_as_stuck(office, order))
+        await until(lambda: _is(cases, order, OrderStatus.STUCK))
+        await until(lambda: _is_listed_as_stuck(cases, order))
         for shard in shards:
-            await office.world.as_owner(shard, "ALTER TABLE mislaid RENAME TO reservation")
+            await cases.world.as_owner(shard, "ALTER TABLE mislaid RENAME TO reservation")
         _, taken = await service.retry(order.order_id, SECONDS)
         assert taken
-        await until(lambda: _is(office, order, OrderStatus.CONFIRMED))
-        await until(lambda: _is_over(office, order))
+        await until(lambda: _is(cases, order, OrderStatus.CONFIRMED))
+        await until(lambda: _is_over(cases, order))
         assert (await service.retry(order.order_id, 1))[1] is False
 
 
-async def test_an_order_that_nobody_works_on_goes_on_from_its_row_after_a_retry(office: Office) -> None:
-    order = await office.order()
-    await office.service().place_order(order, 0)
-    async with services(office.client, office.world.router, Settings()):
-        await until(lambda: _has_row(office, order))
-        await until(lambda: _nobody_runs(office, order))
-    for starter in office.starters():
+async def test_an_order_that_nobody_works_on_goes_on_from_its_row_after_a_retry(cases: OrderCases) -> None:
+    order = await cases.order()
+    await cases.service().place_order(order, 0)
+    async with services(cases.client, cases.world.router, Settings()):
+        await until(lambda: _has_row(cases, order))
+        await until(lambda: _nobody_runs(cases, order))
+    for starter in cases.starters():
         await starter.take_next()
-    await office.client.get_workflow_handle(reactor_id(Reactor.RESERVE_STOCK, order.order_id, 1)).terminate("lost")
-    _, taken = await office.service().retry(order.order_id, 1)
+    await cases.client.get_workflow_handle(reactor_id(Reactor.RESERVE_STOCK, order.order_id, 1)).terminate("lost")
+    _, taken = await cases.service().retry(order.order_id, 1)
     assert taken
-    async with office.open():
-        await until(lambda: _is(office, order, OrderStatus.CONFIRMED))
-        await until(lambda: _is_over(office, order))
-        assert (await office.service().retry(order.order_id, 1))[1] is False
+    async with cases.open():
+        await until(lambda: _is(cases, order, OrderStatus.CONFIRMED))
+        await until(lambda: _is_over(cases, order))
+        assert (await cases.service().retry(order.order_id, 1))[1] is False
 
 
 # ── verify and recover ──────────────────────────────────────────────────────────────────────────────────────
 
 
-async def _in_flight(office: Office) -> tuple[bool, set[str]]:
-    audit = await office.audit()
+async def _in_flight(cases: OrderCases) -> tuple[bool, set[str]]:
+    audit = await cases.audit()
     return audit.findings.ok, audit.in_flight.sagas
 
 
-async def test_from_its_acceptance_to_its_end_an_order_is_in_flight_and_nothing_is_damaged(office: Office) -> None:
-    order = await office.order()
+async def test_from_its_acceptance_to_its_end_an_order_is_in_flight_and_nothing_is_damaged(cases: OrderCases) -> None:
+    order = await cases.order()
     saga_id = f"order/{order.order_id}"
-    await office.service().place_order(order, 0)
-    assert await _in_flight(office) == (True, {saga_id})
-    async with services(office.client, office.world.router, Settings()):
+    await cases.service().place_order(order, 0)
+    assert await _in_flight(cases) == (True, {saga_id})
+    async with services(cases.client, cases.world.router, Settings()):
         # Nobody reads the events, so the order is at work as long as one is unread.
-        await until(lambda: _has_row(office, order))
-        await until(lambda: _nobody_runs(office, order))
-        assert await _in_flight(office) == (True, {saga_id})
-    for starter in office.starters():
+        await until(lambda: _has_row(cases, order))
+        await until(lambda: _nobody_runs(cases, order))
+        assert await _in_flight(cases) == (True, {saga_id})
+    for starter in cases.starters():
         await starter.take_next()
     # The reactor waits for its worker.
-    assert await _in_flight(office) == (True, {saga_id})
-    assert (await office.recover()).orders == []
+    assert await _in_flight(cases) == (True, {saga_id})
+    assert (await cases.recover()).orders == []
 
 
-async def _has_row(office: Office, order: Order) -> bool:
-    return await office.world.state_of(order) is not None
+async def _has_row(cases: OrderCases, order: Order) -> bool:
+    return await cases.world.state_of(order) is not None
 
 
-async def _left_by(office: Office, reactor: Reactor, version: int) -> Order:
+async def _left_by(cases: OrderCases, reactor: Reactor, version: int) -> Order:
     """An order whose reactor to this event was terminated before any worker had it."""
-    order = await office.order()
-    by_hand = await office.world.choreographed(order)
+    order = await cases.order()
+    by_hand = await cases.world.choreographed(order)
     await by_hand.place()
     if version > 1:
         for share in (0, 1):
@@ -436,9 +436,9 @@ async def _left_by(office: Office, reactor: Reactor, version: int) -> Order:
         await by_hand.hold()
     if version > 3:
         await by_hand.decide()
-    for starter in office.starters():
+    for starter in cases.starters():
         await starter.take_next()
-    await office.terminate(reactor, order, version)
+    await cases.terminate(reactor, order, version)
     return order
 
 
@@ -451,67 +451,67 @@ async def _left_by(office: Office, reactor: Reactor, version: int) -> Order:
     ],
 )
 async def test_an_undecided_order_whose_reactor_was_terminated_is_named_and_recovered(
-    office: Office, reactor: Reactor, version: int
+    cases: OrderCases, reactor: Reactor, version: int
 ) -> None:
-    order = await _left_by(office, reactor, version)
-    audit = await office.audit()
+    order = await _left_by(cases, reactor, version)
+    audit = await cases.audit()
     assert audit.findings.by_check[Check.ORDERS].violations[0].what == (
         f"order {order.order_id} is pending, and nobody works on it"
     )
     assert set(audit.abandoned) == {f"order/{order.order_id}"}
-    assert [each.order_id for each in (await office.recover()).orders] == [order.order_id]
-    async with office.open():
-        await until(lambda: _is(office, order, OrderStatus.CONFIRMED))
-    assert (await office.recover()).orders == []
+    assert [each.order_id for each in (await cases.recover()).orders] == [order.order_id]
+    async with cases.open():
+        await until(lambda: _is(cases, order, OrderStatus.CONFIRMED))
+    assert (await cases.recover()).orders == []
 
 
 @pytest.mark.parametrize(
     "lost", [(Reactor.SHIP_ORDER,), (Reactor.CREDIT_MERCHANT,), (Reactor.SHIP_ORDER, Reactor.CREDIT_MERCHANT)]
 )
 async def test_a_confirmed_order_that_was_not_shipped_or_paid_out_is_recovered(
-    office: Office, lost: tuple[Reactor, ...]
+    cases: OrderCases, lost: tuple[Reactor, ...]
 ) -> None:
-    order = await _left_by(office, lost[0], 4)
+    order = await _left_by(cases, lost[0], 4)
     for reactor in lost[1:]:
-        await office.terminate(reactor, order, 4)
+        await cases.terminate(reactor, order, 4)
     if len(lost) == 1:
         # The other reactor does its work first, so that a worker finds only this one.
-        async with office.open():
-            await until(lambda: _nobody_runs(office, order))
-    assert set((await office.audit()).abandoned) == {f"order/{order.order_id}"}
-    await office.recover()
-    async with office.open():
-        await until(lambda: _nobody_runs(office, order))
-    assert (await office.recover()).orders == []
-    assert {await office.world.goods_of(line.sku) for line in order.lines} == {(9, 0)}
+        async with cases.open():
+            await until(lambda: _nobody_runs(cases, order))
+    assert set((await cases.audit()).abandoned) == {f"order/{order.order_id}"}
+    await cases.recover()
+    async with cases.open():
+        await until(lambda: _nobody_runs(cases, order))
+    assert (await cases.recover()).orders == []
+    assert {await cases.world.goods_of(line.sku) for line in order.lines} == {(9, 0)}
 
 
-async def test_an_order_whose_event_was_parked_is_recovered_from_its_row(office: Office) -> None:
-    order = await office.order()
-    by_hand = await office.world.choreographed(order)
+async def test_an_order_whose_event_was_parked_is_recovered_from_its_row(cases: OrderCases) -> None:
+    order = await cases.order()
+    by_hand = await cases.world.choreographed(order)
     await by_hand.place()
-    await office.world.everywhere(
+    await cases.world.everywhere(
         "UPDATE outbox SET payload = jsonb_set(payload, '{choreography,total}', '17') WHERE saga_id = :s",
         s=by_hand.saga_id,
     )
-    for starter in office.starters():
+    for starter in cases.starters():
         await starter.take_next()
-    assert set((await office.audit()).abandoned) == {by_hand.saga_id}
-    assert [each.order_id for each in (await office.recover()).orders] == [order.order_id]
-    async with office.open():
-        await until(lambda: _is(office, order, OrderStatus.CONFIRMED))
+    assert set((await cases.audit()).abandoned) == {by_hand.saga_id}
+    assert [each.order_id for each in (await cases.recover()).orders] == [order.order_id]
+    async with cases.open():
+        await until(lambda: _is(cases, order, OrderStatus.CONFIRMED))
 
 
-async def test_an_order_whose_placement_was_terminated_is_placed_again(office: Office) -> None:
-    before_claim, after_claim = await office.order(), await office.order()
+async def test_an_order_whose_placement_was_terminated_is_placed_again(cases: OrderCases) -> None:
+    before_claim, after_claim = await cases.order(), await cases.order()
     for order in (before_claim, after_claim):
-        await office.service().place_order(order, 0)
-    await office.world.orders.claim_order_id(after_claim)
+        await cases.service().place_order(order, 0)
+    await cases.world.orders.claim_order_id(after_claim)
     for order in (before_claim, after_claim):
-        await office.client.get_workflow_handle(placement_id(order.order_id)).terminate("an operator's mistake")
-    await until(lambda: _nobody_runs(office, before_claim))
-    found = await office.recover()
+        await cases.client.get_workflow_handle(placement_id(order.order_id)).terminate("an operator's mistake")
+    await until(lambda: _nobody_runs(cases, before_claim))
+    found = await cases.recover()
     assert {each.order_id for each in found.orders} == {before_claim.order_id, after_claim.order_id}
-    async with office.open():
-        await until(lambda: _is(office, before_claim, OrderStatus.CONFIRMED))
-        await until(lambda: _is(office, after_claim, OrderStatus.CONFIRMED))
+    async with cases.open():
+        await until(lambda: _is(cases, before_claim, OrderStatus.CONFIRMED))
+        await until(lambda: _is(cases, after_claim, OrderStatus.CONFIRMED))

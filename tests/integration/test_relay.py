@@ -12,7 +12,7 @@ from domain.orders import OrderStatus, Style
 from shards.outbox.trimming import Trimmer
 from shards.projection.projector import Projector
 from tests.conftest import FreshNamespace
-from tests.support.office import Office, until
+from tests.support.application import RunningApplication, until
 from tests.support.world import lasting_world
 from workflows.outbox_relay import workflow_id
 
@@ -20,33 +20,33 @@ SHARD = "shard-2"
 
 
 @pytest.fixture
-async def office(
+async def application(
     postgres_server: str, migrated_templates: Mapping[str, str], fresh_namespace: FreshNamespace
-) -> AsyncIterator[Office]:
+) -> AsyncIterator[RunningApplication]:
     async with lasting_world(postgres_server, migrated_templates) as world:
-        yield Office(world, await fresh_namespace())
+        yield RunningApplication(world, await fresh_namespace())
 
 
 async def test_reactors_go_on_while_the_read_model_is_not_followed(
-    office: Office, monkeypatch: pytest.MonkeyPatch
+    application: RunningApplication, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = office.world
+    world = application.world
 
     async def fails(_: object) -> None:
         raise KeyError("a bug")
 
-    async with office.at_work():
+    async with application.at_work():
         with monkeypatch.context() as broken:
             broken.setattr(Projector, "take_next", fails)
             broken.setattr(Trimmer, "take_next", fails)
             order = world.order(await world.customer(shard=SHARD), {await world.product(near): 1 for near in "az"})
-            assert await office.place(replace(order, style=Style.CHOREOGRAPHED)) is OrderStatus.CONFIRMED
-            attempts = await attempts_of(office.client)
+            assert await application.place(replace(order, style=Style.CHOREOGRAPHED)) is OrderStatus.CONFIRMED
+            attempts = await attempts_of(application.client)
             assert attempts["start_reactors"] == 1
             assert attempts["project_events"] > 1
             assert attempts["trim_outbox"] > 1
-        await until(office.has_caught_up)
-        assert await office.damage() == []
+        await until(application.has_caught_up)
+        assert await application.damage() == []
 
 
 async def attempts_of(client: Client) -> dict[str, int]:

@@ -35,7 +35,7 @@ _queues = (f"two-phase-{n}" for n in itertools.count())
 
 
 @dataclass(frozen=True)
-class Office:
+class TransferCases:
     client: Client
     world: World
     databases: Databases
@@ -62,13 +62,13 @@ class Office:
 
 
 @pytest.fixture
-async def office(cluster_dsns: Databases, fresh_namespace: FreshNamespace) -> AsyncIterator[Office]:
+async def cases(cluster_dsns: Databases, fresh_namespace: FreshNamespace) -> AsyncIterator[TransferCases]:
     async with (
         Cluster(cluster_dsns.shards, cluster_dsns.catalog, cluster_dsns.read_model, pool_size=4) as cluster,
         nothing_left_prepared(cluster),
     ):
         world = World(cluster)
-        yield Office(await fresh_namespace(), world, cluster_dsns, next(_queues))
+        yield TransferCases(await fresh_namespace(), world, cluster_dsns, next(_queues))
         assert await world.violations() == []
 
 
@@ -79,14 +79,14 @@ async def _until_declined(transfer: TransferByHand) -> None:
 
 
 async def test_votes_and_decision_are_in_the_history_and_the_first_to_prepare_is_the_first_of_the_shards(
-    office: Office,
+    cases: TransferCases,
 ) -> None:
-    forth = await new_transfer(office.world, opened=False)
-    back = await new_transfer(office.world, shards=("shard-2", "shard-1"), opened=False)
+    forth = await new_transfer(cases.world, opened=False)
+    back = await new_transfer(cases.world, shards=("shard-2", "shard-1"), opened=False)
     prepared = {}
-    async with office.worker():
+    async with cases.worker():
         for transfer in (forth, back):
-            handle = await office.begin(transfer)
+            handle = await cases.begin(transfer)
             assert (await handle.result()).status is TransferStatus.SETTLED
             events = [event async for event in handle.fetch_history_events()]
             steps = [
@@ -104,45 +104,45 @@ def _participant(request: bytes) -> str:
     return str(json.loads(request)["participant"])
 
 
-async def test_a_participant_that_does_not_vote_in_time_counts_as_a_no(office: Office) -> None:
-    transfer = await new_transfer(office.world, opened=False)
-    async with office.worker(without="shard-2"):
-        handle = await office.begin(transfer, vote_within_seconds=1)
+async def test_a_participant_that_does_not_vote_in_time_counts_as_a_no(cases: TransferCases) -> None:
+    transfer = await new_transfer(cases.world, opened=False)
+    async with cases.worker(without="shard-2"):
+        handle = await cases.begin(transfer, vote_within_seconds=1)
         await _until_declined(transfer)
         # Nothing may be prepared late, so the target has to get its abort, whenever it is back.
         assert await transfer.prepared() == []
-    async with office.worker():
+    async with cases.worker():
         result = await handle.result()
     assert (result.status, result.refusal and result.refusal.reason) == (TransferStatus.DECLINED, Reason.NO_VOTE)
     assert (await transfer.states(), await transfer.money()) == (("declined", "withdrawn"), (100_00, 0))
 
 
-async def test_a_cancel_before_the_decision_aborts_without_waiting_for_votes(office: Office) -> None:
-    transfer = await new_transfer(office.world, opened=False)
-    async with office.worker(without="shard-2"):
-        handle = await office.begin(transfer, vote_within_seconds=600)
+async def test_a_cancel_before_the_decision_aborts_without_waiting_for_votes(cases: TransferCases) -> None:
+    transfer = await new_transfer(cases.world, opened=False)
+    async with cases.worker(without="shard-2"):
+        handle = await cases.begin(transfer, vote_within_seconds=600)
         async with asyncio.timeout(SECONDS_MAX):
             while not await transfer.prepared():
                 pass
         await handle.cancel()
         await _until_declined(transfer)
-    async with office.worker():
+    async with cases.worker():
         result = await handle.result()
     assert (result.status, result.refusal and result.refusal.reason) == (TransferStatus.DECLINED, Reason.CANCELLED)
     assert (await transfer.prepare(TARGET)).is_yes is False
     assert (await transfer.states(), await transfer.money()) == (("declined", "withdrawn"), (100_00, 0))
 
 
-async def test_many_between_the_same_accounts_in_both_directions_all_come_to_their_end(office: Office) -> None:
-    forth = [await new_transfer(office.world, amount="1.00", balance="100.00", opened=False)]
+async def test_many_between_the_same_accounts_in_both_directions_all_come_to_their_end(cases: TransferCases) -> None:
+    forth = [await new_transfer(cases.world, amount="1.00", balance="100.00", opened=False)]
     sent = forth[0].transfer
-    await office.world.rows("shard-2", "UPDATE account SET overdraft = 10000 WHERE id = :id", id=sent.target)
+    await cases.world.rows("shard-2", "UPDATE account SET overdraft = 10000 WHERE id = :id", id=sent.target)
     transfers = [
         Transfer(f"many-{n}", *((sent.source, sent.target) if n % 2 else (sent.target, sent.source)), sent.amount)
         for n in range(20)
     ]
-    async with office.worker():
-        handles = [await office.begin(TransferByHand(office.world, each, forth[0].shards), 120) for each in transfers]
+    async with cases.worker():
+        handles = [await cases.begin(TransferByHand(cases.world, each, forth[0].shards), 120) for each in transfers]
         results = [await handle.result() for handle in handles]
     assert {result.status for result in results} == {TransferStatus.SETTLED}
     assert await forth[0].money() == (100_00, 0)

@@ -30,7 +30,7 @@ POOR = tuple(account for account, cents in OPENING.items() if cents < 100_00)
 RICH = tuple(account for account in OPENING if account not in POOR and account not in FROZEN)
 
 SETTLED = str(TransferStatus.SETTLED)
-# Why a two-phase commit may be declined that nothing is wrong with: somebody was killed.
+# Why a sound two-phase commit may be declined: a part was killed.
 KILLED = frozenset({str(Reason.NO_VOTE), str(Reason.COORDINATOR_LOST)})
 _PROTOCOLS = {ProtocolChoice.AUTO: 2, ProtocolChoice.LOCAL: 1, ProtocolChoice.SAGA: 3, ProtocolChoice.TWO_PHASE: 5}
 

@@ -1,4 +1,4 @@
-"""Searches for passwords wherever somebody could read them."""
+"""Searches for passwords wherever they could be read."""
 
 from __future__ import annotations
 

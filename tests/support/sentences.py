@@ -11,7 +11,7 @@ from typing import Literal
 
 import shards.audit
 
-# Where a sentence is written: first of what is given to a rule, anywhere in what is given to a fault, or in a variable.
+# Where a message is written: first of what is given to a rule, anywhere in what is given to a fault, or in a variable.
 _RULES = {"Violation", "Rule", "_without_barrier"}
 _FAULTS = {"_leg_fault", "_order_fault", "_stock_fault", "_fault"}
 _VARIABLES = {"what"}

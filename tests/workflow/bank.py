@@ -35,7 +35,7 @@ SOURCE_SHARD, TARGET_SHARD = "shard-1", "shard-2"
 
 
 @dataclass
-class Bank:
+class BankInMemory:
     """`ada` and `bob` are on two shards, `ada` and `amy` on one. `calls`: every attempt of every step."""
 
     balances: dict[str, int] = field(default_factory=lambda: {"ada": 100_00, "amy": 0, "bob": 0})
@@ -179,7 +179,7 @@ class Bank:
         return Ended(ParticipantOutcome.ABORTED, self.refusal)
 
 
-Banks = Mapping[str, Bank]
+Banks = Mapping[str, BankInMemory]
 """By saga id: tests share workers, not banks."""
 
 

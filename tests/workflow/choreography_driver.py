@@ -14,7 +14,7 @@ from domain.choreography import REACTIONS, EventKind, OrderEvent, Reactor, place
 from domain.orders import Order, OrderLine, OrderStatus, Style
 from domain.sagas import Reason, SagaOptions
 from tests.workflow.driving import Driver
-from tests.workflow.fakes import Shop
+from tests.workflow.fakes import ShopInMemory
 from tests.workflow.modes import Mode
 from tests.workflow.order_driver import TWO_APPLES_AND_A_BEET, USD
 from workflows.interfaces import PlaceChoreographed, Placement
@@ -24,7 +24,7 @@ CONFIRMED = [EventKind.ORDER_PLACED, EventKind.STOCK_RESERVED, EventKind.PAYMENT
 
 
 class ChoreographyDriver(Driver):
-    def __init__(self, env: WorkflowEnvironment, shop: Shop, mode: Mode, order_id: str) -> None:
+    def __init__(self, env: WorkflowEnvironment, shop: ShopInMemory, mode: Mode, order_id: str) -> None:
         super().__init__(env, mode, shop)
         self.shop = shop
         self.order_id = order_id

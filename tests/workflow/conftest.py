@@ -22,10 +22,10 @@ from temporalio.worker import Worker
 from domain.money import Money
 from stack.embedded.binaries import temporal_test_server_bin
 from stack.settings import load_settings
-from tests.workflow.bank import Bank
+from tests.workflow.bank import BankInMemory
 from tests.workflow.choreography_driver import ChoreographyDriver
 from tests.workflow.driving import Driver, Replays
-from tests.workflow.fakes import Shelf, Shop
+from tests.workflow.fakes import Shelf, ShopInMemory
 from tests.workflow.modes import USUAL, Mode
 from tests.workflow.order_driver import ORDER_WORKFLOWS, OrderDriver, new_worker
 from tests.workflow.transfer_driver import TransferDriver, bank_worker
@@ -71,9 +71,9 @@ def mode() -> Mode:
 
 
 @pytest.fixture
-def shop() -> Shop:
+def shop() -> ShopInMemory:
     """Ada has 100.00 USD; apples are in the SKU range a, beets in b, ten of each."""
-    return Shop(
+    return ShopInMemory(
         balances={"ada": 100_00},
         shelves={
             "apple": Shelf("a", Money(5_00, "USD"), on_hand=10),
@@ -86,8 +86,8 @@ class Workers:
     """A worker for each task queue, from its first use to the module's end: starting one takes longer than an order."""
 
     def __init__(self, env: WorkflowEnvironment) -> None:
-        self.shops: dict[str, Shop] = {}
-        self.banks: dict[str, Bank] = {}
+        self.shops: dict[str, ShopInMemory] = {}
+        self.banks: dict[str, BankInMemory] = {}
         self._env = env
         self._polled: set[str] = set()
         self.running = contextlib.AsyncExitStack()
@@ -125,7 +125,7 @@ async def driven(request: pytest.FixtureRequest, replays: Replays) -> AsyncItera
 
 @pytest.fixture
 async def orders(
-    env: WorkflowEnvironment, workers: Workers, driven: list[Driver], shop: Shop, mode: Mode
+    env: WorkflowEnvironment, workers: Workers, driven: list[Driver], shop: ShopInMemory, mode: Mode
 ) -> OrderDriver:
     await workers.of_orders(mode)
     made = OrderDriver(env, shop, mode, order_id=f"o{next(_numbers)}", queue=str(mode))
@@ -136,7 +136,7 @@ async def orders(
 
 @pytest.fixture
 async def choreography(
-    env: WorkflowEnvironment, workers: Workers, driven: list[Driver], shop: Shop, mode: Mode
+    env: WorkflowEnvironment, workers: Workers, driven: list[Driver], shop: ShopInMemory, mode: Mode
 ) -> ChoreographyDriver:
     await workers.of_orders(mode)
     made = ChoreographyDriver(env, shop, mode, order_id=f"o{next(_numbers)}")
@@ -148,7 +148,7 @@ async def choreography(
 @pytest.fixture
 async def transfers(env: WorkflowEnvironment, workers: Workers, driven: list[Driver], mode: Mode) -> TransferDriver:
     await workers.of_transfers(mode)
-    made = TransferDriver(env, Bank(), mode)
+    made = TransferDriver(env, BankInMemory(), mode)
     workers.banks[made.transfer().saga_id] = made.bank
     driven.append(made)
     return made

@@ -77,7 +77,7 @@ class Lookup:
 
 
 @dataclass
-class Shop:
+class ShopInMemory:
     """`balances` by customer, posted and not held, in minor units. `calls`: every attempt of every step. `events`: of
     choreographed orders, in the order of their commits."""
 
@@ -168,7 +168,7 @@ class Shop:
         return key in self._barrier and self._barrier[key] is None
 
 
-Shops = Mapping[str, Shop]
+Shops = Mapping[str, ShopInMemory]
 """By saga id: tests share workers, not shops."""
 
 
@@ -263,7 +263,7 @@ class FakeOrders(OrderActivities):
         await shop.attempt("refuse_order_id", refuse)
 
 
-def plan(shop: Shop, order: Order) -> tuple[StockShare, ...]:
+def plan(shop: ShopInMemory, order: Order) -> tuple[StockShare, ...]:
     shares: dict[str, StockShare] = {}
     for sku, quantity in quantities_by_sku(order.lines).items():
         sku_range = shop.shelves[sku].sku_range if sku in shop.shelves else "a"
@@ -271,7 +271,7 @@ def plan(shop: Shop, order: Order) -> tuple[StockShare, ...]:
     return tuple(shares.values())
 
 
-def decide(shop: Shop, request: DecideOrder) -> Decision:
+def decide(shop: ShopInMemory, request: DecideOrder) -> Decision:
     """The compare-and-set: the first call wins, whoever makes it."""
     row = shop.rows.get(request.order_id)
     if row is None:
@@ -331,7 +331,7 @@ class FakeStock(StockActivities):
         await shop.attempt(step, lambda: shop.do_once(request.saga_id, step, consume))
 
 
-def move(shop: Shop, request: StockStep, reserved: int, on_hand: int = 0) -> None:
+def move(shop: ShopInMemory, request: StockStep, reserved: int, on_hand: int = 0) -> None:
     for sku, quantity in request.share.quantities.items():
         shop.shelves[sku].reserved += reserved * quantity
         shop.shelves[sku].on_hand += on_hand * quantity
@@ -372,7 +372,7 @@ class FakeChoreography(ChoreographyActivities):
 
     @activity.defn
     async def join_stock(self, request: OrderStep) -> StepResult:
-        def join(shop: Shop, row: Row) -> Refusal | None:
+        def join(shop: ShopInMemory, row: Row) -> Refusal | None:
             if row.state is not OrderState.PENDING:
                 return ALREADY_COMPENSATED
             kind = EventKind.STOCK_REFUSED if request.refusal else EventKind.STOCK_RESERVED
@@ -383,7 +383,7 @@ class FakeChoreography(ChoreographyActivities):
 
     @activity.defn
     async def hold_payment(self, request: OrderStep) -> StepResult:
-        def hold(shop: Shop, row: Row) -> Refusal | None:
+        def hold(shop: ShopInMemory, row: Row) -> Refusal | None:
             if row.state is not OrderState.PENDING:
                 return ALREADY_COMPENSATED
             refusal = request.refusal
@@ -401,7 +401,7 @@ class FakeChoreography(ChoreographyActivities):
 
     @activity.defn
     async def join_release(self, request: OrderStep) -> None:
-        def join(shop: Shop, row: Row) -> Refusal | None:
+        def join(shop: ShopInMemory, row: Row) -> Refusal | None:
             if row.state is not OrderState.ABORTING:
                 return ALREADY_COMPENSATED
             shop.append_event(request.order_id, EventKind.STOCK_RELEASED)
@@ -409,7 +409,9 @@ class FakeChoreography(ChoreographyActivities):
 
         await self._once("join_release", request, join)
 
-    async def _once(self, step: str, request: OrderStep, effect: Callable[[Shop, Row], Refusal | None]) -> StepResult:
+    async def _once(
+        self, step: str, request: OrderStep, effect: Callable[[ShopInMemory, Row], Refusal | None]
+    ) -> StepResult:
         saga_id = order_saga_id(request.order_id)
         shop = self._shops[saga_id]
 

@@ -18,7 +18,7 @@ from domain.orders import Order, OrderLine, OrderStatus, Style
 from domain.sagas import Reason, SagaOptions
 from domain.steps import Phase, Step
 from tests.workflow.driving import Driver
-from tests.workflow.fakes import Shop, Shops, activities_of
+from tests.workflow.fakes import ShopInMemory, Shops, activities_of
 from tests.workflow.faults import Hangs
 from tests.workflow.modes import Mode
 from workers.runner.sandbox import workflow_runner
@@ -54,7 +54,7 @@ class OrderDriver(Driver):
     def __init__(
         self,
         env: WorkflowEnvironment,
-        shop: Shop,
+        shop: ShopInMemory,
         mode: Mode,
         order_id: str,
         queue: str,
@@ -156,7 +156,7 @@ async def statuses(handle: Handle) -> list[str]:
 
 
 def walked(style: Style, ranges: Sequence[str] = ("a", "b")) -> tuple[str, ...]:
-    """The steps of a good order at agreed prices, as `Shop.calls` has them."""
+    """The steps of a good order at agreed prices, as `ShopInMemory.calls` has them."""
     steps = [step for step in Step if step.is_of_orders and step.is_of(style) and step is not Step.PRICE_LINES]
     return tuple(
         f"{step}/{part}" if part else str(step)

@@ -12,7 +12,7 @@ from temporalio.client import WorkflowUpdateStage
 from domain.money import Money
 from domain.orders import OrderLine, OrderStatus
 from domain.sagas import Reason, SagaOutcome
-from tests.workflow.fakes import Shop
+from tests.workflow.fakes import ShopInMemory
 from tests.workflow.faults import Hangs
 from tests.workflow.modes import OTHERS, Mode
 from tests.workflow.order_driver import Handle, OrderDriver, events, only_hangs, until
@@ -73,7 +73,7 @@ UNDOABLE = ("price_lines", "open_order", "reserve_stock/a", "reserve_stock/b")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("step", UNDOABLE)
 async def test_cancelled_while_a_step_hangs_that_commits_long_after_its_undo(
-    orders: OrderDriver, shop: Shop, step: str, way: str
+    orders: OrderDriver, shop: ShopInMemory, step: str, way: str
 ) -> None:
     """Temporal does not kill an attempt: it commits late, and the barrier makes it a no-op."""
     zombie = orders.hang_durably(step)
@@ -102,7 +102,7 @@ async def test_cancelled_while_a_step_hangs_that_commits_at_the_same_time_as_its
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_cancelled_while_the_id_is_claimed(orders: OrderDriver, shop: Shop, way: str) -> None:
+async def test_cancelled_while_the_id_is_claimed(orders: OrderDriver, shop: ShopInMemory, way: str) -> None:
     slow = orders.hang_durably("claim_order_id")
     handle = await orders.place()
     await slow.reached.wait()
@@ -164,7 +164,7 @@ async def test_two_cancels_in_the_same_moment_cancel_once(orders: OrderDriver) -
 @pytest.mark.parametrize("mode", [Mode("local_first"), Mode("local_first", cached_workflows=0)], ids=str)
 @pytest.mark.parametrize("step", ["open_order", "reserve_stock/b", "decide_order", "credit_merchant"])
 async def test_a_cancel_during_local_activities_ends_as_the_row_says(
-    orders: OrderDriver, shop: Shop, step: str
+    orders: OrderDriver, shop: ShopInMemory, step: str
 ) -> None:
     """The workflow task that holds them all is thrown away and runs again from its start, remembering nothing."""
     slow = Hangs()
@@ -183,7 +183,7 @@ async def test_a_cancel_during_local_activities_ends_as_the_row_says(
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("step", ["open_order", "reserve_stock/b"])
 async def test_a_local_activity_sees_a_cancel_at_its_tasks_heartbeat(
-    orders: OrderDriver, shop: Shop, step: str, way: str
+    orders: OrderDriver, shop: ShopInMemory, step: str, way: str
 ) -> None:
     """It is not tried again as a regular activity, and a cancel is not taken for a failure."""
     orders.task_timeout = timedelta(seconds=1)

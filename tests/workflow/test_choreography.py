@@ -11,7 +11,7 @@ from domain.money import Money
 from domain.orders import Order, OrderLine, OrderStatus, Style
 from domain.sagas import Reason, SagaOptions
 from tests.workflow.choreography_driver import ChoreographyDriver, other_content
-from tests.workflow.fakes import Shop
+from tests.workflow.fakes import ShopInMemory
 from tests.workflow.faults import Fails, FailsForGood, LosesAck, Outage
 from tests.workflow.modes import OTHERS
 from tests.workflow.order_driver import (
@@ -35,7 +35,7 @@ HOUR = 3600.0
 
 
 @pytest.mark.parametrize("mode", OTHERS, ids=str)
-async def test_a_good_order_is_confirmed_each_step_once(choreography: ChoreographyDriver, shop: Shop) -> None:
+async def test_a_good_order_is_confirmed_each_step_once(choreography: ChoreographyDriver, shop: ShopInMemory) -> None:
     placed = await choreography.place()
     assert placed.refusal is None
     await choreography.play()
@@ -45,7 +45,9 @@ async def test_a_good_order_is_confirmed_each_step_once(choreography: Choreograp
 
 
 @pytest.mark.parametrize("mode", OTHERS, ids=str)
-async def test_an_order_short_of_stock_gives_back_what_it_had(choreography: ChoreographyDriver, shop: Shop) -> None:
+async def test_an_order_short_of_stock_gives_back_what_it_had(
+    choreography: ChoreographyDriver, shop: ShopInMemory
+) -> None:
     make_beets_scarce(shop)
     await choreography.place()
     await choreography.play()
@@ -53,7 +55,9 @@ async def test_an_order_short_of_stock_gives_back_what_it_had(choreography: Chor
     assert "hold_payment" not in shop.calls
 
 
-async def test_an_order_that_cannot_be_paid_gives_its_stock_back(choreography: ChoreographyDriver, shop: Shop) -> None:
+async def test_an_order_that_cannot_be_paid_gives_its_stock_back(
+    choreography: ChoreographyDriver, shop: ShopInMemory
+) -> None:
     shop.balances["ada"] = TOTAL.minor - 1
     shop.__post_init__()
     await choreography.place()
@@ -63,7 +67,7 @@ async def test_an_order_that_cannot_be_paid_gives_its_stock_back(choreography: C
 
 
 async def test_an_unknown_customer_s_order_is_refused_without_a_row_or_an_event(
-    choreography: ChoreographyDriver, shop: Shop
+    choreography: ChoreographyDriver, shop: ShopInMemory
 ) -> None:
     placed = await choreography.place(customer_id="nobody")
     assert placed.refusal is not None
@@ -72,14 +76,16 @@ async def test_an_unknown_customer_s_order_is_refused_without_a_row_or_an_event(
     assert (shop.rows, shop.events) == ({}, [])
 
 
-async def test_a_line_without_a_price_takes_the_catalogues(choreography: ChoreographyDriver, shop: Shop) -> None:
+async def test_a_line_without_a_price_takes_the_catalogues(
+    choreography: ChoreographyDriver, shop: ShopInMemory
+) -> None:
     await choreography.place(lines=(OrderLine("apple", 3), OrderLine("beet", 1)))
     await choreography.play()
     choreography.assert_confirmed()
     assert shop.credited == 16_00
 
 
-async def test_an_order_that_costs_nothing_credits_nobody(choreography: ChoreographyDriver, shop: Shop) -> None:
+async def test_an_order_that_costs_nothing_credits_nobody(choreography: ChoreographyDriver, shop: ShopInMemory) -> None:
     await choreography.place(lines=(OrderLine("apple", 1, Money.zero("USD")),))
     await choreography.play()
     choreography.assert_confirmed()
@@ -91,7 +97,7 @@ async def test_an_order_that_costs_nothing_credits_nobody(choreography: Choreogr
 
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_step_that_fails_twice_is_tried_a_third_time(
-    choreography: ChoreographyDriver, shop: Shop, step: str
+    choreography: ChoreographyDriver, shop: ShopInMemory, step: str
 ) -> None:
     shop.inject(step, Fails(), Fails())
     await choreography.place()
@@ -102,7 +108,7 @@ async def test_a_step_that_fails_twice_is_tried_a_third_time(
 
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_commit_whose_answer_was_lost_counts_once(
-    choreography: ChoreographyDriver, shop: Shop, step: str
+    choreography: ChoreographyDriver, shop: ShopInMemory, step: str
 ) -> None:
     shop.inject(step, LosesAck())
     await choreography.place()
@@ -114,7 +120,7 @@ async def test_a_commit_whose_answer_was_lost_counts_once(
 @pytest.mark.parametrize("step", UNDO)
 @pytest.mark.parametrize("fault", [Fails, LosesAck])
 async def test_an_undo_that_fails_is_tried_again(
-    choreography: ChoreographyDriver, shop: Shop, step: str, fault: type[Fails] | type[LosesAck]
+    choreography: ChoreographyDriver, shop: ShopInMemory, step: str, fault: type[Fails] | type[LosesAck]
 ) -> None:
     make_beets_scarce(shop)
     shop.inject(step, *[fault() for _ in range(3)])
@@ -125,7 +131,7 @@ async def test_an_undo_that_fails_is_tried_again(
 
 @pytest.mark.parametrize("step", ["reserve_stock/a", "hold_payment"])
 async def test_a_step_that_fails_for_good_before_the_decision_aborts_the_order(
-    choreography: ChoreographyDriver, shop: Shop, step: str
+    choreography: ChoreographyDriver, shop: ShopInMemory, step: str
 ) -> None:
     shop.inject(step, FailsForGood())
     await choreography.place()
@@ -133,7 +139,9 @@ async def test_a_step_that_fails_for_good_before_the_decision_aborts_the_order(
     choreography.assert_aborted(Reason.STEP_FAILED)
 
 
-async def test_an_order_that_cannot_be_placed_for_good_is_refused(choreography: ChoreographyDriver, shop: Shop) -> None:
+async def test_an_order_that_cannot_be_placed_for_good_is_refused(
+    choreography: ChoreographyDriver, shop: ShopInMemory
+) -> None:
     shop.inject("place_order", FailsForGood())
     placed = await choreography.place()
     assert placed.refusal is not None
@@ -144,7 +152,7 @@ async def test_an_order_that_cannot_be_placed_for_good_is_refused(choreography: 
 @pytest.mark.parametrize("kind", [kind for kind, reactors in REACTIONS.items() if reactors])
 @pytest.mark.parametrize("scarce", [False, True], ids=["confirmed", "aborted"])
 async def test_an_event_delivered_again_after_the_end_changes_nothing(
-    choreography: ChoreographyDriver, shop: Shop, kind: EventKind, scarce: bool
+    choreography: ChoreographyDriver, shop: ShopInMemory, kind: EventKind, scarce: bool
 ) -> None:
     if scarce:
         make_beets_scarce(shop)
@@ -159,7 +167,7 @@ async def test_an_event_delivered_again_after_the_end_changes_nothing(
 
 @pytest.mark.parametrize("customer_too", [False, True], ids=["the order", "its customer too"])
 async def test_goods_of_an_order_that_its_shard_has_forgotten_are_given_back(
-    choreography: ChoreographyDriver, shop: Shop, customer_too: bool
+    choreography: ChoreographyDriver, shop: ShopInMemory, customer_too: bool
 ) -> None:
     """`recover` places it again. Decided without a row it is barred; without its customer it cannot be opened."""
     await choreography.place()
@@ -184,7 +192,7 @@ async def test_goods_of_an_order_that_its_shard_has_forgotten_are_given_back(
 
 
 async def test_a_step_that_fails_for_long_raises_the_alarm_and_goes_on_by_itself(
-    choreography: ChoreographyDriver, shop: Shop
+    choreography: ChoreographyDriver, shop: ShopInMemory
 ) -> None:
     outage = Outage()
     shop.inject("consume_stock/a", outage)
@@ -202,7 +210,7 @@ async def test_a_step_that_fails_for_long_raises_the_alarm_and_goes_on_by_itself
 
 
 async def test_a_failure_that_no_retry_can_mend_after_the_decision_waits_for_the_operator(
-    choreography: ChoreographyDriver, shop: Shop
+    choreography: ChoreographyDriver, shop: ShopInMemory
 ) -> None:
     shop.inject("credit_merchant", *[FailsForGood()] * (2 if choreography.local_attempts else 1))
     await choreography.place()
@@ -222,7 +230,7 @@ async def test_a_failure_that_no_retry_can_mend_after_the_decision_waits_for_the
 
 
 async def test_a_placement_that_waits_for_its_shard_can_be_prodded(
-    choreography: ChoreographyDriver, shop: Shop
+    choreography: ChoreographyDriver, shop: ShopInMemory
 ) -> None:
     outage = Outage()
     shop.inject("claim_order_id", outage)
@@ -240,7 +248,9 @@ async def test_a_placement_that_waits_for_its_shard_can_be_prodded(
 # ── cancelling ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_cancelled_in_its_window_the_order_is_undone(choreography: ChoreographyDriver, shop: Shop) -> None:
+async def test_cancelled_in_its_window_the_order_is_undone(
+    choreography: ChoreographyDriver, shop: ShopInMemory
+) -> None:
     await choreography.place(window_seconds=HOUR)
     await choreography.play(until=EventKind.PAYMENT_HELD)
     confirming = await choreography.start(Reactor.CONFIRM_ORDER, choreography.event(EventKind.PAYMENT_HELD))
@@ -251,7 +261,7 @@ async def test_cancelled_in_its_window_the_order_is_undone(choreography: Choreog
     choreography.assert_aborted(Reason.CANCELLED)
 
 
-async def test_nobody_cancels_a_window_that_has_passed(choreography: ChoreographyDriver, shop: Shop) -> None:
+async def test_nobody_cancels_a_window_that_has_passed(choreography: ChoreographyDriver, shop: ShopInMemory) -> None:
     await choreography.place(window_seconds=HOUR)
     await choreography.play(until=EventKind.PAYMENT_HELD)
     confirming = await choreography.start(Reactor.CONFIRM_ORDER, choreography.event(EventKind.PAYMENT_HELD))
@@ -271,7 +281,7 @@ async def test_nobody_cancels_a_window_that_has_passed(choreography: Choreograph
     ],
 )
 async def test_a_reactor_cancelled_before_the_decision_has_the_order_undone(
-    choreography: ChoreographyDriver, shop: Shop, kind: EventKind, reactor: Reactor, step: str
+    choreography: ChoreographyDriver, shop: ShopInMemory, kind: EventKind, reactor: Reactor, step: str
 ) -> None:
     hang = choreography.hang_durably(step)
     await choreography.place()
@@ -291,7 +301,7 @@ async def test_a_reactor_cancelled_before_the_decision_has_the_order_undone(
 
 @pytest.mark.parametrize("step", ["consume_stock/a", "credit_merchant"])
 async def test_a_cancel_after_the_decision_stops_nothing(
-    choreography: ChoreographyDriver, shop: Shop, step: str
+    choreography: ChoreographyDriver, shop: ShopInMemory, step: str
 ) -> None:
     hang = choreography.hang_durably(step)
     await choreography.place()
@@ -307,7 +317,7 @@ async def test_a_cancel_after_the_decision_stops_nothing(
 
 
 async def test_a_placement_cancelled_before_there_is_a_row_leaves_none(
-    choreography: ChoreographyDriver, shop: Shop
+    choreography: ChoreographyDriver, shop: ShopInMemory
 ) -> None:
     hang = choreography.hang_durably("place_order")
     placing = await choreography.begin(choreography.request())
@@ -325,7 +335,7 @@ async def test_a_placement_cancelled_before_there_is_a_row_leaves_none(
 # ── ids ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_the_id_of_another_order_places_nothing(choreography: ChoreographyDriver, shop: Shop) -> None:
+async def test_the_id_of_another_order_places_nothing(choreography: ChoreographyDriver, shop: ShopInMemory) -> None:
     await choreography.place()
     other = await (await choreography.begin(other_content(choreography.request()))).result()
     assert other.refusal is not None
@@ -333,7 +343,9 @@ async def test_the_id_of_another_order_places_nothing(choreography: Choreography
     assert choreography.kinds() == [EventKind.ORDER_PLACED]
 
 
-async def test_the_same_order_placed_again_publishes_no_event(choreography: ChoreographyDriver, shop: Shop) -> None:
+async def test_the_same_order_placed_again_publishes_no_event(
+    choreography: ChoreographyDriver, shop: ShopInMemory
+) -> None:
     await choreography.place()
     again = await choreography.place()
     assert again.refusal is None
@@ -341,7 +353,7 @@ async def test_the_same_order_placed_again_publishes_no_event(choreography: Chor
 
 
 async def test_the_first_style_under_an_id_stays(
-    choreography: ChoreographyDriver, orders: OrderDriver, shop: Shop
+    choreography: ChoreographyDriver, orders: OrderDriver, shop: ShopInMemory
 ) -> None:
     await choreography.place()
     order = Order(choreography.order_id, "ada", "USD", TWO_APPLES_AND_A_BEET)

@@ -17,7 +17,7 @@ from domain.sagas import ALREADY_COMPENSATED, Reason
 from domain.transfers import ProtocolChoice
 from tests.support.metadata import current_details
 from tests.workflow.choreography_driver import CONFIRMED, ChoreographyDriver
-from tests.workflow.fakes import Shop
+from tests.workflow.fakes import ShopInMemory
 from tests.workflow.faults import Outage
 from tests.workflow.modes import OTHERS
 from tests.workflow.order_driver import OrderDriver, events, until
@@ -35,7 +35,7 @@ USD = "USD"
 
 
 @pytest.mark.parametrize("mode", OTHERS, ids=str)
-async def test_a_refused_order_says_why(orders: OrderDriver, shop: Shop) -> None:
+async def test_a_refused_order_says_why(orders: OrderDriver, shop: ShopInMemory) -> None:
     make_beets_scarce(shop)
     handle = await orders.place()
     await handle.result()
@@ -65,7 +65,7 @@ async def test_an_order_under_another_ones_id_says_that_nothing_was_begun(orders
 
 
 async def test_a_stuck_step_is_shown_behind_what_is_known_and_its_alarm_reads_as_a_watchdog(
-    orders: OrderDriver, shop: Shop
+    orders: OrderDriver, shop: ShopInMemory
 ) -> None:
     outage = Outage()
     shop.inject("reserve_stock/b", outage)
@@ -126,7 +126,7 @@ async def test_the_reactors_of_a_good_order_return_what_they_did(choreography: C
     assert placed == f"placed: 11.00 USD, carried out by the other workflows of its Saga, order/{choreography.order_id}"
 
 
-async def test_the_reactors_of_a_refused_order_return_why(choreography: ChoreographyDriver, shop: Shop) -> None:
+async def test_the_reactors_of_a_refused_order_return_why(choreography: ChoreographyDriver, shop: ShopInMemory) -> None:
     make_beets_scarce(shop)
     await choreography.place()
     await choreography.play()
@@ -139,7 +139,9 @@ async def test_the_reactors_of_a_refused_order_return_why(choreography: Choreogr
     }
 
 
-async def test_a_refused_payment_is_returned_with_its_reason(choreography: ChoreographyDriver, shop: Shop) -> None:
+async def test_a_refused_payment_is_returned_with_its_reason(
+    choreography: ChoreographyDriver, shop: ShopInMemory
+) -> None:
     shop.balances["ada"] = 0
     shop.__post_init__()
     await choreography.place()
@@ -151,7 +153,7 @@ async def test_a_refused_payment_is_returned_with_its_reason(choreography: Chore
 
 
 async def test_a_reactor_whose_order_went_on_without_it_does_nothing(
-    choreography: ChoreographyDriver, shop: Shop
+    choreography: ChoreographyDriver, shop: ShopInMemory
 ) -> None:
     await choreography.place()
     await choreography.play(until=EventKind.STOCK_RESERVED)

@@ -12,7 +12,7 @@ from temporalio.worker import Worker
 
 from domain.sagas import Reason
 from tests.workflow.driving import Driver
-from tests.workflow.fakes import Shop
+from tests.workflow.fakes import ShopInMemory
 from tests.workflow.faults import Hangs
 from tests.workflow.modes import WITHOUT_CACHE, Mode
 from tests.workflow.order_driver import OrderDriver, new_worker
@@ -25,7 +25,7 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture
-def orders(env: WorkflowEnvironment, driven: list[Driver], shop: Shop, mode: Mode) -> OrderDriver:
+def orders(env: WorkflowEnvironment, driven: list[Driver], shop: ShopInMemory, mode: Mode) -> OrderDriver:
     """With a task queue of its own, where no worker polls yet."""
     name = f"restarting-{next(_numbers)}"
     made = OrderDriver(env, shop, mode, order_id=name, queue=name, task_timeout=timedelta(seconds=1))
@@ -39,7 +39,7 @@ def worker_of(orders: OrderDriver) -> Worker:
 
 
 @in_both_modes
-async def test_a_new_worker_takes_an_order_over_inside_its_window(orders: OrderDriver, shop: Shop) -> None:
+async def test_a_new_worker_takes_an_order_over_inside_its_window(orders: OrderDriver, shop: ShopInMemory) -> None:
     async with worker_of(orders):
         handle = await orders.place(window_seconds=HOUR)
         await window_open(handle)
@@ -64,7 +64,7 @@ LOCAL, REGULAR = WITHOUT_CACHE
     ids=str,
 )
 async def test_a_worker_that_stops_inside_a_step_does_not_cancel_the_order(
-    orders: OrderDriver, shop: Shop, step: str
+    orders: OrderDriver, shop: ShopInMemory, step: str
 ) -> None:
     cut_off = Hangs()
     shop.inject(step, cut_off)
@@ -76,7 +76,9 @@ async def test_a_worker_that_stops_inside_a_step_does_not_cancel_the_order(
 
 
 @in_both_modes
-async def test_a_cancel_by_temporal_before_the_first_step_leaves_nothing(orders: OrderDriver, shop: Shop) -> None:
+async def test_a_cancel_by_temporal_before_the_first_step_leaves_nothing(
+    orders: OrderDriver, shop: ShopInMemory
+) -> None:
     handle = await orders.place()
     await handle.cancel()
     async with worker_of(orders):
@@ -85,7 +87,7 @@ async def test_a_cancel_by_temporal_before_the_first_step_leaves_nothing(orders:
 
 
 @in_both_modes
-async def test_a_cancel_by_update_before_the_first_step_leaves_nothing(orders: OrderDriver, shop: Shop) -> None:
+async def test_a_cancel_by_update_before_the_first_step_leaves_nothing(orders: OrderDriver, shop: ShopInMemory) -> None:
     handle = await orders.place()
     asked = asyncio.create_task(handle.execute_update(OrderSaga.cancel))
     try:

@@ -6,7 +6,7 @@ import pytest
 
 from domain.orders import OrderStatus
 from domain.sagas import Reason
-from tests.workflow.fakes import Shop
+from tests.workflow.fakes import ShopInMemory
 from tests.workflow.faults import FailsForGood, Outage
 from tests.workflow.modes import OTHERS
 from tests.workflow.order_driver import OrderDriver, scheduled, statuses, until
@@ -17,14 +17,14 @@ FORWARD_ONLY = ("consume_stock/a", "consume_stock/b", "credit_merchant")
 UNDO = ("release_stock/a", "abort_order")
 
 
-def make_beets_scarce(shop: Shop) -> None:
+def make_beets_scarce(shop: ShopInMemory) -> None:
     shop.shelves["beet"].on_hand = 0
     shop.__post_init__()
 
 
 @pytest.mark.parametrize("step", FORWARD_ONLY)
 async def test_a_failure_that_no_retry_can_mend_after_the_decision_waits_for_the_operator(
-    orders: OrderDriver, shop: Shop, step: str
+    orders: OrderDriver, shop: ShopInMemory, step: str
 ) -> None:
     # What is not retryable is tried once locally.
     shop.inject(step, *[FailsForGood()] * (2 if orders.local_attempts else 1))
@@ -44,7 +44,7 @@ async def test_a_failure_that_no_retry_can_mend_after_the_decision_waits_for_the
 @pytest.mark.parametrize("mode", OTHERS, ids=str)
 @pytest.mark.parametrize("step", UNDO)
 async def test_an_undo_that_fails_for_long_raises_the_alarm_and_goes_on_by_itself(
-    orders: OrderDriver, shop: Shop, step: str
+    orders: OrderDriver, shop: ShopInMemory, step: str
 ) -> None:
     make_beets_scarce(shop)
     outage = Outage()
@@ -59,7 +59,7 @@ async def test_an_undo_that_fails_for_long_raises_the_alarm_and_goes_on_by_itsel
     assert await statuses(handle) == ["compensating", "stuck", "compensating", "rejected"]
 
 
-async def test_a_forward_step_that_fails_for_long_raises_the_alarm_too(orders: OrderDriver, shop: Shop) -> None:
+async def test_a_forward_step_that_fails_for_long_raises_the_alarm_too(orders: OrderDriver, shop: ShopInMemory) -> None:
     outage = Outage()
     shop.inject("reserve_stock/a", outage)
     handle = await orders.place(stuck_after_seconds=30)
@@ -71,7 +71,7 @@ async def test_a_forward_step_that_fails_for_long_raises_the_alarm_too(orders: O
     assert await statuses(handle) == ["stuck", "pending", "confirmed"]
 
 
-async def test_a_stuck_order_that_is_not_decided_can_be_cancelled(orders: OrderDriver, shop: Shop) -> None:
+async def test_a_stuck_order_that_is_not_decided_can_be_cancelled(orders: OrderDriver, shop: ShopInMemory) -> None:
     shop.inject("reserve_stock/a", Outage())
     handle = await orders.place(stuck_after_seconds=30)
     await orders.fails_durably("reserve_stock/a")
@@ -80,7 +80,7 @@ async def test_a_stuck_order_that_is_not_decided_can_be_cancelled(orders: OrderD
     orders.assert_aborted(await handle.result(), Reason.CANCELLED)
 
 
-async def test_one_stuck_step_keeps_the_alarm_when_another_recovers(orders: OrderDriver, shop: Shop) -> None:
+async def test_one_stuck_step_keeps_the_alarm_when_another_recovers(orders: OrderDriver, shop: ShopInMemory) -> None:
     one, other = Outage(), Outage()
     shop.inject("consume_stock/a", one)
     shop.inject("consume_stock/b", other)
@@ -98,7 +98,7 @@ async def test_one_stuck_step_keeps_the_alarm_when_another_recovers(orders: Orde
 
 @pytest.mark.parametrize("step", ["release_stock/a", "abort_order"])
 async def test_the_operators_retry_is_a_fresh_attempt_not_the_end_of_a_back_off(
-    orders: OrderDriver, shop: Shop, step: str
+    orders: OrderDriver, shop: ShopInMemory, step: str
 ) -> None:
     """The history has a second activity for the step; without the retry it has one, whatever its attempts."""
     make_beets_scarce(shop)
@@ -115,7 +115,7 @@ async def test_the_operators_retry_is_a_fresh_attempt_not_the_end_of_a_back_off(
     assert await scheduled(handle, activity) == before + 1
 
 
-async def test_a_retry_is_harmless_if_nothing_waits(orders: OrderDriver, shop: Shop) -> None:
+async def test_a_retry_is_harmless_if_nothing_waits(orders: OrderDriver, shop: ShopInMemory) -> None:
     handle = await orders.place(window_seconds=HOUR)
     await window_open(handle)
     assert await handle.execute_update(OrderSaga.retry) is OrderStatus.PENDING

@@ -12,7 +12,7 @@ from temporalio.worker import Worker
 from domain.money import Money
 from domain.sagas import Reason, Refusal, SagaOptions
 from domain.transfers import Protocol, ProtocolChoice, Transfer, TransferStatus
-from tests.workflow.bank import Bank, Banks, activities_of
+from tests.workflow.bank import BankInMemory, Banks, activities_of
 from tests.workflow.driving import Driver
 from tests.workflow.faults import Hangs
 from tests.workflow.modes import Mode
@@ -32,7 +32,7 @@ _numbers = itertools.count(1)
 class TransferDriver(Driver):
     """One transfer of ten dollars from ada, and the bank that it happens in."""
 
-    def __init__(self, env: WorkflowEnvironment, bank: Bank, mode: Mode) -> None:
+    def __init__(self, env: WorkflowEnvironment, bank: BankInMemory, mode: Mode) -> None:
         super().__init__(env, mode, bank)
         self.bank = bank
         self._id = f"t{next(_numbers)}"

@@ -36,7 +36,7 @@ SETTINGS = Settings(stuck_after_seconds=5)
 
 
 @dataclass
-class Office:
+class RunningApplication:
     world: World
     client: Client
 
