@@ -16,8 +16,8 @@ _IDENTIFIER = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
 MERCHANT_PREFIX = "merchant."
 CONTRAST_SUFFIX = ".shardwise-contrast"
 """Ends the ids of the customers, products and orders that `shardwise contrast` makes. Lists and reports leave them out.
-No other id may end so: customers and products are refused where they are made, and an order has only such ids or
-none."""
+No other customer, product or order has such an id: customers and products are refused where they are made, and an
+order has only such ids or none."""
 
 
 def check_identifier(value: object, field: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -34,12 +35,11 @@ class Cluster:
         arguments are those of a `Database`.
         """
         replicas = replicas or {}
-        self.shards = {
-            name: Shard(name, dsn, pool_size, long_running, check_names, login, no_superuser, replicas.get(name, ()))
-            for name, dsn in shards.items()
-        }
-        how = (pool_size, long_running, False, login, no_superuser)
-        self.catalog, self.read_model = Database("catalog", catalog, *how), Database("read_model", read_model, *how)
+        connect = partial(Database, long_running=long_running, login=login, no_superuser=no_superuser)
+        shard = partial(connect, check_name=check_names)
+        self.shards = {name: Shard(name, dsn, pool_size, shard, replicas.get(name, ())) for name, dsn in shards.items()}
+        self.catalog = connect("catalog", catalog, pool_size)
+        self.read_model = connect("read_model", read_model, pool_size)
 
     @property
     def primaries(self) -> dict[str, Database]:

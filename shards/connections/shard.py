@@ -24,27 +24,22 @@ class Shard:
         self,
         name: str,
         dsn: str,
-        pool_size: int = 10,
-        long_running: bool = False,
-        check_name: bool = False,
-        login: str | None = None,
-        no_superuser: bool = False,
+        pool_size: int,
+        connect: Callable[..., Database],
         replicas: Sequence[ReplicaAddress] = (),
     ) -> None:
-        """The other arguments are those of a `Database`. Connects to nothing yet."""
-
-        def pool(size: int) -> Database:
-            return Database(name, dsn, size, long_running, check_name, login, no_superuser)
+        """`connect` is a `Database` whose name, address and size of the pool are still to be given, and for a replica
+        `replica_of`. Connects to nothing yet."""
 
         def replica(called: str, at: str) -> Database:
-            return Database(called, at, pool_size, long_running, check_name, login, no_superuser, replica_of=name)
+            return connect(called, at, pool_size, replica_of=name)
 
         self.name = name
-        self.primary = pool(pool_size)
+        self.primary = connect(name, dsn, pool_size)
         """Where its rows are read and written."""
-        self.phase_two = pool(PHASE_TWO_POOL_SIZE)
+        self.phase_two = connect(name, dsn, PHASE_TWO_POOL_SIZE)
         """The same primary, for phase two: ending prepared transactions."""
-        self.listening = pool(LISTENING_POOL_SIZE)
+        self.listening = connect(name, dsn, LISTENING_POOL_SIZE)
         """The same primary, for NOTIFY and LISTEN."""
         self.notifier = Notifier(self.listening.autocommit)
         """Notifies the listeners of its outbox that events were committed."""

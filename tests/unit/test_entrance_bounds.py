@@ -33,3 +33,9 @@ def test_a_batch_gets_on_in_each_of_its_histories(events: int) -> None:
     assert start("TransferBatchWorkflow", "transfer-batch/b1", {**batch, "options": {"events_max": 10}})
     with pytest.raises(InvalidInput, match=r"options\.events_max"):
         start("TransferBatchWorkflow", "transfer-batch/b1", {**batch, "options": {"events_max": events}})
+
+
+@pytest.mark.parametrize("name", ["range_lines", "stretch_lines"])
+def test_a_batch_that_was_started_before_a_rename_keeps_its_option(name: str) -> None:
+    batch = {"batch_id": "b1", "lines": {"shard-1": 1}, "options": {name: 77}}
+    assert start("TransferBatchWorkflow", "transfer-batch/b1", batch).options.range_lines == 77

@@ -126,7 +126,7 @@ class AbortOrder(ReactorWorkflow):
 class ShipOrder(ReactorWorkflow):
     @workflow.run
     async def run(self, event: OrderEvent) -> Reaction:
-        await self._to_its_end(self._consume())
+        await self._shielded(self._consume())
         return self._ended(Reacted.STOCK_CONSUMED, about=self._goods)
 
     async def _consume(self) -> None:
@@ -159,7 +159,7 @@ class ReleaseStock(ReactorWorkflow):
 
     @workflow.run
     async def run(self, event: OrderEvent) -> Reaction:
-        await self._to_its_end(self._release())
+        await self._shielded(self._release())
         await self._run_to_the_end(ChoreographyActivities.join_release, self._order_step())
         return self._ended(Reacted.STOCK_RELEASED, about=self._goods)
 

@@ -52,12 +52,12 @@ class PlaceChoreographedOrder:
 
     @workflow.run
     async def run(self, request: PlaceChoreographed) -> Placement:
-        claimed = await self._to_its_end(self._claim_id())
+        claimed = await self._shielded(self._claim_id())
         refusal = claimed.refusal
         if refusal is None:
             failure = CANCELLED if self._cancel_requested else await why_abort(self._place(claimed), CANCELLED)
             if failure is not None:
-                refusal = await self._to_its_end(self._refuse(claimed, failure))
+                refusal = await self._shielded(self._refuse(claimed, failure))
         if refusal is not None:
             self._show_details(with_reason(OrderStatus.of_state(closing_state(refusal.reason)), refusal))
         return Placement(self._order.order_id, refusal, self._order.content_hash)
@@ -125,7 +125,7 @@ class PlaceChoreographedOrder:
             )
         )
 
-    async def _to_its_end(self, work: Coroutine[Any, Any, R]) -> R:
+    async def _shielded(self, work: Coroutine[Any, Any, R]) -> R:
         return await shielded(work, self._on_cancel)
 
     def _on_cancel(self) -> None:

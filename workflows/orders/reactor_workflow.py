@@ -38,7 +38,7 @@ class ReactorWorkflow:
         """Gives every waiting step a fresh attempt at once. Harmless if none is waiting."""
         self._steps.retry_now()
 
-    async def _to_its_end(self, work: Coroutine[Any, Any, R]) -> R:
+    async def _shielded(self, work: Coroutine[Any, Any, R]) -> R:
         """For work that must be done even if the reactor is cancelled."""
         return await shielded(work, lambda: None)
 
@@ -49,7 +49,7 @@ class ReactorWorkflow:
         because: str | None = None,
         total: Money | None = None,
     ) -> R:
-        return await self._to_its_end(self._steps.to_the_end(step, request, because=because, total=total))
+        return await self._shielded(self._steps.to_the_end(step, request, because=because, total=total))
 
     def _order_step(self, refusal: Refusal | None = None) -> OrderStep:
         return OrderStep(self._event.order_id, self._order.customer_id, refusal)

@@ -44,17 +44,17 @@ class TransferBatchWorkflow:
     async def run(self, batch: TransferBatch) -> BatchProgress:
         with bad_input_refused():
             if self._progress.round_ is Round.FIRST:
-                await self._to_its_end(self._carry_out_round())
+                await self._shielded(self._carry_out_round())
                 self._begin_second_round()
-            await self._to_its_end(self._carry_out_round())
-            await self._to_its_end(self._finish())
+            await self._shielded(self._carry_out_round())
+            await self._shielded(self._finish())
         return self._progress
 
     @workflow.query
     def progress(self) -> BatchProgress:
         return self._progress
 
-    async def _to_its_end(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _shielded(self, work: Coroutine[Any, Any, None]) -> None:
         """Ignores cancels: each line has an outcome of its own, and what has left one account must arrive."""
         await shielded(work, on_cancel=lambda: None)
 
@@ -86,7 +86,7 @@ class TransferBatchWorkflow:
             done = await workflow.execute_activity_method(
                 TransferBatchActivities.carry_out_lines,
                 range_,
-                summary=f"round {round_}: lines on {shard} behind line {after}",
+                summary=f"round {round_}: lines on {shard} after line {after}",
                 start_to_close_timeout=START_TO_CLOSE,
                 heartbeat_timeout=timedelta(seconds=options.heartbeat_seconds),
                 retry_policy=RETRY,

@@ -51,12 +51,12 @@ class TransferWorkflow:
 
     @workflow.run
     async def run(self, request: CarryOutTransfer) -> TransferResult:
-        opened = await self._to_its_end(self._open())
+        opened = await self._shielded(self._open())
         self._show_details(f"pending: {self._sentence(opened)}")
         if opened.protocol is Protocol.SAGA:
-            decision = await self._to_its_end(self._saga.carry_out(opened))
+            decision = await self._shielded(self._saga.carry_out(opened))
         elif opened.protocol is Protocol.TWO_PHASE:
-            decision = await self._to_its_end(self._commit_across(opened))
+            decision = await self._shielded(self._commit_across(opened))
         else:
             decision = self._decided_when_opened(opened)
         return await self._close(opened, decision)
@@ -98,7 +98,7 @@ class TransferWorkflow:
             self._status = TransferStatus.DECLINED
             self._show_details(with_reason(self._status, decision.refusal or ALREADY_COMPENSATED))
         self._upsert_outcome(opened.protocol)
-        await self._to_its_end(workflow.wait_condition(workflow.all_handlers_finished))
+        await self._shielded(workflow.wait_condition(workflow.all_handlers_finished))
         return TransferResult(
             self._status,
             decision.refusal,
@@ -108,7 +108,7 @@ class TransferWorkflow:
             self._transfer.content_hash,
         )
 
-    async def _to_its_end(self, work: Coroutine[Any, Any, R]) -> R:
+    async def _shielded(self, work: Coroutine[Any, Any, R]) -> R:
         return await shielded(work, self._on_cancel)
 
     def _on_cancel(self) -> None:
