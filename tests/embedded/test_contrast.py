@@ -3,19 +3,60 @@ lists."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from contrast.watched_worker import QUEUE
 from domain.identifiers import CONTRAST_SUFFIX, contrast_id
+from domain.transfers import ProtocolChoice
+from shardwise.connections import connected
+from shardwise.transfers.sagas import TransferSagas
+from stack.settings import Settings
 from tests.support.command import Answer, Shardwise
+from tests.support.two_phase import BOTH as PARTICIPANTS
+from tests.support.two_phase import SOURCE, TransferByHand, new_transfer, nothing_left_prepared
+from tests.support.world import World
 
 BOTH = {"source", "target"}
 
 
+@asynccontextmanager
+async def _world(shardwise: Shardwise) -> AsyncIterator[tuple[World, TransferSagas]]:
+    settings = Settings(data_dir=shardwise.data_dir)
+    async with connected(settings) as to:
+        yield World(to.cluster), TransferSagas(to.temporal, settings, QUEUE)
+
+
 @pytest.fixture(scope="module")
-def contrasted(shardwise: Shardwise, tmp_path_factory: pytest.TempPathFactory) -> tuple[Answer, Path]:
+def left_in_doubt(shardwise: Shardwise) -> Iterator[str]:
+    """The saga that a contrast leaves when it is killed in a pause: prepared on both shards, which holds their outboxes
+    back, and its workflow waits for the worker of the next contrast."""
+
+    async def leave() -> str:
+        async with _world(shardwise) as (world, sagas):
+            left: TransferByHand = await new_transfer(world)
+            await sagas.start(left.transfer, ProtocolChoice.TWO_PHASE, left.shards[SOURCE])
+            await left.prepare_both()
+            assert await left.prepared() == list(PARTICIPANTS)
+            return left.transfer.saga_id
+
+    async def clear() -> None:
+        async with _world(shardwise) as (world, _), nothing_left_prepared(world.cluster):
+            pass
+
+    yield asyncio.run(leave())
+    asyncio.run(clear())
+
+
+@pytest.fixture(scope="module")
+def contrasted(
+    shardwise: Shardwise, tmp_path_factory: pytest.TempPathFactory, left_in_doubt: str
+) -> tuple[Answer, Path]:
     """Without a picture; with the folder that it ran in."""
     folder = tmp_path_factory.mktemp("contrast")
     return shardwise("contrast", "--quick", "--markdown", "table.md", folder=folder), folder
@@ -108,6 +149,14 @@ def test_afterwards_all_is_settled_and_verified(shardwise: Shardwise, document: 
     verified = shardwise.inside("verify")
     assert verified.exit_code == 0, verified.stdout
     assert verified.document["in_flight"] == {"orders": 0, "transfers": 0, "money": {}, "prepared_transactions": 0}
+
+
+async def test_what_a_killed_contrast_left_in_doubt_is_carried_out(
+    shardwise: Shardwise, document: dict[str, Any], left_in_doubt: str
+) -> None:
+    async with _world(shardwise) as (world, _):
+        rows = await world.everywhere("SELECT state FROM admission WHERE saga_id = :saga", saga=left_in_doubt)
+    assert rows == [("credited",)]
 
 
 def test_only_what_was_asked_for_is_written(contrasted: tuple[Answer, Path], document: dict[str, Any]) -> None:
