@@ -1,4 +1,4 @@
-"""What operators watch: counts of orders and transfers, the lag of consumers, and what vacuum cannot remove.
+"""What operators watch: counts of orders and transfers, the lag of consumers, and how the replicas do.
 
 Open `event_lag.py` first.
 """
