@@ -38,8 +38,9 @@ class Point:
     `lsn`: all that was returned lies below this position; normalised by `end_of_log`.
     `xmax`: the snapshot's `xmax` of a read on a replica, which can show a commit before its primary does. A read or
     stamp on the primary leaves it 0: foreign transactions that are open there would be waited for.
-    `event`: the newest `outbox.xid` that was visible. Comes with an `lsn`, as `xmax` does.
-    `taken`: the cursor of a list that was read.
+    `event`: the newest `outbox.xid` that was visible.
+    `taken`: the read model's cursor at which a list was read.
+    Those three are transaction ids, and each comes with an `lsn` below which their transactions ended.
     `unstamped`: the number of the last outcome that was returned while the primary could not be asked; `covered`: up to
     which number it was asked afterwards.
     """
@@ -79,7 +80,7 @@ class Point:
 
     def standing(self, lineage: Lineage) -> Standing:
         """Whether what this point stands for is in that history. An unknown point lies above every beginning."""
-        return lineage.standing(self.fork, LSN_MAX if self.is_unknown else self.lsn, self.taken)
+        return lineage.standing(self.fork, LSN_MAX if self.is_unknown else self.lsn)
 
 
 @dataclass(frozen=True, slots=True)

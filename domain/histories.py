@@ -5,6 +5,9 @@ positions and transaction ids out again. Compared as numbers they lie, so each b
 the row of every fork it has had, with the position where it began. What lies at or below that beginning happened in
 both; what lies above it in the fork before happened in that one only, and is lost.
 
+Every start of a primary begins a fork (`shards.connections.forks`), since from inside a restored server looks like one
+that was only started again. Where it was, nothing lies above the beginning, and everything carries over.
+
     fork A ───────────────┬──── lost
                           └──── fork B ──────────▶   began at the ┬
 """
@@ -23,15 +26,10 @@ UNKNOWN_FORK = ""
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """`began`: all of the fork before it is true here up to this position. 0 for a shard's first one.
-
-    `ended_below`: at that position every transaction with a lower id had ended. 0 where nobody knows: then nothing that
-    only a transaction id stands for carries over.
-    """
+    """`began`: all of the fork before it is true here up to this position."""
 
     id: str
     began: int = 0
-    ended_below: int = 0
 
     def __post_init__(self) -> None:
         if FORK_ID.fullmatch(self.id) is None:
@@ -64,8 +62,8 @@ class Lineage:
     def current(self) -> str:
         return self.forks[-1].id
 
-    def standing(self, fork: str, lsn: int, ended_below: int) -> Standing:
-        """Of what lies below `lsn` in `fork`, and of all its transactions below the id `ended_below`.
+    def standing(self, fork: str, lsn: int) -> Standing:
+        """Of what lies below `lsn` in `fork`.
 
         An `UNKNOWN_FORK` is taken for this one: there is nothing to compare.
         """
@@ -75,6 +73,4 @@ class Lineage:
         if fork not in ids:
             return Standing.ELSEWHERE
         later = self.forks[ids.index(fork) + 1 :]
-        if lsn <= min(each.began for each in later) and ended_below <= min(each.ended_below for each in later):
-            return Standing.HERE
-        return Standing.LOST
+        return Standing.HERE if lsn <= min(each.began for each in later) else Standing.LOST

@@ -2,7 +2,7 @@
 
 | server | good enough when |
 | --- | --- |
-| replica | it has replayed up to `lsn`, and its snapshot's `xmin` has reached `taken` |
+| replica | it has replayed up to `lsn` |
 | primary | every transaction below `xmax` has ended for its snapshot |
 | read model | its cursor is above `event`, and not below `taken` |
 
@@ -32,7 +32,6 @@ class Lack(StrEnum):
     LOST = "lost"
     PRIMARY = "primary"
     REPLAY = "replay"
-    SNAPSHOT = "snapshot"
     RUNNING = "running"
     EVENT = "event"
     CURSOR = "cursor"
@@ -74,11 +73,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaFacts:
-    """`lineage` as its own rows say. `replayed`: `pg_last_wal_replay_lsn()`. `snapshot_xmin`: of this statement."""
+    """`lineage` as its own rows say. `replayed`: `pg_last_wal_replay_lsn()`."""
 
     lineage: Lineage
     replayed: int
-    snapshot_xmin: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +104,6 @@ def of_replica(points: Iterable[Point], facts: ReplicaFacts) -> Verdict:
         if facts.replayed < point.lsn:
             what = f"has replayed up to {lsn_text(facts.replayed)} of {lsn_text(point.lsn)}"
             yield Missing(Lack.REPLAY, what)
-        if facts.snapshot_xmin < point.taken:
-            what = f"shows all transactions below {facts.snapshot_xmin} of {point.taken}"
-            yield Missing(Lack.SNAPSHOT, what)
 
     return _verdict(points, facts.lineage, lacks)
 

@@ -41,6 +41,8 @@ _SERVER_SETTINGS = {
 _SETTINGS = {"catalog": "SHARDWISE_CATALOG_DSN", "read_model": "SHARDWISE_READ_MODEL_DSN"}
 POSTGRES_PORT = 5432
 _PING = text("SELECT 1")
+# Kept with the driver's connection, for as long as that lasts.
+_IS_CHECKED = "shardwise_is_checked"
 _WRONG_ADDRESS = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -63,11 +65,12 @@ class Database:
         no_superuser: bool = False,
         replica_of: str | None = None,
     ) -> None:
-        """`long_running` lifts the time limits, for migrations and audits. `check_name` checks at the first use that
-        the database is the shard of this name, so that swapped addresses never return another shard's rows. `login`
-        names the variables that hold user and password, if the address does not. `no_superuser` refuses to connect as
-        a superuser, with `InvalidInput`. `replica_of`: the shard that it is a replica of, and then the one whose name
-        is checked."""
+        """`long_running` lifts the time limits, for migrations and audits. `check_name` checks on every new connection
+        that the database is the shard of this name, so that swapped addresses never return another shard's rows, and
+        that a primary's history has a row for the fork that it writes (`shards.connections.forks`). `login` names the
+        variables that hold user and password, if the address does not. `no_superuser` refuses to connect as a
+        superuser, with `InvalidInput`. `replica_of`: the shard that it is a replica of, and then the one whose name is
+        checked."""
         self.name = name
         self._login = login
         self._dsn = dsn
@@ -140,10 +143,13 @@ class Database:
         self._breaker.succeeded()
 
     async def _assert_name(self, connection: AsyncConnection) -> None:
-        if self._check_name:
+        if not self._check_name or connection.sync_connection is None:
+            return
+        of_connection = connection.sync_connection.info
+        if _IS_CHECKED not in of_connection:
             await assert_is_shard(connection, self._replica_of or self.name, called=self.name)
             await connection.rollback()
-            self._check_name = False
+            of_connection[_IS_CHECKED] = True
 
     def _fault_of_settings(self, error: Exception) -> ShardwiseError | None:
         fault = driver_error(error)

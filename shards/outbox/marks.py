@@ -24,17 +24,22 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import ShardwiseError, TryAgain
+from shards.connections.forks import CURRENT_FORK, END_OF_LOG, NEWEST_FORKS
 
-_READ = text("SELECT mark, previous FROM history_mark WHERE reader = :reader")
-_FIRST = text("""
+_READ = text(f"""
+    SELECT mark, previous, fork FROM (SELECT {CURRENT_FORK} AS fork) AS now
+    LEFT JOIN history_mark ON reader = :reader
+""")
+_VOUCHED = f"mark, {END_OF_LOG} AS lsn, CAST({NEWEST_FORKS} AS text) AS forks"
+_FIRST = text(f"""
     INSERT INTO history_mark (reader, mark, previous) VALUES (:reader, :mark, :kept) ON CONFLICT DO NOTHING
-    RETURNING mark
+    RETURNING {_VOUCHED}
 """)
 # Only if the mark is the one that this reader saw: an abandoned attempt that arrives late must not replace a newer
 # mark.
-_RENEW = text("""
+_RENEW = text(f"""
     UPDATE history_mark SET mark = :mark, previous = :kept, marked_at = now()
-    WHERE reader = :reader AND mark = :seen RETURNING mark
+    WHERE reader = :reader AND mark = :seen RETURNING {_VOUCHED}
 """)
 # A reader's mark is written before its position commits, so young marks without a position are kept.
 _FORGET = text("""
@@ -56,10 +61,11 @@ class HistoryLost(ShardwiseError):
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """A reader's row on a shard; both are None if there is no row."""
+    """A reader's row on a shard; both are None if there is no row. `fork`: the one that the shard writes now."""
 
     mark: str | None = None
     previous: str | None = None
+    fork: str | None = None
 
     def vouches_for(self, kept: str | None) -> bool:
         """`kept`: the mark stored with the reader's position; None if nothing was taken yet."""
@@ -68,11 +74,20 @@ class Marked:
 
 async def read_mark(connection: AsyncConnection, reader: str) -> Marked:
     """The reader's marks on the shard now. Changes nothing."""
-    row = (await connection.execute(_READ, {"reader": reader})).one_or_none()
-    return Marked(row.mark, row.previous) if row is not None else Marked()
+    return Marked(*(await connection.execute(_READ, {"reader": reader})).one())
 
 
-async def renew_mark(connection: AsyncConnection, reader: str, seen: Marked, kept: str | None) -> str:
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """What a reader commits with its position. `lsn`: everything before the position was committed below it, in the
+    newest of the `forks`, which are JSON."""
+
+    mark: str
+    lsn: int
+    forks: str | None
+
+
+async def renew_mark(connection: AsyncConnection, reader: str, seen: Marked, kept: str | None) -> Vouched:
     """Writes a new mark on the shard, for the position that the reader commits next, and returns it. `kept` is the mark
     stored with the reader's present position.
 
@@ -84,10 +99,10 @@ async def renew_mark(connection: AsyncConnection, reader: str, seen: Marked, kep
         written = await connection.execute(_FIRST, about)
     else:
         written = await connection.execute(_RENEW, {**about, "seen": seen.mark})
-    mark = written.scalar_one_or_none()
-    if mark is None:
+    row = written.one_or_none()
+    if row is None:
         raise TryAgain("another reader has marked the shard meanwhile")
-    return str(mark)
+    return Vouched(*row)
 
 
 async def forget_marks(connection: AsyncConnection, readers: Sequence[str]) -> None:

@@ -17,6 +17,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shards.connections.forks import CURRENT_FORK
+
 BEGINNING = "0"
 EVENTS_MAX = 1000
 
@@ -37,7 +39,10 @@ _END = text(f"""
 _ANY_FROM_END = text(f"""
     SELECT EXISTS (SELECT FROM outbox WHERE xid >= {_XID.format("end")})
 """)
-_PENDING = text(f"SELECT EXISTS (SELECT FROM outbox WHERE xid >= {_XID.format('after')})")
+_HAS_NEWS = text(f"""
+    SELECT EXISTS (SELECT FROM outbox WHERE xid >= {_XID.format("after")})
+        OR {CURRENT_FORK} IS DISTINCT FROM CAST(:fork AS text)
+""")
 
 # A condition for queries over a slice; they bind `begin` and `end`.
 WITHIN = f"xid >= {_XID.format('begin')} AND xid < {_XID.format('end')}"
@@ -84,7 +89,7 @@ async def has_events_after(snapshot: AsyncConnection, slice_: Slice) -> bool:
     return bool((await snapshot.execute(_ANY_FROM_END, {"end": slice_.end})).scalar_one())
 
 
-async def has_events_from(connection: AsyncConnection, position: str) -> bool:
-    """Whether there are events from `position` on, including those that cannot be read yet. Cheap, for idle
-    consumers."""
-    return bool((await connection.execute(_PENDING, {"after": position})).scalar_one())
+async def has_news(connection: AsyncConnection, position: str, fork: str | None) -> bool:
+    """Whether there are events from `position` on, including those that cannot be read yet, or another fork than
+    `fork` has begun. Cheap, for idle consumers."""
+    return bool((await connection.execute(_HAS_NEWS, {"after": position, "fork": fork})).scalar_one())

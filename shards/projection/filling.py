@@ -7,7 +7,7 @@ which the relay projects at the same time. Both write the same kind of rows, and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from sqlalchemy import TextClause, text
@@ -105,7 +105,10 @@ _CURSOR = text(f"""
     SELECT CAST(xid AS text) AS position, reader, mark FROM {_NEXT}.projection_cursor WHERE shard = :shard FOR UPDATE
 """)
 _START_AT = text(f"""
-    UPDATE {_NEXT}.projection_cursor SET xid = CAST(CAST(:position AS text) AS xid8), mark = :mark WHERE shard = :shard
+    UPDATE {_NEXT}.projection_cursor
+    SET xid = CAST(CAST(:position AS text) AS xid8), mark = :mark, lsn = :lsn,
+        forks = CAST(CAST(:forks AS text) AS jsonb)
+    WHERE shard = :shard
 """)
 _FORGET = text(f"DELETE FROM {_NEXT}.fill_progress WHERE shard = :shard")
 _PROGRESS = text(f"SELECT part, after, done FROM {_NEXT}.fill_progress WHERE shard = :shard")
@@ -151,8 +154,8 @@ class Filling:
                     if not opened and await self._has_events_from(snapshot, cursor.position):
                         return
                 async with self._shard.transaction() as connection:
-                    mark = await renew_mark(connection, cursor.reader, marked, cursor.mark)
-                await to.execute(_START_AT, {**shard, "position": horizon, "mark": mark})
+                    vouched = await renew_mark(connection, cursor.reader, marked, cursor.mark)
+                await to.execute(_START_AT, {**shard, "position": horizon, **asdict(vouched)})
                 await to.execute(_FORGET, shard)
 
     async def _has_events_from(self, snapshot: AsyncConnection, position: str) -> bool:

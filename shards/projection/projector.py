@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TypeVar
 
 from sqlalchemy import TextClause, text
@@ -16,8 +16,8 @@ from domain.events import PROJECTED, Aggregate
 from shards.connections.database import Database
 from shards.connections.database_errors import blames_the_data
 from shards.outbox.cursors import RebuildNeeded, assert_untrimmed, trimmed_to
-from shards.outbox.marks import HistoryLost, Marked, read_mark, renew_mark
-from shards.outbox.slice import BEGINNING, Slice, Taken, has_events_after, has_events_from, slice_from
+from shards.outbox.marks import HistoryLost, Marked, Vouched, read_mark, renew_mark
+from shards.outbox.slice import BEGINNING, Slice, Taken, has_events_after, has_news, slice_from
 from shards.projection.copying import Copier
 from shards.projection.parked import park, parked_among, parked_page, unpark
 from shards.projection.reading import ALL_LINES, Documents, Touched, Unfit, lines_within, read_documents, read_touched
@@ -32,7 +32,7 @@ _OPEN = """
     SELECT :shard, coalesce(max(generation), 1), '0' FROM {s}.projection_cursor ON CONFLICT DO NOTHING
 """
 _LOCK = """
-    SELECT generation, CAST(xid AS text) AS position, reader, mark,
+    SELECT generation, CAST(xid AS text) AS position, reader, mark, forks -> -1 ->> 0 AS fork,
            EXISTS (SELECT FROM {s}.parked_aggregate AS p WHERE p.shard = :shard) AS has_parked
     FROM {s}.projection_cursor WHERE shard = :shard FOR UPDATE
 """
@@ -40,7 +40,8 @@ _LOCK = """
 # tries again.
 _MOVE = """
     UPDATE {s}.projection_cursor
-    SET xid = CAST(CAST(:end AS text) AS xid8), mark = :mark, events = events + :events, moved_at = now()
+    SET xid = CAST(CAST(:end AS text) AS xid8), mark = :mark, lsn = :lsn,
+        forks = CAST(CAST(:forks AS text) AS jsonb), events = events + :events, moved_at = now()
     WHERE shard = :shard AND generation = :generation RETURNING true
 """
 # How many parked aggregates are tried again in one transaction.
@@ -71,6 +72,7 @@ class Cursor:
     position: str
     reader: str
     mark: str | None
+    fork: str | None
     has_parked: bool
 
 
@@ -88,6 +90,7 @@ class Projector:
         self._shard = shard
         self._read_model = read_model
         self._positions: dict[Version, str] = {}
+        self._fork: str | None = None
 
     async def take_next(self) -> Taken:
         """Projects the next slice into every existing version. If one fails, the others are still done, and then its
@@ -116,7 +119,7 @@ class Projector:
         oldest = min(self._positions.values(), key=int)
         with translating_errors(self._shard.name):
             async with self._shard.transaction() as connection:
-                return not await has_events_from(connection, oldest)
+                return not await has_news(connection, oldest, self._fork)
 
     async def project(self, version: Version) -> Taken:
         """Projects the next slice into one version, as a whole or not at all. Does nothing for a `next` that is not
@@ -206,10 +209,11 @@ class Projector:
                     await copier.write(aggregate, each)
                 unfit = [unfit for each in documents.values() for unfit in each.unfit]
             await park(to, version, self._shard.name, [*touched.unfit, *unfit])
-            if touched.events:
-                mark = await self._mark(cursor, marked)
-                await self._move(to, version, cursor, slice_.end, mark, touched.events)
-        self._positions[version] = slice_.end if touched.events else cursor.position
+            moves = touched.events > 0 or cursor.fork != marked.fork
+            if moves:
+                vouched = await self._mark(cursor, marked)
+                await self._move(to, version, cursor, slice_.end, vouched, touched.events)
+        self._positions[version], self._fork = slice_.end if moves else cursor.position, marked.fork
         return Taken(touched.events, more)
 
     async def _copy_isolated(
@@ -291,14 +295,14 @@ class Projector:
             raise HistoryLost(self._shard.name)
         return marked
 
-    async def _mark(self, cursor: Cursor, seen: Marked) -> str:
+    async def _mark(self, cursor: Cursor, seen: Marked) -> Vouched:
         async with self._shard.transaction() as connection:
             return await renew_mark(connection, cursor.reader, seen, cursor.mark)
 
     async def _move(
-        self, to: AsyncConnection, version: Version, cursor: Cursor, end: str, mark: str, events: int
+        self, to: AsyncConnection, version: Version, cursor: Cursor, end: str, vouched: Vouched, events: int
     ) -> None:
-        about = {"generation": cursor.generation, "end": end, "mark": mark, "events": events}
+        about = {"generation": cursor.generation, "end": end, **asdict(vouched), "events": events}
         moved = (await to.execute(_of(_MOVE, version), {"shard": self._shard.name, **about})).one_or_none()
         if moved is None:
             raise TryAgain("the read model was switched meanwhile")

@@ -18,7 +18,8 @@ LIVE = "live"
 # How far each shard's events have been projected: everything of transactions below `xid`. Moves in the same
 # transaction as the projected rows, and its lock admits one writer at a time for each shard. `generation` numbers the
 # versions of the read model: by it a writer that waited through a switch notices the switch. `reader` and `mark` name
-# the shard's `history_mark` that vouches for `xid`; `mark` is NULL if nothing was taken yet.
+# the shard's `history_mark` that vouches for `xid`; `mark` is NULL if nothing was taken yet. `forks` are the shard's
+# newest forks as it was then, and below `lsn` lies the commit of everything taken: see `shards.reading.lists`.
 projection_cursor = Table(
     "projection_cursor",
     metadata,
@@ -29,6 +30,8 @@ projection_cursor = Table(
     db_time("moved_at"),
     Column("reader", Text, nullable=False, server_default=text("gen_random_uuid()")),
     Column("mark", Text),
+    Column("lsn", BigInteger),
+    Column("forks", JSONB),
     schema=LIVE,
 )
 

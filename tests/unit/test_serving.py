@@ -31,10 +31,10 @@ def lacks(verdict: Verdict) -> list[Lack]:
 
 
 @UNHURRIED
-@given(SMALL, FEW, FEW)
-def test_a_replica_has_replayed_and_shows_what_the_list_showed(held: list[Point], replayed: int, xmin: int) -> None:
-    verdict = of_replica(held, ReplicaFacts(LINEAGE, replayed, xmin))
-    good = all(replayed >= point.lsn and xmin >= point.taken and not point.is_unknown for point in held)
+@given(SMALL, FEW)
+def test_a_replica_has_replayed_up_to_every_point(held: list[Point], replayed: int) -> None:
+    verdict = of_replica(held, ReplicaFacts(LINEAGE, replayed))
+    good = all(replayed >= point.lsn and not point.is_unknown for point in held)
     assert verdict.is_good == good
     assert bool(verdict.why) != good
 
@@ -79,14 +79,9 @@ def test_for_what_was_stamped_at_the_primary_its_open_transactions_do_not_matter
     ("verdict", "lack", "why"),
     [
         (
-            of_replica([Point(FORK_A, 0x200)], ReplicaFacts(LINEAGE, 0x1FF, 9)),
+            of_replica([Point(FORK_A, 0x200)], ReplicaFacts(LINEAGE, 0x1FF)),
             Lack.REPLAY,
             "has replayed up to 0/1FF of 0/200",
-        ),
-        (
-            of_replica([Point(FORK_A, taken=10)], ReplicaFacts(LINEAGE, 0x1FF, 9)),
-            Lack.SNAPSHOT,
-            "shows all transactions below 9 of 10",
         ),
         (
             of_primary([Point(FORK_A, xmax=10)], PrimaryFacts(LINEAGE, (9, 7, 12), 15)),
@@ -111,12 +106,9 @@ def test_a_verdict_names_what_is_missing_and_that_it_may_come(verdict: Verdict, 
 
 
 def test_several_things_can_be_missing() -> None:
-    verdict = of_replica([Point(FORK_A, 5, taken=10), Point("", unstamped=1)], ReplicaFacts(LINEAGE, 4, 9))
-    assert lacks(verdict) == [Lack.REPLAY, Lack.SNAPSHOT, Lack.PRIMARY]
-    assert verdict.why == (
-        "has replayed up to 0/4 of 0/5 and shows all transactions below 9 of 10 and "
-        "may lack what was returned while the primary was away"
-    )
+    verdict = of_replica([Point(FORK_A, 5), Point("", unstamped=1)], ReplicaFacts(LINEAGE, 4))
+    assert lacks(verdict) == [Lack.REPLAY, Lack.PRIMARY]
+    assert verdict.why == ("has replayed up to 0/4 of 0/5 and may lack what was returned while the primary was away")
 
 
 @pytest.mark.parametrize("fork", ["", FORK_A])
@@ -124,7 +116,7 @@ def test_only_the_primary_is_good_enough_for_what_nobody_stamped(fork: str) -> N
     returned = NO_POINTS.returned_unstamped("shard-1", 17, fork).of("shard-1")
     assert of_primary(returned, PrimaryFacts(LINEAGE, (3,), 9)).is_good
     for verdict in (
-        of_replica(returned, ReplicaFacts(LINEAGE, 10**9, 10**9)),
+        of_replica(returned, ReplicaFacts(LINEAGE, 10**9)),
         of_read_model(returned, ReadModelFacts(LINEAGE, 10**9)),
     ):
         assert lacks(verdict) == [Lack.PRIMARY]
@@ -134,7 +126,7 @@ def test_only_the_primary_is_good_enough_for_what_nobody_stamped(fork: str) -> N
 def test_what_was_lost_is_lost_on_every_server_however_far_its_numbers_are() -> None:
     held = [Point(FORK_A, 1001)]
     for verdict in (
-        of_replica(held, ReplicaFacts(PROMOTED, 10**9, 10**9)),
+        of_replica(held, ReplicaFacts(PROMOTED, 10**9)),
         of_primary(held, PrimaryFacts(PROMOTED, (), 10**9)),
         of_read_model(held, ReadModelFacts(PROMOTED, 10**9)),
     ):
@@ -144,20 +136,20 @@ def test_what_was_lost_is_lost_on_every_server_however_far_its_numbers_are() -> 
 
 def test_what_carries_over_is_compared_by_its_numbers() -> None:
     held = [Point(FORK_A, 1000, xmax=5, event=4)]
-    assert of_replica(held, ReplicaFacts(PROMOTED, 1000, 0)).is_good
+    assert of_replica(held, ReplicaFacts(PROMOTED, 1000)).is_good
     assert of_primary(held, PrimaryFacts(PROMOTED, (), 5)).is_good
     assert of_read_model(held, ReadModelFacts(PROMOTED, 5)).is_good
-    assert lacks(of_replica(held, ReplicaFacts(PROMOTED, 999, 0))) == [Lack.REPLAY]
+    assert lacks(of_replica(held, ReplicaFacts(PROMOTED, 999))) == [Lack.REPLAY]
 
 
 def test_a_fork_that_a_server_does_not_know_may_still_reach_a_replica_but_never_a_primary() -> None:
     held = [Point(FORK_C, 1)]
-    for verdict in (of_replica(held, ReplicaFacts(PROMOTED, 9, 9)), of_read_model(held, ReadModelFacts(PROMOTED, 9))):
+    for verdict in (of_replica(held, ReplicaFacts(PROMOTED, 9)), of_read_model(held, ReadModelFacts(PROMOTED, 9))):
         assert lacks(verdict) == [Lack.HISTORY]
         assert (verdict.is_lost, verdict.may_come) == (False, True)
     assert of_primary(held, PrimaryFacts(PROMOTED, (), 9)).is_lost
 
 
 def test_without_points_every_server_will_do() -> None:
-    assert of_replica((), ReplicaFacts(LINEAGE, 0, 0)) == of_primary((), PrimaryFacts(LINEAGE, (3,), 4)) == Verdict()
+    assert of_replica((), ReplicaFacts(LINEAGE, 0)) == of_primary((), PrimaryFacts(LINEAGE, (3,), 4)) == Verdict()
     assert of_read_model((), ReadModelFacts(LINEAGE, 0)).is_good
