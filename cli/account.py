@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from cli.terminal.application import call_app
-from cli.terminal.options import DataDir
+from cli.terminal.application import call_app, read_app
+from cli.terminal.options import DataDir, Following, SessionFile, Strong
 from cli.terminal.output import output, table, table_or
 from cli.terminal.paging import After, Limit, with_next
 from domain.timestamps import short_timestamp
@@ -32,39 +32,53 @@ def open_one(
     email: Annotated[str | None, typer.Option(help="The customer's.")] = None,
     balance: Annotated[str, typer.Option(metavar="AMOUNT", help="What is paid in.")] = "0",
     overdraft: Annotated[str, typer.Option(metavar="AMOUNT", help="How far below zero it may go.")] = "0",
+    session: SessionFile = None,
     data_dir: DataDir = None,
 ) -> None:
     """Register a customer with an account of the same id. Safe to repeat.
 
     Exit code 1 if the id is there already with other content, or its account is closed.
     """
-    _print(call_app(data_dir, lambda app: app.accounts.open(account_id, currency, name, email, balance, overdraft)))
+    _print(
+        call_app(
+            data_dir, lambda app: app.accounts.open(account_id, currency, name, email, balance, overdraft), session
+        )
+    )
 
 
-def show(account_id: AccountId, data_dir: DataDir = None) -> None:
+def show(
+    account_id: AccountId, consistency: Strong = None, session: SessionFile = None, data_dir: DataDir = None
+) -> None:
     """Balance, held and available money. A customer's account has the customer's id."""
-    _print(call_app(data_dir, lambda app: app.accounts.show(account_id)))
+    _print(read_app(data_dir, lambda app: app.accounts.show(account_id, consistency), session, consistency))
 
 
-def freeze(account_id: AccountId, data_dir: DataDir = None) -> None:
+def freeze(account_id: AccountId, session: SessionFile = None, data_dir: DataDir = None) -> None:
     """Bar an account from anything new. What was promised before is still paid and received. Safe to repeat."""
-    _print(call_app(data_dir, lambda app: app.accounts.freeze(account_id)))
+    _print(call_app(data_dir, lambda app: app.accounts.freeze(account_id), session))
 
 
-def unfreeze(account_id: AccountId, data_dir: DataDir = None) -> None:
+def unfreeze(account_id: AccountId, session: SessionFile = None, data_dir: DataDir = None) -> None:
     """Undo `account freeze`. Safe to repeat."""
-    _print(call_app(data_dir, lambda app: app.accounts.unfreeze(account_id)))
+    _print(call_app(data_dir, lambda app: app.accounts.unfreeze(account_id), session))
 
 
-def close(account_id: AccountId, data_dir: DataDir = None) -> None:
+def close(account_id: AccountId, session: SessionFile = None, data_dir: DataDir = None) -> None:
     """Close an account for ever. Safe to repeat.
 
     Exit code 1 if it is not empty, something is held on it or on its way to it, or it is a merchant's.
     """
-    _print(call_app(data_dir, lambda app: app.accounts.close(account_id)))
+    _print(call_app(data_dir, lambda app: app.accounts.close(account_id), session))
 
 
-def statement(account_id: AccountId, limit: Limit = LIMIT, after: After = None, data_dir: DataDir = None) -> None:
+def statement(
+    account_id: AccountId,
+    limit: Limit = LIMIT,
+    after: After = None,
+    consistency: Following = None,
+    session: SessionFile = None,
+    data_dir: DataDir = None,
+) -> None:
     """Show the newest movements of an account, each with the balance that it left behind.
 
     From the read model, which follows the shards with a delay: `account show` shows the balance as it is now.
@@ -75,7 +89,9 @@ def statement(account_id: AccountId, limit: Limit = LIMIT, after: After = None, 
     other side: who the money went to or came from. merchant.USD is the merchant's account, which orders in USD pay, and
     has a statement of its own. equity/USD is the books' other side of what was paid in; it cannot be queried.
     """
-    found = call_app(data_dir, lambda app: app.queries.statement(account_id, limit, after))
+    found = read_app(
+        data_dir, lambda app: app.queries.statement(account_id, limit, after, consistency), session, consistency
+    )
     title = f"account {found.account_id}: {found.balance}"
     columns = ("at", "kind", "saga", "amount", "balance after", "other side")
     rows = table(

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.terminal.application import call_app
-from cli.terminal.options import DataDir
+from cli.terminal.options import DataDir, SessionFile
 from cli.terminal.output import output, table
 
 
@@ -21,12 +21,13 @@ def rename(
     customer_id: Annotated[str, typer.Argument(metavar="ID", show_default=False)],
     name: Annotated[str, typer.Option(help="The new one.", show_default=False)],
     email: Annotated[str | None, typer.Option(help="The new one.  [default: it stays]")] = None,
+    session: SessionFile = None,
     data_dir: DataDir = None,
 ) -> None:
     """Give a customer another name. Its id stays. Safe to repeat.
 
     An import goes on comparing with what the customer was first imported with.
     """
-    renamed = call_app(data_dir, lambda app: app.catalogue.rename_customer(customer_id, name, email))
+    renamed = call_app(data_dir, lambda app: app.catalogue.rename_customer(customer_id, name, email), session)
     row = (renamed.customer_id, renamed.name, renamed.email or "", str(renamed.version), renamed.shard)
     output().result(renamed, table(("customer", "name", "email", "version", "shard"), [row]))

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Group
 
-from cli.terminal.application import call_app
-from cli.terminal.options import DataDir
+from cli.terminal.application import read_app
+from cli.terminal.options import DataDir, Following, SessionFile
 from cli.terminal.output import output, table, table_or
 from shardwise.queries import SalesBy, SalesReport
 
@@ -28,6 +28,8 @@ def sales(
     last_day: Annotated[str | None, typer.Option("--to", metavar="DAY", help="The last day of it.")] = None,
     sku: Annotated[str | None, typer.Option(metavar="SKU", help="Of this product only.")] = None,
     by: Annotated[SalesBy, typer.Option(help="What each row is for.")] = SalesBy.PRODUCT,
+    consistency: Following = None,
+    session: SessionFile = None,
     data_dir: DataDir = None,
 ) -> None:
     """Show what was sold: orders, units and amounts of what was confirmed. By the day of the order.
@@ -35,7 +37,9 @@ def sales(
     An order counts to the day that it says it was ordered on, else to the day it was placed, by UTC. From the read
     model, which follows the shards with a delay.
     """
-    report = call_app(data_dir, lambda app: app.queries.sales(first_day, last_day, sku, by))
+    report = read_app(
+        data_dir, lambda app: app.queries.sales(first_day, last_day, sku, by, consistency), session, consistency
+    )
     output().result(report, _rendered(report))
 
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from cli.terminal.application import call_app
-from cli.terminal.options import DataDir
+from cli.terminal.application import call_app, read_app
+from cli.terminal.options import DataDir, Following, SessionFile, Strong
 from cli.terminal.output import output, table, table_or
 from cli.terminal.paging import After, Limit, with_next
 from cli.terminal.usage import TakesNumbers
@@ -27,14 +27,20 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="stock")
 
 
-def show(sku: Sku, data_dir: DataDir = None) -> None:
+def show(sku: Sku, consistency: Strong = None, session: SessionFile = None, data_dir: DataDir = None) -> None:
     """Show how much is on hand, reserved for orders, and available."""
-    _print(call_app(data_dir, lambda app: app.catalogue.stock(sku)))
+    _print(read_app(data_dir, lambda app: app.catalogue.stock(sku, consistency), session, consistency))
 
 
-def list_levels(limit: Limit = LIMIT, after: After = None, data_dir: DataDir = None) -> None:
+def list_levels(
+    limit: Limit = LIMIT,
+    after: After = None,
+    consistency: Following = None,
+    session: SessionFile = None,
+    data_dir: DataDir = None,
+) -> None:
     """List the stock of all products by SKU, from the read model, which follows the shards with a delay."""
-    page = call_app(data_dir, lambda app: app.queries.stock(limit, after))
+    page = read_app(data_dir, lambda app: app.queries.stock(limit, after, consistency), session, consistency)
     columns = ("sku", "product", "on hand", "reserved", "available", "shard")
     rows = [(x.sku, x.product_name, str(x.on_hand), str(x.reserved), str(x.available), x.shard) for x in page.stock]
     output().result(page, with_next(table_or(table(columns, rows), "no products"), page.next))
@@ -46,6 +52,7 @@ def receive(
     receipt_id: Annotated[
         str | None, typer.Option("--id", help="Names this receipt, so that it counts once however often it is sent.")
     ] = None,
+    session: SessionFile = None,
     data_dir: DataDir = None,
 ) -> None:
     """Add goods that came in."""
@@ -55,7 +62,7 @@ def receive(
     if receipt_id is None:
         # Printed before it is used: if the answer is lost, only a repeat under the same id is safe.
         output().progress(f"receipt {chosen}")
-    _print(call_app(data_dir, lambda app: app.catalogue.receive(sku, received, chosen)))
+    _print(call_app(data_dir, lambda app: app.catalogue.receive(sku, received, chosen), session))
 
 
 def _print(level: StockLevel | StockReceipt) -> None:

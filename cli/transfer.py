@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from typer.core import TyperGroup
 
 from cli.terminal.application import call_app
-from cli.terminal.options import DataDir
+from cli.terminal.options import DataDir, SessionFile
 from cli.terminal.output import output, table
 from cli.terminal.usage import TakesNumbers
 from domain.identifiers import check_identifier
@@ -66,6 +66,7 @@ def send(
     wait: Annotated[
         float, typer.Option("--wait", min=0, metavar="SECONDS", help="How long to wait for the end.")
     ] = 30.0,
+    session: SessionFile = None,
     data_dir: DataDir = None,
 ) -> int:
     """Move money and wait for the end.
@@ -78,14 +79,20 @@ def send(
     sent = call_app(
         data_dir,
         lambda app: app.transfers.move(source, target, amount, protocol, transfer_id, currency, reference, wait, say),
+        session,
     )
     _print(sent)
     return _EXIT_CODES.get(sent.status, 3)
 
 
-def show(source: Source, transfer_id: Annotated[str, typer.Argument(metavar="ID")], data_dir: DataDir = None) -> None:
+def show(
+    source: Source,
+    transfer_id: Annotated[str, typer.Argument(metavar="ID")],
+    session: SessionFile = None,
+    data_dir: DataDir = None,
+) -> None:
     """Show a transfer and its status."""
-    _print(call_app(data_dir, lambda app: app.transfers.show(source, transfer_id)))
+    _print(call_app(data_dir, lambda app: app.transfers.show(source, transfer_id), session))
 
 
 def _print(transfer: TransferDocument) -> None:

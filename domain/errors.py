@@ -6,6 +6,7 @@
     │   ├── NotFound     there is nothing with this id
     │   └── SessionLost  what a session has seen or written does not exist any more
     ├── Unreachable    something needed does not answer      exit 3
+    │   └── NotAtPoint   servers answer, and none is new enough for the read
     ├── Busy           it answers, but we have no free connection to it           exit 3
     ├── NotMigrated    it answers, but lacks tables we need  exit 3
     ├── StaleRoute     this shard does not own the key (any more) at the caller's map version
@@ -15,6 +16,8 @@ The last two never reach a person: the step runs again.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 class ShardwiseError(Exception):
@@ -64,6 +67,14 @@ class SessionLost(Refused):
 
 class Unreachable(ShardwiseError):
     exit_code = 3
+
+
+class NotAtPoint(Unreachable):
+    """Servers answer, and none of them shows what the read's level demands, or not in time. Nothing was read; the same
+    read may succeed later."""
+
+    def __init__(self, missing: Iterable[str]) -> None:
+        super().__init__("not_at_point", f"no server shows what this read demands: {'; '.join(missing)}")
 
 
 class Busy(ShardwiseError):

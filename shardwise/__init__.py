@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from shardwise.application import Shardwise
-from shardwise.errors import Busy, InvalidInput, NotFound, NotMigrated, Refused, ShardwiseError, Unreachable
+from shardwise.errors import (
+    Busy,
+    InvalidInput,
+    NotAtPoint,
+    NotFound,
+    NotMigrated,
+    Refused,
+    SessionLost,
+    ShardwiseError,
+    Unreachable,
+)
+from shardwise.reading import Level
+from shardwise.sessions import Session
 
 __all__ = [
     "Busy",
     "InvalidInput",
+    "Level",
+    "NotAtPoint",
     "NotFound",
     "NotMigrated",
     "Refused",
+    "Session",
+    "SessionLost",
     "Shardwise",
     "ShardwiseError",
     "Unreachable",

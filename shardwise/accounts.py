@@ -9,6 +9,7 @@ from shards.accounts.reads import AccountBalance, read_account
 from shards.accounts.states import Change, change_account
 from shards.catalogue.opening import open_account
 from shardwise.connections import Installation
+from shardwise.reading import Consistency, Reading
 
 __all__ = ["AccountBalance", "Accounts"]
 
@@ -21,8 +22,9 @@ class Accounts:
     nothing was changed.
     """
 
-    def __init__(self, installation: Installation) -> None:
+    def __init__(self, installation: Installation, reading: Reading) -> None:
         self._installation = installation
+        self._reading = reading
 
     async def open(
         self,
@@ -39,12 +41,12 @@ class Accounts:
         `id_conflict` for other content, `account_closed`, or `currency_withdrawn`.
         """
         customer = customer_of_account(account_id, currency, balance, overdraft, name, email)
-        return await open_account(self._installation.without_timeouts.router, customer)
+        return await self._told(await open_account(self._installation.without_timeouts.router, customer))
 
-    async def show(self, account_id: str) -> AccountBalance:
-        """Read from its shard at this moment."""
+    async def show(self, account_id: str, consistency: Consistency = None) -> AccountBalance:
+        """As it is at this moment, or at another level."""
         check_identifier(account_id, "account_id")
-        return await read_account(self._installation.with_timeouts.router, account_id)
+        return await read_account(self._reading.strong(consistency), account_id)
 
     async def freeze(self, account_id: str) -> AccountBalance:
         """Allows nothing new: no hold, no debit, no admission. What was promised is still paid and received.
@@ -64,4 +66,8 @@ class Accounts:
 
     async def _change(self, account_id: str, change: Change) -> AccountBalance:
         check_identifier(account_id, "account_id")
-        return await change_account(self._installation.with_timeouts.router, account_id, change)
+        return await self._told(await change_account(self._installation.with_timeouts.router, account_id, change))
+
+    async def _told(self, account: AccountBalance) -> AccountBalance:
+        await self._reading.wrote(lambda m: [m.of_account(account.account_id)])
+        return account

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Self
 
 from domain.errors import InvalidInput
 from shardwise.connections import Installation
+from shardwise.reading import Reading
+from shardwise.sessions import Session
 from stack.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -31,8 +33,17 @@ class Shardwise:
     does not wait for the others.
     """
 
-    def __init__(self, installation: Installation) -> None:
+    def __init__(self, installation: Installation, session: Session | None = None) -> None:
         self._installation = installation
+        self._reading = Reading(installation, session)
+
+    def within(self, session: Session) -> Shardwise:
+        """The same application for one caller: what it returns raises this session, and reads at the levels
+        `read-your-writes` and `monotonic` show at least what the session wrote or has seen.
+
+        The connections are shared: closing either closes both.
+        """
+        return Shardwise(self._installation, session)
 
     @classmethod
     async def connect(cls, data_dir: str | Path | None = None, settings: Settings | None = None) -> Self:
@@ -64,31 +75,31 @@ class Shardwise:
     def orders(self) -> Orders:
         from shardwise.orders.service import Orders
 
-        return Orders(self._installation)
+        return Orders(self._installation, self._reading)
 
     @cached_property
     def transfers(self) -> Transfers:
         from shardwise.transfers.service import Transfers
 
-        return Transfers(self._installation)
+        return Transfers(self._installation, self._reading)
 
     @cached_property
     def accounts(self) -> Accounts:
         from shardwise.accounts import Accounts
 
-        return Accounts(self._installation)
+        return Accounts(self._installation, self._reading)
 
     @cached_property
     def catalogue(self) -> Catalogue:
         from shardwise.catalogue import Catalogue
 
-        return Catalogue(self._installation)
+        return Catalogue(self._installation, self._reading)
 
     @cached_property
     def queries(self) -> Queries:
         from shardwise.queries import Queries
 
-        return Queries(self._installation)
+        return Queries(self._installation, self._reading)
 
     @cached_property
     def operations(self) -> Operations:

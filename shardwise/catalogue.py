@@ -10,15 +10,18 @@ from domain.catalogue import Customer, Product, check_name
 from domain.identifiers import check_identifier
 from domain.numbers import check_quantity
 from shards.catalogue.imports import Imported, import_customers, import_products
+from shards.catalogue.reads import ListedProduct, read_product
 from shards.catalogue.renames import NamedCustomer, NamedProduct, rename_customer, rename_product
 from shards.stock import levels
 from shards.stock.levels import StockLevel
 from shardwise.connections import Installation
+from shardwise.reading import Consistency, Reading
 
 __all__ = [
     "Catalogue",
     "Customer",
     "Imported",
+    "ListedProduct",
     "NamedCustomer",
     "NamedProduct",
     "Product",
@@ -39,8 +42,9 @@ class Catalogue:
     """Raises `NotFound` with `unknown_sku` or `unknown_customer`, `Refused`, `InvalidInput`, and `Unreachable` if the
     shard is down."""
 
-    def __init__(self, installation: Installation) -> None:
+    def __init__(self, installation: Installation, reading: Reading) -> None:
         self._installation = installation
+        self._reading = reading
 
     async def import_customers(
         self, customers: Iterable[Customer], on_progress: Callable[[int], None] = lambda _: None
@@ -51,14 +55,18 @@ class Catalogue:
         `currency_withdrawn`: nothing was changed then. Never undone. A crash leaves some customers whole and the others
         absent: a repeat adds these. `on_progress` is called after each batch with the number of its customers.
         """
-        return await import_customers(self._installation.without_timeouts.router, customers, on_progress)
+        imported = await import_customers(self._installation.without_timeouts.router, customers, on_progress)
+        await self._reading.wrote_anywhere()
+        return imported
 
     async def import_products(
         self, products: Iterable[Product], on_progress: Callable[[int], None] = lambda _: None
     ) -> Imported:
         """Adds products with their stock, with the same promises as `import_customers`. The first import spreads the
         SKUs over the shards."""
-        return await import_products(self._installation.without_timeouts.router, products, on_progress)
+        imported = await import_products(self._installation.without_timeouts.router, products, on_progress)
+        await self._reading.wrote_anywhere()
+        return imported
 
     async def rename_customer(self, customer_id: str, name: str, email: str | None = None) -> NamedCustomer:
         """Gives a customer another name, and another email if one is given. The id stays. Idempotent. Undone by a
@@ -67,19 +75,29 @@ class Catalogue:
         check_name(name, "name")
         if email is not None:
             check_name(email, "email")
-        return await rename_customer(self._installation.with_timeouts.router, customer_id, name, email)
+        renamed = await rename_customer(self._installation.with_timeouts.router, customer_id, name, email)
+        await self._reading.wrote(lambda m: [m.of_customer(customer_id)])
+        return renamed
 
     async def rename_product(self, sku: str, name: str) -> NamedProduct:
         """Gives a product another name. The SKU stays. Idempotent. Undone by a rename back. A crash leaves all of it or
         nothing."""
         check_identifier(sku, "sku")
         check_name(name, "name")
-        return await rename_product(self._installation.with_timeouts.router, sku, name)
+        renamed = await rename_product(self._installation.with_timeouts.router, sku, name)
+        await self._reading.wrote(lambda m: [m.of_sku(sku)])
+        return renamed
 
-    async def stock(self, sku: str) -> StockLevel:
-        """How much is on hand, reserved and available, read from the product's shard at this moment."""
+    async def product(self, sku: str, consistency: Consistency = None) -> ListedProduct:
+        """Its name and its price. With a session at least what the session wrote, else perhaps a moment old, unless
+        another level is named."""
         check_identifier(sku, "sku")
-        return await self._installation.with_timeouts.router.read(
+        return await read_product(self._reading.following(consistency), sku)
+
+    async def stock(self, sku: str, consistency: Consistency = None) -> StockLevel:
+        """How much is on hand, reserved and available at this moment, or at another level."""
+        check_identifier(sku, "sku")
+        return await self._reading.strong(consistency).read(
             lambda m: m.of_sku(sku), lambda tx: levels.read_level(tx, sku)
         )
 
@@ -94,6 +112,7 @@ class Catalogue:
         level = await self._installation.with_timeouts.router.write(
             lambda m: m.of_sku(sku), lambda tx: levels.receive(tx, chosen, sku, quantity)
         )
+        await self._reading.wrote(lambda m: [m.of_sku(sku)])
         return StockReceipt(**asdict(level), receipt_id=chosen)
 
 

@@ -13,6 +13,7 @@ from temporalio.client import Client
 from domain.errors import ShardwiseError
 from shards.connections.cluster import Cluster
 from shards.read_model.read_model import ReadModel
+from shards.reading.shard_reads import ReadSettings, ShardReads
 from shards.routing.router import Router
 from stack.settings import Databases, Settings, resolve_databases
 from stack.temporal_client import connect
@@ -24,6 +25,7 @@ class Connections:
 
     cluster: Cluster
     router: Router
+    reads: ShardReads
     temporal: Callable[[], Awaitable[Client]]
 
     @property
@@ -91,7 +93,12 @@ class Installation:
             replicas=self.databases.replicas,
         )
         self._closing.push_async_callback(cluster.close)
-        return Connections(cluster, Router(cluster), self._temporal)
+        router = Router(cluster)
+        chosen = self.settings
+        how = ReadSettings(chosen.balancing, chosen.replica_lag_bytes_max, chosen.read_wait_seconds)
+        reads = ShardReads(router, how)
+        self._closing.push_async_callback(reads.close)
+        return Connections(cluster, router, reads, self._temporal)
 
     async def _temporal(self) -> Client:
         self.assert_open()

@@ -4,8 +4,10 @@ fault, if there is one.
     ShardwiseError        anything else that went wrong
     ├── InvalidInput      the caller must change something; nothing was changed
     ├── Refused           a business rule says no; nothing was changed
-    │   └── NotFound      there is no such order, transfer, account, product or customer
+    │   ├── NotFound      there is no such order, transfer, account, product or customer
+    │   └── SessionLost   what the session has seen is gone: a shard was restored or promoted without it
     ├── Unreachable       something needed does not answer, or not in time; what was begun goes on by itself
+    │   └── NotAtPoint    servers answer, and none shows what the read demands, or not in time
     ├── Busy              all connections of this process to a server are in use
     └── NotMigrated       a server lacks the tables: `shardwise migrate`
 
@@ -14,6 +16,26 @@ fault, if there is one.
 
 from __future__ import annotations
 
-from domain.errors import Busy, InvalidInput, NotFound, NotMigrated, Refused, ShardwiseError, Unreachable
+from domain.errors import (
+    Busy,
+    InvalidInput,
+    NotAtPoint,
+    NotFound,
+    NotMigrated,
+    Refused,
+    SessionLost,
+    ShardwiseError,
+    Unreachable,
+)
 
-__all__ = ["Busy", "InvalidInput", "NotFound", "NotMigrated", "Refused", "ShardwiseError", "Unreachable"]
+__all__ = [
+    "Busy",
+    "InvalidInput",
+    "NotAtPoint",
+    "NotFound",
+    "NotMigrated",
+    "Refused",
+    "SessionLost",
+    "ShardwiseError",
+    "Unreachable",
+]

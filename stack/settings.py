@@ -25,6 +25,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from domain.balancing import Balancing
 from domain.errors import InvalidInput
 from domain.faults import described
 from domain.identifiers import SHARD_NAME_PATTERN
@@ -49,6 +50,7 @@ OWN_SERVER_FIELDS = frozenset(
 WORKER_TASKS_MAX = 100_000
 POOL_SIZE_MAX = 1_000
 LAG_BYTES_MAX = 2**40
+READ_WAIT_SECONDS_MAX = 60.0
 # Messages and `shardwise status` use these names for the databases that are no shards.
 RESERVED_NAMES = frozenset({CATALOG_SERVER, READ_MODEL_DATABASE})
 
@@ -140,6 +142,10 @@ class Settings(BaseSettings):
     """How long events may wait for the read model or the reactors before `status` raises the alarm."""
     replica_lag_bytes_max: int = Field(default=16_777_216, ge=0, le=LAG_BYTES_MAX)
     """How far a replica may be behind its primary and still be read from."""
+    balancing: Balancing = Balancing.WEIGHTED
+    """Which of the replicas that are fit takes the next read."""
+    read_wait_seconds: float = Field(default=0.05, ge=0, le=READ_WAIT_SECONDS_MAX)
+    """How long a read waits for a replica that does not show yet what it demands, before the primary is asked."""
     outbox_keep_seconds: float = Field(default=3600, ge=0, le=SECONDS_MAX)
     """How long events are kept after all consumers have taken them, for later investigation."""
     activity_mode: Literal["local_first", "regular"] = "local_first"

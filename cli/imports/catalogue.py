@@ -11,7 +11,7 @@ import typer
 from rich.progress import MofNCompleteColumn, Progress
 
 from cli.terminal.application import call_app
-from cli.terminal.options import DataDir
+from cli.terminal.options import DataDir, SessionFile
 from cli.terminal.output import output
 from domain.catalogue import (
     CUSTOMER_COLUMNS,
@@ -34,24 +34,26 @@ def register(group: typer.Typer) -> None:
     group.command()(products)
 
 
-def customers(file: CsvFile, data_dir: DataDir = None) -> None:
+def customers(file: CsvFile, session: SessionFile = None, data_dir: DataDir = None) -> None:
     """Register customers, each with an account and its opening balance. Safe to repeat.
 
     Columns: customer_id,name,email,currency,opening_balance
     """
     started = time.monotonic()
     rows = read_csv(file, CUSTOMER_COLUMNS, customer_of_row, _customer_id)
-    _report("customers", call_app(data_dir, lambda app: _with_bar(app.catalogue.import_customers, rows)), started)
+    done = call_app(data_dir, lambda app: _with_bar(app.catalogue.import_customers, rows), session)
+    _report("customers", done, started)
 
 
-def products(file: CsvFile, data_dir: DataDir = None) -> None:
+def products(file: CsvFile, session: SessionFile = None, data_dir: DataDir = None) -> None:
     """List products with their stock; the first import spreads the SKUs over the shards. Safe to repeat.
 
     Columns: sku,name,currency,unit_price,stock
     """
     started = time.monotonic()
     rows = read_csv(file, PRODUCT_COLUMNS, product_of_row, _sku)
-    _report("products", call_app(data_dir, lambda app: _with_bar(app.catalogue.import_products, rows)), started)
+    done = call_app(data_dir, lambda app: _with_bar(app.catalogue.import_products, rows), session)
+    _report("products", done, started)
 
 
 def _customer_id(customer: Customer) -> str:

@@ -12,7 +12,7 @@ import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from cli.terminal.application import call_app
-from cli.terminal.options import DataDir, StyleOption
+from cli.terminal.options import DataDir, SessionFile, StyleOption
 from cli.terminal.output import Output, output
 from cli.terminal.progress import print_lines, running_beside
 from domain.orders import Style
@@ -35,6 +35,7 @@ def orders(
         float, typer.Option(min=0.1, metavar="SECONDS", help="Count an order pending that takes longer.")
     ] = 60.0,
     style: StyleOption = Style.ORCHESTRATED,
+    session: SessionFile = None,
     data_dir: DataDir = None,
 ) -> int:
     """Place every order of a file and count how they ended. Safe to repeat, also after a kill.
@@ -42,7 +43,7 @@ def orders(
     Exit code 2 when lines were invalid, else 3 when orders are pending, else 1 when workflows failed, else 0.
     """
     with opened_orders(file) as source:
-        return call_app(data_dir, lambda app: _import(app, source, style, concurrency, stuck_after))
+        return call_app(data_dir, lambda app: _import(app, source, style, concurrency, stuck_after), session)
 
 
 async def _import(app: Shardwise, source: BinaryIO, style: Style, concurrency: int, stuck_after: float) -> int:

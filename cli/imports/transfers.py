@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.terminal.application import call_app
-from cli.terminal.options import DataDir
+from cli.terminal.options import DataDir, SessionFile
 from cli.terminal.output import output
 from cli.terminal.progress import progress_shown
 from domain.limits import SECONDS_MAX
@@ -27,6 +27,7 @@ def transfers(
         float,
         typer.Option(min=0.1, max=SECONDS_MAX, metavar="SECONDS", help="Stop waiting when nothing moves for so long."),
     ] = 60.0,
+    session: SessionFile = None,
     data_dir: DataDir = None,
 ) -> int:
     """Carry out every transfer of a file as one batch, and write NAME.outcomes.csv beside it. Safe to repeat: the same
@@ -42,7 +43,7 @@ def transfers(
         async with progress_shown(out) as report:
             return await app.transfers.import_file(file, out.progress, report, stuck_after)
 
-    done = call_app(data_dir, imported)
+    done = call_app(data_dir, imported, session)
     out.result(done.document(), _summary(done))
     return _exit_code(done.tally)
 

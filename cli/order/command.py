@@ -10,8 +10,8 @@ from rich.console import Group, RenderableType
 from cli.order.details import details
 from cli.order.listing import list_orders
 from cli.order.trace import trace
-from cli.terminal.application import call_app
-from cli.terminal.options import DataDir, StyleOption
+from cli.terminal.application import call_app, read_app
+from cli.terminal.options import DataDir, SessionFile, Strong, StyleOption
 from cli.terminal.output import output, table
 from domain.catalogue import whole_number
 from domain.errors import InvalidInput
@@ -42,6 +42,7 @@ def place(
     currency: Annotated[str | None, typer.Option(help="ISO 4217.  [default: the customer's]")] = None,
     style: StyleOption = Style.ORCHESTRATED,
     wait: Wait = 30.0,
+    session: SessionFile = None,
     data_dir: DataDir = None,
 ) -> int:
     """Place an order and wait for its end.
@@ -53,24 +54,26 @@ def place(
     check_identifier(customer, "customer")
     lines = [_split(each) for each in line]
     say = output().progress
-    placed = call_app(data_dir, lambda app: app.orders.place(customer, lines, order_id, currency, style, wait, say))
+    placed = call_app(
+        data_dir, lambda app: app.orders.place(customer, lines, order_id, currency, style, wait, say), session
+    )
     _print(placed)
     if not placed.is_final:
         return 3
     return 0 if placed.status is OrderStatus.CONFIRMED else 1
 
 
-def show(order_id: OrderId, data_dir: DataDir = None) -> None:
+def show(order_id: OrderId, consistency: Strong = None, session: SessionFile = None, data_dir: DataDir = None) -> None:
     """Show an order and its status."""
-    _print(call_app(data_dir, lambda app: app.orders.show(order_id)))
+    _print(read_app(data_dir, lambda app: app.orders.show(order_id, consistency), session, consistency))
 
 
-def cancel(order_id: OrderId, wait: Wait = 30.0, data_dir: DataDir = None) -> int:
+def cancel(order_id: OrderId, wait: Wait = 30.0, session: SessionFile = None, data_dir: DataDir = None) -> int:
     """Cancel an order that is not decided yet.
 
     Exit code 0 when it is cancelled, 1 when it was confirmed or rejected before, 3 when it is not decided yet.
     """
-    now = call_app(data_dir, lambda app: app.orders.cancel(order_id, wait))
+    now = call_app(data_dir, lambda app: app.orders.cancel(order_id, wait), session)
     code = 0 if now.status is OrderStatus.CANCELLED else 1 if now.is_final else 3
     # The cancel did not happen: that is printed first.
     if code == 1:
@@ -81,13 +84,13 @@ def cancel(order_id: OrderId, wait: Wait = 30.0, data_dir: DataDir = None) -> in
     return code
 
 
-def retry(order_id: OrderId, wait: Wait = 30.0, data_dir: DataDir = None) -> int:
+def retry(order_id: OrderId, wait: Wait = 30.0, session: SessionFile = None, data_dir: DataDir = None) -> int:
     """Have the steps that an order waits for tried again at once.
 
     Exit code 0 when its workflow took the request, or when the order is final and nothing waits, which is printed; 3
     when no workflow took it.
     """
-    now, taken = call_app(data_dir, lambda app: app.orders.retry(order_id, wait))
+    now, taken = call_app(data_dir, lambda app: app.orders.retry(order_id, wait), session)
     if not taken and now.is_final:
         output().progress(f"order {order_id} is final, it ended as {now.status}: nothing waits, nothing is tried again")
     elif not taken:

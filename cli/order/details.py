@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Group
 
-from cli.terminal.application import call_app
-from cli.terminal.options import DataDir
+from cli.terminal.application import read_app
+from cli.terminal.options import DataDir, Following, SessionFile
 from cli.terminal.output import output, table
 from domain.timestamps import short_timestamp
 from shardwise.orders.documents import why_of
@@ -16,13 +16,16 @@ from shardwise.queries import OrderDetails
 
 
 def details(
-    order_id: Annotated[str, typer.Argument(metavar="ID", show_default=False)], data_dir: DataDir = None
+    order_id: Annotated[str, typer.Argument(metavar="ID", show_default=False)],
+    consistency: Following = None,
+    session: SessionFile = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Show everything about an order, from the read model, which follows the shards with a delay.
 
     Exit code 1 if it has no such order, or not yet: `order show` reads the shards.
     """
-    order = call_app(data_dir, lambda app: app.queries.order_details(order_id))
+    order = read_app(data_dir, lambda app: app.queries.order_details(order_id, consistency), session, consistency)
     output().result(order, _rendered(order))
 
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from cli.terminal.application import call_app
-from cli.terminal.options import DataDir
+from cli.terminal.application import read_app
+from cli.terminal.options import DataDir, Following, SessionFile
 from cli.terminal.output import output, table, table_or
 from cli.terminal.paging import After, Limit, with_next
 from domain.orders import OrderStatus
@@ -28,6 +28,8 @@ def list_orders(
     day: Annotated[str | None, typer.Option(metavar="DAY", help="Counted to this day in `report sales`.")] = None,
     limit: Limit = LIMIT,
     after: After = None,
+    consistency: Following = None,
+    session: SessionFile = None,
     data_dir: DataDir = None,
 ) -> None:
     """List orders, newest first, from the read model, which follows the shards with a delay.
@@ -35,11 +37,20 @@ def list_orders(
     An order that was refused before it had a row is shown by `order show` only. Which orders are `stuck`, only Temporal
     knows: exit code 3 if --status stuck is given and Temporal does not answer.
     """
-    page = call_app(
+    page = read_app(
         data_dir,
         lambda app: app.queries.orders(
-            customer=customer, status=status or (), since=since, until=until, day=day, limit=limit, after=after
+            customer=customer,
+            status=status or (),
+            since=since,
+            until=until,
+            day=day,
+            limit=limit,
+            after=after,
+            consistency=consistency,
         ),
+        session,
+        consistency,
     )
     columns = ("order", "status", "customer", "total", "placed", "shard")
     rows = table(

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from domain.consistency import Level
 from domain.identifiers import shown
 from domain.orders import Style
 
@@ -43,3 +44,27 @@ StyleOption = Annotated[
     Style, typer.Option(help="Led by one workflow, or carried on by services that react to events.")
 ]
 """For commands that place orders."""
+
+
+SessionFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--session",
+        help="Keeps what this shell wrote and has seen, so that its later reads show it.  [default: SHARDWISE_SESSION]",
+        show_default=False,
+        metavar="<file>",
+        envvar="SHARDWISE_SESSION",
+        show_envvar=False,
+    ),
+]
+"""For commands that write, or read at a level: `call_app(data_dir, ..., session)`."""
+
+
+Strong = Annotated[Level | None, typer.Option("--consistency", help="What it must show.  [default: strong]")]
+"""For reads that say what is true at this moment: `read_app(data_dir, ..., session, consistency)`."""
+
+Following = Annotated[
+    Level | None,
+    typer.Option("--consistency", help="What it must show.  [default: read-your-writes with a session, else eventual]"),
+]
+"""For reads of what may be a little behind."""

@@ -15,9 +15,11 @@ from pydantic import TypeAdapter
 from rich.console import Console, ConsoleDimensions, RenderableType
 
 from cli.terminal.escaped import Escaped
+from cli.terminal.served import document as read_document
 from cli.terminal.tables import FittedTable
 from domain.errors import ShardwiseError
 from domain.text import printable
+from shardwise.reading import Served
 
 PIPED_COLUMNS = 200
 # With fewer columns tables show borders and no words: the terminal shall wrap their lines instead.
@@ -57,6 +59,8 @@ class Output:
 
     as_json: bool = False
     is_written: bool = False
+    served: Sequence[Served] = ()
+    """What was read at a level, for `read` in the document."""
     stdout: Console = field(default_factory=lambda: _console(stderr=False))
     stderr: Console = field(default_factory=lambda: _console(stderr=True))
 
@@ -64,7 +68,8 @@ class Output:
         """Print a command's one result: a model, a dataclass or a dictionary. Call it once."""
         with _write_errors():
             if self.as_json:
-                self._document(TypeAdapter(type(document)).dump_python(document, mode="json", by_alias=True))
+                fields = TypeAdapter(type(document)).dump_python(document, mode="json", by_alias=True)
+                self._document({**fields, "read": read_document(self.served)} if self.served else fields)
             else:
                 self.stdout.print(Escaped(human))
             self.stdout.file.flush()

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.accounts import AccountState
 from domain.errors import NotFound
 from domain.money import Amount, Money
-from shards.routing.router import Router
+from shards.routing.router import Reads
 from shards.routing.shard_transaction import ShardTransaction
 
 # Clearing and equity accounts belong to the shard itself and keep no balance.
@@ -39,9 +39,9 @@ class AccountBalance:
     shard: str
 
 
-async def read_account(router: Router, account_id: str) -> AccountBalance:
+async def read_account(reads: Reads, account_id: str) -> AccountBalance:
     """Calls `read_balance` on the account's shard."""
-    return await router.read(lambda m: m.of_account(account_id), lambda tx: read_balance(tx, account_id))
+    return await reads.read(lambda m: m.of_account(account_id), lambda tx: read_balance(tx, account_id))
 
 
 async def read_balance(tx: ShardTransaction, account_id: str) -> AccountBalance:

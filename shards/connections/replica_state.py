@@ -17,13 +17,17 @@ from shards.connections.waiting import within
 ANSWER_SECONDS = 2.0
 
 _POSITION = text("SELECT CAST(pg_current_wal_insert_lsn() - '0/0' AS bigint)")
+# NULL where our role may not see it.
+STREAMS = """
+    CASE WHEN EXISTS (SELECT FROM pg_stat_wal_receiver)
+         THEN (SELECT status = 'streaming' FROM pg_stat_wal_receiver) ELSE false END
+"""
+
 # A replica that has replayed all that it received was up to date when its primary last sent anything. Otherwise the
 # transaction that it replayed last is as old as what it shows; at rest that says nothing. `>=` and not `=`: after a
 # start it receives from the beginning of a segment on, which it has replayed already.
-_STATE = text("""
-    SELECT pg_is_in_recovery() AS in_recovery,
-           CASE WHEN EXISTS (SELECT FROM pg_stat_wal_receiver)
-                THEN (SELECT status = 'streaming' FROM pg_stat_wal_receiver) ELSE false END AS streams,
+_STATE = text(f"""
+    SELECT pg_is_in_recovery() AS in_recovery, {STREAMS} AS streams,
            CAST(pg_last_wal_replay_lsn() - '0/0' AS bigint) AS replayed,
            extract(epoch FROM clock_timestamp() - CASE
                WHEN pg_last_wal_replay_lsn() >= pg_last_wal_receive_lsn()

@@ -16,7 +16,7 @@ from shards.orders import lookup as order_lookup
 from shards.orders import order_row, queries
 from shards.orders.lookup import Lookup
 from shards.orders.order_row import OrderRow
-from shards.routing.router import Router
+from shards.routing.router import Reads
 from shards.routing.shard_transaction import ShardTransaction
 
 Found = TypeVar("Found")
@@ -52,10 +52,10 @@ class KnownOrder:
 
 
 class OrderReads:
-    """Reads the primaries, so it sees at once what a workflow has committed."""
+    """Through a `Router` it reads the primaries, and so sees at once what a workflow has committed."""
 
-    def __init__(self, router: Router) -> None:
-        self._router = router
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
 
     async def find(self, order_id: str) -> KnownOrder | None:
         return (await self.read([order_id])).get(order_id)
@@ -104,12 +104,12 @@ class OrderReads:
         return await self._on_owners(customers, owner, queries.lines_of_orders)
 
     async def customer_currency(self, customer_id: str) -> str | None:
-        return await self._router.read(
+        return await self._reads.read(
             lambda m: m.of_customer(customer_id), lambda tx: queries.customer_currency(tx, customer_id)
         )
 
     async def customer_shard(self, customer_id: str) -> str:
-        return (await self._router.map()).of_customer(customer_id).shard
+        return (await self._reads.map()).of_customer(customer_id).shard
 
     async def _on_owners(
         self,
@@ -119,14 +119,14 @@ class OrderReads:
         skip_unreachable: bool = False,
     ) -> dict[str, Found]:
         """`read` once on each shard, with the keys that it owns."""
-        shard_map = await self._router.map()
+        shard_map = await self._reads.map()
         by_shard: dict[str, list[str]] = {}
         for key in keys:
             by_shard.setdefault(owner(shard_map, key).shard, []).append(key)
 
         async def read_part(part: list[str]) -> dict[str, Found]:
             with contextlib.suppress(Unreachable) if skip_unreachable else contextlib.nullcontext():
-                return await self._router.read(lambda m: owner(m, part[0]), lambda tx: read(tx, part))
+                return await self._reads.read(lambda m: owner(m, part[0]), lambda tx: read(tx, part))
             return {}
 
         found = await gather_all(read_part(part) for part in by_shard.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from domain.errors import StaleRoute
 from domain.shard_map import Route, ShardMap
@@ -13,6 +13,16 @@ from shards.routing.map_store import load_whole_map
 from shards.routing.shard_transaction import ShardTransaction, read_on, write_on
 
 T = TypeVar("T")
+
+
+class Reads(Protocol):
+    """Where rows are read from: the primary, as `Router` does, or another server (`shards.reading`)."""
+
+    async def map(self) -> ShardMap: ...
+
+    async def read(
+        self, route_of: Callable[[ShardMap], Route], work: Callable[[ShardTransaction], Awaitable[T]]
+    ) -> T: ...
 
 
 class Router:

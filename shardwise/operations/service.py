@@ -30,6 +30,7 @@ from shardwise.operations.stack_status import StackReport, stack_report
 from shardwise.operations.watch.documents import WatchDocument
 from shardwise.operations.watch.watcher import Watcher
 from shardwise.orders.service import Orders
+from shardwise.reading import Reading
 from shardwise.temporal.calls import WorkflowFailed
 from shardwise.temporal.states import TemporalWorkflowStates
 from tracing.documents import TraceDocument
@@ -86,7 +87,7 @@ class Operations:
     async def _assert_start_not_refused(self, order_id: str) -> None:
         """Passes if a server does not answer."""
         with contextlib.suppress(Unreachable):
-            await Orders(self._installation).show(order_id)
+            await Orders(self._installation, Reading(self._installation)).show(order_id)
 
     async def look(self, interval: float) -> WatchDocument:
         """The installation at a glance. Takes `interval` seconds: one look has no rate."""

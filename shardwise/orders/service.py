@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +13,12 @@ from typing import BinaryIO, NamedTuple
 from domain.argument_types import check_collection
 from domain.choices import choice
 from domain.errors import InvalidInput, NotFound, Refused, Unreachable
-from domain.identifiers import check_identifier, order_saga_id, shown
+from domain.identifiers import check_identifier, merchant_account_id, order_saga_id, shown
 from domain.money import Money, check_amount, check_currency
 from domain.numbers import check_quantity, check_seconds, check_whole
 from domain.orders import Order, OrderLine, OrderStatus, Style, check_order, merge_lines
 from domain.sagas import Reason
+from domain.shard_map import Route, ShardMap
 from shards.audit.sagas.gathering import gather
 from shards.audit.sagas.judgement import judge
 from shards.orders.reads import KnownOrder, OrderReads
@@ -29,6 +30,7 @@ from shardwise.orders.documents import OrderDocument
 from shardwise.orders.importing import OrderImport, Tally
 from shardwise.orders.sagas import ObservedWorkflow
 from shardwise.orders.styles import OrderStyles
+from shardwise.reading import Consistency, Reading
 from shardwise.temporal.calls import WorkflowFailed
 
 CURRENCY_OF_UNKNOWN_CUSTOMERS = "USD"
@@ -50,8 +52,9 @@ class Retried(NamedTuple):
 class Orders:
     """Raises `InvalidInput` naming the argument, `Refused`, `NotFound` with `unknown_order`, and `Unreachable`."""
 
-    def __init__(self, installation: Installation) -> None:
+    def __init__(self, installation: Installation, reading: Reading) -> None:
         self._installation = installation
+        self._reading = reading
 
     @property
     def _styles(self) -> OrderStyles:
@@ -105,6 +108,9 @@ class Orders:
         """
         check_order(order)
         check_seconds(wait, "wait")
+        return await self._told(await self._placed(order, wait))
+
+    async def _placed(self, order: Order, wait: float) -> OrderDocument:
         known = None
         with contextlib.suppress(Unreachable):  # The order is accepted all the same, and waits for its shard.
             known = await self._reads.find(order.order_id)
@@ -122,12 +128,30 @@ class Orders:
                     raise _other_content(order.order_id)
         return await self._just_placed(order, shard)
 
-    async def show(self, order_id: str) -> OrderDocument:
-        """The order as it is now. `NotFound` with `unknown_order`; `Refused` with `invalid_input` if its workflow was
-        started with input that no rule allows, with `id_held` if a workflow that is none of ours holds its id."""
+    async def show(self, order_id: str, consistency: Consistency = None) -> OrderDocument:
+        """The order as it is now, or its rows at another level. `NotFound` with `unknown_order`; `Refused` with
+        `invalid_input` if its workflow was started with input that no rule allows, with `id_held` if a workflow that is
+        none of ours holds its id."""
         check_identifier(order_id, "order_id")
-        known = await self._reads.find(order_id)
-        return await self._document(known) if known is not None else await self._unclaimed(order_id)
+        return await self._shown(order_id, OrderReads(self._reading.strong(consistency)))
+
+    async def _shown(self, order_id: str, reads: OrderReads) -> OrderDocument:
+        known = await reads.find(order_id)
+        return await self._document(known, reads) if known is not None else await self._unclaimed(order_id)
+
+    async def _told(self, order: OrderDocument) -> OrderDocument:
+        """Stamps the shards that an order concerns, whether or not they were reached yet."""
+
+        def concerned(shard_map: ShardMap) -> Iterator[Route]:
+            yield shard_map.of_order_id(order.order_id)
+            yield from (shard_map.of_sku(line.sku) for line in order.lines)
+            if order.customer_id is not None:
+                yield shard_map.of_customer(order.customer_id)
+            if order.currency is not None:
+                yield shard_map.of_account(merchant_account_id(order.currency))
+
+        await self._reading.wrote(concerned)
+        return order
 
     async def cancel(self, order_id: str, wait: float = WAIT_SECONDS) -> OrderDocument:
         """Returns the order when it has ended, or as it is after `wait` seconds: its status shows whether the cancel
@@ -137,16 +161,17 @@ class Orders:
         choreographed order is cancelled by its row. Idempotent.
         """
         check_seconds(wait, "wait")
-        before = await self.show(order_id)
+        check_identifier(order_id, "order_id")
+        before = await self._shown(order_id, self._reads)
         if before.is_final:
-            return before
+            return await self._told(before)
         known = await self._reads.find(order_id)
         if known is None:
             await self._styles.cancel_unclaimed(order_id, wait)
         else:
             shard = await self._reads.customer_shard(known.lookup.customer_id)
             await self._styles.cancel(known.lookup.request, shard, wait)
-        return await self.show(order_id)
+        return await self._told(await self._shown(order_id, self._reads))
 
     async def retry(self, order_id: str, wait: float = WAIT_SECONDS) -> Retried:
         """Has the order's waiting steps tried again at once.
@@ -156,7 +181,8 @@ class Orders:
         nothing waits.
         """
         check_seconds(wait, "wait")
-        before = await self.show(order_id)
+        check_identifier(order_id, "order_id")
+        before = await self._shown(order_id, self._reads)
         taken = await self._styles.retry(order_id, before.style, wait)
         if not taken and await self._is_due(order_id):
             known = await self._reads.find(order_id)
@@ -165,7 +191,7 @@ class Orders:
                 is_decided = known.status is not OrderStatus.PENDING
                 await self._styles.resume(known.lookup.request, shard, is_decided)
                 taken = True
-        return Retried(await self.show(order_id), taken)
+        return Retried(await self._told(await self._shown(order_id, self._reads)), taken)
 
     async def _is_due(self, order_id: str) -> bool:
         """Whether the order's rows are correct only while a workflow works on it."""
@@ -201,7 +227,9 @@ class Orders:
             if say is not None and not await self.has_worker(chosen):
                 say("no worker polls for orders: they will wait for one (`shardwise up` or `shardwise worker`)")
             work = OrderImport(self._reads, self._styles, chosen, concurrency, stuck_after, on_invalid, counts)
-            return await work.run(read_batches(source))
+            tally = await work.run(read_batches(source))
+        await self._reading.wrote_anywhere()
+        return tally
 
     async def has_worker(self, style: Style | str = Style.ORCHESTRATED) -> bool:
         """Whether workers poll for orders of this style. Without them, orders are taken and wait."""
@@ -225,7 +253,7 @@ class Orders:
         _assert_same_content(order, known.lookup.content_hash)
         return await self._document(known)
 
-    async def _document(self, known: KnownOrder) -> OrderDocument:
+    async def _document(self, known: KnownOrder, reads: OrderReads | None = None) -> OrderDocument:
         order_id, status, waits = known.lookup.order_id, known.status, None
         if not known.is_final:
             seen, waits = await asyncio.gather(
@@ -234,7 +262,7 @@ class Orders:
             status = OrderStatus.STUCK if seen is not None and seen.is_stuck else status
         shard = await self._reads.customer_shard(known.lookup.customer_id)
         if known.row is not None:
-            lines = await self._reads.lines([known.row])
+            lines = await (reads or self._reads).lines([known.row])
             found = documents.of_row(known.row, status, lines.get(order_id, []), shard)
         else:
             found = documents.of_request(known.lookup.request, status, shard, known.refusal)

@@ -18,12 +18,13 @@ from domain.text import check_free_text
 from domain.transfers import Protocol, ProtocolChoice, Transfer, TransferState, TransferStatus, check_transfer
 from shards.accounts.reads import read_currency
 from shards.audit.workflows import Work
-from shards.routing.router import Router
+from shards.routing.router import Reads, Router
 from shards.transfers import reads as transfer_reads
 from shards.transfers.transfer_row import TransferRow
 from shardwise.connections import Installation
 from shardwise.files.order_file import path_of
 from shardwise.new_ids import new_id
+from shardwise.reading import Reading
 from shardwise.temporal.calls import WorkflowFailed
 from shardwise.transfers.documents import TransferDocument, of_request, of_row
 from shardwise.transfers.importing import ImportedTransfers, import_transfers
@@ -40,8 +41,9 @@ NO_WORKER = "no worker polls for transfers: this one waits for one (`shardwise u
 class Transfers:
     """Raises `InvalidInput` naming the argument, `Refused`, `NotFound` with `unknown_transfer`, and `Unreachable`."""
 
-    def __init__(self, installation: Installation) -> None:
+    def __init__(self, installation: Installation, reading: Reading) -> None:
         self._installation = installation
+        self._reading = reading
 
     @property
     def _router(self) -> Router:
@@ -101,6 +103,11 @@ class Transfers:
         """
         check_transfer(transfer)
         check_seconds(wait, "wait")
+        document = await self._moved(transfer, protocol, wait)
+        await self._reading.wrote(lambda m: [m.of_account(transfer.source), m.of_account(transfer.target)])
+        return document
+
+    async def _moved(self, transfer: Transfer, protocol: ProtocolChoice, wait: float) -> TransferDocument:
         with contextlib.suppress(Unreachable):  # It is accepted all the same, and waits for its shard.
             row = await self._row(transfer.source, transfer.transfer_id)
             if row is not None:
@@ -121,7 +128,7 @@ class Transfers:
         """The transfer as it is now. `NotFound` with `unknown_transfer` if there is none."""
         check_identifier(source, "source")
         check_identifier(transfer_id, "transfer_id")
-        row = await self._row(source, transfer_id)
+        row = await self._row(source, transfer_id, self._reading.strong())
         return await self._document(row) if row is not None else await self._without_row(source, transfer_id)
 
     async def has_worker(self) -> bool:
@@ -139,7 +146,9 @@ class Transfers:
         unusable.
         """
         check_seconds(stuck_after, "stuck_after", above_zero=True)
-        return await import_transfers(self._installation, path_of(file), say, report, stuck_after)
+        imported = await import_transfers(self._installation, path_of(file), say, report, stuck_after)
+        await self._reading.wrote_anywhere()
+        return imported
 
     async def _currency_of(self, source: str) -> str:
         try:
@@ -151,9 +160,9 @@ class Transfers:
             raise Unreachable(error.code, message) from error
         return currency or CURRENCY_OF_UNKNOWN_ACCOUNTS
 
-    async def _row(self, source: str, transfer_id: str) -> TransferRow | None:
+    async def _row(self, source: str, transfer_id: str, reads: Reads | None = None) -> TransferRow | None:
         key = [(source, transfer_id)]
-        rows = await self._router.read(
+        rows = await (reads or self._router).read(
             lambda m: m.of_account(source), lambda tx: transfer_reads.read_transfers(tx, key)
         )
         return rows[0] if rows else None

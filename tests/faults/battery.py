@@ -18,6 +18,7 @@ from domain.choreography import Service
 from domain.identifiers import order_saga_id
 from shards.audit.audit import Audit
 from shards.connections.cluster import Cluster
+from shards.reading.shard_reads import ReadSettings, ShardReads
 from shardwise.connections import Connections
 from shardwise.operations.recovery import Recovery
 from shardwise.temporal.states import TemporalWorkflowStates
@@ -132,7 +133,10 @@ class Battery:
 
         if not terminated:
             return
-        recovery = Recovery(Connections(self._world.cluster, self._router, client), self._settings, lambda *_: None)
+        reads = ShardReads(self._router, ReadSettings())
+        recovery = Recovery(
+            Connections(self._world.cluster, self._router, reads, client), self._settings, lambda *_: None
+        )
         for _ in range(RECOVERIES_MAX if self._whole else 1):
             found = await recovery.find()
             ids = [

@@ -23,6 +23,7 @@ from shards.audit.audit import Audit
 from shards.audit.findings import Check
 from shards.connections.cluster import Cluster
 from shards.orders.reads import OrderReads
+from shards.reading.shard_reads import ReadSettings, ShardReads
 from shardwise.connections import Connections
 from shardwise.files.order_file import NumberedLine
 from shardwise.operations.recovery import Found, Recovery
@@ -31,6 +32,7 @@ from shardwise.orders.importing import LineOutcome, OrderImport, Tally
 from shardwise.orders.sagas import OrderSagas
 from shardwise.orders.service import Orders
 from shardwise.orders.styles import OrderStyles
+from shardwise.reading import Reading
 from shardwise.temporal.calls import Workflows
 from shardwise.temporal.states import TemporalWorkflowStates
 from stack.embedded.waiting import attempts
@@ -55,10 +57,11 @@ class OrderCases:
         async def temporal() -> Client:
             return client
 
-        self.connections = Connections(world.cluster, world.router, temporal)
+        self.connections = Connections(world.cluster, world.router, ShardReads(world.router, ReadSettings()), temporal)
 
     def service(self, window_seconds: float = 0, stuck_after_seconds: float = 30) -> Orders:
-        return Orders(OpenedWith(self.connections, self._settings(window_seconds, stuck_after_seconds)))
+        opened = OpenedWith(self.connections, self._settings(window_seconds, stuck_after_seconds))
+        return Orders(opened, Reading(opened))
 
     def styles(self) -> OrderStyles:
         return OrderStyles(self.connections.temporal, self.world.router, self._settings())

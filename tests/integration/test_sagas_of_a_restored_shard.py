@@ -11,6 +11,7 @@ import pytest
 from domain.orders import Order, OrderStatus, Style
 from domain.transfers import ProtocolChoice, Transfer, TransferStatus
 from shardwise.orders.service import Orders
+from shardwise.reading import Reading
 from tests.conftest import FreshNamespace
 from tests.support.application import SECONDS_MAX, SETTINGS, RunningApplication, until
 from tests.support.opened import OpenedWith
@@ -161,14 +162,16 @@ async def test_an_order_that_waited_in_its_window_gives_its_goods_back(applicati
     async with application.at_work():
         for each in orders:
             settings = SETTINGS.model_copy(update={"cancellation_window_seconds": 600.0})
-            service = Orders(OpenedWith(application.connections, settings))
+            opened = OpenedWith(application.connections, settings)
+            service = Orders(opened, Reading(opened))
             assert (await service.place_order(each, 0)).status is OrderStatus.PENDING
         await until(wait_in_their_windows)
     await application.restored.server.go_back_to_copy()
     await application.reopened()
     assert await reserved() == [2, 2]
     async with application.at_work():
-        service = Orders(OpenedWith(application.connections, SETTINGS))
+        opened = OpenedWith(application.connections, SETTINGS)
+        service = Orders(opened, Reading(opened))
         for each in orders:
             assert (await service.cancel(each.order_id, SECONDS_MAX)).status is OrderStatus.CANCELLED
         assert await application.recover() == {each.order_id for each in orders if each.style is Style.CHOREOGRAPHED}

@@ -1,0 +1,39 @@
+"""A product of the catalogue as its shard has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from domain.errors import NotFound
+from domain.money import Amount, Money
+from shards.routing.router import Reads
+from shards.routing.shard_transaction import ShardTransaction
+
+_READ = text("SELECT sku, name, currency, unit_price, version FROM product WHERE sku = :sku")
+
+
+@dataclass(frozen=True, slots=True)
+class ListedProduct:
+    """`version` grows with each change of name."""
+
+    sku: str
+    name: str
+    currency: str
+    unit_price: Amount
+    version: int
+    shard: str
+
+
+async def read_product(reads: Reads, sku: str) -> ListedProduct:
+    """`NotFound` with `unknown_sku`."""
+
+    async def read(tx: ShardTransaction) -> ListedProduct:
+        row = (await tx.execute(_READ, sku=sku)).one_or_none()
+        if row is None:
+            raise NotFound("unknown_sku", f"there is no product {sku}", "sku")
+        price = Money(row.unit_price, row.currency)
+        return ListedProduct(row.sku, row.name, row.currency, price, row.version, tx.route.shard)
+
+    return await reads.read(lambda m: m.of_sku(sku), read)
