@@ -147,9 +147,11 @@ class Database:
             return
         of_connection = connection.sync_connection.info
         if _IS_CHECKED not in of_connection:
-            await assert_is_shard(connection, self._replica_of or self.name, called=self.name)
+            in_recovery = await assert_is_shard(connection, self._replica_of or self.name, called=self.name)
             await connection.rollback()
-            of_connection[_IS_CHECKED] = True
+            # A server that is not promoted yet is checked again: this connection would last through its promotion.
+            if self._replica_of or not in_recovery:
+                of_connection[_IS_CHECKED] = True
 
     def _fault_of_settings(self, error: Exception) -> ShardwiseError | None:
         fault = driver_error(error)

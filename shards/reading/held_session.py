@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from domain.consistency import NO_POINTS, Points, Session, points_of
+from domain.errors import SessionLost
 from domain.histories import UNKNOWN_FORK, Standing
 from shards.reading.facts import Stamp, forks_of
 
@@ -15,7 +16,8 @@ class HeldSession:
     """`before` in its methods is the session as it was when the server was asked: what was returned meanwhile, to other
     tasks, is not covered by the answer.
 
-    Each raises `SessionLost` where the shard's history went another way, and then changes nothing.
+    What a shard has lost stays in the session, and its next read that demands it says so: an outcome that is returned
+    now is one all the same.
     """
 
     session: Session = field(default_factory=Session)
@@ -50,12 +52,16 @@ class HeldSession:
         self.session = Session(wrote, self.session.seen)
 
     def _after_primary(self, shard: str, before: Session, stamp: Stamp, wrote: bool) -> None:
-        asked = before.asked(shard, stamp.lineage)
         new = points_of([(shard, stamp.point)])
+        try:
+            carried, asked = self.session.carried(shard, stamp.lineage), before.asked(shard, stamp.lineage)
+        except SessionLost:
+            self.session = self.session.merged(Session(wrote=new) if wrote else Session(seen=new))
+            return
         # What was unknown lies below this stamp, so that from now on replicas can have it too.
         covered = any(point.is_unknown for point in before.wrote.of(shard))
         raised = Session(
             asked.wrote.merged(new if wrote or covered else NO_POINTS),
             asked.seen.merged(NO_POINTS if wrote else new),
         )
-        self.session = self.session.carried(shard, stamp.lineage).merged(raised)
+        self.session = carried.merged(raised)

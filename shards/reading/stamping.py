@@ -31,8 +31,8 @@ async def stamp(shard: Shard, forks: Iterable[str] = ()) -> Stamp:
 async def stamp_outcome(shards: Iterable[Shard], held: HeldSession) -> None:
     """After an outcome that concerns these shards was read, and before it is returned: asks each primary once.
 
-    Where one does not answer, the outcome counts as unstamped, and only that primary will do for reads of it.
-    `SessionLost` as in `HeldSession`.
+    Where one does not answer, the outcome counts as unstamped, and only that primary will do for reads of it. Raises
+    nothing: the outcome is one whatever becomes of the stamp.
     """
     before = held.session
 
