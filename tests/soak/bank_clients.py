@@ -22,6 +22,7 @@ from domain.errors import Refused, Unreachable
 from domain.sagas import Reason
 from domain.transfers import ProtocolChoice, TransferStatus
 from shardwise.connections import Connections, connected
+from shardwise.reading import Reading
 from shardwise.transfers.sagas import TransferSagas
 from shardwise.transfers.service import Transfers
 from stack.settings import Settings
@@ -97,7 +98,8 @@ class Clients(Background):
             await asyncio.gather(*(self._client(plan) for plan in self._plans))
 
     def _use(self, to: Connections) -> None:
-        self._service = Transfers(OpenedWith(to, self._settings))
+        opened = OpenedWith(to, self._settings)
+        self._service = Transfers(opened, Reading(opened))
         self._sagas = TransferSagas(to.temporal, self._settings)
 
     async def _client(self, plan: Iterator[Wanted]) -> None:

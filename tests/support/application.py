@@ -16,10 +16,12 @@ from shards.audit.sagas.gathering import gather
 from shards.audit.sagas.judgement import judge
 from shards.audit.workflows import Work
 from shards.monitoring.event_lag import events_document
+from shards.reading.shard_reads import ReadSettings, ShardReads
 from shardwise.connections import Connections
 from shardwise.operations.rebuild import ReadModelRebuilds
 from shardwise.operations.recovery import Recovery
 from shardwise.orders.service import Orders
+from shardwise.reading import Reading
 from shardwise.temporal.states import TemporalWorkflowStates
 from shardwise.transfers.service import Transfers
 from stack.embedded.waiting import attempts
@@ -45,7 +47,8 @@ class RunningApplication:
         async def client() -> Client:
             return self.client
 
-        return Connections(self.world.cluster, self.world.router, client)
+        reads = ShardReads(self.world.router, ReadSettings())
+        return Connections(self.world.cluster, self.world.router, reads, client)
 
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
@@ -55,11 +58,15 @@ class RunningApplication:
         async with polling(self.client, cluster, SETTINGS, list(HOSTED)), kept_running(lasting):
             yield
 
+    @property
+    def opened(self) -> OpenedWith:
+        return OpenedWith(self.connections, SETTINGS)
+
     async def place(self, order: Order) -> OrderStatus:
-        return (await Orders(OpenedWith(self.connections, SETTINGS)).place_order(order, SECONDS_MAX)).status
+        return (await Orders(self.opened, Reading(self.opened)).place_order(order, SECONDS_MAX)).status
 
     async def send(self, transfer: Transfer, protocol: ProtocolChoice) -> TransferStatus:
-        return (await Transfers(OpenedWith(self.connections, SETTINGS)).move_as(transfer, protocol, SECONDS_MAX)).status
+        return (await Transfers(self.opened, Reading(self.opened)).move_as(transfer, protocol, SECONDS_MAX)).status
 
     async def alarms(self) -> list[str]:
         return (await events_document(self.world.cluster, 60)).alarms
