@@ -81,5 +81,5 @@ def _raise(descriptor: int, file: Path, session: Session) -> None:
 
 def _first_line(descriptor: int) -> str | None:
     """What comes after it is left of a longer token, if a command was killed between its two calls."""
-    line = os.pread(descriptor, CHARS_MAX + 1, 0).partition(b"\n")[0]
-    return line.decode("ascii", "replace") or None
+    content = os.pread(descriptor, CHARS_MAX + 1, 0)
+    return content.partition(b"\n")[0].decode("ascii", "replace") if content else None
