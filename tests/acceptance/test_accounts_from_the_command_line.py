@@ -33,11 +33,11 @@ def test_an_account_is_opened_once_and_shown(shardwise: Shardwise) -> None:
     }
     assert {name: opened.document[name] for name in expected} == expected
     for again in ((*OPEN, "acc-grace", "--currency", "EUR", *details), ("account", "show", "acc-grace")):
-        assert shardwise.inside(*again).document == opened.document
+        assert shardwise.inside(*again).content == opened.document
     code, message = refused(shardwise, *OPEN, "acc-grace", "--currency", "EUR")
     assert code == "id_conflict"
     assert "acc-grace" in message
-    assert shardwise.inside("account", "show", "acc-grace").document == opened.document
+    assert shardwise.inside("account", "show", "acc-grace").content == opened.document
 
 
 def test_opening_and_importing_are_the_same_thing(shardwise: Shardwise, tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_an_account_is_closed_when_it_is_empty_and_for_ever(shardwise: Shardwise
         assert (closed.exit_code, closed.document["state"]) == (0, "closed")
     for again in (("account", "freeze", "acc-closed"), ("account", "unfreeze", "acc-closed"), opening):
         assert refused(shardwise, *again)[0] == "account_closed"
-    assert shardwise.inside("account", "show", "acc-closed").document == closed.document
+    assert shardwise.inside("account", "show", "acc-closed").content == closed.document
 
 
 def test_the_reason_why_an_account_cannot_be_closed_is_reported(shardwise: Shardwise) -> None:

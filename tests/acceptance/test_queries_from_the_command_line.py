@@ -86,7 +86,7 @@ def filled(installed: Shardwise, databases: Databases) -> Shardwise:
 def document_of(filled: Shardwise, *arguments: str) -> dict[str, Any]:
     answer = filled.inside(*arguments)
     assert answer.exit_code == 0, answer
-    return answer.document
+    return answer.content
 
 
 def refused(answer: Answer, exit_code: int) -> dict[str, Any]:

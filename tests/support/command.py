@@ -45,6 +45,11 @@ class Answer:
         document: dict[str, Any] = json.loads(self.stdout)
         return document
 
+    @property
+    def content(self) -> dict[str, Any]:
+        """The document without `read`: which server served it, and at which point, differs from read to read."""
+        return {name: value for name, value in self.document.items() if name != "read"}
+
 
 @dataclass(frozen=True)
 class Shardwise:
