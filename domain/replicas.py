@@ -12,10 +12,6 @@ from enum import StrEnum
 from domain.wal_positions import end_of_log
 
 WEIGHT_MAX = 100
-# After a primary has started again, the row of its new fork reaches its replicas with the first of our connections to
-# it, which workers make within this time. A replica that is read before would stamp positions of the new fork with the
-# id of the one before, and its session would be taken for lost.
-SETTLE_SECONDS = 3.0
 
 
 def replica_name(shard: str, number: int) -> str:
@@ -39,7 +35,6 @@ class LeftOut(StrEnum):
     NOT_IN_RECOVERY = "not_in_recovery"
     NOT_VISIBLE = "not_visible"
     NOT_STREAMING = "not_streaming"
-    SETTLING = "settling"
     LAG_UNKNOWN = "lag_unknown"
     LAGGING = "lagging"
 
@@ -47,14 +42,12 @@ class LeftOut(StrEnum):
 @dataclass(frozen=True, slots=True)
 class ReplicaState:
     """What a replica says of itself. `streams` None: our role may not see it there. `replayed`: up to which position of
-    its primary's log. `seconds`: how long ago it was up to date, at most; says nothing while it does not stream.
-    `connected_seconds`: for how long it has been connected to its primary."""
+    its primary's log. `seconds`: how long ago it was up to date, at most; says nothing while it does not stream."""
 
     in_recovery: bool
     streams: bool | None
     replayed: int | None
     seconds: float | None
-    connected_seconds: float | None = None
 
 
 def lag_bytes(primary_position: int, replayed: int) -> int:
@@ -71,8 +64,6 @@ def why_left_out(state: ReplicaState, behind: int | None, behind_max: int) -> Le
         return LeftOut.NOT_VISIBLE
     if not state.streams:
         return LeftOut.NOT_STREAMING
-    if state.connected_seconds is not None and state.connected_seconds < SETTLE_SECONDS:
-        return LeftOut.SETTLING
     if behind is None:
         return LeftOut.LAG_UNKNOWN
     return LeftOut.LAGGING if behind > behind_max else None

@@ -23,17 +23,11 @@ STREAMS = """
          THEN (SELECT status = 'streaming' FROM pg_stat_wal_receiver) ELSE false END
 """
 
-# NULL where our role may not see it, or it is not connected.
-CONNECTED_SECONDS = """
-    (SELECT CAST(extract(epoch FROM clock_timestamp() - backend_start) AS double precision)
-     FROM pg_stat_get_activity((SELECT pid FROM pg_stat_wal_receiver)) WHERE backend_type = 'walreceiver')
-"""
-
 # A replica that has replayed all that it received was up to date when its primary last sent anything. Otherwise the
 # transaction that it replayed last is as old as what it shows; at rest that says nothing. `>=` and not `=`: after a
 # start it receives from the beginning of a segment on, which it has replayed already.
 _STATE = text(f"""
-    SELECT pg_is_in_recovery() AS in_recovery, {STREAMS} AS streams, {CONNECTED_SECONDS} AS connected_seconds,
+    SELECT pg_is_in_recovery() AS in_recovery, {STREAMS} AS streams,
            CAST(pg_last_wal_replay_lsn() - '0/0' AS bigint) AS replayed,
            extract(epoch FROM clock_timestamp() - CASE
                WHEN pg_last_wal_replay_lsn() >= pg_last_wal_receive_lsn()
@@ -67,4 +61,4 @@ async def _state(replica: Database) -> ReplicaState:
     async with replica.transaction() as connection:
         row = (await connection.execute(_STATE)).one()
     seconds = float(row.seconds) if row.seconds is not None else None
-    return ReplicaState(row.in_recovery, row.streams, row.replayed, seconds, row.connected_seconds)
+    return ReplicaState(row.in_recovery, row.streams, row.replayed, seconds)

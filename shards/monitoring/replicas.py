@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from domain.documents import Document
 from domain.errors import InvalidInput, NotMigrated, ShardwiseError
-from domain.replicas import SETTLE_SECONDS, LeftOut, ReplicaState, lag_bytes, why_left_out
+from domain.replicas import LeftOut, ReplicaState, lag_bytes, why_left_out
 from shards.connections.cluster import Cluster
 from shards.connections.concurrency import gather_all
 from shards.connections.replica import Replica
@@ -15,7 +15,6 @@ _SENTENCES = {
     LeftOut.NOT_IN_RECOVERY: "it is no replica: it takes writes of its own",
     LeftOut.NOT_VISIBLE: "whether it streams is hidden from our role: GRANT pg_read_all_stats to it, as a superuser",
     LeftOut.NOT_STREAMING: "it does not stream from its primary",
-    LeftOut.SETTLING: f"it has streamed for less than {SETTLE_SECONDS:g} s: its primary may have a new history",
     LeftOut.LAG_UNKNOWN: "its primary does not answer, so how far it is behind is not known",
     LeftOut.LAGGING: "it is further behind than SHARDWISE_REPLICA_LAG_BYTES_MAX allows",
 }

@@ -17,7 +17,7 @@ from domain.histories import Lineage
 from domain.replicas import LeftOut, ReplicaState, lag_bytes, why_left_out
 from domain.serving import PrimaryFacts, ReplicaFacts
 from shards.connections.forks import END_OF_LOG, LINEAGE, held_forks, lineage_of
-from shards.connections.replica_state import CONNECTED_SECONDS, STREAMS
+from shards.connections.replica_state import STREAMS
 
 _XMAX = "CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)"
 _EVENT = "(SELECT CAST(CAST(xid AS text) AS bigint) FROM outbox ORDER BY xid DESC LIMIT 1)"
@@ -25,7 +25,7 @@ _EVENT = "(SELECT CAST(CAST(xid AS text) AS bigint) FROM outbox ORDER BY xid DES
 # `sent` is how far the primary's log was written when it last sent anything: what a replica is behind by is known
 # without asking the primary.
 _OF_REPLICA = text(f"""
-    SELECT pg_is_in_recovery() AS in_recovery, {STREAMS} AS streams, {CONNECTED_SECONDS} AS connected_seconds,
+    SELECT pg_is_in_recovery() AS in_recovery, {STREAMS} AS streams,
            CAST(pg_last_wal_replay_lsn() - '0/0' AS bigint) AS replayed,
            (SELECT CAST(latest_end_lsn - '0/0' AS bigint) FROM pg_stat_wal_receiver) AS sent,
            {LINEAGE} AS forks
@@ -65,7 +65,7 @@ def forks_of(points: Iterable[Point]) -> frozenset[str]:
 
 async def look_at_replica(connection: AsyncConnection, forks: Collection[str], behind_max: int) -> ReplicaLook:
     row = (await connection.execute(_OF_REPLICA, {"forks": held_forks(forks)})).one()
-    state = ReplicaState(row.in_recovery, row.streams, row.replayed, None, row.connected_seconds)
+    state = ReplicaState(row.in_recovery, row.streams, row.replayed, None)
     behind = lag_bytes(row.sent, row.replayed) if row.sent is not None and row.replayed is not None else None
     facts = None
     if row.in_recovery and row.replayed is not None and row.forks is not None:

@@ -12,7 +12,6 @@ import asyncpg
 import pytest
 
 from cli.embedded_stack import UpOptions, bring_up
-from domain import replicas
 from domain.catalogue import Product
 from domain.consistency import Level, Point, Session, points_of
 from domain.errors import InvalidInput, NotAtPoint
@@ -52,12 +51,6 @@ async def stack(settings: Settings) -> AsyncIterator[EmbeddedStack]:
         await app.catalogue.import_products([Product(SKU, "Teapot", Money(2000, "USD"), 5)])
     yield stack
     await stack.stop()
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replicas are read from as soon as they stream."""
-    monkeypatch.setattr(replicas, "SETTLE_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -340,8 +333,6 @@ async def test_a_primary_that_only_starts_again_loses_no_session(
             break
     async with await Shardwise.connect(settings=settings) as later:
         mine = later.within(session)
-        await shown(later, Level.STRONG)
-        await caught_up(stack)
         for level in (Level.READ_YOUR_WRITES, Level.MONOTONIC, Level.STRONG):
             assert (await shown(mine, level))[0] == version
     assert await ask(stack, SHARD, "SELECT count(*) FROM shard_fork") == int(str(forks)) + 1

@@ -16,7 +16,6 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from cli.embedded_stack import UpOptions, bring_up
-from domain import replicas
 from domain.errors import InvalidInput
 from domain.replicas import ReplicaAddress
 from shards.connections import replica_state
@@ -57,7 +56,6 @@ async def running(stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch) -> None
     """All is up, however the test before left it. A replica that cannot stream, or says nothing, is given up soon."""
     monkeypatch.setattr(replica_server, "STREAM_SECONDS", 1.5)
     monkeypatch.setattr(replica_state, "ANSWER_SECONDS", 1.0)
-    monkeypatch.setattr(replicas, "SETTLE_SECONDS", 0.0)
     await up(stack)
 
 

@@ -49,8 +49,6 @@ AWAY = ReplicaDocument(
         (WELL, 101, LeftOut.LAGGING),
         (WELL, None, LeftOut.LAG_UNKNOWN),
         (replace(WELL, streams=False), 0, LeftOut.NOT_STREAMING),
-        (replace(WELL, connected_seconds=2.9), 0, LeftOut.SETTLING),
-        (replace(WELL, connected_seconds=3.0), 0, None),
         (replace(WELL, streams=None), 0, LeftOut.NOT_VISIBLE),
         (replace(WELL, in_recovery=False, streams=False, replayed=None), None, LeftOut.NOT_IN_RECOVERY),
     ],
