@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from enum import StrEnum
 
 from pydantic import BaseModel
@@ -204,8 +202,3 @@ class ContrastDocument(BaseModel):
     @property
     def concurrencies(self) -> list[int]:
         return sorted({each.concurrency for each in self.cells})
-
-
-def percentile(values: Sequence[float], percent: float) -> float:
-    """By nearest rank: always a value that was measured. `values` is not empty."""
-    return sorted(values)[max(math.ceil(len(values) * percent / 100), 1) - 1]

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from itertools import product
 
 from contrast.accounts import CURRENCY, ContrastAccounts
-from contrast.documents import PROTOCOLS, Cell, Place, percentile
+from contrast.documents import PROTOCOLS, Cell, Place
 from domain.errors import ShardwiseError, Unreachable
 from domain.money import Money
+from domain.percentiles import percentile
 from domain.sagas import Reason
 from domain.transfers import Protocol, Transfer, TransferStatus
 from shardwise.temporal.calls import WorkflowFailed

@@ -13,13 +13,14 @@ from itertools import product
 from temporalio.client import Client
 
 from contrast.accounts import CURRENCY, ContrastAccounts
-from contrast.documents import StyleCell, StyleCost, percentile
+from contrast.documents import StyleCell, StyleCost
 from domain.catalogue import Product
 from domain.choreography import REACTIONS, EventKind
 from domain.errors import Refused, ShardwiseError, Unreachable
 from domain.identifiers import contrast_id, order_saga_id
 from domain.money import Money
 from domain.orders import Order, OrderLine, OrderStatus, Style
+from domain.percentiles import percentile
 from domain.shard_map import ShardMap
 from shards.catalogue.imports import import_products
 from shards.routing.router import Router

@@ -27,7 +27,6 @@ from contrast.documents import (
     StyleCell,
     StyleCost,
     Writer,
-    percentile,
 )
 from contrast.facts import COLUMNS, finding, markdown, rows
 from contrast.files import BEGIN, END, write_between_markers
@@ -35,6 +34,7 @@ from contrast.plot import apart, write_plot
 from contrast.probes.sent_statements import Held, Sent, commits, locks_held, round_trips
 from domain.errors import InvalidInput
 from domain.orders import Style
+from domain.percentiles import percentile
 from domain.sagas import Reason
 from domain.transfers import Protocol
 from tests.support.nowhere import lead_nowhere
