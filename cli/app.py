@@ -41,6 +41,7 @@ MODULES = {
     "cli.report": ("report",),
     "cli.order.command": ("order",),
     "cli.transfer": ("transfer",),
+    "cli.reads": ("reads",),
     "cli.contrast": ("contrast",),
     "cli.projection.command": ("projection",),
     "cli.watch.command": ("watch",),

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -43,6 +43,15 @@ class Candidate:
     def __post_init__(self) -> None:
         if not 1 <= self.weight <= WEIGHT_MAX:
             raise ValueError(f"expected a weight from 1 to {WEIGHT_MAX}, got {self.weight}")
+
+
+def fair_shares(balancing: Balancing, weights: Mapping[str, int]) -> Mapping[str, float] | None:
+    """By name what each gets of many reads, where all are there all the time. None for least connections, where it is
+    a matter of who is slow."""
+    if balancing is Balancing.LEAST_CONNECTIONS:
+        return None
+    counted = {name: weight if balancing is Balancing.WEIGHTED else 1 for name, weight in weights.items()}
+    return {name: weight / sum(counted.values()) for name, weight in counted.items()}
 
 
 class _FairTurns:

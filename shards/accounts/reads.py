@@ -19,6 +19,7 @@ _READ = text("""
         CASE state WHEN 'open' THEN posted - held + overdraft ELSE 0 END AS available
     FROM account WHERE id = :id AND kind IN ('customer', 'merchant')
 """)
+_SOME = text("SELECT id FROM account WHERE kind IN ('customer', 'merchant') ORDER BY id LIMIT :limit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,11 @@ async def read_currency(connection: AsyncConnection, account_id: str) -> str | N
     """None for an unknown account."""
     row = (await connection.execute(_READ, {"id": account_id})).one_or_none()
     return str(row.currency) if row is not None else None
+
+
+async def some_accounts(connection: AsyncConnection, limit: int) -> list[str]:
+    """The first of this shard, customers' and merchants'. None where nobody has one."""
+    return list((await connection.execute(_SOME, {"limit": limit})).scalars())
 
 
 def unknown_account(account_id: str) -> NotFound:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import NotFound
 from domain.money import Amount, Money
@@ -12,6 +13,7 @@ from shards.routing.router import Reads
 from shards.routing.shard_transaction import ShardTransaction
 
 _READ = text("SELECT sku, name, currency, unit_price, version FROM product WHERE sku = :sku")
+_SOME = text("SELECT sku FROM product ORDER BY sku LIMIT :limit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +39,8 @@ async def read_product(reads: Reads, sku: str) -> ListedProduct:
         return ListedProduct(row.sku, row.name, row.currency, price, row.version, tx.route.shard)
 
     return await reads.read(lambda m: m.of_sku(sku), read)
+
+
+async def some_skus(connection: AsyncConnection, limit: int) -> list[str]:
+    """The first of this shard. None where it has no products."""
+    return list((await connection.execute(_SOME, {"limit": limit})).scalars())

@@ -1,4 +1,4 @@
-"""Operations: verify, recover, trace, watch, and the read model."""
+"""Operations: verify, recover, trace, watch, the read model, and a bench of reads."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from activities.reactors import ReactorStarter
+from domain.balancing import Balancing
+from domain.choices import choice
+from domain.consistency import Level
 from domain.errors import Refused, ShardwiseError, Unreachable
 from domain.numbers import check_seconds
 from domain.progress import Report, no_report
@@ -18,9 +21,11 @@ from shards.outbox.cursors import REACTORS
 from shards.outbox.parked_events import list_parked
 from shards.projection import switching
 from shards.projection.projector import Projector
+from shards.reading.shard_reads import ReadSettings
 from shards.tables.versions import existing
 from shardwise.connections import Installation
 from shardwise.operations.in_doubt import resolve_in_doubt
+from shardwise.operations.reads_bench import ReadsBenchDocument, ReadsBenchOptions, bench_reads
 from shardwise.operations.rebuild import ReadModelRebuilds
 from shardwise.operations.rebuilt import PlanDocument, RebuildDocument, document_of, plan_of
 from shardwise.operations.recovered import RecoverReport
@@ -112,6 +117,26 @@ class Operations:
         return await events_document(
             self._installation.with_timeouts.cluster, self._installation.settings.lag_alarm_seconds
         )
+
+    async def bench_reads(
+        self,
+        reads: int = 10_000,
+        concurrency: int = 8,
+        consistency: Level | str = Level.EVENTUAL,
+        balancing: Balancing | str | None = None,
+        shard: str | None = None,
+        progress: Report = no_report,
+    ) -> ReadsBenchDocument:
+        """Reads existing products, or accounts where there are none, and says which server answered how many of the
+        reads, and how fast. Changes nothing. `balancing` None: that of the settings. `shard`: only rows of that one.
+
+        `Refused` with `nothing_to_read` if there are no such rows.
+        """
+        options = ReadsBenchOptions(reads, concurrency, choice(Level, consistency, "consistency"), shard)
+        settings = self._installation.settings
+        balanced = settings.balancing if balancing is None else choice(Balancing, balancing, "balancing")
+        how = ReadSettings(balanced, settings.replica_lag_bytes_max, settings.read_wait_seconds)
+        return await bench_reads(self._installation.with_timeouts.router, how, options, progress)
 
     # ── the read model ──────────────────────────────────────────────────────────────────────────────────────
 
