@@ -6,16 +6,18 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 from domain.balancing import Balancer, Balancing, Candidate
 from domain.errors import ShardwiseError
 from domain.replica_fitness import FitReplicas
 from shards.connections.database_errors import DATABASE_ERRORS
 from shards.connections.replica import Replica
-from shards.connections.waiting import within
 from shards.reading.facts import look_at_replica
+
+T = TypeVar("T")
 
 log = logging.getLogger("shardwise.reading")
 
@@ -23,6 +25,8 @@ log = logging.getLogger("shardwise.reading")
 ANSWER_SECONDS = 0.5
 # How often those that were taken out are looked at again, while there are reads.
 LOOK_SECONDS = 0.5
+# Of a shard's replicas: as many connections are opened further after nobody waits for them any more.
+LATE_MAX = 4
 
 
 class Fleet:
@@ -37,6 +41,7 @@ class Fleet:
         self._fit = FitReplicas()
         self._known: set[str] = set()
         self._looks: set[asyncio.Task[None]] = set()
+        self._late: set[asyncio.Task[None]] = set()
         self._looked_at = 0.0
 
     def candidates(self, tried: Collection[str] = ()) -> list[Candidate]:
@@ -75,10 +80,40 @@ class Fleet:
             self._looks.add(look)
             look.add_done_callback(self._looks.discard)
 
+    async def in_time(self, work: Coroutine[Any, Any, T], seconds: float, unused: Callable[[T], Awaitable[None]]) -> T:
+        """`work`'s result, or TimeoutError after `seconds`.
+
+        It may then go on, and `unused` gets what becomes of it: to a replica that is far away, or at a process's busy
+        start, a connection takes longer to open than a read waits for an answer. Given up each time, none would ever
+        be there.
+        """
+        task = asyncio.ensure_future(work)
+        try:
+            finished, _ = await asyncio.wait({task}, timeout=seconds)
+        except asyncio.CancelledError:
+            self._go_on(task, unused)
+            raise
+        if finished:
+            return task.result()
+        self._go_on(task, unused)
+        raise TimeoutError
+
     async def close(self) -> None:
-        for look in list(self._looks):
-            look.cancel()
-        await asyncio.gather(*self._looks, return_exceptions=True)
+        tasks = [*self._looks, *self._late]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _go_on(self, task: asyncio.Task[T], unused: Callable[[T], Awaitable[None]]) -> None:
+        async def end() -> None:
+            with suppress(ShardwiseError, TimeoutError, *DATABASE_ERRORS):
+                await unused(await task)
+
+        if len(self._late) >= LATE_MAX:
+            task.cancel()
+        late = asyncio.get_running_loop().create_task(end())
+        self._late.add(late)
+        late.add_done_callback(self._late.discard)
 
     def _is_in(self, name: str) -> bool:
         return name not in self._known or self._fit.is_in(name)
@@ -86,9 +121,13 @@ class Fleet:
     async def _look(self, replica: Replica) -> None:
         is_well = False
         with suppress(ShardwiseError, TimeoutError, *DATABASE_ERRORS):
-            is_well = await within(self._is_well(replica), ANSWER_SECONDS)
+            is_well = await self.in_time(self._is_well(replica), ANSWER_SECONDS, _ignore)
         self.looked(replica.name, is_well)
 
     async def _is_well(self, replica: Replica) -> bool:
         async with replica.database.autocommit() as connection:
             return (await look_at_replica(connection, (), self.lag_bytes_max)).left_out is None
+
+
+async def _ignore(_: object) -> None:
+    pass

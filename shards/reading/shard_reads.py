@@ -27,7 +27,6 @@ from domain.shard_map import Route, ShardMap
 from shards.connections.database_errors import DATABASE_ERRORS, blames_the_data
 from shards.connections.replica import Replica
 from shards.connections.shard import Shard
-from shards.connections.waiting import within
 from shards.reading import facts
 from shards.reading.fleet import ANSWER_SECONDS, Fleet
 from shards.reading.held_session import HeldSession
@@ -37,6 +36,7 @@ from shards.routing.shard_transaction import ShardTransaction, translating_error
 
 T = TypeVar("T")
 Work = Callable[[ShardTransaction], Awaitable[T]]
+_Opened = tuple[AsyncExitStack, AsyncConnection, facts.ReplicaLook]
 
 log = logging.getLogger("shardwise.reading")
 
@@ -180,7 +180,8 @@ class _Read(Generic[T]):
         """None where it is not to be read from. A replica that fails is left for another one: that is no failure of
         the read."""
         try:
-            stack, connection, look = await within(self._opened(replica, wait_seconds), ANSWER_SECONDS + wait_seconds)
+            opening = self._opened(replica, wait_seconds)
+            stack, connection, look = await self._fleet.in_time(opening, ANSWER_SECONDS + wait_seconds, _put_back)
         except (TimeoutError, ShardwiseError, *DATABASE_ERRORS) as error:
             log.debug("%s is not read from", replica.name, exc_info=error)
             self._fleet.looked(replica.name, False)
@@ -207,9 +208,7 @@ class _Read(Generic[T]):
             log.debug("a read of %s failed", replica.name, exc_info=error)
         return None
 
-    async def _opened(
-        self, replica: Replica, wait_seconds: float
-    ) -> tuple[AsyncExitStack, AsyncConnection, facts.ReplicaLook]:
+    async def _opened(self, replica: Replica, wait_seconds: float) -> _Opened:
         """A connection on which the replica was just seen to be at the point, or not in time."""
         async with AsyncExitStack() as stack:
             connection = await stack.enter_async_context(replica.database.autocommit())
@@ -269,6 +268,10 @@ class _Read(Generic[T]):
 
     def _waited(self) -> float:
         return time.monotonic() - self._lacked_since if self._lacked_since is not None else 0.0
+
+
+async def _put_back(opened: _Opened) -> None:
+    await opened[0].aclose()
 
 
 async def _until(deadline: float) -> AsyncIterator[None]:
