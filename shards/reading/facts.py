@@ -20,7 +20,7 @@ from shards.connections.forks import END_OF_LOG, LINEAGE, held_forks, lineage_of
 from shards.connections.replica_state import STREAMS
 
 _XMAX = "CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)"
-_EVENT = "(SELECT CAST(CAST(xid AS text) AS bigint) FROM outbox ORDER BY xid DESC LIMIT 1)"
+_EVENT = "(SELECT CAST(CAST(xid AS text) AS bigint) FROM outbox ORDER BY outbox.xid DESC LIMIT 1)"
 
 # `sent` is how far the primary's log was written when it last sent anything: what a replica is behind by is known
 # without asking the primary.
