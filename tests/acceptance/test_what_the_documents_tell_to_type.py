@@ -25,7 +25,10 @@ from tests.support.installation import Installation
 
 COMMANDS = ROOT / "docs" / "commands.md"
 # What the programs print that stand among the commands, each run where it stands.
-PRINTED = {"README.md": ["rejected out_of_stock GRINDER: 4 wanted, 3 available"]}
+PRINTED = {
+    "README.md": ["rejected out_of_stock GRINDER: 4 wanted, 3 available"],
+    "docs/consistency.md": ["Teapot, blue", "Teapot, blue"],
+}
 # The order whose trace the README shows.
 TRACED = "A-17"
 # Patterns of whole lines, and what runs them.

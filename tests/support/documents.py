@@ -17,7 +17,7 @@ DOCUMENTS = tuple(
     ROOT / name
     for name in (
         *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"),
-        *("docs/commands.md", "docs/concepts.md", "docs/operating.md", "docs/replicas.md"),
+        *("docs/commands.md", "docs/concepts.md", "docs/operating.md", "docs/replicas.md", "docs/consistency.md"),
         *("docs/contract.md", "docs/contrast.md", "docs/testing.md"),
         *sorted(str(each.relative_to(ROOT)) for each in (ROOT / "docs" / "decisions").glob("*.md")),
     )

@@ -29,7 +29,7 @@ from contrast.documents import (
     Writer,
 )
 from contrast.facts import COLUMNS, finding, markdown, rows
-from contrast.files import BEGIN, END, write_between_markers
+from contrast.files import markers, write_between_markers
 from contrast.plot import apart, write_plot
 from contrast.probes.sent_statements import Held, Sent, commits, locks_held, round_trips
 from domain.errors import InvalidInput
@@ -47,6 +47,7 @@ from cli.main import run
 sys.exit(run(sys.argv[1:]))
 """
 
+BEGIN, END = markers()
 RATES = {Protocol.LOCAL: 50.0, Protocol.SAGA: 40.0, Protocol.TWO_PHASE: 10.0}
 
 
