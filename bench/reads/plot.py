@@ -13,7 +13,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from bench.reads.documents import Cell, ReadsDocument, Variant
 from bench.reads.tables import finding
@@ -85,6 +85,7 @@ def _bars(axes: Axes, document: ReadsDocument, title: str, unit: str, value_of: 
         values = [value_of(document.cell(delay, variant)) for delay in document.delays]
         bars = axes.bar(places, values, WIDTH * 0.9, color=COLOURS[variant])
         axes.bar_label(bars, [_percent(value) for value in values], padding=2, fontsize=7)
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.margins(y=0.12)
     _titled(axes, title, unit)

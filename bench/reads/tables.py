@@ -97,7 +97,7 @@ def _of_the_cache(document: ReadsDocument) -> str:
     reads = sum(document.cell(each, Variant.CACHE).reads for each in document.delays)
     return (
         f"**The session cache lies.** Each device keeps what it wrote for {document.cache_seconds:g} s, and reads that "
-        f"first. Of {reads:,} answers {own} lacked a write of the same user, most of them made on the other device; "
+        f"first. Of {reads:,} answers {own} lacked a write that the same user had made on the other device; "
         f"{hidden} came out of the cache although another user's newer write of that row was acknowledged; {back} were "
         f"older than what the user had been shown. At {delay} ms a read took {cache.p50_ms:.1f} ms (p50), one with "
         f"tokens {tokens.p50_ms:.1f}; a write {cache.write_p50_ms:.1f} and {tokens.write_p50_ms:.1f}."
