@@ -80,8 +80,8 @@ class Client:
         app: Shardwise,
         recorder: Recorder,
         rows: Sequence[Row],
-        chance: random.Random,
-        mix: Mix = Mix(),
+        chance: random.Random | None = None,
+        mix: Mix | None = None,
     ) -> None:
         self.name = name
         self.caller = caller
@@ -89,8 +89,8 @@ class Client:
         self._app = app
         self._recorder = recorder
         self._rows = rows
-        self._chance = chance
-        self._mix = mix
+        self._chance = chance or random.Random(name)
+        self._mix = mix or Mix()
         self._numbers = itertools.count(1)
 
     async def step(self) -> None:

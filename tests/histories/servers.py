@@ -133,6 +133,16 @@ class Servers:
 
             await until(are_caught_up)
 
+    async def caught_up_with(self, shard: str) -> None:
+        """The shard's replicas have replayed everything that is in its log now."""
+        end = await self.ask(shard, "SELECT CAST(pg_current_wal_flush_lsn() AS text)")
+        query = f"SELECT pg_last_wal_replay_lsn() >= '{end}'"
+        for replica in self.record.replicas_of(shard):
+            await until(lambda replica=replica: self._is_true(replica, query))
+
+    async def _is_true(self, server: str, query: str) -> bool:
+        return await self.ask(server, query) is True
+
     async def _is_at_rest(self, shard: str) -> bool:
         return await self.ask(shard, _AT_WORK) == 0
 
