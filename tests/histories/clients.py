@@ -39,11 +39,13 @@ class Row:
 
 @dataclass
 class Caller:
-    """One session, which several clients may use at once. Where it is lost, another one goes on under a new name."""
+    """One session, which several clients may use at once. Where it is lost, another one goes on under a new name.
+    `unstamped`: how many of those `lost` had outcomes of which nobody knows where they lie."""
 
     label: str
     session: Session = field(default_factory=Session)
     lost: int = 0
+    unstamped: int = 0
 
     @property
     def name(self) -> str:
@@ -53,6 +55,7 @@ class Caller:
         # The other clients of this session lose it too, and there is one new session for all.
         if session is self.session:
             self.lost += 1
+            self.unstamped += any(point.is_unknown for _, point in session.held.session.wrote)
             self.session = Session()
 
     def moves(self) -> None:

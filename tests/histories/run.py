@@ -24,6 +24,7 @@ from tests.histories.exports import save
 from tests.histories.planted import PLANTED
 from tests.histories.real_run import Plan, run
 from tests.histories.servers import running
+from tests.histories.strikes import strikes
 
 SAY_EVERY_SECONDS = 5.0
 
@@ -37,7 +38,13 @@ async def main() -> int:
     parser.add_argument("--planted", choices=sorted(PLANTED))
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
-    plan = Plan(chosen.seed, chosen.operations, strikes_min=chosen.strikes_min, delay_ms=chosen.apply_delay_ms)
+    plan = Plan(
+        chosen.seed,
+        chosen.operations,
+        strikes(chosen.seed),
+        chosen.strikes_min,
+        delay_ms=chosen.apply_delay_ms,
+    )
     out = chosen.out or Path(tempfile.mkdtemp(prefix="shardwise-history-"))
     planted = PLANTED[chosen.planted]() if chosen.planted else contextlib.nullcontext()
     print(f"seed {chosen.seed}", file=sys.stderr)

@@ -138,9 +138,9 @@ class Servers:
         end = await self.ask(shard, "SELECT CAST(pg_current_wal_flush_lsn() AS text)")
         query = f"SELECT pg_last_wal_replay_lsn() >= '{end}'"
         for replica in self.record.replicas_of(shard):
-            await until(lambda replica=replica: self._is_true(replica, query))
+            await until(lambda replica=replica: self.is_true(replica, query))
 
-    async def _is_true(self, server: str, query: str) -> bool:
+    async def is_true(self, server: str, query: str) -> bool:
         return await self.ask(server, query) is True
 
     async def _is_at_rest(self, shard: str) -> bool:

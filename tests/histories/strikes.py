@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -42,15 +42,21 @@ class Strike:
     chance: float
 
 
-def strikes(seed: str, kinds: Mapping[str, int] = WEIGHTS) -> Iterator[Strike]:
+def strikes(
+    seed: str,
+    kinds: Mapping[str, int] = WEIGHTS,
+    pause_seconds: tuple[float, float] = PAUSE_SECONDS,
+    down_seconds: tuple[float, float] = DOWN_SECONDS,
+    long_share: float = LONG_SHARE,
+) -> Iterator[Strike]:
     """Without end; the first ones are one of each kind."""
     draws = random.Random(f"{seed}-strikes")
     each_kind = list(kinds)
     draws.shuffle(each_kind)
     while True:
         kind = each_kind.pop() if each_kind else draws.choices(list(kinds), list(kinds.values()))[0]
-        down = LONG_SECONDS if draws.random() < LONG_SHARE else draws.uniform(*DOWN_SECONDS)
-        yield Strike(kind, draws.uniform(*PAUSE_SECONDS), down, draws.random())
+        down = LONG_SECONDS if draws.random() < long_share else draws.uniform(*down_seconds)
+        yield Strike(kind, draws.uniform(*pause_seconds), down, draws.random())
 
 
 class Striking:
@@ -61,10 +67,12 @@ class Striking:
         self.count = 0
         self._servers = servers
 
-    async def until(self, over: asyncio.Event, drawn: Iterator[Strike]) -> None:
+    async def until(self, over: asyncio.Event, drawn: Iterable[Strike]) -> None:
         """One after the other; ends between two of them, with all healed."""
-        while not over.is_set():
-            await self.carry_out(next(drawn))
+        for strike in drawn:
+            if over.is_set():
+                return
+            await self.carry_out(strike)
             self.count += 1
 
     async def carry_out(self, strike: Strike) -> None:
