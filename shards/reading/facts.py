@@ -21,6 +21,8 @@ from shards.connections.replica_state import STREAMS
 
 _XMAX = "CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)"
 _EVENT = "(SELECT CAST(CAST(xid AS text) AS bigint) FROM outbox ORDER BY outbox.xid DESC LIMIT 1)"
+# A process of its own for each connection to a primary: another one, and the primary may have started again.
+_RECEIVER = "(SELECT pid FROM pg_stat_wal_receiver)"
 
 # `sent` is how far the primary's log was written when it last sent anything: what a replica is behind by is known
 # without asking the primary.
@@ -28,11 +30,11 @@ _OF_REPLICA = text(f"""
     SELECT pg_is_in_recovery() AS in_recovery, {STREAMS} AS streams,
            CAST(pg_last_wal_replay_lsn() - '0/0' AS bigint) AS replayed,
            (SELECT CAST(latest_end_lsn - '0/0' AS bigint) FROM pg_stat_wal_receiver) AS sent,
-           {LINEAGE} AS forks
+           {_RECEIVER} AS receiver, {LINEAGE} AS forks
 """)
 _STAMP_REPLICA = text(f"""
     SELECT CAST(pg_last_wal_replay_lsn() - '0/0' AS bigint) AS lsn, {_XMAX} AS xmax, {_EVENT} AS event,
-           {LINEAGE} AS forks
+           {_RECEIVER} AS receiver, {LINEAGE} AS forks
 """)
 _OF_PRIMARY = text(f"""
     SELECT (SELECT array_agg(xid) FROM (
@@ -45,18 +47,22 @@ _STAMP_PRIMARY = text(f"SELECT {END_OF_LOG} AS lsn, {_EVENT} AS event, {LINEAGE}
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """Where a server stood. `point`: at or above all that could be read there until then."""
+    """Where a server stood. `point`: at or above all that could be read there until then. `receiver`: of a replica, as
+    in `ReplicaLook`."""
 
     point: Point
     lineage: Lineage
+    receiver: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaLook:
-    """`facts` is None where it is no replica. `left_out`: why it is not fit, None if it is."""
+    """`facts` is None where it is no replica. `left_out`: why it is not fit, None if it is. `receiver`: which of its
+    processes receives the primary's log, None if none does."""
 
     facts: ReplicaFacts | None
     left_out: LeftOut | None
+    receiver: int | None = None
 
 
 def forks_of(points: Iterable[Point]) -> frozenset[str]:
@@ -70,13 +76,14 @@ async def look_at_replica(connection: AsyncConnection, forks: Collection[str], b
     facts = None
     if row.in_recovery and row.replayed is not None and row.forks is not None:
         facts = ReplicaFacts(lineage_of(row.forks), row.replayed)
-    return ReplicaLook(facts, why_left_out(state, behind, behind_max))
+    return ReplicaLook(facts, why_left_out(state, behind, behind_max), row.receiver)
 
 
 async def stamp_replica(connection: AsyncConnection, forks: Collection[str]) -> Stamp:
     row = (await connection.execute(_STAMP_REPLICA, {"forks": held_forks(forks)})).one()
     lineage = lineage_of(row.forks)
-    return Stamp(Point(lineage.current, lsn=row.lsn, xmax=row.xmax, event=row.event or 0), lineage)
+    point = Point(lineage.current, lsn=row.lsn, xmax=row.xmax, event=row.event or 0)
+    return Stamp(point, lineage, row.receiver)
 
 
 async def look_at_primary(connection: AsyncConnection, points: Collection[Point]) -> PrimaryFacts:

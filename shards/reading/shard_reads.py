@@ -22,12 +22,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.balancing import Balancing
 from domain.consistency import Level, Point, Points, Session, demanded, points_of
 from domain.errors import Busy, NotAtPoint, SessionLost, ShardwiseError, Unreachable
-from domain.serving import Verdict, of_primary, of_replica
+from domain.serving import Lack, Missing, Verdict, of_primary, of_replica
 from domain.shard_map import Route, ShardMap
 from shards.connections.database_errors import DATABASE_ERRORS, blames_the_data
 from shards.connections.replica import Replica
 from shards.connections.shard import Shard
-from shards.reading import facts
+from shards.connections.waiting import within
+from shards.reading import facts, stamping
 from shards.reading.fleet import ANSWER_SECONDS, Fleet
 from shards.reading.held_session import HeldSession
 from shards.reading.served import Served, is_recording, record
@@ -66,6 +67,9 @@ class _NotYet:
     replica: Replica
     replayed: int
     verdict: Verdict
+
+
+_FORK_UNKNOWN = Verdict((Missing(Lack.HISTORY, "does not know yet which history it is of"),))
 
 
 class ShardReads:
@@ -193,12 +197,14 @@ class _Read(Generic[T]):
                 if look.facts is None or (fit_only and not is_fit):
                     return None
                 verdict = of_replica(self._points, look.facts)
+                if verdict.is_good and not await self._knows_its_fork(replica, look):
+                    verdict = _FORK_UNKNOWN
                 if verdict.is_lost:
                     raise SessionLost(self._shard.name)
                 if not verdict.is_good:
                     self._missing[replica.name] = f"{replica.name} {verdict.why}"
                     return _NotYet(replica, look.facts.replayed, verdict)
-                return await self._read_replica(replica, connection, is_fit)
+                return await self._read_replica(replica, connection, look, is_fit)
         except (Unreachable, Busy):
             self._fleet.looked(replica.name, False)
         except DATABASE_ERRORS as error:
@@ -220,12 +226,43 @@ class _Read(Generic[T]):
             opened = stack.pop_all()
         return opened, connection, look
 
-    async def _read_replica(self, replica: Replica, connection: AsyncConnection, is_fit: bool) -> _Answer[T]:
+    async def _knows_its_fork(self, replica: Replica, look: facts.ReplicaLook) -> bool:
+        """False where the replica replays what its primary writes since a start, and not yet the row of the fork that
+        begins there: its positions are then not of the fork that it names.
+
+        The primary is asked once for each connection between the two; being asked makes it write the row. Where it does
+        not answer nobody knows, and a replica that is cut off from no one but us goes on serving.
+        """
+        is_compared = bool(self._points) or self._is_stamped
+        if look.facts is None or not is_compared or self._fleet.is_vouched_for(replica.name, look.receiver):
+            return True
+        try:
+            found = await within(self._stamp_primary(), ANSWER_SECONDS)
+        except (TimeoutError, ShardwiseError, *DATABASE_ERRORS) as error:
+            log.debug("%s is read from, though nobody vouches for it", replica.name, exc_info=error)
+            return True
+        if found.lineage.current != look.facts.lineage.current:
+            return False
+        self._fleet.vouch_for(replica.name, look.receiver)
+        return True
+
+    async def _stamp_primary(self) -> facts.Stamp:
+        try:
+            return await stamping.stamp(self._shard)
+        except Unreachable:
+            # A start of the primary has ended our connections, which the first to use one finds out.
+            return await stamping.stamp(self._shard)
+
+    async def _read_replica(
+        self, replica: Replica, connection: AsyncConnection, look: facts.ReplicaLook, is_fit: bool
+    ) -> _Answer[T] | None:
         waited = self._waited()
         result = await self._work(ShardTransaction(connection, self._route))
         points = Points()
-        if self._held is not None or is_recording():
+        if self._is_stamped:
             stamp = await facts.stamp_replica(connection, self._forks())
+            if stamp.receiver not in (None, look.receiver):
+                return None  # Meanwhile its primary may have begun a fork.
             points = points_of([(self._shard.name, stamp.point)])
             if self._held is not None:
                 self._held.saw_replica(self._shard.name, stamp)
@@ -238,7 +275,7 @@ class _Read(Generic[T]):
             before = self._held.session if self._held is not None else Session()
             result = await self._work(ShardTransaction(connection, self._route))
             points = Points()
-            if self._held is not None or is_recording():
+            if self._is_stamped:
                 stamp = await facts.stamp_primary(connection, self._forks())
                 points = points_of([(self._shard.name, stamp.point)])
                 if self._held is not None:
@@ -256,6 +293,10 @@ class _Read(Generic[T]):
                 return
         # A two-phase commit in doubt can hold this up for as long as it stays so.
         raise NotAtPoint([*self._missing.values(), f"{self._shard.name} {verdict.why}"])
+
+    @property
+    def _is_stamped(self) -> bool:
+        return self._held is not None or is_recording()
 
     def _forks(self) -> frozenset[str]:
         held = self._held.forks(self._shard.name) if self._held is not None else frozenset()
