@@ -74,6 +74,10 @@ class Fleet:
         was received before."""
         return receiver is None or self._vouched.get(name) == receiver
 
+    def has_vouched_for(self, name: str) -> bool:
+        """For what it received, now or before."""
+        return name in self._vouched
+
     def vouch_for(self, name: str, receiver: int | None) -> None:
         if receiver is not None:
             self._vouched[name] = receiver

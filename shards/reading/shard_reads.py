@@ -231,7 +231,8 @@ class _Read(Generic[T]):
         begins there: its positions are then not of the fork that it names.
 
         The primary is asked once for each connection between the two; being asked makes it write the row. Where it does
-        not answer nobody knows, and a replica that is cut off from no one but us goes on serving.
+        not answer, a replica that has connected anew since we last knew is not read from. One of which we never knew
+        anything is: a process that begins while the primary is cut off from it can read.
         """
         is_compared = bool(self._points) or self._is_stamped
         if look.facts is None or not is_compared or self._fleet.is_vouched_for(replica.name, look.receiver):
@@ -239,8 +240,8 @@ class _Read(Generic[T]):
         try:
             found = await within(self._stamp_primary(), ANSWER_SECONDS)
         except (TimeoutError, ShardwiseError, *DATABASE_ERRORS) as error:
-            log.debug("%s is read from, though nobody vouches for it", replica.name, exc_info=error)
-            return True
+            log.debug("nobody vouches for %s", replica.name, exc_info=error)
+            return not self._fleet.has_vouched_for(replica.name)
         if found.lineage.current != look.facts.lineage.current:
             return False
         self._fleet.vouch_for(replica.name, look.receiver)
