@@ -12,7 +12,7 @@ import asyncpg
 import psutil  # type: ignore[import-untyped]
 
 from cli.embedded_stack import UpOptions, bring_up
-from domain.errors import ShardwiseError
+from domain.errors import Busy, ShardwiseError, Unreachable
 from shards.connections.cluster import Cluster
 from shards.monitoring.replicas import replica_documents
 from shards.outbox.lag import lag_of
@@ -188,6 +188,6 @@ async def until(holds: Callable[[], Awaitable[bool]], seconds: float = SECONDS_M
         try:
             if await holds():
                 return
-        except (ShardwiseError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (Unreachable, Busy, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             failure = error
     raise AssertionError(f"it did not come to that within {seconds} s") from failure

@@ -8,6 +8,7 @@ from itertools import islice
 import pytest
 
 from domain.errors import SessionLost
+from shards.reading.served import recording
 from shardwise import Shardwise
 from shardwise.sessions import Session
 from tests.histories.clients import Caller, Client, new_rows
@@ -18,7 +19,7 @@ from tests.histories.promotion import Promotion
 from tests.histories.real_run import Plan, run
 from tests.histories.recorder import Recorder
 from tests.histories.scans import Fault, scan
-from tests.histories.servers import Servers, running
+from tests.histories.servers import Servers, running, until
 from tests.histories.strikes import strikes
 from tests.support.installation import Installation
 
@@ -38,10 +39,29 @@ async def test_while_servers_are_killed_and_frozen_every_promise_is_kept(servers
     kinds = {"kill primary": 1, "freeze replica": 1}
     drawn = strikes("short", kinds, pause_seconds=(0.2, 0.5), down_seconds=(0.3, 0.6), long_share=0)
     report = await run(servers, Plan("short", 400, islice(drawn, len(kinds)), len(kinds), clients=6, rows=3))
-    assert report.is_right, report
+    assert report.is_right, str(report)
     assert report.strikes == kinds
     assert {each.server for each in report.history.operations if each.is_ok} >= {SHARD, "read_model", *servers.replicas}
     assert {each.level for each in report.history.operations if each.is_ok} >= set(Level)
+
+
+async def test_what_a_replica_showed_before_anybody_was_connected_to_a_restarted_primary_is_not_lost(
+    servers: Servers,
+) -> None:
+    async with await Shardwise.connect(settings=servers.settings) as app:
+        [row] = await new_rows(app, Recorder(), "RESTARTED", 1)
+        servers.kill(SHARD)
+        await servers.up()
+        first = Session()
+        await until(lambda: _shows(app, first, row.sku, Level.EVENTUAL, by=f"{SHARD}-replica-"))
+        await until(lambda: _shows(app, Session(), row.sku, Level.STRONG, by=SHARD))
+        await until(lambda: _shows(app, first, row.sku, Level.MONOTONIC, by=SHARD))
+
+
+async def _shows(app: Shardwise, session: Session | None, sku: str, level: Level, by: str) -> bool:
+    with recording() as served:
+        await (app.within(session) if session else app).catalogue.product(sku, consistency=level.value)
+    return served[-1].is_fit and served[-1].server.startswith(by)
 
 
 @pytest.mark.parametrize(
@@ -87,26 +107,23 @@ async def test_a_write_that_a_promotion_lost_is_never_silently_missing(servers: 
     await promotion.fail_over()
 
     first, second = promotion.replicas
+    replica = f"{SHARD}-replica-1"
     async with (
-        await Shardwise.connect(settings=promotion.settings(first)) as promoted,
+        await Shardwise.connect(settings=promotion.settings(first, second)) as app,
+        await Shardwise.connect(settings=promotion.settings(first)) as without_replica,
         await Shardwise.connect(settings=promotion.settings(SHARD, second)) as without_primary,
     ):
-        # Its first connection begins the fork.
-        assert (await promoted.catalogue.product(row.sku, consistency="strong")).version == 1
-        await _is_refused(promoted, row.sku, token)
+        # None of us was connected to the new primary yet: no row says that its fork has begun.
         await promotion.pass_by(point.lsn, max(point.event, point.xmax))
-        await _is_refused(promoted, row.sku, token)
-        await _is_refused(without_primary, row.sku, token)
-        # Without the check the lost write is silently missing, although all numbers are above the token's.
-        for app in (promoted, without_primary):
+        await until(lambda: _shows(app, None, row.sku, Level.EVENTUAL, by=replica))
+        for each in (app, without_replica, without_primary):
+            with pytest.raises(SessionLost):
+                await each.within(Session(token)).catalogue.product(row.sku, consistency="read-your-writes")
+        # Without the forks the lost write is silently missing: all numbers are above the token's.
+        for each in (without_replica, without_primary):
             caller.session = Session(token)
             with forks_ignored():
-                assert await Client("client", caller, app, recorder, [row]).read(row, Level.READ_YOUR_WRITES)
+                assert await Client("client", caller, each, recorder, [row]).read(row, Level.READ_YOUR_WRITES)
     violations = scan(recorder.history())
     assert [each.fault for each in violations] == [Fault.OWN_WRITE_MISSED] * 2
-    assert [each.operation.server for each in violations] == [SHARD, f"{SHARD}-replica-1"]
-
-
-async def _is_refused(app: Shardwise, sku: str, token: str) -> None:
-    with pytest.raises(SessionLost):
-        await app.within(Session(token)).catalogue.product(sku, consistency=Level.READ_YOUR_WRITES.value)
+    assert [each.operation.server for each in violations] == [SHARD, replica]
