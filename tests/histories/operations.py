@@ -44,7 +44,7 @@ class Operation:
 
     `key` names the row on every server (`product/SKU-1`); `shard` is the one that owned it. `version` is what a read
     returned or a write made of the row: there if and only if the outcome is `ok`, `NO_ROW` where a read found none.
-    `level` is there for reads. `server` answered: `shard-1`, `shard-1/replica-2`, `read-model`. Tokens are opaque, and
+    `level` is there for reads. `server` answered: `shard-1`, `shard-1-replica-2`, `read_model`. Tokens are opaque, and
     kept so that a person can follow a violation. `returned` is None where a client never heard again.
     """
 

@@ -87,7 +87,7 @@ async def run(
     servers: Servers,
     plan: Plan,
     say: Callable[[str], None] = lambda _: None,
-    is_enough: Callable[[History], bool] = lambda _: False,
+    is_enough: Callable[[History], bool] | None = None,
 ) -> Report:
     """`is_enough` is asked now and then, and ends the clients' work before its time."""
     recorder, striking = Recorder(), Striking(servers)
@@ -108,10 +108,9 @@ async def run(
         async def watch() -> None:
             while not over.is_set():
                 await asyncio.sleep(WATCH_SECONDS)
-                history = recorder.history()
-                say(f"{len(history)} operations, {striking.count} strikes")
-                is_done = len(history) >= plan.operations and striking.count >= plan.strikes_min
-                if is_done or is_enough(history):
+                say(f"{len(recorder)} operations, {striking.count} strikes")
+                is_done = len(recorder) >= plan.operations and striking.count >= plan.strikes_min
+                if is_done or (is_enough is not None and is_enough(recorder.history())):
                     over.set()
 
         async with asyncio.TaskGroup() as group:

@@ -113,6 +113,10 @@ class Recorder:
         self._last = 0
         self._at_rest_from: int | None = None
 
+    def __len__(self) -> int:
+        """How many operations were invoked so far."""
+        return len(self._calls)
+
     def now(self) -> int:
         """Nanoseconds of the monotonic clock, and no moment twice: what follows in this process is later."""
         self._last = max(time.monotonic_ns(), self._last + 1)
