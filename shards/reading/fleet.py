@@ -40,7 +40,6 @@ class Fleet:
         self._balancer = Balancer(balancing, random.randrange(2**32))
         self._fit = FitReplicas()
         self._known: set[str] = set()
-        self._vouched: dict[str, int] = {}
         self._looks: set[asyncio.Task[None]] = set()
         self._late: set[asyncio.Task[None]] = set()
         self._looked_at = 0.0
@@ -68,19 +67,6 @@ class Fleet:
         if name in self._known and was_in != is_in:
             log.info("%s is %s", name, "let back in" if is_in else "left out of reads")
         self._known.add(name)
-
-    def is_vouched_for(self, name: str, receiver: int | None) -> bool:
-        """Whether what this process receives is of a fork that the replica knows. Where nothing is received, it is what
-        was received before."""
-        return receiver is None or self._vouched.get(name) == receiver
-
-    def has_vouched_for(self, name: str) -> bool:
-        """For what it received, now or before."""
-        return name in self._vouched
-
-    def vouch_for(self, name: str, receiver: int | None) -> None:
-        if receiver is not None:
-            self._vouched[name] = receiver
 
     def look_at_left_out(self) -> None:
         """Begins to look at those that are out, unless that was a moment ago. Returns at once."""

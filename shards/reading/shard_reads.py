@@ -27,11 +27,11 @@ from domain.shard_map import Route, ShardMap
 from shards.connections.database_errors import DATABASE_ERRORS, blames_the_data
 from shards.connections.replica import Replica
 from shards.connections.shard import Shard
-from shards.connections.waiting import within
-from shards.reading import facts, stamping
+from shards.reading import facts
 from shards.reading.fleet import ANSWER_SECONDS, Fleet
 from shards.reading.held_session import HeldSession
 from shards.reading.served import Served, is_recording, record
+from shards.reading.vouching import Vouching
 from shards.routing.router import Router
 from shards.routing.shard_transaction import ShardTransaction, translating_errors
 
@@ -80,6 +80,7 @@ class ShardReads:
         self._router = router
         self._settings = settings
         self._fleets: dict[str, Fleet] = {}
+        self._vouchings: dict[str, Vouching] = {}
 
     async def map(self) -> ShardMap:
         return await self._router.map()
@@ -96,7 +97,8 @@ class ShardReads:
         shard = self._router.cluster.shards[route.shard]
         session = held.session if held is not None else Session()
         points = demanded(level, session).of(shard.name)
-        read = _Read(shard, route, work, level, points, held, self._fleet(shard), self._settings.wait_seconds)
+        fleet, vouching = self._fleet(shard), self._vouching(shard)
+        read = _Read(shard, route, work, level, points, held, fleet, vouching, self._settings.wait_seconds)
         with translating_errors(shard.name):
             answer = await read.answer()
         record(answer.served)
@@ -111,6 +113,11 @@ class ShardReads:
             self._fleets[shard.name] = Fleet(shard.replicas, chosen.balancing, chosen.lag_bytes_max)
         return self._fleets[shard.name]
 
+    def _vouching(self, shard: Shard) -> Vouching:
+        if shard.name not in self._vouchings:
+            self._vouchings[shard.name] = Vouching(shard)
+        return self._vouchings[shard.name]
+
 
 class _Read(Generic[T]):
     def __init__(
@@ -122,6 +129,7 @@ class _Read(Generic[T]):
         points: tuple[Point, ...],
         held: HeldSession | None,
         fleet: Fleet,
+        vouching: Vouching,
         wait_seconds: float,
     ) -> None:
         self._shard = shard
@@ -131,6 +139,7 @@ class _Read(Generic[T]):
         self._points = points
         self._held = held
         self._fleet = fleet
+        self._vouching = vouching
         self._wait_seconds = wait_seconds
         self._lacked_since: float | None = None
         self._missing: dict[str, str] = {}
@@ -227,32 +236,9 @@ class _Read(Generic[T]):
         return opened, connection, look
 
     async def _knows_its_fork(self, replica: Replica, look: facts.ReplicaLook) -> bool:
-        """False where the replica replays what its primary writes since a start, and not yet the row of the fork that
-        begins there: its positions are then not of the fork that it names.
-
-        The primary is asked once for each connection between the two; being asked makes it write the row. Where it does
-        not answer, a replica that has connected anew since we last knew is not read from. One of which we never knew
-        anything is: a process that begins while the primary is cut off from it can read.
-        """
-        is_compared = bool(self._points) or self._is_stamped
-        if look.facts is None or not is_compared or self._fleet.is_vouched_for(replica.name, look.receiver):
-            return True
-        try:
-            found = await within(self._stamp_primary(), ANSWER_SECONDS)
-        except (TimeoutError, ShardwiseError, *DATABASE_ERRORS) as error:
-            log.debug("nobody vouches for %s", replica.name, exc_info=error)
-            return not self._fleet.has_vouched_for(replica.name)
-        if found.lineage.current != look.facts.lineage.current:
-            return False
-        self._fleet.vouch_for(replica.name, look.receiver)
-        return True
-
-    async def _stamp_primary(self) -> facts.Stamp:
-        try:
-            return await stamping.stamp(self._shard)
-        except Unreachable:
-            # A start of the primary has ended our connections, which the first to use one finds out.
-            return await stamping.stamp(self._shard)
+        """True also where no position is compared, and none is kept."""
+        is_compared = bool(self._points) or self._held is not None
+        return not is_compared or await self._vouching.knows_its_fork(replica.name, look)
 
     async def _read_replica(
         self, replica: Replica, connection: AsyncConnection, look: facts.ReplicaLook, is_fit: bool

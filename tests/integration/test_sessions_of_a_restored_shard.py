@@ -65,6 +65,7 @@ async def test_what_was_lost_is_said_and_what_was_not_is_read(
     # The new history uses the same positions and transaction ids again, and passes what the session was told.
     while (now := await stamp(world.cluster.shards[SHARD])).point.lsn <= told.lsn or now.point.event <= told.event:
         await world.customer(shard=SHARD)
+        await world.as_owner(SHARD, "SELECT pg_switch_wal()")
     async with world.cluster.primaries[SHARD].autocommit() as connection:
         assert (await look_at_primary(connection, [told])).snapshot_xmax > told.event
     with pytest.raises(SessionLost, match=f"{SHARD} was restored or promoted"):
