@@ -19,15 +19,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.histories import Fork, Lineage
 
+# A record of 120 bytes; where it does not fit on its page of 8 KiB, the next page's header comes in between.
+_END_OF_CHECKPOINT = """
+    checkpoint_lsn - '0/0' + 120 + CASE WHEN (checkpoint_lsn - '0/0') % 8192 > 8192 - 120 THEN 24 ELSE 0 END
+"""
+
 # Where the server's log ended when it started. After a recovery, and after a promotion, Postgres remembers it. After a
-# clean shutdown that is the last checkpoint, unless there was another one since: only one of a shutdown has no log
-# between its two positions. Where nobody knows, it is where the fork before began: sessions above that are lost, which
-# is safe.
-_BEGIN = text("""
+# clean shutdown that is the end of the last checkpoint's record, which replicas have replayed too, unless there was
+# another one since: only one of a shutdown has no log between its two positions. Where nobody knows, it is where the
+# fork before began: sessions above that are lost, which is safe.
+_BEGIN = text(f"""
     INSERT INTO shard_fork (id, began, started_at)
     SELECT gen_random_uuid(),
            CASE WHEN pg_last_wal_replay_lsn() IS NOT NULL THEN pg_last_wal_replay_lsn() - '0/0'
-                WHEN redo_lsn = checkpoint_lsn THEN checkpoint_lsn - '0/0'
+                WHEN redo_lsn = checkpoint_lsn THEN {_END_OF_CHECKPOINT}
                 ELSE coalesce((SELECT max(began) FROM shard_fork), 0) END,
            pg_postmaster_start_time()
     FROM pg_control_checkpoint() ON CONFLICT (started_at) DO NOTHING

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -69,6 +70,15 @@ class Servers:
         for process in self._family(part):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+
+    async def end(self, server: str) -> None:
+        """In peace: replicas have got all of it."""
+
+        async def is_gone() -> bool:
+            return not self._family(server)
+
+        self._family(server)[0].send_signal(signal.SIGINT)
+        await until(is_gone)
 
     @contextmanager
     def frozen(self, part: str) -> Iterator[None]:

@@ -52,10 +52,24 @@ async def test_what_a_replica_showed_before_anybody_was_connected_to_a_restarted
         [row] = await new_rows(app, Recorder(), "RESTARTED", 1)
         servers.kill(SHARD)
         await servers.up()
-        first = Session()
-        await until(lambda: _shows(app, first, row.sku, Level.EVENTUAL, by=f"{SHARD}-replica-"))
+        session = Session()
+        await until(lambda: _shows(app, session, row.sku, Level.EVENTUAL, by=f"{SHARD}-replica-"))
         await until(lambda: _shows(app, Session(), row.sku, Level.STRONG, by=SHARD))
-        await until(lambda: _shows(app, first, row.sku, Level.MONOTONIC, by=SHARD))
+        await until(lambda: _shows(app, session, row.sku, Level.MONOTONIC, by=SHARD))
+
+
+async def test_what_a_replica_showed_after_a_clean_end_of_its_primary_is_not_lost(servers: Servers) -> None:
+    async with await Shardwise.connect(settings=servers.settings) as app:
+        [row] = await new_rows(app, Recorder(), "ENDED", 1)
+        await servers.caught_up_with(SHARD)
+        await servers.end(SHARD)
+        session = Session()
+        with recording() as served:
+            await app.within(session).catalogue.product(row.sku, consistency="eventual")
+        assert served[-1].server in servers.replicas
+        await servers.up()
+        await until(lambda: _shows(app, Session(), row.sku, Level.STRONG, by=SHARD))
+        await until(lambda: _shows(app, session, row.sku, Level.MONOTONIC, by=SHARD))
 
 
 async def _shows(app: Shardwise, session: Session | None, sku: str, level: Level, by: str) -> bool:
