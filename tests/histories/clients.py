@@ -46,6 +46,7 @@ class Caller:
     session: Session = field(default_factory=Session)
     lost: int = 0
     unstamped: int = 0
+    in_use: int = 0
 
     @property
     def name(self) -> str:
@@ -59,8 +60,9 @@ class Caller:
             self.session = Session()
 
     def moves(self) -> None:
-        """To another process, as its token."""
-        self.session = Session(self.session.token)
+        """To another process, as its token; not while a client waits for an answer, which the token would lack."""
+        if not self.in_use:
+            self.session = Session(self.session.token)
 
 
 @dataclass(frozen=True)
@@ -101,12 +103,16 @@ class Client:
         row, level = self._chance.choice(self._rows), self._chance.choice(self._mix.levels)
         if self._chance.random() < self._mix.moves:
             self.caller.moves()
-        if drawn < self._mix.writes:
-            is_ok = await self.write(row)
-        elif drawn < self._mix.writes + self._mix.lists:
-            is_ok = await self.read_list(level)
-        else:
-            is_ok = await self.read(row, level)
+        self.caller.in_use += 1
+        try:
+            if drawn < self._mix.writes:
+                is_ok = await self.write(row)
+            elif drawn < self._mix.writes + self._mix.lists:
+                is_ok = await self.read_list(level)
+            else:
+                is_ok = await self.read(row, level)
+        finally:
+            self.caller.in_use -= 1
         if not is_ok:
             await asyncio.sleep(PAUSE_AFTER_FAILURE_SECONDS)
 
