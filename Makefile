@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # More than there are cores, since most tests mostly wait.
 SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
-QUICK := tests/unit tests/workflow tests/histories $(addprefix tests/integration/test_,$(addsuffix .py, \
+QUICK := tests/unit tests/workflow $(addprefix tests/histories/test_,exports.py recorder.py scans.py) $(addprefix tests/integration/test_,$(addsuffix .py, \
 	account_states barrier order_rows saga_rows stock_rows transfer_batches outbox projection in_doubt))
 
 .DEFAULT_GOAL := help
@@ -92,6 +92,14 @@ soak: $(STAMP) ## orders while parts are killed, then in peace: make soak MINUTE
 .PHONY: bank
 bank: $(STAMP) ## transfers while parts are killed, every cent accounted for: make bank [SECONDS=60] [SEED=N] [RUNS=5]
 	@$(BIN)/python -m tests.soak.bank_run --seconds $(or $(SECONDS),60) --runs $(or $(RUNS),5) $(if $(SEED),--seed $(SEED))
+
+.PHONY: histories
+histories: $(STAMP) ## what clients were told while servers are killed and frozen, checked: make histories [OPERATIONS=10000] [SEED=N]
+	@$(BIN)/python -m tests.histories.run --operations $(or $(OPERATIONS),10000) $(if $(SEED),--seed $(SEED)) $(HISTORIES_ARGS)
+
+.PHONY: replicas-away
+replicas-away: $(STAMP) ## a replica frozen for minutes, then cloned anew, under load; and every commit at rest read back from one
+	@$(BIN)/python -m tests.soak.replicas_away
 
 .PHONY: outage
 outage: $(STAMP) ## one shard away for a minute: what the others' orders notice of it, and when all are final again

@@ -5,7 +5,8 @@ A command is one file, `cli/<command>.py`, or a folder with `command.py` if it n
 1. Write the file with `register(app)`, which adds the command, or a group of commands, to the typer app.
 2. The command is a function. Its docstring is the help text; options that several commands have are in
    `cli.terminal.options` and `cli.terminal.paging`.
-3. It gets what it needs by `call_app(data_dir, lambda app: app.<service>.<method>(...))`, and prints one document by
+3. It gets what it needs by `call_app(data_dir, lambda app: app.<service>.<method>(...))`, or by `read_app` if it reads
+   at a level, and prints one document by
    `output().result(document, text_for_a_person)`. Do not declare `--json`: every command has it.
 4. It returns its exit code, or None for 0. For an error it raises `domain.errors.ShardwiseError`, which has a code:
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
@@ -26,16 +26,6 @@ async def restored(
         yield made
 
 
-async def by_copy(restored: RestorableWorld) -> Callable[[], Awaitable[None]]:
-    await restored.server.keep_copy()
-    return restored.server.go_back_to_copy
-
-
-async def by_promotion(restored: RestorableWorld) -> Callable[[], Awaitable[None]]:
-    await restored.server.keep_standby()
-    return restored.server.promote_standby
-
-
 async def wrote(world: World, held: HeldSession) -> str:
     customer = await world.customer(shard=SHARD)
     await stamp_outcome([world.cluster.shards[SHARD]], held)
@@ -49,17 +39,15 @@ async def read(world: World, customer: str, held: HeldSession) -> None:
     )
 
 
-@pytest.mark.parametrize("way_back", [by_copy, by_promotion])
-async def test_what_was_lost_is_said_and_what_was_not_is_read(
-    restored: RestorableWorld, way_back: Callable[[RestorableWorld], Awaitable[Callable[[], Awaitable[None]]]]
-) -> None:
+async def test_what_was_lost_is_said_and_what_was_not_is_read(restored: RestorableWorld) -> None:
+    """By a plain copy of its files. Of a promotion: `tests/histories/promotion.py`."""
     kept, lost = HeldSession(), HeldSession()
     customer = await wrote(restored.world, kept)
-    go_back = await way_back(restored)
+    await restored.server.keep_copy()
     world = await restored.reopened()
     await wrote(world, lost)
     [(_, told)] = list(lost.session.wrote)
-    await go_back()
+    await restored.server.go_back_to_copy()
 
     world = await restored.reopened()
     # The new history uses the same positions and transaction ids again, and passes what the session was told.
