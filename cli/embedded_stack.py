@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import typer
@@ -20,7 +20,7 @@ from cli.terminal.options import DataDir
 from cli.terminal.output import Output, output, table
 from domain.errors import InvalidInput
 from shardwise.operations.stack_status import OtherParts, look_at_other_parts, parts_document
-from stack.embedded.record import REPLICAS_MAX
+from stack.embedded.record import REPLICAS_MAX, StackRecord
 from stack.embedded.stack import EmbeddedStack
 from stack.embedded.status import ServerStatus, StackStatus
 from stack.settings import Settings, load_settings
@@ -34,6 +34,9 @@ def register(app: typer.Typer) -> None:
     app.command()(status)
 
 
+# Of each shard of a new stack: they cost an order nothing that could be measured (docs/consistency.md).
+REPLICAS = 1
+
 ShowSecrets = Annotated[bool, typer.Option("--show-secrets", help="Whole addresses of the databases, with passwords.")]
 
 
@@ -44,7 +47,7 @@ def up(
     ] = None,
     workers: Annotated[int | None, typer.Option(min=0, max=64, help="Worker processes. [2]")] = None,
     replicas: Annotated[
-        int | None, typer.Option(min=0, max=REPLICAS_MAX, help="Replicas of each shard, to read from. [0]")
+        int | None, typer.Option(min=0, max=REPLICAS_MAX, help="Replicas of each shard, to read from. [1]")
     ] = None,
     show_secrets: ShowSecrets = False,
     data_dir: DataDir = None,
@@ -116,6 +119,8 @@ async def _up(settings: Settings, options: UpOptions, out: Output) -> int:
     try:
         async with stack.exclusive():
             found_running = stack.running()
+            if options.replicas is None and StackRecord.find(settings.data_dir) is None:
+                options = replace(options, replicas=REPLICAS)
             done = await bring_up(stack, settings, options, out.progress)
             now = await stack.status()
             other_parts = await look_at_other_parts(settings, now)
