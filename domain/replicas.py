@@ -42,11 +42,13 @@ class LeftOut(StrEnum):
 @dataclass(frozen=True, slots=True)
 class ReplicaState:
     """What a replica says of itself. `streams` None: our role may not see it there. `replayed`: up to which position of
-    its primary's log. `seconds`: how long ago it was up to date, at most; says nothing while it does not stream."""
+    its primary's log. `sent`: how far that log was written when the primary last sent anything. `seconds`: how long ago
+    it was up to date, at most; says nothing while it does not stream."""
 
     in_recovery: bool
     streams: bool | None
     replayed: int | None
+    sent: int | None
     seconds: float | None
 
 
@@ -57,7 +59,8 @@ def lag_bytes(primary_position: int, replayed: int) -> int:
 
 
 def why_left_out(state: ReplicaState, behind: int | None, behind_max: int) -> LeftOut | None:
-    """None if the replica is fit. `behind`: its lag in bytes; None: not known, since its primary does not answer."""
+    """None if the replica is fit. `behind`: its lag in bytes; None: not known, since its primary has sent nothing yet and
+    does not answer."""
     if not state.in_recovery:
         return LeftOut.NOT_IN_RECOVERY
     if state.streams is None:

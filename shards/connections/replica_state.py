@@ -23,12 +23,14 @@ STREAMS = """
          THEN (SELECT status = 'streaming' FROM pg_stat_wal_receiver) ELSE false END
 """
 
+SENT = "(SELECT CAST(latest_end_lsn - '0/0' AS bigint) FROM pg_stat_wal_receiver)"
+
 # A replica that has replayed all that it received was up to date when its primary last sent anything. Otherwise the
 # transaction that it replayed last is as old as what it shows; at rest that says nothing. `>=` and not `=`: after a
 # start it receives from the beginning of a segment on, which it has replayed already.
 _STATE = text(f"""
     SELECT pg_is_in_recovery() AS in_recovery, {STREAMS} AS streams,
-           CAST(pg_last_wal_replay_lsn() - '0/0' AS bigint) AS replayed,
+           CAST(pg_last_wal_replay_lsn() - '0/0' AS bigint) AS replayed, {SENT} AS sent,
            extract(epoch FROM clock_timestamp() - CASE
                WHEN pg_last_wal_replay_lsn() >= pg_last_wal_receive_lsn()
                THEN (SELECT last_msg_receipt_time FROM pg_stat_wal_receiver)
@@ -61,4 +63,4 @@ async def _state(replica: Database) -> ReplicaState:
     async with replica.transaction() as connection:
         row = (await connection.execute(_STATE)).one()
     seconds = float(row.seconds) if row.seconds is not None else None
-    return ReplicaState(row.in_recovery, row.streams, row.replayed, seconds)
+    return ReplicaState(row.in_recovery, row.streams, row.replayed, row.sent, seconds)

@@ -15,7 +15,7 @@ _SENTENCES = {
     LeftOut.NOT_IN_RECOVERY: "it is no replica: it takes writes of its own",
     LeftOut.NOT_VISIBLE: "whether it streams is hidden from our role: GRANT pg_read_all_stats to it, as a superuser",
     LeftOut.NOT_STREAMING: "it does not stream from its primary",
-    LeftOut.LAG_UNKNOWN: "its primary does not answer, so how far it is behind is not known",
+    LeftOut.LAG_UNKNOWN: "how far it is behind is not known: its primary does not answer, and has sent it nothing",
     LeftOut.LAGGING: "it is further behind than SHARDWISE_REPLICA_LAG_BYTES_MAX allows",
 }
 
@@ -57,9 +57,9 @@ async def _of_replica(replica: Replica, position: int | None, lag_bytes_max: int
         is_other = isinstance(error, InvalidInput | NotMigrated)
         reason = LeftOut.OTHER_SERVER if is_other else LeftOut.UNREACHABLE
         return _document(replica, reason, error.message)
-    behind = None
-    if position is not None and state.in_recovery and state.replayed is not None:
-        behind = lag_bytes(position, state.replayed)
+    behind, written = None, position if position is not None else state.sent
+    if written is not None and state.in_recovery and state.replayed is not None:
+        behind = lag_bytes(written, state.replayed)
     left_out = why_left_out(state, behind, lag_bytes_max)
     return _document(replica, left_out, _SENTENCES.get(left_out) if left_out else None, state, behind)
 

@@ -17,19 +17,18 @@ from domain.histories import Lineage
 from domain.replicas import LeftOut, ReplicaState, lag_bytes, why_left_out
 from domain.serving import PrimaryFacts, ReplicaFacts
 from shards.connections.forks import END_OF_LOG, LINEAGE, held_forks, lineage_of
-from shards.connections.replica_state import STREAMS
+from shards.connections.replica_state import SENT, STREAMS
 
 _XMAX = "CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)"
 _EVENT = "(SELECT CAST(CAST(xid AS text) AS bigint) FROM outbox ORDER BY outbox.xid DESC LIMIT 1)"
 # A process of its own for each connection to a primary: another one, and the primary may have started again.
 _RECEIVER = "(SELECT pid FROM pg_stat_wal_receiver)"
 
-# `sent` is how far the primary's log was written when it last sent anything: what a replica is behind by is known
-# without asking the primary.
+# What a replica is behind by is known without asking the primary, by what it was sent.
 _OF_REPLICA = text(f"""
     SELECT pg_is_in_recovery() AS in_recovery, {STREAMS} AS streams,
            CAST(pg_last_wal_replay_lsn() - '0/0' AS bigint) AS replayed,
-           (SELECT CAST(latest_end_lsn - '0/0' AS bigint) FROM pg_stat_wal_receiver) AS sent,
+           {SENT} AS sent,
            {_RECEIVER} AS receiver, {LINEAGE} AS forks
 """)
 _STAMP_REPLICA = text(f"""
@@ -71,7 +70,7 @@ def forks_of(points: Iterable[Point]) -> frozenset[str]:
 
 async def look_at_replica(connection: AsyncConnection, forks: Collection[str], behind_max: int) -> ReplicaLook:
     row = (await connection.execute(_OF_REPLICA, {"forks": held_forks(forks)})).one()
-    state = ReplicaState(row.in_recovery, row.streams, row.replayed, None)
+    state = ReplicaState(row.in_recovery, row.streams, row.replayed, row.sent, None)
     behind = lag_bytes(row.sent, row.replayed) if row.sent is not None and row.replayed is not None else None
     facts = None
     if row.in_recovery and row.replayed is not None and row.forks is not None:

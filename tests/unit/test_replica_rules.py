@@ -16,7 +16,7 @@ from stack.embedded.status import ReplicaServerStatus, ServerStatus, StackStatus
 from tests.support.terminal import drawn
 
 DSN = "postgresql://app:geheim@127.0.0.1:5433/shardwise"
-WELL = ReplicaState(in_recovery=True, streams=True, replayed=1000, seconds=0.5)
+WELL = ReplicaState(in_recovery=True, streams=True, replayed=1000, sent=1000, seconds=0.5)
 FIT = ReplicaDocument(
     name="shard-1-replica-1",
     shard="shard-1",
