@@ -59,8 +59,8 @@ def lag_bytes(primary_position: int, replayed: int) -> int:
 
 
 def why_left_out(state: ReplicaState, behind: int | None, behind_max: int) -> LeftOut | None:
-    """None if the replica is fit. `behind`: its lag in bytes; None: not known, since its primary has sent nothing yet and
-    does not answer."""
+    """None if the replica is fit. `behind`: its lag in bytes; None: not known, since its primary does not answer and
+    has sent it nothing."""
     if not state.in_recovery:
         return LeftOut.NOT_IN_RECOVERY
     if state.streams is None:

@@ -23,6 +23,10 @@ STREAMS = """
          THEN (SELECT status = 'streaming' FROM pg_stat_wal_receiver) ELSE false END
 """
 
+CONNECTED_SECONDS = """
+    (SELECT CAST(extract(epoch FROM clock_timestamp() - backend_start) AS double precision)
+     FROM pg_stat_get_activity((SELECT pid FROM pg_stat_wal_receiver)) WHERE backend_type = 'walreceiver')
+"""
 SENT = "(SELECT CAST(latest_end_lsn - '0/0' AS bigint) FROM pg_stat_wal_receiver)"
 
 # A replica that has replayed all that it received was up to date when its primary last sent anything. Otherwise the

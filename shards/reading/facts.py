@@ -17,7 +17,7 @@ from domain.histories import Lineage
 from domain.replicas import LeftOut, ReplicaState, lag_bytes, why_left_out
 from domain.serving import PrimaryFacts, ReplicaFacts
 from shards.connections.forks import END_OF_LOG, LINEAGE, held_forks, lineage_of
-from shards.connections.replica_state import SENT, STREAMS
+from shards.connections.replica_state import CONNECTED_SECONDS, SENT, STREAMS
 
 _XMAX = "CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)"
 _EVENT = "(SELECT CAST(CAST(xid AS text) AS bigint) FROM outbox ORDER BY outbox.xid DESC LIMIT 1)"
@@ -29,7 +29,7 @@ _OF_REPLICA = text(f"""
     SELECT pg_is_in_recovery() AS in_recovery, {STREAMS} AS streams,
            CAST(pg_last_wal_replay_lsn() - '0/0' AS bigint) AS replayed,
            {SENT} AS sent,
-           {_RECEIVER} AS receiver, {LINEAGE} AS forks
+           {_RECEIVER} AS receiver, {CONNECTED_SECONDS} AS connected_seconds, {LINEAGE} AS forks
 """)
 _STAMP_REPLICA = text(f"""
     SELECT CAST(pg_last_wal_replay_lsn() - '0/0' AS bigint) AS lsn, {_XMAX} AS xmax, {_EVENT} AS event,
@@ -57,11 +57,12 @@ class Stamp:
 @dataclass(frozen=True, slots=True)
 class ReplicaLook:
     """`facts` is None where it is no replica. `left_out`: why it is not fit, None if it is. `receiver`: which of its
-    processes receives the primary's log, None if none does."""
+    processes receives the primary's log, None if none does; `connected_seconds`: for how long."""
 
     facts: ReplicaFacts | None
     left_out: LeftOut | None
     receiver: int | None = None
+    connected_seconds: float | None = None
 
 
 def forks_of(points: Iterable[Point]) -> frozenset[str]:
@@ -75,7 +76,7 @@ async def look_at_replica(connection: AsyncConnection, forks: Collection[str], b
     facts = None
     if row.in_recovery and row.replayed is not None and row.forks is not None:
         facts = ReplicaFacts(lineage_of(row.forks), row.replayed)
-    return ReplicaLook(facts, why_left_out(state, behind, behind_max), row.receiver)
+    return ReplicaLook(facts, why_left_out(state, behind, behind_max), row.receiver, row.connected_seconds)
 
 
 async def stamp_replica(connection: AsyncConnection, forks: Collection[str]) -> Stamp:

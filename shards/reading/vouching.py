@@ -20,6 +20,8 @@ from shards.reading.stamping import stamp
 log = logging.getLogger("shardwise.reading")
 
 ANSWER_SECONDS = 0.5
+# Within this time after a primary's start workers connect to it, and so write the row of its fork.
+SETTLED_SECONDS = 3.0
 # How often a primary that does not answer is asked again, while there are reads: each waits for it.
 ASK_SECONDS = 2.0
 
@@ -34,17 +36,17 @@ class Vouching:
         self._in_vain_at: float | None = None
 
     async def knows_its_fork(self, replica: str, look: ReplicaLook) -> bool:
-        """False where the replica does not, or where nobody knows: it has connected anew since it was vouched for, and
-        its primary does not answer.
+        """False where the replica does not, or where nobody knows: it has only just connected to its primary, and that
+        does not answer us.
 
-        A replica that receives nothing replays what it had before. One of which this process never knew anything is
-        trusted where the primary does not answer: a process that begins while it is cut off from the primary can read.
+        A replica that receives nothing replays what it had before. One that has been connected for a while is trusted
+        where we are cut off from the primary: workers are not, or they were the first to connect to it.
         """
         if look.facts is None or look.receiver is None or self._vouched.get(replica) == look.receiver:
             return True
         found = await self._ask()
         if found is None:
-            return replica not in self._vouched
+            return look.connected_seconds is not None and look.connected_seconds >= SETTLED_SECONDS
         if found.lineage.current != look.facts.lineage.current:
             return False
         self._vouched[replica] = look.receiver

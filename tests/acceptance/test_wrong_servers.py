@@ -114,7 +114,9 @@ def test_servers_named_rightly_are_the_same_installation(
 ) -> None:
     addresses.use()
     assert run(["account", "show", "rich", "--json"]) == 0
-    assert json.loads(capfd.readouterr().out) == shardwise.inside("account", "show", "rich").document
+    shown = json.loads(capfd.readouterr().out)
+    del shown["read"]
+    assert shown == shardwise.inside("account", "show", "rich").content
 
 
 @pytest.mark.parametrize("arguments", [*READS, *WRITES, *WHOLE], ids=" ".join)
