@@ -8,6 +8,7 @@ from itertools import islice
 import pytest
 
 from domain.errors import SessionLost
+from shards.reading import vouching
 from shards.reading.served import recording
 from shardwise import Shardwise
 from shardwise.sessions import Session
@@ -107,8 +108,12 @@ async def test_a_primary_that_is_older_than_its_replica_is_found(servers: Server
     assert right.violations == []
 
 
-async def test_a_write_that_a_promotion_lost_is_never_silently_missing(servers: Servers) -> None:
+async def test_a_write_that_a_promotion_lost_is_never_silently_missing(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The last test: afterwards the replicas are those of no primary that is up."""
+    # Also by whoever is cut off from the new primary, and trusts a replica of it.
+    monkeypatch.setattr(vouching, "SETTLED_SECONDS", 0.0)
     recorder = Recorder()
     promotion = Promotion(servers, SHARD)
     async with await Shardwise.connect(settings=servers.settings) as app:
