@@ -125,8 +125,9 @@ class Points:
         `lineage` is the primary's, which knows every fork that there is.
         """
         before = self.of(shard)
-        if any(point.standing(lineage) is not Standing.HERE for point in before):
-            raise SessionLost(shard)
+        lost = [point for point in before if point.standing(lineage) is not Standing.HERE]
+        if lost:
+            raise lost_session(shard, lost)
         return self._with_shard(shard, (replace(point, fork=lineage.current) for point in before))
 
     def asked(self, shard: str, lineage: Lineage) -> Points:
@@ -152,6 +153,11 @@ def points_of(points: Iterable[tuple[str, Point]]) -> Points:
         if not point.is_nothing:
             by_shard[shard] = (*by_shard.get(shard, ()), point)
     return Points(by_shard)
+
+
+def lost_session(shard: str, lost: Iterable[Point]) -> SessionLost:
+    """For points of which some are not in the shard's history."""
+    return SessionLost(shard, unknown=all(point.is_unknown for point in lost))
 
 
 NO_POINTS = Points()

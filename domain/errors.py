@@ -52,16 +52,21 @@ class NotFound(Refused):
 
 
 class SessionLost(Refused):
-    """A shard went back behind what this session has seen: restored from an older copy, promoted without its last
-    transactions, or replaced. No server can answer this session any more; a new session reads what is left."""
+    """A shard lacks what this session has seen or written, or nobody can know whether it has it. No server can answer
+    this session any more; a new session reads what is there.
 
-    def __init__(self, shard: str) -> None:
-        super().__init__(
-            "session_lost",
-            f"{shard} was restored or promoted without its last transactions, and this session has seen some of them: "
-            "begin a new session, and check what you wrote last",
-            "session",
+    `unknown`: an outcome was returned while the primary could not say where it lies, and then it started anew.
+    """
+
+    def __init__(self, shard: str, unknown: bool = False) -> None:
+        what = (
+            f"{shard} started again after an outcome of this session of which it could not say where it lies: whether "
+            "it still has it cannot be known"
+            if unknown
+            else f"{shard} lacks what this session has seen or written: it was restored or promoted without it, or the "
+            "session is of another installation"
         )
+        super().__init__("session_lost", f"{what}. Begin a new session, and check what you wrote last", "session")
         self.shard = shard
 
 

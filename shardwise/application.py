@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from domain.argument_types import check_type
 from domain.errors import InvalidInput
 from shardwise.connections import Installation
 from shardwise.reading import Reading
@@ -41,9 +42,9 @@ class Shardwise:
         """The same application for one caller: what it returns raises this session, and reads at the levels
         `read-your-writes` and `monotonic` show at least what the session wrote or has seen.
 
-        The connections are shared: closing either closes both.
+        The connections are shared: closing either closes both. `InvalidInput` for anything but a session.
         """
-        return Shardwise(self._installation, session)
+        return Shardwise(self._installation, check_type(session, Session, "session"))
 
     @classmethod
     async def connect(cls, data_dir: str | Path | None = None, settings: Settings | None = None) -> Self:

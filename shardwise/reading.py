@@ -46,13 +46,13 @@ class Reading:
         held = self._session.held if self._session is not None else None
         return ListRead(self._installation.with_timeouts.cluster.shards, self._following(consistency), held)
 
-    async def wrote(self, routes_of: Callable[[ShardMap], Iterable[Route]]) -> None:
+    async def wrote(self, routes_of: Callable[[ShardMap], Iterable[Route]], is_final: bool = True) -> None:
         """After an outcome, before it is returned: stamps the shards that it concerns. Without a session nothing."""
         if self._session is None:
             return
         to = self._installation.with_timeouts
         names = {route.shard for route in routes_of(await to.router.map())}
-        await stamp_outcome([to.cluster.shards[name] for name in sorted(names)], self._session.held)
+        await stamp_outcome([to.cluster.shards[name] for name in sorted(names)], self._session.held, is_final)
 
     async def wrote_anywhere(self) -> None:
         """As `wrote`, for an outcome that concerns any number of shards."""

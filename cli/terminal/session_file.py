@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import stat
@@ -10,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cli.terminal.output import output
-from domain.errors import InvalidInput, SessionLost
-from domain.session_tokens import CHARS_MAX
+from domain.errors import InvalidInput, SessionLost, ShardwiseError
+from domain.session_tokens import CHARS_MAX, parse_session
 from shardwise import Session
 
 
@@ -24,16 +25,15 @@ def kept_session(file: Path) -> Iterator[Session]:
     """
     descriptor = _opened(file)
     try:
-        session = Session(_token(descriptor, file))
-        before = session.token
+        before = _token(descriptor, file)
+        session = Session(before)
         try:
             yield session
         except SessionLost as lost:
             lost.message += f" (it is in {file}: remove it)"
             raise
         finally:
-            if session.token != before:
-                _raise(descriptor, file, session)
+            _raise(descriptor, file, session, before)
     finally:
         os.close(descriptor)
 
@@ -55,24 +55,31 @@ def _token(descriptor: int, file: Path) -> str | None:
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     try:
         token = _first_line(descriptor)
-        Session(token)
-    except InvalidInput:
-        raise InvalidInput("session", f"session: expected a session in {file}, or an empty or a new file") from None
+        if token is not None:
+            parse_session(token)
+    except InvalidInput as error:
+        expected = error.message.removeprefix("session: ")
+        raise InvalidInput("session", f"session: {file} holds none, and is not empty: {expected}") from None
     finally:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
     return token
 
 
-def _raise(descriptor: int, file: Path, session: Session) -> None:
+def _raise(descriptor: int, file: Path, session: Session, before: str | None) -> None:
+    """`before`: what the file held when the session was read from it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        token = _first_line(descriptor)
-        if token is not None:
-            session.merge(token)
+        now = _first_line(descriptor)
+        # Merged only with what others were told meanwhile: the file's old token is in the session already, where its
+        # points may have been carried into a newer fork.
+        if now is not None and now != before:
+            session.merge(now)
+        if session.token in (now, Session().token):
+            return
         line = session.token.encode() + b"\n"
         os.pwrite(descriptor, line, 0)
         os.ftruncate(descriptor, len(line))
-    except (OSError, InvalidInput) as error:
+    except (OSError, ShardwiseError) as error:
         # What the command did is done: that is its result, and not this.
         output().progress(f"the session in {file} was not raised, later reads may not see this command: {error}")
     finally:
@@ -80,6 +87,9 @@ def _raise(descriptor: int, file: Path, session: Session) -> None:
 
 
 def _first_line(descriptor: int) -> str | None:
-    """What comes after it is left of a longer token, if a command was killed between its two calls."""
-    content = os.pread(descriptor, CHARS_MAX + 1, 0)
-    return content.partition(b"\n")[0].decode("ascii", "replace") if content else None
+    """None for an empty file. What comes after the line is left of a longer token, if a command was killed between its
+    two calls."""
+    content = os.pread(descriptor, CHARS_MAX + 8, 0).removeprefix(codecs.BOM_UTF8)
+    if not content.strip():
+        return None
+    return content.partition(b"\n")[0].removesuffix(b"\r").decode("ascii", "replace")

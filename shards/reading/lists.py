@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.consistency import Level, Point, Points, Session, demanded, points_of
-from domain.errors import NotAtPoint, SessionLost, ShardwiseError, Unreachable
-from domain.histories import UNKNOWN_FORK, Fork, Lineage
+from domain.consistency import Level, Point, Points, Session, demanded, lost_session, points_of
+from domain.errors import NotAtPoint, ShardwiseError, Unreachable
+from domain.histories import UNKNOWN_FORK, Fork, Lineage, Standing
 from domain.serving import Lack, ReadModelFacts, Verdict, of_read_model
 from shards.connections.database_errors import DATABASE_ERRORS
 from shards.connections.shard import Shard
@@ -66,9 +66,10 @@ class ListRead:
         lacking = {}
         positions = await _positions(connection)
         for name, points in self._points.by_shard.items():
-            verdict = of_read_model(points, positions.get(name, _NOTHING_TAKEN))
+            position = positions.get(name, _NOTHING_TAKEN)
+            verdict = of_read_model(points, position)
             if verdict.is_lost:
-                raise SessionLost(name)
+                raise lost_session(name, [each for each in points if each.standing(position.lineage) is Standing.LOST])
             if not verdict.is_good:
                 lacking[name] = verdict
                 await self._ask_for_history(name, verdict)

@@ -13,7 +13,7 @@ from domain.consistency import Level, Points
 @dataclass(frozen=True, slots=True)
 class Served:
     """`server`: a shard, one of its replicas, or `read_model`. `points`: at or above all that was read.
-    `waited_seconds`: since a server was first seen to lack what the read demands; 0 if none did.
+    `waited_seconds`: since a server was first found to lack what the read demands, or not to answer; 0 if none was.
     `is_fit` is false for a replica that does not stream, or lags: it was read since nothing else answered.
     """
 

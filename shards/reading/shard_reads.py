@@ -20,8 +20,9 @@ from typing import Generic, TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.balancing import Balancing
-from domain.consistency import Level, Point, Points, Session, demanded, points_of
+from domain.consistency import Level, Point, Points, Session, demanded, lost_session, points_of
 from domain.errors import Busy, NotAtPoint, SessionLost, ShardwiseError, Unreachable
+from domain.histories import Lineage, Standing
 from domain.serving import Lack, Missing, Verdict, of_primary, of_replica
 from domain.shard_map import Route, ShardMap
 from shards.connections.database_errors import DATABASE_ERRORS, blames_the_data
@@ -157,9 +158,9 @@ class _Read(Generic[T]):
             answer = await self._from_what_is_left()
             if answer is not None:
                 return answer
-            if isinstance(failure, NotAtPoint) or not self._missing:
-                raise
-            raise NotAtPoint([*self._missing.values(), failure.message]) from failure
+            if isinstance(failure, Unreachable) and not isinstance(failure, NotAtPoint) and self._missing:
+                failure.message = "; ".join([failure.message, *self._missing.values()])
+            raise
 
     async def _from_replicas(self) -> _Answer[T] | None:
         if any(point.is_unknown for point in self._points):
@@ -192,12 +193,15 @@ class _Read(Generic[T]):
     async def _ask(self, replica: Replica, wait_seconds: float, fit_only: bool = True) -> _Answer[T] | _NotYet | None:
         """None where it is not to be read from. A replica that fails is left for another one: that is no failure of
         the read."""
+        began = time.monotonic()
         try:
             opening = self._opened(replica, wait_seconds)
             stack, connection, look = await self._fleet.in_time(opening, ANSWER_SECONDS + wait_seconds, _put_back)
         except (TimeoutError, ShardwiseError, *DATABASE_ERRORS) as error:
             log.debug("%s is not read from", replica.name, exc_info=error)
             self._fleet.looked(replica.name, False)
+            if self._lacked_since is None:
+                self._lacked_since = began
             return None
         is_fit = look.left_out is None
         self._fleet.looked(replica.name, is_fit)
@@ -209,7 +213,7 @@ class _Read(Generic[T]):
                 if verdict.is_good and not await self._knows_its_fork(replica, look):
                     verdict = _FORK_UNKNOWN
                 if verdict.is_lost:
-                    raise SessionLost(self._shard.name)
+                    raise self._lost(look.facts.lineage)
                 if not verdict.is_good:
                     self._missing[replica.name] = f"{replica.name} {verdict.why}"
                     return _NotYet(replica, look.facts.replayed, verdict)
@@ -273,13 +277,18 @@ class _Read(Generic[T]):
         if not self._points:
             return
         async for _ in _until(time.monotonic() + PRIMARY_WAIT_SECONDS):
-            verdict = of_primary(self._points, await facts.look_at_primary(connection, self._points))
+            primary = await facts.look_at_primary(connection, self._points)
+            verdict = of_primary(self._points, primary)
             if verdict.is_lost:
-                raise SessionLost(self._shard.name)
+                raise self._lost(primary.lineage)
             if self._is_good(verdict):
                 return
         # A two-phase commit in doubt can hold this up for as long as it stays so.
         raise NotAtPoint([*self._missing.values(), f"{self._shard.name} {verdict.why}"])
+
+    def _lost(self, lineage: Lineage) -> SessionLost:
+        lost = (point for point in self._points if point.standing(lineage) is not Standing.HERE)
+        return lost_session(self._shard.name, lost)
 
     @property
     def _is_stamped(self) -> bool:

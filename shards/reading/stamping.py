@@ -28,8 +28,9 @@ async def stamp(shard: Shard, forks: Iterable[str] = ()) -> Stamp:
             return await stamp_primary(connection, frozenset(forks))
 
 
-async def stamp_outcome(shards: Iterable[Shard], held: HeldSession) -> None:
-    """After an outcome that concerns these shards was read, and before it is returned: asks each primary once.
+async def stamp_outcome(shards: Iterable[Shard], held: HeldSession, is_final: bool = True) -> None:
+    """After an outcome that concerns these shards was read, and before it is returned: asks each primary once. One that
+    is not final says nothing of a shard that does not answer.
 
     Where one does not answer, the outcome counts as unstamped, and only that primary will do for reads of it. Raises
     nothing: the outcome is one whatever becomes of the stamp.
@@ -41,7 +42,8 @@ async def stamp_outcome(shards: Iterable[Shard], held: HeldSession) -> None:
             found = await within(stamp(shard, held.forks(shard.name)), ANSWER_SECONDS)
         except (TimeoutError, ShardwiseError, *DATABASE_ERRORS) as error:
             log.debug("%s was not stamped", shard.name, exc_info=error)
-            held.wrote_unstamped(shard.name)
+            if is_final:
+                held.wrote_unstamped(shard.name)
         else:
             held.wrote(shard.name, before, found)
 

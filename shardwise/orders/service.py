@@ -150,7 +150,7 @@ class Orders:
             if order.currency is not None:
                 yield shard_map.of_account(merchant_account_id(order.currency))
 
-        await self._reading.wrote(concerned)
+        await self._reading.wrote(concerned, order.is_final)
         return order
 
     async def cancel(self, order_id: str, wait: float = WAIT_SECONDS) -> OrderDocument:

@@ -104,7 +104,8 @@ class Transfers:
         check_transfer(transfer)
         check_seconds(wait, "wait")
         document = await self._moved(transfer, protocol, wait)
-        await self._reading.wrote(lambda m: [m.of_account(transfer.source), m.of_account(transfer.target)])
+        is_final = document.status is not TransferStatus.PENDING
+        await self._reading.wrote(lambda m: [m.of_account(transfer.source), m.of_account(transfer.target)], is_final)
         return document
 
     async def _moved(self, transfer: Transfer, protocol: ProtocolChoice, wait: float) -> TransferDocument:

@@ -80,7 +80,7 @@ def stamped_in_returning() -> Iterator[None]:
         await of_product(self)
         _in_returning.set(await facts.stamp_primary(self.connection, ()))
 
-    async def stamp_outcome(shards: Iterable[Shard], held: HeldSession) -> None:
+    async def stamp_outcome(shards: Iterable[Shard], held: HeldSession, is_final: bool = True) -> None:
         before = held.session
         for shard in shards:
             early, now = _in_returning.get(), await stamping.stamp(shard, held.forks(shard.name))

@@ -56,7 +56,7 @@ async def test_what_was_lost_is_said_and_what_was_not_is_read(restored: Restorab
         await world.as_owner(SHARD, "SELECT pg_switch_wal()")
     async with world.cluster.primaries[SHARD].autocommit() as connection:
         assert (await look_at_primary(connection, [told])).snapshot_xmax > told.event
-    with pytest.raises(SessionLost, match=f"{SHARD} was restored or promoted"):
+    with pytest.raises(SessionLost, match=f"{SHARD} lacks what this session"):
         await read(world, customer, lost)
     # An outcome of that session is returned all the same, and makes up for nothing.
     await wrote(world, lost)

@@ -109,7 +109,7 @@ def test_what_was_told_in_an_unknown_fork_counts_in_the_one_that_is_found() -> N
 
 def test_nobody_knows_where_an_unknown_outcome_lies_so_a_new_fork_has_lost_it() -> None:
     returned = NO_POINTS.returned_unstamped("shard-1", 17, FORK_A)
-    with pytest.raises(SessionLost):
+    with pytest.raises(SessionLost, match="whether it still has it cannot be known"):
         returned.carried("shard-1", PROMOTED)
     with pytest.raises(SessionLost):
         returned.asked("shard-1", PROMOTED)
@@ -131,7 +131,7 @@ def test_at_or_below_the_beginning_a_session_carries_over() -> None:
 @pytest.mark.parametrize("half", ["wrote", "seen"])
 def test_above_it_the_session_is_lost(point: Point, half: str) -> None:
     session = Session(**{half: of("shard-1", Point(FORK_B, 5000), point)})
-    with pytest.raises(SessionLost, match="shard-1 was restored or promoted") as lost:
+    with pytest.raises(SessionLost, match="shard-1 lacks what this session") as lost:
         session.carried("shard-1", PROMOTED)
     assert (lost.value.code, lost.value.exit_code, lost.value.shard, lost.value.field) == (
         "session_lost",
