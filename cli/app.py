@@ -33,6 +33,7 @@ from cli.version import VERSION_FLAG, print_version
 MODULES = {
     "cli.embedded_stack": ("up", "down", "status"),
     "cli.migrate": ("migrate",),
+    "cli.partition": ("partition",),
     "cli.worker": ("worker",),
     "cli.imports.command": ("import",),
     "cli.account": ("account",),

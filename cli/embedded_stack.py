@@ -19,6 +19,7 @@ from cli.terminal.interrupts import Interrupts
 from cli.terminal.options import DataDir
 from cli.terminal.output import Output, output, table
 from domain.errors import InvalidInput
+from domain.timestamps import short_timestamp
 from shardwise.operations.stack_status import OtherParts, look_at_other_parts, parts_document
 from stack.embedded.record import REPLICAS_MAX, StackRecord
 from stack.embedded.stack import EmbeddedStack
@@ -185,6 +186,8 @@ def table_of_parts(found: StackStatus, other_parts: OtherParts, show_secrets: bo
 
 def _server_row(server: ServerStatus, show_secrets: bool) -> tuple[str, str, str, str]:
     where = server.dsn if show_secrets else server.dsn.rpartition("@")[2]
+    if server.partitioned_until is not None:
+        return server.name, where, _pid(server.pid), f"partitioned until {short_timestamp(server.partitioned_until)}"
     return server.name, where, _pid(server.pid), _state(server.up)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from activities.reactors import ReactorStarter
@@ -25,6 +25,7 @@ from shards.reading.shard_reads import ReadSettings
 from shards.tables.versions import existing
 from shardwise.connections import Installation
 from shardwise.operations.in_doubt import resolve_in_doubt
+from shardwise.operations.partition import PartitionDocument, partition
 from shardwise.operations.reads_bench import ReadsBenchDocument, ReadsBenchOptions, bench_reads
 from shardwise.operations.rebuild import ReadModelRebuilds
 from shardwise.operations.rebuilt import PlanDocument, RebuildDocument, document_of, plan_of
@@ -111,6 +112,17 @@ class Operations:
         """Of the embedded stack: which of its parts are up, and which other workers poll. Changes nothing. A part that
         is down is reported, not raised."""
         return await stack_report(self._installation.settings)
+
+    async def partition(
+        self, shard: str, seconds: float, on_progress: Callable[[float], None] = lambda _: None
+    ) -> PartitionDocument:
+        """Cuts a shard's primary of the embedded stack off from its clients for so long, and returns when they can
+        reach it again. Its replicas go on receiving. Nothing is lost: what was under way is rolled back.
+
+        Cancelled, it heals at once; killed, it leaves a process that heals when the time is up. `up` and `down` heal
+        too. `on_progress` is called with the seconds that are left. `Refused` with `already_partitioned`.
+        """
+        return await partition(self._installation.settings, shard, seconds, on_progress)
 
     async def events(self) -> EventsDocument:
         """How far the read model and the reactors are behind each shard. A shard that is down is reported as down."""

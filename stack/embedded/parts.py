@@ -79,9 +79,12 @@ class Supervisor:
         A crash in the middle leaves a process that the next start finds by its folder and replaces. Raises Unreachable
         if the part does not answer in time, with the end of its log.
         """
-        if (running := self.process(part)) and await self._until_answering(part, running, ANSWER_SECONDS):
-            await part.finish_start()
-            return []
+        running = self.process(part)
+        if running is not None:
+            processes.wake(part.leftovers())
+            if await self._until_answering(part, running, ANSWER_SECONDS):
+                await part.finish_start()
+                return []
         await self.stop(part)
         await asyncio.to_thread(part.prepare)
         self._say(f"starting {part.name}")

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 
 from domain.errors import InvalidInput, Unreachable
-from stack.embedded import binaries, postgres_files, processes, status
+from stack.embedded import binaries, partition, postgres_files, processes, status
 from stack.embedded.lock import DirectoryLock
 from stack.embedded.parts import Supervisor
 from stack.embedded.port_plan import PortPlan
@@ -62,6 +62,7 @@ class EmbeddedStack:
             programs = binaries.postgres_bin(self._settings)
             files = postgres_files.locate(self.data_dir, record, programs)
             supervisor = self._supervisor(record)
+            healed = self._heal_partitions(record)
             await _all(
                 supervisor.clear(part) for part in StackParts(self.data_dir, record, self._settings, files).servers()
             )
@@ -75,7 +76,10 @@ class EmbeddedStack:
                 changed += await self._remove_surplus_replicas(record, files)
                 (self.data_dir / "logs").mkdir(mode=0o700, exist_ok=True)
                 files = await asyncio.to_thread(postgres_files.provide, files)
-                return changed + moved + await self._start_servers(record, files)
+                return healed + changed + moved + await self._start_servers(record, files)
+
+    def _heal_partitions(self, record: StackRecord) -> list[str]:
+        return [f"healed the partition of {shard}" for shard in record.shards if partition.heal(self.data_dir, shard)]
 
     async def _give_role(self, record: StackRecord) -> list[str]:
         """In a stack of a release in which everybody connected as the owner, such workers end first: the transactions
@@ -154,7 +158,7 @@ class EmbeddedStack:
         async with self.exclusive():
             record = StackRecord.load(self.data_dir)
             supervisor = self._supervisor(record)
-            done: list[str] = []
+            done = self._heal_partitions(record)
             for group in StackParts(self.data_dir, record, self._settings).stop_order():
                 done += await _all(supervisor.stop(part) for part in group)
             return done

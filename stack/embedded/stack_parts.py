@@ -29,14 +29,14 @@ class StackParts:
     def __init__(
         self, data_dir: Path, record: StackRecord, settings: Settings, files: PostgresFiles | None = None
     ) -> None:
-        self._data_dir = data_dir
+        self.data_dir = data_dir
         self._record = record
         self._settings = settings
         self._files = files or PostgresFiles(home_of(data_dir, record), Path(), CALLER)
 
     def temporal(self) -> TemporalServer:
         return TemporalServer(
-            self._data_dir, self._log(TEMPORAL), lambda: binaries.temporal_bin(self._settings), self._record
+            self.data_dir, self._log(TEMPORAL), lambda: binaries.temporal_bin(self._settings), self._record
         )
 
     def postgres(self) -> list[PostgresServer]:
@@ -64,11 +64,11 @@ class StackParts:
         return [self.worker(name) for name in self._record.worker_names]
 
     def worker(self, name: str) -> WorkerProcess:
-        return WorkerProcess(name, self._data_dir, self._log(name), self._settings)
+        return WorkerProcess(name, self.data_dir, self._log(name), self._settings)
 
     def surplus_workers(self) -> list[WorkerProcess]:
         """Workers of an earlier start, beyond the number that is wanted now."""
-        folders = sorted((self._data_dir / "workers").glob("worker-*"))
+        folders = sorted((self.data_dir / "workers").glob("worker-*"))
         return [self.worker(folder.name) for folder in folders if folder.name not in self._record.worker_names]
 
     def stop_order(self) -> list[list[Part]]:
@@ -79,4 +79,4 @@ class StackParts:
         return [workers, [self.temporal()], replicas, [*self.postgres()]]
 
     def _log(self, name: str) -> Path:
-        return self._data_dir / "logs" / f"{name}.log"
+        return self.data_dir / "logs" / f"{name}.log"

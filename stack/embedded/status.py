@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field
 
+from domain.timestamps import Timestamp
 from stack.embedded import processes
+from stack.embedded.partition import partition_of
 from stack.embedded.parts import Part
 from stack.embedded.record import CATALOG_DATABASE, CATALOG_SERVER, SHARD_DATABASE, TEMPORAL, StackRecord
 from stack.embedded.stack_parts import StackParts
@@ -29,6 +33,8 @@ class ServerStatus(BaseModel):
     pid: int | None
     """The postmaster: killing it takes the whole server down."""
     up: bool
+    partitioned_until: Timestamp | None = None
+    """It lives, and its clients cannot reach it: see `stack.embedded.partition`. Left out of documents if None."""
 
 
 class ReplicaServerStatus(ServerStatus):
@@ -52,6 +58,11 @@ class StackStatus(BaseModel):
     def document(self, show_secrets: bool) -> dict[str, Any]:
         """As JSON. Passwords are left out unless `show_secrets`; `replicas`, if there are none."""
         document = self.model_dump(mode="json", exclude=None if self.replicas else {"replicas"})
+        for shard in document["shards"]:
+            if shard["partitioned_until"] is None:
+                del shard["partitioned_until"]
+        for server in (document["catalog"], *document.get("replicas", [])):
+            del server["partitioned_until"]
         if not show_secrets:
             for server in (*document["shards"], document["catalog"], *document.get("replicas", [])):
                 server["dsn"] = without_password(server["dsn"])
@@ -93,7 +104,7 @@ async def query(record: StackRecord, parts: StackParts) -> StackStatus:
 
     return StackStatus(
         temporal=TemporalStatus(address=record.temporal_address, ui=record.ui_url, **state[TEMPORAL]),
-        shards=[server(name, SHARD_DATABASE) for name in record.shards],
+        shards=[_cut_off(server(name, SHARD_DATABASE), parts.data_dir) for name in record.shards],
         catalog=server(CATALOG_SERVER, CATALOG_DATABASE),
         workers=workers,
         replicas=[
@@ -101,6 +112,13 @@ async def query(record: StackRecord, parts: StackParts) -> StackStatus:
             for name, shard in record.replica_servers.items()
         ],
     )
+
+
+def _cut_off(server: ServerStatus, data_dir: Path) -> ServerStatus:
+    found = partition_of(data_dir, server.name)
+    if found is None:
+        return server
+    return server.model_copy(update={"partitioned_until": datetime.fromtimestamp(found.until, UTC)})
 
 
 async def read_workers(record: StackRecord, parts: StackParts) -> list[WorkerStatus]:
