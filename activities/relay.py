@@ -13,6 +13,7 @@ from activities.effects import failures_translated, shard_of
 from activities.interfaces import ConsumerPosition, Followed, FollowShard, RelayActivities
 from activities.reactors import ReactorStarter
 from domain.errors import ShardwiseError
+from shards.comments.homing import Homing
 from shards.connections.shard import Shard
 from shards.outbox.following import Consumer, follow
 from shards.outbox.lag import lag_of
@@ -42,7 +43,7 @@ class ShardedRelayActivities(RelayActivities):
     async def project_events(self, request: FollowShard) -> Followed:
         shard = await self._shard(request)
         projector = Projector(shard.primary, self._router.cluster.read_model)
-        taken = await _follow(projector, shard.name, request.seconds, shard.listen)
+        taken = await _follow([projector], shard.name, request.seconds, shard.listen)
         return await self._followed(shard, taken)
 
     @activity.defn
@@ -50,7 +51,9 @@ class ShardedRelayActivities(RelayActivities):
     async def start_reactors(self, request: FollowShard) -> Followed:
         shard = await self._shard(request)
         starter = ReactorStarter(shard.primary, activity.client())
-        taken = await _follow(starter, shard.name, request.seconds, shard.listen)
+        # Beside it, and not in an activity of its own, so that relays which run already do it too.
+        homing = Homing(shard, self._router)
+        taken = await _follow([starter, homing], shard.name, request.seconds, shard.listen)
         return await self._followed(shard, taken)
 
     @activity.defn
@@ -58,7 +61,7 @@ class ShardedRelayActivities(RelayActivities):
     async def trim_outbox(self, request: FollowShard) -> Followed:
         shard = await self._shard(request)
         trimmer = Trimmer(shard.primary, self._router.cluster.read_model, self._keep_seconds)
-        return await self._followed(shard, await _follow(trimmer, shard.name, request.seconds, _not_listening))
+        return await self._followed(shard, await _follow([trimmer], shard.name, request.seconds, _not_listening))
 
     async def _followed(self, shard: Shard, taken: int) -> Followed:
         try:
@@ -87,12 +90,21 @@ async def _not_listening(_: Callable[[], None]) -> AsyncIterator[AssertAlive]:
     yield alive
 
 
-async def _follow(consumer: Consumer, shard: str, seconds: float, listen: Listen) -> int:
+async def _follow(consumers: Sequence[Consumer], shard: str, seconds: float, listen: Listen) -> int:
+    """How many events the first of the consumers has taken. One that is blocked does not hold up the others."""
     taken: dict[str, int] = {}
-    notified = asyncio.Event()
-    async with listen(notified.set) as assert_alive:
+    notified = [asyncio.Event() for _ in consumers]
+
+    def notify() -> None:
+        for each in notified:
+            each.set()
+
+    async with listen(notify) as assert_alive:
         loops = [
-            asyncio.create_task(follow(consumer, shard, notified, taken)),
+            *(
+                asyncio.create_task(follow(each, shard, of, taken))
+                for each, of in zip(consumers, notified, strict=True)
+            ),
             asyncio.create_task(_check_listening(assert_alive)),
             asyncio.create_task(_heartbeat(taken)),
         ]
@@ -102,7 +114,7 @@ async def _follow(consumer: Consumer, shard: str, seconds: float, listen: Listen
             for loop in loops:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
-    return taken.get(consumer.name, 0)
+    return taken.get(consumers[0].name, 0)
 
 
 async def _run_until_one_ends(loops: Sequence[asyncio.Task[None]], seconds: float) -> None:

@@ -40,6 +40,7 @@ MODULES = {
     "cli.stock": ("stock",),
     "cli.customer": ("customer",),
     "cli.product": ("product",),
+    "cli.comment": ("comment",),
     "cli.report": ("report",),
     "cli.order.command": ("order",),
     "cli.transfer": ("transfer",),

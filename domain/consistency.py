@@ -169,18 +169,21 @@ class Session:
 
     wrote: Points = NO_POINTS
     seen: Points = NO_POINTS
+    clock: int = 0
+    """The newest time of a comment that was returned to it, in microseconds since 1970: one of its own comes later."""
 
     def merged(self, other: Session) -> Session:
         """For one that was raised in several places at once: at or after both."""
-        return Session(self.wrote.merged(other.wrote), self.seen.merged(other.seen))
+        clock = max(self.clock, other.clock)
+        return Session(self.wrote.merged(other.wrote), self.seen.merged(other.seen), clock)
 
     def carried(self, shard: str, lineage: Lineage) -> Session:
         """`Points.carried` of both."""
-        return Session(self.wrote.carried(shard, lineage), self.seen.carried(shard, lineage))
+        return replace(self, wrote=self.wrote.carried(shard, lineage), seen=self.seen.carried(shard, lineage))
 
     def asked(self, shard: str, lineage: Lineage) -> Session:
         """`Points.asked` of both."""
-        return Session(self.wrote.asked(shard, lineage), self.seen.asked(shard, lineage))
+        return replace(self, wrote=self.wrote.asked(shard, lineage), seen=self.seen.asked(shard, lineage))
 
 
 def demanded(level: Level, session: Session, fresh: Points = NO_POINTS) -> Points:

@@ -21,10 +21,12 @@ class Aggregate(StrEnum):
     ACCOUNT = "account"
     ORDER = "order"
     TRANSFER = "transfer"
+    COMMENT = "comment"
 
 
-PROJECTED = tuple(aggregate for aggregate in Aggregate if aggregate is not Aggregate.TRANSFER)
-"""Those that have rows in the read model. A transfer is read from the lines of its accounts."""
+PROJECTED = tuple(aggregate for aggregate in Aggregate if aggregate not in (Aggregate.TRANSFER, Aggregate.COMMENT))
+"""Those that have rows in the read model. A transfer is read from the lines of its accounts, a comment from its shard
+and its replicas."""
 
 
 class ProductEvent(StrEnum):
@@ -67,7 +69,12 @@ class TransferEvent(StrEnum):
     DECLINED = "TransferDeclined"
 
 
-Event = ProductEvent | StockEvent | CustomerEvent | AccountEvent | EventKind | TransferEvent
+class CommentEvent(StrEnum):
+    POSTED = "CommentPosted"
+    HIDDEN = "CommentHidden"
+
+
+Event = CommentEvent | ProductEvent | StockEvent | CustomerEvent | AccountEvent | EventKind | TransferEvent
 
 AGGREGATES: dict[type[Event], Aggregate] = {
     ProductEvent: Aggregate.PRODUCT,
@@ -76,6 +83,7 @@ AGGREGATES: dict[type[Event], Aggregate] = {
     AccountEvent: Aggregate.ACCOUNT,
     EventKind: Aggregate.ORDER,
     TransferEvent: Aggregate.TRANSFER,
+    CommentEvent: Aggregate.COMMENT,
 }
 
 

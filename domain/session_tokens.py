@@ -1,6 +1,6 @@
 """A session as one piece of text that a caller keeps and gives back: opaque, versioned, url-safe, bounded in size.
 
-    s1.<base64url of: checksum, then for each shard its name and forks, for each fork what was written and seen>
+    s2.<base64url of: checksum, clock, then for each shard its name and forks, for each fork what was written and seen>
 
 It grows by the shards that the session touched, not by how often. A shard takes 50 to 80 characters where its name is
 short and it has had one fork: 50 if only written to, 80 if lists and replicas were read too. An outcome without a stamp
@@ -25,7 +25,7 @@ from domain.errors import InvalidInput, Refused
 from domain.histories import UNKNOWN_FORK
 from domain.identifiers import SHARD_NAME_PATTERN, shown
 
-VERSION_PREFIX = "s1."
+VERSION_PREFIX = "s2."
 # Shards with their forks: as many shards as `up` makes, each with the fork before still beside its own.
 FORKS_MAX = 128
 
@@ -35,7 +35,9 @@ _NAME_BYTES_MAX = 63
 _NUMBERS = len(Point().numbers)
 _NUMBER_BYTES_MAX = 10
 _POINT_BYTES_MAX = 1 + _NUMBERS * _NUMBER_BYTES_MAX
-_BYTES_MAX = _CHECKSUM_BYTES + 2 + FORKS_MAX * (1 + _NAME_BYTES_MAX + 1 + 1 + _FORK_BYTES + 2 * _POINT_BYTES_MAX)
+_BYTES_MAX = (
+    _CHECKSUM_BYTES + _NUMBER_BYTES_MAX + FORKS_MAX * (1 + _NAME_BYTES_MAX + 1 + 1 + _FORK_BYTES + 2 * _POINT_BYTES_MAX)
+)
 CHARS_MAX = len(VERSION_PREFIX) + (_BYTES_MAX * 4 + 2) // 3
 
 _NAME = re.compile(SHARD_NAME_PATTERN, re.ASCII)
@@ -80,7 +82,7 @@ def _content(session: Session) -> bytes:
     if len(keys) > FORKS_MAX:
         message = f"a session takes {FORKS_MAX} shards with their forks, this one has {len(keys)}: begin a new one"
         raise Refused("session_too_large", message, "session")
-    content = bytearray()
+    content = _number_written(session.clock)
     for shard, group in groupby(keys, key=lambda key: key[0]):
         if _NAME.fullmatch(shard) is None:
             raise ValueError(f"not a shard's name: {shard!a}")
@@ -98,12 +100,18 @@ def _written(numbers: tuple[int, ...]) -> bytes:
     """A bit for each number that is not 0, then those numbers, seven bits a byte, the lowest first."""
     content = bytearray([sum(1 << place for place, number in enumerate(numbers) if number)])
     for number in filter(None, numbers):
-        rest = number
-        while rest > 0x7F:
-            content.append(rest & 0x7F | 0x80)
-            rest >>= 7
-        content.append(rest)
+        content += _number_written(number)
     return bytes(content)
+
+
+def _number_written(number: int) -> bytearray:
+    content = bytearray()
+    rest = number
+    while rest > 0x7F:
+        content.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    content.append(rest)
+    return content
 
 
 def _read(text: str) -> Session:
@@ -116,13 +124,14 @@ def _read(text: str) -> Session:
     wrote: list[tuple[str, Point]] = []
     seen: list[tuple[str, Point]] = []
     reader = _Reader(content)
+    clock = reader.number()
     while not reader.at_end:
         shard = reader.take(reader.byte()).decode("ascii")
         for _ in range(reader.byte()):
             fork = _fork_id(reader.take(reader.byte()))
             for half in (wrote, seen):
                 half.append((shard, Point(fork, *reader.numbers())))
-    return Session(points_of(wrote), points_of(seen))
+    return Session(points_of(wrote), points_of(seen), clock)
 
 
 def _fork_id(content: bytes) -> str:
@@ -157,9 +166,9 @@ class _Reader:
         present = self.byte()
         if present >> _NUMBERS:
             raise ValueError("more numbers than a point has")
-        return (self._number() if present >> place & 1 else 0 for place in range(_NUMBERS))
+        return (self.number() if present >> place & 1 else 0 for place in range(_NUMBERS))
 
-    def _number(self) -> int:
+    def number(self) -> int:
         number = 0
         for place in range(_NUMBER_BYTES_MAX):
             byte = self.byte()

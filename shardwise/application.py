@@ -17,6 +17,7 @@ from stack.settings import Settings, load_settings
 if TYPE_CHECKING:
     from shardwise.accounts import Accounts
     from shardwise.catalogue import Catalogue
+    from shardwise.comments import Comments
     from shardwise.operations.service import Operations
     from shardwise.orders.service import Orders
     from shardwise.queries import Queries
@@ -95,6 +96,12 @@ class Shardwise:
         from shardwise.catalogue import Catalogue
 
         return Catalogue(self._installation, self._reading)
+
+    @cached_property
+    def comments(self) -> Comments:
+        from shardwise.comments import Comments
+
+        return Comments(self._installation, self._reading)
 
     @cached_property
     def queries(self) -> Queries:

@@ -54,6 +54,25 @@ class Reading:
         names = {route.shard for route in routes_of(await to.router.map())}
         await stamp_outcome([to.cluster.shards[name] for name in sorted(names)], self._session.held, is_final)
 
+    async def wrote_on(self, shards: Iterable[str]) -> None:
+        """As `wrote`, for shards that the outcome names."""
+        if self._session is not None:
+            cluster = self._installation.with_timeouts.cluster
+            await stamp_outcome([cluster.shards[name] for name in shards], self._session.held)
+
+    def wrote_to(self) -> set[str]:
+        """The shards where the session wrote something."""
+        return {shard for shard, _ in self._session.held.session.wrote} if self._session is not None else set()
+
+    @property
+    def clock(self) -> int:
+        """The newest time of a comment that the session was shown, in microseconds since 1970."""
+        return self._session.held.session.clock if self._session is not None else 0
+
+    def saw_time(self, clock: int) -> None:
+        if self._session is not None:
+            self._session.held.saw_time(clock)
+
     async def wrote_anywhere(self) -> None:
         """As `wrote`, for an outcome that concerns any number of shards."""
         if self._session is not None:
@@ -80,11 +99,11 @@ class ReadsAt:
 
     def __init__(self, reads: ShardReads, level: Level, session: Session | None) -> None:
         self._reads = reads
-        self._level = level
+        self.level = level
         self._held = session.held if session is not None else None
 
     async def map(self) -> ShardMap:
         return await self._reads.map()
 
     async def read(self, route_of: Callable[[ShardMap], Route], work: Callable[[ShardTransaction], Awaitable[T]]) -> T:
-        return await self._reads.read(route_of, work, self._level, self._held)
+        return await self._reads.read(route_of, work, self.level, self._held)

@@ -58,7 +58,8 @@ class RelayActivities(ABC):
     @activity.defn
     @abstractmethod
     async def start_reactors(self, request: FollowShard) -> Followed | int:
-        """Starts the reactors of choreographed orders, each once for its event."""
+        """Starts the reactors of choreographed orders, each once for its event. Beside that, brings comments home that
+        the shard has taken for others."""
 
     @activity.defn
     @abstractmethod

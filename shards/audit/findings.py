@@ -20,6 +20,7 @@ class Check(StrEnum):
     ORDERS = "orders"
     TRANSFERS = "transfers"
     ORPHANS = "orphans"
+    COMMENTS = "comments"
     PLACEMENT = "placement"
     PREPARED_TRANSACTIONS = "prepared_transactions"
     READ_MODEL = "read_model"

@@ -25,6 +25,7 @@ _PLACED = text("""
     UNION ALL SELECT 'transfer', source || '/' || id, source, slot FROM transfer
     UNION ALL SELECT 'admission', saga_id, account_id, slot FROM admission
     UNION ALL SELECT 'stock', sku, sku, sku_range FROM stock
+    UNION ALL SELECT 'comment', id, sku, sku_range FROM comment
 """)
 _BARRIERS = text("SELECT DISTINCT keyspace, slot FROM barrier")
 _OWNED = text("SELECT keyspace, slot FROM ownership WHERE state = 'owned'")
@@ -87,7 +88,7 @@ def _misplaced(shard_map: ShardMap, shard: str, row: Row[tuple[str, str, str, st
 
 def _route(shard_map: ShardMap, row: Row[tuple[str, str, str, str]]) -> Route:
     match row.relation:
-        case "stock":
+        case "stock" | "comment":
             return shard_map.of_sku(row.key)
         case "merchant" | "transfer" | "admission":
             return shard_map.of_account(row.key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from domain.consistency import NO_POINTS, Points, Session, points_of
 from domain.errors import SessionLost
@@ -44,12 +44,16 @@ class HeldSession:
         """After a list, which shows every shard."""
         self.session = self.session.merged(Session(seen=points))
 
+    def saw_time(self, clock: int) -> None:
+        """Of a comment, in microseconds since 1970."""
+        self.session = self.session.merged(Session(clock=clock))
+
     def wrote_unstamped(self, shard: str) -> None:
         """After an outcome was returned while the shard's primary did not answer."""
         seen = (*self.session.wrote.of(shard), *self.session.seen.of(shard))
         fork = next((point.fork for point in reversed(seen)), UNKNOWN_FORK)
         wrote = self.session.wrote.returned_unstamped(shard, int(time.time() * 1000), fork)
-        self.session = Session(wrote, self.session.seen)
+        self.session = replace(self.session, wrote=wrote)
 
     def _after_primary(self, shard: str, before: Session, stamp: Stamp, wrote: bool) -> None:
         new = points_of([(shard, stamp.point)])

@@ -30,4 +30,4 @@ def points_by_shard(upto: int = NUMBER_MAX, shards_max: int = 6) -> st.SearchStr
 
 
 def sessions() -> st.SearchStrategy[Session]:
-    return st.builds(Session, points_by_shard(), points_by_shard())
+    return st.builds(Session, points_by_shard(), points_by_shard(), st.integers(0, NUMBER_MAX))

@@ -109,8 +109,11 @@ ONE = b"\x07shard-1\x01" + FORK + b"\x01\x05" + b"\x00"
     ],
 )
 def test_nothing_has_two_texts_and_no_point_is_impossible(content: bytes) -> None:
-    assert parse_session(made_by_hand(ONE)) == Session(wrote=points_of([("shard-1", Point(FORK_A, 5))]))
-    assert_refused(made_by_hand(content))
+    wrote = points_of([("shard-1", Point(FORK_A, 5))])
+    for clock, number in ((b"\x00", 0), (b"\x07", 7), (b"\x81\x01", 129)):
+        assert parse_session(made_by_hand(clock + ONE)) == Session(wrote, clock=number)
+        assert_refused(made_by_hand(clock + content))
+    assert_refused(made_by_hand(b"\x80\x00" + ONE))
 
 
 def test_the_field_is_the_one_that_was_asked_for() -> None:
@@ -118,16 +121,18 @@ def test_the_field_is_the_one_that_was_asked_for() -> None:
 
 
 def test_a_token_of_another_version_is_told_as_such() -> None:
-    assert "of another version" in assert_refused("s2.AAAA").message
+    assert "of another version" in assert_refused("s1.AAAA").message
 
 
 def test_a_text_is_the_same_for_ever() -> None:
     """Callers keep them: another layout is another version."""
-    session = Session(points_of([("shard-1", Point(FORK_A, 300, event=7))]), points_of([("shard-2", USUAL)]))
+    wrote, seen = points_of([("shard-1", Point(FORK_A, 300, event=7))]), points_of([("shard-2", USUAL)])
+    session = Session(wrote, seen, clock=1_800_000_000_000_000)
     assert session_text(session) == (
-        "s1.fU_d-QdzaGFyZC0xARCqqqqqqqqqqqqqqqqqqqqqBawCBwAHc2hhcmQtMgEQqqqqqqqqqqqqqqqqqqqqqgAPyLDTm-sCh61Lhq1LgK1L"
+        "s2.aRu504CA4sTyopkDB3NoYXJkLTEBEKqqqqqqqqqqqqqqqqqqqqoFrAIHAAdzaGFyZC0yARCqqqqqqqqqqqqqqqqqqqqqAA_Is"
+        "NOb6wKHrUuGrUuArUs"
     )
-    assert session_text(Session()) == "s1.EnHPJQ"
+    assert session_text(Session()) == "s2.CtgxcwA"
 
 
 def test_a_shard_takes_what_the_docstring_says() -> None:

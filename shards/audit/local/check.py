@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shards.audit.findings import Findings
 from shards.audit.local import prepared
 from shards.audit.local.clearing import CLEARING
+from shards.audit.local.comments import COMMENTS
 from shards.audit.local.event_versions import EVENT_VERSIONS
 from shards.audit.local.holds import HOLDS
 from shards.audit.local.ledger import LEDGER
@@ -19,7 +20,7 @@ from shards.audit.local.stock import STOCK
 from shards.audit.local.transfers import TRANSFERS
 from shards.connections.database import Database
 
-_BY_TABLES = (LEDGER, HOLDS, CLEARING, STOCK, ORDERS, TRANSFERS, ORPHANS, EVENT_VERSIONS)
+_BY_TABLES = (LEDGER, HOLDS, CLEARING, STOCK, ORDERS, TRANSFERS, ORPHANS, COMMENTS, EVENT_VERSIONS)
 
 
 async def check_shard(shard: Database, findings: Findings, forgotten_after_seconds: int) -> int:

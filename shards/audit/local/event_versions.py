@@ -35,6 +35,7 @@ EVENT_VERSIONS = LocalCheck(
                 UNION ALL SELECT 'customer', id, version FROM customer
                 UNION ALL SELECT 'account', id, version FROM account
                 UNION ALL SELECT 'order', id, version FROM orders
+                UNION ALL SELECT 'comment', id, version FROM comment
                 UNION ALL SELECT 'transfer', source || '/' || id, version FROM transfer
             )
             SELECT aggregate, aggregate_id, version, oldest, n AS told
