@@ -39,6 +39,7 @@ MODULES = {
     "cli.account": ("account",),
     "cli.stock": ("stock",),
     "cli.customer": ("customer",),
+    "cli.profile": ("profile",),
     "cli.product": ("product",),
     "cli.comment": ("comment",),
     "cli.report": ("report",),

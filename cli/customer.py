@@ -24,7 +24,7 @@ def rename(
     session: SessionFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Give a customer another name. Its id stays. Safe to repeat.
+    """Give a customer another name: the same as `profile set --name`. Its id stays. Safe to repeat.
 
     An import goes on comparing with what the customer was first imported with.
     """

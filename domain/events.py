@@ -44,7 +44,7 @@ class StockEvent(StrEnum):
 
 class CustomerEvent(StrEnum):
     REGISTERED = "CustomerRegistered"
-    RENAMED = "CustomerRenamed"
+    PROFILE_CHANGED = "ProfileChanged"
 
 
 class AccountEvent(StrEnum):

@@ -18,3 +18,8 @@ QUANTITY_MAX = 1_000_000
 AMOUNT_MINOR_UNITS_MAX = 10**15
 SECONDS_MAX = 31_536_000
 PAGE_ROWS_MAX = 10_000
+# Free settings of a customer's profile. The bytes are those of all of them together, as JSON in UTF-8.
+SETTINGS_MAX = 50
+SETTING_NAME_CHARS_MAX = 64
+SETTING_CHARS_MAX = 500
+SETTINGS_BYTES_MAX = 8_192

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from shardwise.comments import Comments
     from shardwise.operations.service import Operations
     from shardwise.orders.service import Orders
+    from shardwise.profiles import Profiles
     from shardwise.queries import Queries
     from shardwise.transfers.service import Transfers
 
@@ -102,6 +103,12 @@ class Shardwise:
         from shardwise.comments import Comments
 
         return Comments(self._installation, self._reading)
+
+    @cached_property
+    def profiles(self) -> Profiles:
+        from shardwise.profiles import Profiles
+
+        return Profiles(self._installation, self._reading)
 
     @cached_property
     def queries(self) -> Queries:

@@ -11,10 +11,11 @@ from domain.identifiers import check_identifier
 from domain.numbers import check_quantity
 from shards.catalogue.imports import Imported, import_customers, import_products
 from shards.catalogue.reads import ListedProduct, read_product
-from shards.catalogue.renames import NamedCustomer, NamedProduct, rename_customer, rename_product
+from shards.catalogue.renames import NamedProduct, rename_product
 from shards.stock import levels
 from shards.stock.levels import StockLevel
 from shardwise.connections import Installation
+from shardwise.profiles import Profiles
 from shardwise.reading import Consistency, Reading
 
 __all__ = [
@@ -29,6 +30,18 @@ __all__ = [
     "StockReceipt",
     "new_receipt_id",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedCustomer:
+    """The names of a profile. `changed`: by this call."""
+
+    customer_id: str
+    name: str
+    email: str | None
+    version: int
+    shard: str
+    changed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +82,13 @@ class Catalogue:
         return imported
 
     async def rename_customer(self, customer_id: str, name: str, email: str | None = None) -> NamedCustomer:
-        """Gives a customer another name, and another email if one is given. The id stays. Idempotent. Undone by a
-        rename back. A crash leaves all of it or nothing."""
-        check_identifier(customer_id, "customer_id")
+        """`profiles.set` with a name, and perhaps an email: the id stays. Idempotent. Undone by a rename back. A crash
+        leaves all of it or nothing."""
         check_name(name, "name")
-        if email is not None:
-            check_name(email, "email")
-        renamed = await rename_customer(self._installation.with_timeouts.router, customer_id, name, email)
-        await self._reading.wrote(lambda m: [m.of_customer(customer_id)])
-        return renamed
+        changed = await Profiles(self._installation, self._reading).set(customer_id, name, email)
+        return NamedCustomer(
+            changed.customer_id, changed.name, changed.email, changed.version, changed.shard, changed.changed
+        )
 
     async def rename_product(self, sku: str, name: str) -> NamedProduct:
         """Gives a product another name. The SKU stays. Idempotent. Undone by a rename back. A crash leaves all of it or

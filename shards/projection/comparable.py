@@ -46,7 +46,13 @@ _ITEM = """
 COMPARABLES: Sequence[Comparable] = (
     _aggregates("product", "product", Aggregate.PRODUCT, "sku", "name, currency, unit_price"),
     _aggregates("stock", "stock_level", Aggregate.STOCK, "sku", "on_hand, reserved"),
-    _aggregates("customer", "customer", Aggregate.CUSTOMER, "id", "name, email"),
+    _aggregates(
+        "customer",
+        "customer",
+        Aggregate.CUSTOMER,
+        "id",
+        "name, email, address, city, postal_code, country, settings",
+    ),
     _aggregates(
         "account", "account_details", Aggregate.ACCOUNT, "id", "kind, currency, posted, held, overdraft, state"
     ),

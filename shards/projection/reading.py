@@ -26,7 +26,7 @@ DOCUMENTS: Mapping[Aggregate, str] = {
         SELECT sku AS key, version, sku, on_hand, reserved FROM stock
     """,
     Aggregate.CUSTOMER: """
-        SELECT id AS key, version, id, name, email FROM customer
+        SELECT id AS key, version, id, name, email, address, city, postal_code, country, settings FROM customer
     """,
     Aggregate.ACCOUNT: """
         SELECT id AS key, version, id, kind, currency, posted, held, overdraft, state

@@ -54,12 +54,14 @@ _PRODUCTS = """
 """
 _CUSTOMERS = """
     WITH given AS (
-        SELECT * FROM json_to_recordset(CAST(:docs AS json)) AS g (id text, name text, email text, version bigint)
+        SELECT * FROM json_to_recordset(CAST(:docs AS json)) AS g (id text, name text, email text, version bigint,
+            address text, city text, postal_code text, country text, settings jsonb)
     ), newer AS (
-        INSERT INTO {s}.customer AS c (id, shard, name, email, version)
-        SELECT id, :shard, name, email, version FROM given
+        INSERT INTO {s}.customer AS c (id, shard, name, email, version, address, city, postal_code, country, settings)
+        SELECT id, :shard, name, email, version, address, city, postal_code, country, settings FROM given
         ON CONFLICT (id) DO UPDATE SET shard = excluded.shard, name = excluded.name, email = excluded.email,
-            version = excluded.version
+            version = excluded.version, address = excluded.address, city = excluded.city,
+            postal_code = excluded.postal_code, country = excluded.country, settings = excluded.settings
         WHERE c.version < excluded.version RETURNING id, name, email
     )
     UPDATE {s}.order_details AS o SET customer_name = newer.name, customer_email = newer.email FROM newer

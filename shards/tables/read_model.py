@@ -68,6 +68,11 @@ customer = Table(
     Column("name", Text, nullable=False),
     Column("email", Text),
     Column("version", BigInteger, nullable=False),
+    Column("address", Text),
+    Column("city", Text),
+    Column("postal_code", Text),
+    Column("country", Text),
+    Column("settings", JSONB, nullable=False, server_default=text("'{}'")),
     schema=LIVE,
 )
 

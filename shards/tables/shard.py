@@ -25,8 +25,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 
 from domain.accounts import AccountState
-from domain.limits import AMOUNT_MINOR_UNITS_MAX, QUANTITY_MAX
-from shards.tables.common import XID8, currency, db_time, identifier, new_metadata, one_of
+from domain.limits import AMOUNT_MINOR_UNITS_MAX, NAME_CHARS_MAX, QUANTITY_MAX
+from shards.tables.common import XID8, currency, db_time, identifier, new_metadata, one_of, settings, text_of
 
 metadata = new_metadata()
 
@@ -92,7 +92,17 @@ customer = Table(
     Column("content_hash", Text, nullable=False),
     db_time("created_at"),
     Column("version", BigInteger, nullable=False, server_default=text("1")),
+    # With name and email the customer's profile. Names and values of settings are the callers' own.
+    Column("address", Text),
+    Column("city", Text),
+    Column("postal_code", Text),
+    Column("country", Text),
+    Column("settings", JSONB, nullable=False, server_default=text("'{}'")),
     CheckConstraint(identifier("id"), name="id"),
+    CheckConstraint(
+        text_of(NAME_CHARS_MAX, "name", "email", "address", "city", "postal_code", "country"), name="profile"
+    ),
+    CheckConstraint(settings("settings"), name="settings"),
 )
 
 # Clearing and equity keep no balance: `posted` would be one hot lock for the whole shard. Theirs is the sum of

@@ -16,6 +16,8 @@ BAD = {
     "stock list": ("after", ("stock", "list", "--after", "no token")),
     "stock receive": ("sku", ("stock", "receive", "a b", "0")),
     "customer rename": ("name", ("customer", "rename", "ada", "--name", " ")),
+    "profile show": ("customer_id", ("profile", "show", "a b")),
+    "profile set": ("settings", ("profile", "set", "ada", "--set", "a b=x")),
     "product rename": ("sku", ("product", "rename", "a b", "--name", "Tea")),
     "report sales": ("to", ("report", "sales", "--from", "2026-01-02", "--to", "2026-01-01")),
     "order place": ("id", ("order", "place", "--customer", "ada", "--line", "TEAPOT:1", "--id", "a b")),

@@ -21,6 +21,7 @@ DATA = Path(__file__).parent.parent / "data"
         (("order", "show", "unheard-of"), 1),
         (("order", "place", "--customer", "rich", "--line", "APPLE:1", "--id", "in-two-processes"), 0),
         (("product", "rename", "APPLE", "--name", ""), 2),
+        (("profile", "show", "nobody"), 1),
         (("projection", "retry"), 0),
         (("recover", "--dry-run"), 0),
         (("report", "sales", "--from", "1990-01-01", "--to", "1990-01-02"), 0),

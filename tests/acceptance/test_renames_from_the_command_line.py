@@ -1,4 +1,5 @@
-"""What a user of the command line sees of renames. The stack is the whole session's: these names are ours alone."""
+"""What a user of the command line sees of profiles and renames. The stack is the whole session's: these names are ours
+alone."""
 
 from __future__ import annotations
 
@@ -27,6 +28,38 @@ def test_a_customer_is_renamed_once_however_often_it_is_typed(shardwise: Shardwi
     assert second.document == {**named, "changed": False}
     # What opened the account is still the same.
     assert shardwise.inside(*opening).exit_code == 0
+
+
+def test_a_profile_is_set_shown_and_followed(shardwise: Shardwise, tmp_path: Path) -> None:
+    session = ("--session", str(tmp_path / "me.session"))
+    assert shardwise.inside("account", "open", "prof-ada", "--currency", "USD", "--balance", "5.00").exit_code == 0
+    change = ("profile", "set", "prof-ada", "--email", "ada@example.org", "--city", "London")
+    change += ("--set", "theme=dark", "--set", "motto=a=b", *session)
+    first, second = shardwise.inside(*change), shardwise.inside(*change)
+    assert (first.document["version"], first.document["changed"]) == (2, True)
+    assert second.document == {**first.document, "changed": False}
+    shown = shardwise.inside("profile", "show", "prof-ada", *session)
+    assert shown.document["read"]["level"] == "read-your-writes"
+    shard = shardwise.inside("account", "show", "prof-ada").document["shard"]
+    assert shown.content == {
+        "customer_id": "prof-ada",
+        "name": "prof-ada",
+        "email": "ada@example.org",
+        "address": None,
+        "city": "London",
+        "postal_code": None,
+        "country": None,
+        "settings": {"motto": "a=b", "theme": "dark"},
+        "version": 2,
+        "shard": shard,
+    }
+    # A rename is a change of the same profile.
+    renamed = shardwise.inside("customer", "rename", "prof-ada", "--name", "Ada King").document
+    assert (renamed["version"], renamed["email"]) == (3, "ada@example.org")
+    back = ("profile", "set", "prof-ada", "--name", "prof-ada", "--clear", "email", "--clear", "city")
+    left = shardwise.inside(*back, "--unset", "theme", "--unset", "motto").document
+    assert (left["email"], left["city"], left["settings"], left["version"]) == (None, None, {}, 4)
+    assert shardwise.inside("verify").document["ok"] is True
 
 
 def test_a_product_is_renamed_and_its_file_is_still_the_same(shardwise: Shardwise, tmp_path: Path) -> None:
@@ -63,5 +96,6 @@ def test_an_unknown_customer_or_product_is_not_renamed(shardwise: Shardwise) -> 
 
 def test_without_a_stack_nothing_is_renamed(tmp_path: Path) -> None:
     nowhere = Shardwise(tmp_path)
+    assert refused(nowhere, 3, "profile", "show", "a")["code"] == "no_stack"
     for command in (("customer", "rename", "a", "--name", "A"), ("product", "rename", "a", "--name", "A")):
         assert refused(nowhere, 3, *command)["code"] == "no_stack"

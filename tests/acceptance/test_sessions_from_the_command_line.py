@@ -18,6 +18,7 @@ READS = (
     ("stock", "show", "APPLE"),
     ("stock", "list"),
     ("product", "show", "APPLE"),
+    ("profile", "show", "rich"),
     ("product", "list"),
     ("order", "list"),
     ("report", "sales"),

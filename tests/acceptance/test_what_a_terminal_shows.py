@@ -84,6 +84,8 @@ def busy(shardwise: Shardwise) -> None:
         (("stock", "list"), ["APPLE", "CHAIR"]),
         (("customer", "rename", CUSTOMER, "--name", "A customer with a name that is not short"), [CUSTOMER]),
         (("product", "rename", "APPLE", "--name", "Apple"), ["APPLE"]),
+        (("profile", "set", CUSTOMER, "--city", "London", "--set", f"motto={'to be or not to be ' * 10}"), [CUSTOMER]),
+        (("profile", "show", CUSTOMER), [CUSTOMER, "London", "motto"]),
         (("report", "sales", "--by", "product-day"), ["APPLE"]),
         (("recover", "--dry-run"), []),
         (("projection", "status"), ["shard-1"]),

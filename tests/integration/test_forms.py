@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 from sqlalchemy.exc import IntegrityError
 
 from domain.errors import InvalidInput
 from domain.identifiers import check_identifier
-from shards.tables.common import identifier
+from domain.profiles import ProfileContent, profile_change
+from shards.tables.common import identifier, settings
 from tests.support.world import World
 
 BEYOND = 10**15 + 1
@@ -31,6 +35,9 @@ PRODUCT = (
 )
 BAD = {
     "a customer": "INSERT INTO customer (id, bucket, name, content_hash) VALUES ('a b', 1, 'x', 'x')",
+    "a name": "INSERT INTO customer (id, bucket, name, content_hash) VALUES ('x', 1, '', 'x')",
+    "an address": f"UPDATE customer SET city = '{'x' * 201}'",
+    "settings": """UPDATE customer SET settings = '{"a b": "x"}'""",
     "an account": ACCOUNT.format(id="a b", kind="customer", currency="USD", bucket=1, posted=0),
     "a merchant": ACCOUNT.format(id="merchant/USD", kind="merchant", currency="USD", bucket="NULL", posted=0),
     "clearing": ACCOUNT.format(id="clearing/EUR", kind="clearing", currency="USD", bucket="NULL", posted="NULL"),
@@ -84,3 +91,49 @@ async def test_the_tables_accept_what_the_rule_accepts(world: World) -> None:
             allowed = False
         [(by_table,)] = await world.rows("shard-1", f"SELECT {identifier('CAST(:text AS text)')}", text=text)
         assert by_table == allowed, ascii(text)
+
+
+NAMES = ("a", "A-z_0.9", "x" * 64, "x" * 65, "", "a b", "a/b", "ä", "a\n", "$")
+VALUES: tuple[Any, ...] = (
+    "",
+    " ",
+    "ä\u2603",
+    '"',
+    "\\",
+    "x" * 500,
+    "x" * 501,
+    "\U0001f600" * 500,
+    "a\nb",
+    "\x1b",
+    5,
+    True,
+    [],
+    {},
+)
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    *({name: "x"} for name in NAMES),
+    *({"a": value} for value in VALUES),
+    *({f"s{n}": "x" for n in range(count)} for count in (50, 51)),
+    # 8,192 bytes, and one more.
+    *({**{f"s{n:03}": "x" * 400 for n in range(19)}, "last": "x" * rest} for rest in (352, 353)),
+    {f"s{n}": "\N{SNOWMAN}" * 300 for n in range(10)},
+]
+
+
+async def test_the_tables_accept_the_settings_that_the_rule_accepts(world: World) -> None:
+    accepted = []
+    for given in SETTINGS:
+        try:
+            profile_change({}, given).of(ProfileContent("Ada"))
+            allowed = True
+        except InvalidInput:
+            allowed = False
+        statement = f"SELECT {settings('CAST(CAST(:given AS text) AS jsonb)')}"
+        [(by_table,)] = await world.rows("shard-1", statement, given=json.dumps(given))
+        assert by_table == allowed, ascii(given)[:200]
+        accepted.append(allowed)
+    assert accepted.count(True) == 13
+    for no_object in ("[]", "5", "null", '"a"'):
+        statement = f"SELECT {settings('CAST(CAST(:given AS text) AS jsonb)')}"
+        assert await world.rows("shard-1", statement, given=no_object) == [(False,)]

@@ -175,6 +175,59 @@ async def test_a_read_waits_for_a_replica_that_is_nearly_there(
     assert served.waited_seconds > 0.05
 
 
+async def test_a_profile_shows_what_its_session_set_though_replicas_are_behind(
+    app: Shardwise, stack: EmbeddedStack, settings: Settings
+) -> None:
+    """Set, and read at each level from replicas that replay 100 ms later: by a program that waits for a replica, and by
+    one that then goes to the primary."""
+    lacked, from_replica, from_primary = "eventual lacked it", "a replica had it after a wait", "the primary had it"
+    await app.accounts.open("ada", "USD")
+    await caught_up(stack)
+    patient = settings.model_copy(update={"read_wait_seconds": 20.0})
+    seen: set[str] = set()
+    async with delayed(stack, 100), await Shardwise.connect(settings=patient) as waiting:
+        async for _ in attempts(SECONDS_MAX):
+            for program in (app, waiting):
+                mine = program.within(CallersSession())
+                changed = await mine.profiles.set("ada", settings={"colour": next(_names)})
+                if (await mine.profiles.show("ada", Level.EVENTUAL)).version < changed.version:
+                    seen.add(lacked)
+                with recording() as served:
+                    for level in (Level.READ_YOUR_WRITES, Level.MONOTONIC, Level.STRONG):
+                        shown = await mine.profiles.show("ada", level)
+                        assert (level, shown.settings) == (level, changed.settings)
+                if served[0].waited_seconds > 0:
+                    seen.add(from_replica if served[0].server in REPLICAS else from_primary)
+            if len(seen) == 3:
+                break
+        assert seen == {lacked, from_replica, from_primary}
+        # In the end eventual reads show it too.
+        async for _ in attempts(SECONDS_MAX):
+            if (shown := await app.profiles.show("ada", Level.EVENTUAL)).version == changed.version:
+                break
+        assert shown.settings == changed.settings
+
+
+@contextlib.asynccontextmanager
+async def delayed(stack: EmbeddedStack, milliseconds: int) -> AsyncIterator[None]:
+    """Inside the block the replicas replay each commit this long after it was made."""
+    is_now = "SELECT setting FROM pg_settings WHERE name = 'recovery_min_apply_delay'"
+
+    async def set_to(delay: int) -> None:
+        for replica in REPLICAS:
+            await ask(stack, replica, f"ALTER SYSTEM SET recovery_min_apply_delay = '{delay}ms'")
+            await ask(stack, replica, "SELECT pg_reload_conf()")
+            async for _ in attempts(SECONDS_MAX):
+                if await ask(stack, replica, is_now) == str(delay):
+                    break
+
+    await set_to(milliseconds)
+    try:
+        yield
+    finally:
+        await set_to(0)
+
+
 async def test_another_replica_is_read_before_the_primary(app: Shardwise, stack: EmbeddedStack) -> None:
     mine = app.within(CallersSession())
     async with held_back(stack, REPLICAS[:1]):

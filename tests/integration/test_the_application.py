@@ -52,7 +52,7 @@ async def test_a_repeat_under_the_same_id_returns_the_same_and_other_content_is_
 NOT_THERE: dict[str, Callable[[Shardwise], Awaitable[object]]] = {
     "unknown_account": lambda shop: shop.accounts.show("nobody"),
     "unknown_sku": lambda shop: shop.catalogue.stock("NOTHING"),
-    "unknown_customer": lambda shop: shop.catalogue.rename_customer("nobody", "Nobody"),
+    "unknown_customer": lambda shop: shop.profiles.show("nobody"),
     "unknown_order": lambda shop: shop.queries.order_details("none"),
 }
 

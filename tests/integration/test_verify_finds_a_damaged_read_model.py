@@ -78,6 +78,16 @@ DAMAGES = (
         "UPDATE live.customer SET email = 'a@b.example' WHERE id = '{customer}'",
     ),
     Damage(
+        "the read model has customer {customer} wrong: city is None, not London",
+        READ_MODEL,
+        "UPDATE live.customer SET city = 'London' WHERE id = '{customer}'",
+    ),
+    Damage(
+        "the read model has customer {customer} wrong: settings is {{}}, not {{'a': 'b'}}",
+        READ_MODEL,
+        """UPDATE live.customer SET settings = '{{"a": "b"}}' WHERE id = '{customer}'""",
+    ),
+    Damage(
         "the read model has account {customer} wrong: held is 0, not 1; posted is 9700, not 9701",
         READ_MODEL,
         "UPDATE live.account_details SET posted = 9701, held = 1 WHERE id = '{customer}'",

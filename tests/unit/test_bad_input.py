@@ -425,6 +425,32 @@ def test_a_rename_with_a_bad_id_or_name_is_refused(
     assert _error(capfd, *arguments)["field"] == field
 
 
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        *((("profile", "show", bad), "customer_id") for bad in IDS),
+        *((("profile", "set", bad, "--name", "R"), "customer_id") for bad in IDS),
+        *(
+            (("profile", "set", "rich", f"--{name.replace('_', '-')}", bad), name)
+            for name in ("name", "email", "address", "city", "postal_code", "country")
+            for bad in [*BAD_NAMES, "\ud800"]
+        ),
+        *((("profile", "set", "rich", "--set", bad), "set") for bad in ("", "theme", "a b")),
+        *((("profile", "set", "rich", "--set", bad), "settings") for bad in ("=x", "a b=x", "a/b=x", f"{'x' * 65}=x")),
+        *((("profile", "set", "rich", "--set", f"a={bad}"), "settings") for bad in ("x" * 501, "a\nb", "\ud800")),
+        (("profile", "set", "rich", "--set", "a=1", "--set", "a=2"), "set"),
+        (("profile", "set", "rich", "--set", "a=1", "--unset", "a"), "unset"),
+        (("profile", "set", "rich", "--unset", "a", "--unset", "a"), "unset"),
+        *((("profile", "set", "rich", "--unset", bad), "settings") for bad in ("", "a b")),
+        *((("profile", "set", "rich", "--clear", bad), "clear") for bad in ("", "name", "settings")),
+        (("profile", "set", "rich", "--clear", "city", "--city", "London"), "clear"),
+    ],
+    ids=lambda value: ascii(value)[:60],
+)
+def test_a_bad_profile_is_refused(capfd: pytest.CaptureFixture[str], arguments: tuple[str, ...], field: str) -> None:
+    assert _error(capfd, *arguments)["field"] == field
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     arguments=st.lists(st.text(max_size=20), max_size=5),

@@ -22,6 +22,10 @@ ROWS = {
     "TRANSFERS_BYTES_MAX": "a file of transfers",
     "SECONDS_MAX": "seconds",
     "PAGE_ROWS_MAX": "a page",
+    "SETTINGS_MAX": "settings",
+    "SETTING_NAME_CHARS_MAX": "settings",
+    "SETTING_CHARS_MAX": "settings",
+    "SETTINGS_BYTES_MAX": "settings",
 }
 
 

@@ -86,6 +86,14 @@ GIVEN: Mapping[str, Mapping[str, tuple[Any, tuple[Any, ...]]]] = {
         "name": ("Ada", (*NO_TEXT, None)),
         "email": ("ada@example.com", NO_TEXT),
     },
+    "profiles.show": {"customer_id": ("ada", (*NO_TEXT, None)), "consistency": ("eventual", (3, "newest"))},
+    "profiles.set": {
+        "customer_id": ("ada", (*NO_TEXT, None)),
+        **dict.fromkeys(("name", "address", "city", "postal_code", "country"), ("Ada", NO_TEXT)),
+        "email": ("ada@example.com", NO_TEXT),
+        "settings": ({"theme": "dark"}, (3, object(), "text", [], {3: "x"}, {"a b": "x"}, {"theme": 3})),
+        "clear": ((), (3, None, object(), "neither", [3], [None])),
+    },
     "catalogue.rename_product": {"sku": ("TEAPOT", (*NO_TEXT, None)), "name": ("Teapot", (*NO_TEXT, None))},
     "catalogue.stock": {"sku": ("TEAPOT", (*NO_TEXT, None))},
     "catalogue.receive": {
