@@ -85,6 +85,10 @@ bench-projection: $(STAMP) ## events per second of the projection beside plain S
 bench-reads: $(STAMP) ## reads at each level from replicas that are behind, beside a session cache: docs/consistency.md and its picture
 	@$(BIN)/python -m bench.reads --write docs/consistency $(BENCH_ARGS)
 
+.PHONY: bench-balances
+bench-balances: $(STAMP) ## what report balances costs over 3 and 6 shards beside one shard's part
+	@$(BIN)/python -m bench.balances $(BENCH_ARGS)
+
 .PHONY: soak
 soak: $(STAMP) ## orders while parts are killed, then in peace: make soak MINUTES=30 [QUIET=10] [SEED=N]
 	@$(BIN)/python -m tests.soak.run --minutes $(or $(MINUTES),10) --quiet-minutes $(or $(QUIET),10) $(if $(SEED),--seed $(SEED))

@@ -1,4 +1,4 @@
-"""`report sales`, from the read model."""
+"""`report sales`, from the read model, and `report balances`, from the shards."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import Annotated
 import typer
 from rich.console import Group
 
-from cli.terminal.application import read_app
+from cli.terminal.application import call_app, read_app
 from cli.terminal.options import DataDir, Following, SessionFile
 from cli.terminal.output import output, table, table_or
+from cli.terminal.paging import After, Limit, with_next
+from domain.timestamps import short_timestamp
 from shardwise.queries import SalesBy, SalesReport
+from shardwise.reports import LIMIT, SHARD_SECONDS, BalancesReport
 
 _COLUMNS = ("day", "sku", "product_name", "orders", "units", "amount", "currency")
 # The columns over which the rows are summed.
@@ -20,6 +23,7 @@ _LEFT_OUT = {SalesBy.PRODUCT: {"day"}, SalesBy.DAY: {"sku", "product_name"}, Sal
 def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Reports of what happened.", no_args_is_help=True)
     group.command()(sales)
+    group.command()(balances)
     app.add_typer(group, name="report")
 
 
@@ -60,3 +64,50 @@ def _rendered(report: SalesReport) -> Group:
     rows = [tuple(each[name] for name in shown) for each in cells]
     human = table([name.replace("_", " ") for name in shown], rows, whole=("sku", "day"))
     return Group(table_or(human, "nothing was sold"), *(f"total {each.amount}" for each in report.totals))
+
+
+def balances(
+    limit: Limit = LIMIT,
+    after: After = None,
+    shard_timeout: Annotated[float, typer.Option(metavar="SECONDS", help="For each shard.")] = SHARD_SECONDS,
+    partial: Annotated[bool, typer.Option("--partial", help="Without the shards that do not answer.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Show who has how much: totals by currency with what is in flight, and all accounts by id.
+
+    From the shards themselves, each at one instant; no instant is common to them. In each currency customers +
+    merchants + in flight = paid in, to the cent.
+
+    Exit code 3 if a shard does not answer. With --partial the others' report, which names who is missing.
+    """
+    report = call_app(data_dir, lambda app: app.reports.balances(limit, after, shard_timeout, partial))
+    for missing in report.missing:
+        output().progress(f"without {missing.shard}: {missing.why}")
+    output().result(report, _balances(report))
+
+
+def _balances(report: BalancesReport) -> Group:
+    clearing = "in clearing" if report.missing else "in flight"
+    columns = ("currency", "accounts", "customers", "held", "merchants", clearing, "paid in")
+    totals = [
+        (
+            each.currency,
+            str(each.accounts),
+            each.customers.amount,
+            each.held.amount,
+            each.merchants.amount,
+            each.clearing.amount,
+            each.paid_in.amount,
+        )
+        for each in report.totals
+    ]
+    accounts = [
+        (each.account_id, each.balance.amount, each.held.amount, each.currency, each.state, each.shard)
+        for each in report.accounts
+    ]
+    listed = table_or(table(("account", "balance", "held", "currency", "state", "shard"), accounts), "no accounts")
+    when = [f"{shard} as of {short_timestamp(at)}" for shard, at in report.as_of.items()]
+    away = [f"{each.shard} is missing" for each in report.missing]
+    return Group(
+        *([table(columns, totals)] if totals else []), with_next(listed, report.next), ", ".join([*when, *away])
+    )

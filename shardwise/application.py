@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from shardwise.orders.service import Orders
     from shardwise.profiles import Profiles
     from shardwise.queries import Queries
+    from shardwise.reports import Reports
     from shardwise.transfers.service import Transfers
 
 
@@ -115,6 +116,12 @@ class Shardwise:
         from shardwise.queries import Queries
 
         return Queries(self._installation, self._reading)
+
+    @cached_property
+    def reports(self) -> Reports:
+        from shardwise.reports import Reports
+
+        return Reports(self._installation)
 
     @cached_property
     def operations(self) -> Operations:

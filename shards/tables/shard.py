@@ -132,6 +132,8 @@ account = Table(
         f"kind IN ('clearing', 'equity') AND id = kind || '/' || currency OR {identifier('id')}", name="id"
     ),
     CheckConstraint(currency(), name="currency"),
+    # Pages of several shards are merged: an order that does not depend on the collation of a database.
+    Index("account_page", text('id COLLATE "C"'), postgresql_where=text("kind IN ('customer', 'merchant')")),
 )
 
 movement = Table(

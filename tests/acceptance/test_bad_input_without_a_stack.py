@@ -20,6 +20,7 @@ BAD = {
     "profile set": ("settings", ("profile", "set", "ada", "--set", "a b=x")),
     "product rename": ("sku", ("product", "rename", "a b", "--name", "Tea")),
     "report sales": ("to", ("report", "sales", "--from", "2026-01-02", "--to", "2026-01-01")),
+    "report balances": ("after", ("report", "balances", "--after", "no token")),
     "order place": ("id", ("order", "place", "--customer", "ada", "--line", "TEAPOT:1", "--id", "a b")),
     "order place, its currency": (
         "currency",

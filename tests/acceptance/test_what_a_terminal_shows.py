@@ -87,6 +87,7 @@ def busy(shardwise: Shardwise) -> None:
         (("profile", "set", CUSTOMER, "--city", "London", "--set", f"motto={'to be or not to be ' * 10}"), [CUSTOMER]),
         (("profile", "show", CUSTOMER), [CUSTOMER, "London", "motto"]),
         (("report", "sales", "--by", "product-day"), ["APPLE"]),
+        (("report", "balances", "--limit", "1000"), [CUSTOMER, TARGET, "in flight"]),
         (("recover", "--dry-run"), []),
         (("projection", "status"), ["shard-1"]),
         (("projection", "rebuild", "--dry-run"), ["shard-1"]),

@@ -378,7 +378,7 @@ async def test_a_bad_line_of_orders_is_named(tmp_path: Path, line: str, field: s
 NO_TOKENS = ["", " ", "x", "abc=", "b3JkZXJz", "\x00", "\ud800", "x" * 5000, "../..", "'; DROP TABLE orders; --"]
 NO_DAYS = ["", "yesterday", "2026-02-30", "2026-1-1", "01.02.2026", "\x1b[31m", "\ud800", "2026-01-01; --", "9" * 5000]
 NO_IDS = ["", "a b", "a/b", "x" * 101, "\x00", "\ud800"]
-PAGED = (("order", "list"), ("account", "statement", "ada"), ("stock", "list"))
+PAGED = (("order", "list"), ("account", "statement", "ada"), ("stock", "list"), ("report", "balances"))
 
 
 @pytest.mark.parametrize(
@@ -396,6 +396,10 @@ PAGED = (("order", "list"), ("account", "statement", "ada"), ("stock", "list"))
         *((("report", "sales", f"--{name}", bad), name) for name in ("from", "to") for bad in NO_DAYS),
         (("report", "sales", "--from", "2026-03-02", "--to", "2026-03-01"), "to"),
         *((("report", "sales", "--sku", bad), "sku") for bad in NO_IDS),
+        *(
+            (("report", "balances", "--shard-timeout", bad), "shard_timeout")
+            for bad in ("", "0", "-1", "nan", "1e30", "x")
+        ),
         *((("report", "sales", "--by", bad), "by") for bad in ("", "week", "Product")),
     ],
     ids=lambda value: ascii(value)[:60],

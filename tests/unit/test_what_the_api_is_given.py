@@ -118,6 +118,12 @@ GIVEN: Mapping[str, Mapping[str, tuple[Any, tuple[Any, ...]]]] = {
         "sku": ("TEAPOT", NO_TEXT),
         "by": ("product", NO_CHOICE),
     },
+    "reports.balances": {
+        "limit": (5, NO_NUMBER),
+        "after": (None, NO_TEXT),
+        "shard_timeout": (1.0, NO_NUMBER),
+        "partial": (False, (1, "yes", None, [])),
+    },
     "operations.trace": {"order_id": ("A-1", (*NO_TEXT, None))},
     "operations.rebuild": {"stuck_after": (1.0, NO_NUMBER)},
 }
