@@ -21,7 +21,7 @@ _LEFT_OUT = {SalesBy.PRODUCT: {"day"}, SalesBy.DAY: {"sku", "product_name"}, Sal
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Reports of what happened.", no_args_is_help=True)
+    group = typer.Typer(help="Reports: what was sold, and who has how much.", no_args_is_help=True)
     group.command()(sales)
     group.command()(balances)
     app.add_typer(group, name="report")

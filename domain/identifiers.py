@@ -15,7 +15,8 @@ _IDENTIFIER = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
 
 MERCHANT_PREFIX = "merchant."
 CONTRAST_SUFFIX = ".shardwise-contrast"
-"""Ends the ids of the customers, products and orders that `shardwise contrast` makes. Lists and reports leave them out.
+"""Ends the ids of the customers, products and orders that `shardwise contrast` makes. Lists and reports leave them out,
+but for `report balances`, which has every account: sums without some of them would not balance.
 No other customer, product or order has such an id: customers and products are refused where they are made, and an
 order has only such ids or none."""
 

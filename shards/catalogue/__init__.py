@@ -1,4 +1,4 @@
-"""Customers and products: importing many, opening one account, renaming.
+"""Customers and products: importing many, opening one account, profiles, renaming.
 
 Open `imports.py` first.
 """
