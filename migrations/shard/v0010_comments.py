@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "shard_0010"
-down_revision = "shard_0007"
+down_revision = "shard_0009"
 branch_labels = None
 depends_on = None
 
