@@ -23,3 +23,8 @@ SETTINGS_MAX = 50
 SETTING_NAME_CHARS_MAX = 64
 SETTING_CHARS_MAX = 500
 SETTINGS_BYTES_MAX = 8_192
+# How long a lease lasts unless it is renewed.
+LEASE_SECONDS_MAX = 86_400
+LEASE_WAITERS_MAX = 1_000
+# The largest of Postgres's whole numbers.
+TOKEN_MAX = 2**63 - 1

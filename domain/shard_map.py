@@ -82,6 +82,10 @@ class ShardMap:
         """The lookup row that keeps an order's id unique: only the id is known when it is read."""
         return self._of_bucket(order_id)
 
+    def of_lease(self, name: str) -> Route:
+        """The rows of a user's lease."""
+        return self._of_bucket(name)
+
     def of_account(self, account_id: str) -> Route:
         """A pinned account is on its pin's shard, any other with the customer of the same id."""
         shard = self.pins.get(account_id)

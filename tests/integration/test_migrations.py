@@ -20,7 +20,7 @@ from domain.errors import InvalidInput, NotMigrated, ShardwiseError
 from shards.connections.cluster import Cluster
 from shards.connections.database import Database
 from shards.routing.map_store import load_map
-from shards.tables import catalog, comments, outbox, read_model, transfer_batches, transfers
+from shards.tables import catalog, comments, leases, outbox, read_model, transfer_batches, transfers
 from stack.embedded import binaries
 from stack.embedded.status import without_password
 from stack.settings import Databases, Settings
@@ -29,7 +29,7 @@ from workers.migration.migrate import assert_databases_ready, migrate_databases
 from workers.migration.schema import Kind, alembic_config, current_revision, history_of, upgrade
 
 METADATA = {Kind.SHARD: transfers.metadata, Kind.CATALOG: catalog.metadata, Kind.READ_MODEL: read_model.metadata}
-assert transfer_batches.metadata is transfers.metadata is outbox.metadata is comments.metadata
+assert transfer_batches.metadata is transfers.metadata is outbox.metadata is comments.metadata is leases.metadata
 
 MIGRATE = """
 import asyncio, json, sys

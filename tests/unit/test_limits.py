@@ -26,6 +26,9 @@ ROWS = {
     "SETTING_NAME_CHARS_MAX": "settings",
     "SETTING_CHARS_MAX": "settings",
     "SETTINGS_BYTES_MAX": "settings",
+    "LEASE_SECONDS_MAX": "a lease",
+    "LEASE_WAITERS_MAX": "a lease",
+    "TOKEN_MAX": "a lease",
 }
 
 
