@@ -45,6 +45,7 @@ MODULES = {
     "cli.report": ("report",),
     "cli.order.command": ("order",),
     "cli.transfer": ("transfer",),
+    "cli.lock": ("lock",),
     "cli.reads": ("reads",),
     "cli.contrast": ("contrast",),
     "cli.projection.command": ("projection",),

@@ -4,6 +4,7 @@
     ├── InvalidInput   the caller must change something      exit 2
     ├── Refused        a business rule says no               exit 1
     │   ├── NotFound     there is nothing with this id
+    │   ├── LeaseLost    a lease is over, or somebody else's (`domain.leases`)
     │   └── SessionLost  what a session has seen or written does not exist any more
     ├── Unreachable    something needed does not answer      exit 3
     │   └── NotAtPoint   servers answer, and none is new enough for the read

@@ -6,6 +6,7 @@ from shardwise.application import Shardwise
 from shardwise.errors import (
     Busy,
     InvalidInput,
+    LeaseLost,
     NotAtPoint,
     NotFound,
     NotMigrated,
@@ -20,6 +21,7 @@ from shardwise.sessions import Session
 __all__ = [
     "Busy",
     "InvalidInput",
+    "LeaseLost",
     "Level",
     "NotAtPoint",
     "NotFound",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from shardwise.accounts import Accounts
     from shardwise.catalogue import Catalogue
     from shardwise.comments import Comments
+    from shardwise.locks import Locks
     from shardwise.operations.service import Operations
     from shardwise.orders.service import Orders
     from shardwise.profiles import Profiles
@@ -122,6 +123,12 @@ class Shardwise:
         from shardwise.reports import Reports
 
         return Reports(self._installation)
+
+    @cached_property
+    def locks(self) -> Locks:
+        from shardwise.locks import Locks
+
+        return Locks(self._installation)
 
     @cached_property
     def operations(self) -> Operations:

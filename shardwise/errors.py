@@ -5,6 +5,7 @@ fault, if there is one.
     ├── InvalidInput      the caller must change something; nothing was changed
     ├── Refused           a business rule says no; nothing was changed
     │   ├── NotFound      there is no such order, transfer, account, product or customer
+    │   ├── LeaseLost     the lease is over, or somebody else's
     │   └── SessionLost   what the session has seen is gone: a shard was restored or promoted without it
     ├── Unreachable       something needed does not answer, or not in time; what was begun goes on by itself
     │   └── NotAtPoint    servers answer, and none shows what the read demands, or not in time
@@ -27,10 +28,12 @@ from domain.errors import (
     ShardwiseError,
     Unreachable,
 )
+from domain.leases import LeaseLost
 
 __all__ = [
     "Busy",
     "InvalidInput",
+    "LeaseLost",
     "NotAtPoint",
     "NotFound",
     "NotMigrated",

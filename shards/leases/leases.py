@@ -31,7 +31,7 @@ POLL_SECONDS_MAX = 1.0
 # A caller that is stopped inside a transaction on a lease's row holds it no longer than this, also where connections
 # have no time limits.
 _BOUNDED = text("SELECT set_config('transaction_timeout', '4s', true)")
-_TRANSIENT = (Unreachable, Busy, DatabaseFailure, StaleRoute)
+TRANSIENT = (Unreachable, Busy, DatabaseFailure, StaleRoute)
 
 
 class Leases:
@@ -59,7 +59,7 @@ class Leases:
             ahead = answer.ahead
             while (left := ends - time.monotonic()) > 0:
                 await asyncio.sleep(min(left, POLL_SECONDS_MAX, POLL_SECONDS * max(ahead, 1)))
-                with contextlib.suppress(*_TRANSIENT):  # The place in the queue outlasts a short outage.
+                with contextlib.suppress(*TRANSIENT):  # The place in the queue outlasts a short outage.
                     if ahead := await self._still_waits(name, wanted.holder):
                         continue
                     asked = await self._ask(name, wanted)
@@ -127,7 +127,7 @@ class Leases:
     async def _leave(self, name: str, holder: str) -> None:
         try:
             await self._on(name, lambda tx: lease_rows.leave(tx, name, holder))
-        except _TRANSIENT:
+        except TRANSIENT:
             return  # It lapses by itself.
 
     async def _on(self, name: str, work: Callable[[Executes], Awaitable[T]]) -> T:

@@ -124,6 +124,25 @@ GIVEN: Mapping[str, Mapping[str, tuple[Any, tuple[Any, ...]]]] = {
         "shard_timeout": (1.0, NO_NUMBER),
         "partial": (False, (1, "yes", None, [])),
     },
+    "locks.acquire": {
+        "name": ("report", (*NO_TEXT, None)),
+        "holder": ("me", NO_TEXT),
+        "mode": ("exclusive", NO_CHOICE),
+        "seconds": (30, NO_NUMBER),
+        "wait": (0, NO_NUMBER),
+    },
+    "locks.renew": {
+        "name": ("report", (*NO_TEXT, None)),
+        "holder": ("me", (*NO_TEXT, None)),
+        "token": (1, (*NO_NUMBER, 1.5)),
+        "seconds": (30, NO_NUMBER),
+    },
+    "locks.release": {
+        "name": ("report", (*NO_TEXT, None)),
+        "holder": ("me", (*NO_TEXT, None)),
+        "token": (1, (*NO_NUMBER, 1.5)),
+    },
+    "locks.show": {"name": ("report", (*NO_TEXT, None))},
     "operations.trace": {"order_id": ("A-1", (*NO_TEXT, None))},
     "operations.rebuild": {"stuck_after": (1.0, NO_NUMBER)},
 }
