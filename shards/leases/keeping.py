@@ -54,11 +54,19 @@ async def held_lease(leases: Leases, name: str, wanted: Wanted) -> AsyncIterator
     except BaseException as error:
         with contextlib.suppress(ShardwiseError):
             await asyncio.shield(leases.release(name, lease.holder, lease.token))
-        if isinstance(error, TimeoutError) and is_over is not None and is_over.expired():
+        # Where a server has ended a transaction of a holder that was stopped, that is the first that it hears of it.
+        if isinstance(error, TimeoutError | ShardwiseError) and _is_over(is_over):
             raise LeaseLost(f"the lease {name} could not be renewed in time: its holder was stopped") from error
         raise
     with contextlib.suppress(*TRANSIENT):  # It ends by itself.
         await leases.release(name, lease.holder, lease.token)
+
+
+def _is_over(limit: asyncio.Timeout | None) -> bool:
+    if limit is None:
+        return False
+    when = limit.when()
+    return limit.expired() or (when is not None and asyncio.get_running_loop().time() >= when)
 
 
 async def _renew(leases: Leases, lease: Lease, seconds: float, is_over: asyncio.Timeout) -> None:

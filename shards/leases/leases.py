@@ -28,6 +28,8 @@ T = TypeVar("T")
 # Who is next in the queue asks often, the others the less the further behind they are.
 POLL_SECONDS = 0.02
 POLL_SECONDS_MAX = 1.0
+# Of the time that it has waited: who waits for hours asks seldom.
+POLL_SHARE = 0.01
 # A caller that is stopped inside a transaction on a lease's row holds it no longer than this, also where connections
 # have no time limits.
 _BOUNDED = text("SELECT set_config('transaction_timeout', '4s', true)")
@@ -58,7 +60,8 @@ class Leases:
         try:
             ahead = answer.ahead
             while (left := ends - time.monotonic()) > 0:
-                await asyncio.sleep(min(left, POLL_SECONDS_MAX, POLL_SECONDS * max(ahead, 1)))
+                often = max(POLL_SECONDS * max(ahead, 1), POLL_SHARE * (wanted.wait_seconds - left))
+                await asyncio.sleep(min(left, POLL_SECONDS_MAX, often))
                 with contextlib.suppress(*TRANSIENT):  # The place in the queue outlasts a short outage.
                     if ahead := await self._still_waits(name, wanted.holder):
                         continue
