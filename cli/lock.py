@@ -65,7 +65,7 @@ def release(name: Name, holder: Holder, token: Token, data_dir: DataDir = None) 
 
 
 def show(name: Name, data_dir: DataDir = None) -> None:
-    """Show who has a lease and who waits for it. Also of the installation's: shardwise/staging, shardwise/rebuild."""
+    """Show who has a lease and who waits for it. Also of the installation's: shardwise/staging."""
     _print_state(call_app(data_dir, lambda app: app.locks.show(name)))
 
 

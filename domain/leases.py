@@ -41,7 +41,6 @@ class InstallationLease(StrEnum):
     """Leases of the installation itself, in the catalog. The slash keeps the names out of users' reach."""
 
     STAGING = f"{_INSTALLATION}staging"
-    REBUILD = f"{_INSTALLATION}rebuild"
 
 
 class Mode(StrEnum):

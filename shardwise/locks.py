@@ -77,7 +77,7 @@ class Locks:
 
     async def show(self, name: str) -> LeaseState:
         """Who has it and who waits for it, at this moment, from the primary; also of the installation's own,
-        `shardwise/staging` and `shardwise/rebuild`. Changes nothing."""
+        `shardwise/staging`. Changes nothing."""
         check_any_lease_name(name)
         return await self._leases.read(name)
 

@@ -166,10 +166,13 @@ class Filling:
         return True
 
     async def step(self) -> bool:
-        """Fills the next chunk, as a whole or not at all. False if everything is filled. Raises only errors of ours."""
+        """Fills the next chunk, as a whole or not at all. False if everything is filled. Raises only errors of ours:
+        `Superseded` too, so that a worker that was stopped meanwhile fills nothing of another rebuild."""
         return await self._projector.write_chunk(Version.NEXT, self._next_chunk)
 
     async def _next_chunk(self, to: AsyncConnection, snapshot: AsyncConnection, isolate: bool) -> Chunk | None:
+        # Under the cursor's lock, which whoever drops this version needs.
+        await assert_is_next(to, self._rebuild_id)
         progress = {row.part: row for row in await to.execute(_PROGRESS, {"shard": self._shard.name})}
         part = next((each for each in Part if each not in progress or not progress[each].done), None)
         if part is None:

@@ -256,6 +256,10 @@ async def test_another_rebuild_begins_anew_and_the_first_one_ends(world: World) 
         await switch(world.cluster.read_model, world.cluster.primaries, first)
     with pytest.raises(ShardwiseError, match="not filled from shard-1, shard-2, shard-3"):
         await switch(world.cluster.read_model, world.cluster.primaries, second)
+    # As a worker that was stopped in the first one and wakes up in the second.
+    await fillings(world, second)[0].begin()
+    with pytest.raises(Superseded):
+        await filling.step()
     with pytest.raises(Superseded):
         await switch(world.cluster.read_model, world.cluster.primaries, str(uuid.uuid4()))
 
