@@ -81,6 +81,10 @@ bench-relay: $(STAMP) ## how late the read model is under load, and what followi
 bench-projection: $(STAMP) ## events per second of the projection beside plain SQL; a rebuild while orders go on
 	@$(BIN)/python -m bench.projection $(BENCH_ARGS)
 
+.PHONY: bench-locks
+bench-locks: $(STAMP) ## leases per second, and what the fence adds to a write, as a ratio measured in one run
+	@$(BIN)/python -m bench.locks $(BENCH_ARGS)
+
 .PHONY: bench-reads
 bench-reads: $(STAMP) ## reads at each level from replicas that are behind, beside a session cache: docs/consistency.md and its picture
 	@$(BIN)/python -m bench.reads --write docs/consistency $(BENCH_ARGS)

@@ -29,7 +29,7 @@ T = TypeVar("T")
 POLL_SECONDS = 0.02
 POLL_SECONDS_MAX = 1.0
 # Of the time that it has waited: who waits for hours asks seldom.
-POLL_SHARE = 0.01
+POLL_SHARE = 0.002
 # A caller that is stopped inside a transaction on a lease's row holds it no longer than this, also where connections
 # have no time limits.
 _BOUNDED = text("SELECT set_config('transaction_timeout', '4s', true)")
@@ -86,8 +86,11 @@ class Leases:
     async def release(self, name: str, holder: str, token: int) -> LeaseState:
         """Ends the grant; the next waiter has its turn at once. Safe to repeat while nobody else has it. Never undone;
         a crash leaves it released or not. Raises `LeaseLost` if others hold it."""
-        released = await self._on(name, lambda tx: lease_rows.release(tx, name, holder, token))
-        state = await self.read(name)
+
+        async def end(tx: Executes) -> tuple[bool, LeaseState]:
+            return await lease_rows.release(tx, name, holder, token), await lease_rows.read(tx, name)
+
+        released, state = await self._on(name, end)
         if not released and state.holders:
             others = ", ".join(each.holder for each in state.holders)
             raise LeaseLost(f"{holder} does not hold the lease {name} with token {token}: held by {others}")
