@@ -10,7 +10,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "shard_0009"
-down_revision = "shard_0007"
+down_revision = "shard_0008"
 branch_labels = None
 depends_on = None
 
