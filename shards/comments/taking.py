@@ -27,7 +27,8 @@ from shards.routing.shard_transaction import translating_errors
 log = logging.getLogger("shardwise.comments")
 
 HOME_SECONDS = 0.2
-OTHER_SECONDS = 1.0
+# Longer than opening a connection takes on a busy machine: slow is better than not taken.
+OTHER_SECONDS = 4.0
 
 _CLOCK = text("SELECT clock_timestamp()")
 _HAND_OFF = text("""
