@@ -84,9 +84,9 @@ async def test_the_error_of_a_block_is_its_own(world: World, name: str) -> None:
 async def app(fresh_cluster: FreshCluster) -> AsyncIterator[Shardwise]:
     async with fresh_cluster() as made:
         settings = Settings(
-            shards=made.shards,  # type: ignore[arg-type]
-            catalog_dsn=made.catalog,  # type: ignore[arg-type]
-            read_model_dsn=made.read_model,  # type: ignore[arg-type]
+            shards=made.shards,
+            catalog_dsn=made.catalog,
+            read_model_dsn=made.read_model,
         )
         async with await Shardwise.connect(settings=settings) as app:
             yield app
