@@ -29,10 +29,6 @@ from domain.numbers import check_seconds, check_whole
 LEASE_SECONDS = 30.0
 LAPSES_AFTER = timedelta(seconds=5)
 
-# What a server skips that has been started since it last granted: from inside, one that was restored from an older copy
-# looks the same, and has forgotten what it granted last. So has a holder whose token was never seen on a protected row.
-TOKENS_SKIPPED = 1_000_000
-
 _INSTALLATION = "shardwise/"
 NAME_PATTERN = f"^({_INSTALLATION})?[A-Za-z0-9._-]{{1,{IDENTIFIER_CHARS_MAX}}}$"
 
@@ -166,15 +162,17 @@ def _why(barring: Sequence[Holder], earlier: Sequence[Waiter]) -> str:
     return f"held by {names} until {last:%H:%M:%S} UTC at the latest, unless renewed"
 
 
-def token_after_a_start(token: int, fences: Iterable[int]) -> int:
-    """What the first grant goes on from on a server that was started since the last one. `token` is what its row says,
-    0 if it has none; `fences`: of all servers that can have one.
+def token_after_a_start(token: int, fences: Iterable[int], started: datetime) -> int:
+    """What the first grant goes on from on a server that was started, at `started`, since the last one. `token` is what
+    its row says, 0 if it has none; `fences`: of all servers that can have one.
 
-    A restored server has forgotten its last grants. It grants above every fence, and above whatever its lost holders
-    may still write with. A name that nobody knows begins at 1.
+    From inside, a server that was restored from an older copy looks like one that was only started again, and has
+    forgotten what it granted last. So it goes on above every fence, and above the milliseconds of its start: what was
+    granted before, and perhaps never written with, was counted from an earlier one. A fixed gap would not do: another
+    start before the restore has left the same one. A name that nobody knows begins at 1.
     """
     highest = max(token, *fences, 0)
-    return highest + TOKENS_SKIPPED if highest else 0
+    return max(highest, int(started.timestamp() * 1000)) if highest else 0
 
 
 def check_lease_name(name: object, field: str = "name") -> str:

@@ -19,7 +19,8 @@ from shards.leases.fence import Executes
 
 _OPEN = text("INSERT INTO lease (name) VALUES (:name) ON CONFLICT DO NOTHING")
 _LOCK = text("""
-    SELECT token, mode, tickets, server_started = pg_postmaster_start_time() IS TRUE AS is_vouched
+    SELECT token, mode, tickets, pg_postmaster_start_time() AS started,
+           server_started = pg_postmaster_start_time() IS TRUE AS is_vouched
     FROM lease WHERE name = :name FOR NO KEY UPDATE
 """)
 # A statement of its own, so that its snapshot is taken after the lock. The clock is read then too: it is not the one of
@@ -123,6 +124,7 @@ class LeaseState:
 class _Locked:
     row: LeaseRow
     is_vouched: bool
+    started: datetime | None
     now: datetime
     leases: list[Lease]
     queue: list[InQueue]
@@ -130,11 +132,12 @@ class _Locked:
 
 class NotVouched(Exception):
     """This server has not granted this lease since it was started: it may have been restored from an older copy. Ask
-    again with what `domain.leases.token_after_a_start` says of `token`, its own record."""
+    again with what `domain.leases.token_after_a_start` says of `token`, its own record, and when it was `started`."""
 
-    def __init__(self, token: int) -> None:
-        super().__init__(token)
+    def __init__(self, token: int, started: datetime) -> None:
+        super().__init__(token, started)
         self.token = token
+        self.started = started
 
 
 async def acquire(tx: Executes, name: str, wanted: Wanted, known_token: int | None = None) -> Lease | MustWait:
@@ -159,7 +162,8 @@ async def acquire(tx: Executes, name: str, wanted: Wanted, known_token: int | No
     token = answer.token
     if not locked.is_vouched:
         if known_token is None:
-            raise NotVouched(locked.row.token)
+            assert locked.started is not None
+            raise NotVouched(locked.row.token, locked.started)
         token = max(token, known_token + 1)
     await _tidy(tx, name, locked)
     row = (await tx.execute(_GRANT, **given, token=token, seconds=float(wanted.seconds))).one()
@@ -194,7 +198,7 @@ async def leave(tx: Executes, name: str, holder: str) -> None:
 async def read(tx: Executes, name: str) -> LeaseState:
     """As it is now, without what has expired. Changes nothing."""
     head = (await tx.execute(_HEAD, name=name)).one_or_none()
-    found = await _read(tx, name, head, is_vouched=False)
+    found = await _read(tx, name, head)
     holders = {each.holder for each in found.row.live_holders(found.now)}
     waiters = {each.holder for each in found.row.live_waiters(found.now)}
     return LeaseState(
@@ -210,10 +214,12 @@ async def _lock(tx: Executes, name: str) -> _Locked:
     if head is None:
         await tx.execute(_OPEN, name=name)
         head = (await tx.execute(_LOCK, name=name)).one()
-    return await _read(tx, name, head, head.is_vouched)
+    return await _read(tx, name, head, head.is_vouched, head.started)
 
 
-async def _read(tx: Executes, name: str, head: Row[Any] | None, is_vouched: bool) -> _Locked:
+async def _read(
+    tx: Executes, name: str, head: Row[Any] | None, is_vouched: bool = False, started: datetime | None = None
+) -> _Locked:
     rows = (await tx.execute(_READ, name=name)).all()
     held = [row for row in rows if row.holder is not None and row.ticket is None]
     queue = [row for row in rows if row.ticket is not None]
@@ -227,6 +233,7 @@ async def _read(tx: Executes, name: str, head: Row[Any] | None, is_vouched: bool
     return _Locked(
         row,
         is_vouched,
+        started,
         rows[0].now,
         [Lease(name, each.holder, Mode(each.mode), each.token, each.since, each.expires_at) for each in held],
         [InQueue(each.holder, Mode(each.mode), each.ticket, each.since, each.expires_at) for each in queue],

