@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import Annotated
 
 import typer
 
 from cli.terminal.application import call_app
+from cli.terminal.interrupts import Interrupts
 from cli.terminal.options import DataDir
 from cli.terminal.output import output
 from cli.terminal.progress import progress_shown
@@ -33,12 +35,16 @@ def partition(
     out = output()
 
     async def cut_off(app: Shardwise) -> PartitionDocument:
+        interrupts = Interrupts()
         async with progress_shown(out) as report:
 
             def left(still: float) -> None:
                 report(f"{shard} is cut off, seconds", math.floor(seconds - still), math.ceil(seconds))
 
-            return await app.operations.partition(shard, seconds, left)
+            try:
+                return await app.operations.partition(shard, seconds, left)
+            except asyncio.CancelledError as cancelled:
+                raise interrupts.as_error() or cancelled from None
 
     done = call_app(data_dir, cut_off)
     out.result(done, f"{done.shard} was cut off for {done.seconds:g} s, and is reachable again")

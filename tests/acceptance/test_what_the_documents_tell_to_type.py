@@ -41,6 +41,7 @@ ELSEWHERE = {
     r"shardwise status": "shows an embedded stack: tests/embedded",
     r"shardwise worker( --queue payment)?": "runs until it is ended: this file's installation has one",
     r"temporal workflow terminate .*": "Temporal's own command: tests/embedded/test_refused_starts.py does the same",
+    r"shardwise partition( .*)?": "cuts off a shard of an embedded stack: tests/embedded/test_partition.py",
     r"shardwise contrast": "takes minutes: tests/embedded/test_contrast.py runs it with --quick",
 }
 # Lines that exit with another code than 0, as the document says.

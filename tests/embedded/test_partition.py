@@ -48,7 +48,7 @@ def test_a_comment_is_taken_while_its_home_is_cut_off_and_comes_home(shardwise: 
         thread = shardwise.inside("comment", "thread", SKU, "--session", session).document
         assert [each["on_its_way_from"] for each in thread["comments"]] == [taken["shard"]]
         assert thread["missing"] == [SHARD]
-        again = shardwise.inside("partition", SHARD, "--for", "5")
+        again = shardwise("partition", SHARD, "--for", "5")
         assert (again.exit_code, again.document["error"]["code"]) == (1, "already_partitioned")
         # Whoever interrupts it heals it.
         cut.send_signal(signal.SIGINT)
@@ -91,5 +91,5 @@ def test_up_heals_it(shardwise: Shardwise) -> None:
     ("arguments", "field"), [(("shard-9",), "shard"), ((SHARD, "--for", "0"), "for"), ((SHARD, "--for", "9999"), "for")]
 )
 def test_what_cannot_be_cut_off_is_said(shardwise: Shardwise, arguments: tuple[str, ...], field: str) -> None:
-    refused = shardwise.inside("partition", *arguments)
+    refused = shardwise("partition", *arguments)
     assert (refused.exit_code, refused.document["error"]["field"]) == (2, field)

@@ -569,6 +569,15 @@ DAMAGES: dict[Check, tuple[Damage, ...]] = {
             "INSERT INTO barrier VALUES ('{saga}', 'consume_stock/m', 'do', 'sku_range', 'm', 'null')",
         ),
     ),
+    Check.COMMENTS: (
+        Damage(
+            "comment waits-{order} on {a} was taken at ",
+            CONFIRMED,
+            CUSTOMER,
+            "INSERT INTO comment_handoff (id, sku, customer_id, body, at, content_hash, taken_at)"
+            " VALUES ('waits-{order}', '{a}', '{customer}', 'fine', now(), 'x', now() - interval '6 minutes')",
+        ),
+    ),
     Check.PLACEMENT: (
         Damage(
             "customer {customer} says it is in bucket '4095'",
