@@ -18,6 +18,8 @@ from tests.faults.points import Attempt, Border, Effect
 if TYPE_CHECKING:
     from tests.faults.saga import WatchedSaga
 
+# Less than an attempt may take.
+ZOMBIE_SECONDS_MAX = 3.0
 MANY = 5
 """More attempts than are made locally: the rest are durable."""
 
@@ -274,10 +276,13 @@ class Zombie(Fault):
 
     async def around(self, saga: WatchedSaga, attempt: Attempt, effect: Effect) -> Any:
         if saga.befallen == 1:
-            late = saga.in_background(self._late(saga, effect))
-            return await asyncio.shield(late)
+            saga.zombie = saga.in_background(self._late(saga, effect))
+            return await asyncio.shield(saga.zombie)
         saga.answer = await effect()
         saga.answered.set()
+        # Before the workflow goes on: an answer says how the saga stands, which its next steps change.
+        if saga.zombie is not None:
+            await asyncio.wait([saga.zombie], timeout=ZOMBIE_SECONDS_MAX)
         return saga.answer
 
     async def _late(self, saga: WatchedSaga, effect: Effect) -> Any:

@@ -76,6 +76,7 @@ class WatchedSaga:
         self.holding = asyncio.Event()
         self.undone = asyncio.Event()
         self.answered = asyncio.Event()
+        self.zombie: asyncio.Task[Any] | None = None
         self.terminated = False
         self.answer: Any = None
         self.cancel_answers: list[Decision] = []
