@@ -58,9 +58,6 @@ class Fleet:
         with self._balancer.lease(candidates) as chosen:
             yield self._replicas[chosen.name]
 
-    def replica(self, name: str) -> Replica:
-        return self._replicas[name]
-
     def looked(self, name: str, is_well: bool) -> None:
         was_in = self._is_in(name)
         is_in = self._fit.looked(name, is_well)

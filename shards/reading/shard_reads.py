@@ -144,6 +144,7 @@ class _Read(Generic[T]):
         self._wait_seconds = wait_seconds
         self._lacked_since: float | None = None
         self._missing: dict[str, str] = {}
+        self._unfit: list[Replica] = []
 
     async def answer(self) -> _Answer[T]:
         if self._level is Level.STRONG:
@@ -184,7 +185,8 @@ class _Read(Generic[T]):
 
     async def _from_what_is_left(self) -> _Answer[T] | None:
         if not any(point.is_unknown for point in self._points):
-            for replica in self._fleet.left_out():
+            # Also those that are not taken out yet, and were found not to be fit by this read.
+            for replica in dict.fromkeys([*self._unfit, *self._fleet.left_out()]):
                 found = await self._ask(replica, 0.0, fit_only=False)
                 if isinstance(found, _Answer):
                     return found
@@ -207,7 +209,10 @@ class _Read(Generic[T]):
         self._fleet.looked(replica.name, is_fit)
         try:
             async with stack:
-                if look.facts is None or (fit_only and not is_fit):
+                if look.facts is None:
+                    return None
+                if fit_only and not is_fit:
+                    self._unfit.append(replica)
                     return None
                 verdict = of_replica(self._points, look.facts)
                 if verdict.is_good and not await self._knows_its_fork(replica, look):

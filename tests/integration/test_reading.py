@@ -365,6 +365,24 @@ async def test_a_frozen_replica_is_left_out_and_let_back_in(app: Shardwise, stac
     await reads.close()
 
 
+async def test_with_its_primary_away_no_read_fails_that_a_replica_can_answer(
+    app: Shardwise, stack: EmbeddedStack
+) -> None:
+    """From the first one on: a replica that has just lost its primary is not taken out yet."""
+    mine = app.within(CallersSession())
+    version = await renamed(mine)
+    await caught_up(stack)
+    assert {(await shown(mine, Level.READ_YOUR_WRITES))[1].server for _ in range(4)} == set(REPLICAS)
+    os.kill(StackRecord.load(stack.data_dir).processes[SHARD].pid, signal.SIGKILL)
+    for replica in REPLICAS:
+        async for _ in attempts(SECONDS_MAX):
+            if not await ask(stack, replica, "SELECT EXISTS (SELECT FROM pg_stat_wal_receiver)"):
+                break
+    for level in (Level.EVENTUAL, Level.READ_YOUR_WRITES, Level.MONOTONIC) * 2:
+        found, served = await shown(mine, level)
+        assert (found, served.server in REPLICAS, served.is_fit) == (version, True, False)
+
+
 async def _nothing(tx: ShardTransaction) -> None:
     await tx.connection.exec_driver_sql("SELECT 1")
 
@@ -463,7 +481,7 @@ async def test_at_rest_no_stamp_is_above_what_a_replica_reaches(app: Shardwise, 
             pytest.fail(f"replay stays below {point}")
 
 
-async def test_a_point_that_nobody_has_is_waited_for_and_named(app: Shardwise, stack: EmbeddedStack) -> None:
+async def test_what_no_replica_has_is_read_on_the_primary(app: Shardwise, stack: EmbeddedStack) -> None:
     fork = str(await ask(stack, SHARD, "SELECT id FROM shard_fork ORDER BY n DESC LIMIT 1"))
     session = CallersSession()
     session.held.session = Session(wrote=points_of([(SHARD, Point(fork, lsn=2**62))]))
