@@ -14,9 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.consistency import Level, Point, Points, Session, demanded, lost_session, points_of
 from domain.errors import NotAtPoint, ShardwiseError, Unreachable
-from domain.histories import UNKNOWN_FORK, Fork, Lineage, Standing
+from domain.histories import Fork, Lineage, Standing
 from domain.serving import Lack, ReadModelFacts, Verdict, of_read_model
 from shards.connections.database_errors import DATABASE_ERRORS
+from shards.connections.forks import lineage_of
 from shards.connections.shard import Shard
 from shards.connections.waiting import within
 from shards.reading import stamping
@@ -126,15 +127,11 @@ class ListRead:
 
 async def _positions(connection: AsyncConnection) -> dict[str, ReadModelFacts]:
     rows = await connection.execute(_POSITIONS)
-    return {row.shard: ReadModelFacts(_lineage(row.forks), row.cursor) for row in rows if row.forks}
+    return {row.shard: ReadModelFacts(lineage_of(row.forks), row.cursor) for row in rows if row.forks}
 
 
-def _lineage(forks: list[list[object]]) -> Lineage:
-    return Lineage([Fork(str(fork), int(str(began))) for fork, began in forks])
-
-
-def _point(forks: list[list[object]], lsn: int | None, cursor: int) -> Point:
-    return Point(_lineage(forks).current if forks else UNKNOWN_FORK, lsn=lsn or 0, taken=cursor)
+def _point(forks: object, lsn: int | None, cursor: int) -> Point:
+    return Point(lineage_of(forks).current, lsn=lsn or 0, taken=cursor)
 
 
 # Of a fork that no point has: whatever is demanded may come.
